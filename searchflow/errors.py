@@ -1,0 +1,121 @@
+"""Every error SearchFlow raises on purpose. Each message is one line and ends with what to do next.
+
+SearchFlowError                  exit status 2: it could not be done as asked
+├── UsageError                   the call is wrong: a bad argument, a file that is not there
+│   └── NotFoundError            an unknown name (sync, table, suite); lists the known ones
+├── ConfigurationError           a setting is missing or wrong; names the variable and where it was looked for
+├── BusyError                    another run holds this home folder
+├── ServiceError                 a server did not start, does not answer or refuses us
+│   └── PortInUseError           the port is taken by somebody else's process
+├── StorageError                 the disk is full or a folder cannot be written
+├── SourceGapError               the stream was trimmed past our position: events are gone
+├── FencedError                  another worker moved the position; this one must stop
+└── NegativeAnswer               exit status 1: it ran, and the answer is no
+    ├── GateFailed               a quality suite blocks what was asked
+    ├── TransformationFailed     a model or one of its audits failed
+    ├── DeliveryFailed           a sync ended with rows that were not delivered
+    └── AccountingError          received differs from stored + duplicates + dead letters
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SearchFlowError(Exception):
+    """Base of all errors that a person can act on. `exit_status` is what the command line returns."""
+
+    exit_status = 2
+
+
+class UsageError(SearchFlowError):
+    """The call itself is wrong."""
+
+
+class NotFoundError(UsageError):
+    """An unknown name was given. The message lists what exists, the closest first."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        self.kind, self.name, self.known = kind, name, sorted(known)
+        close = get_close_matches(name, self.known, n=1)
+        listed = ", ".join(self.known) or "none"
+        guess = f" Did you mean {close[0]}?" if close else ""
+        super().__init__(f"No {kind} is called {name!r}.{guess} Known: {listed}.{' ' + hint if hint else ''}")
+
+
+class ConfigurationError(SearchFlowError):
+    """A setting is missing or cannot be used."""
+
+    def __init__(self, variable: str, problem: str, todo: str) -> None:
+        self.variable, self.problem, self.todo = variable, problem, todo
+        super().__init__(f"{variable}: {problem} {todo}")
+
+
+class BusyError(SearchFlowError):
+    """Another process is doing the same on the same home folder."""
+
+
+class ServiceError(SearchFlowError):
+    """A server did not start, does not answer or refuses us."""
+
+
+class PortInUseError(ServiceError):
+    """A port we were told to listen on belongs to another process."""
+
+    def __init__(self, port: int, variable: str, what: str) -> None:
+        self.port, self.variable = port, variable
+        super().__init__(
+            f"Port {port} for the {what} is in use by another program. Stop that program or set {variable} to a free port."
+        )
+
+
+class StorageError(SearchFlowError):
+    """A folder cannot be written, or the disk is full."""
+
+
+class SourceGapError(SearchFlowError):
+    """Entries that we had not read yet were removed from the stream."""
+
+
+class FencedError(SearchFlowError):
+    """Another worker committed a newer position for the same shard."""
+
+
+class NegativeAnswer(SearchFlowError):
+    """It ran, and the answer is no."""
+
+    exit_status = 1
+
+
+class GateFailed(NegativeAnswer):
+    """A quality gate blocks what was asked."""
+
+
+class TransformationFailed(NegativeAnswer):
+    """A model or one of its audits failed."""
+
+
+class DeliveryFailed(NegativeAnswer):
+    """A sync ended with rows that were not delivered."""
+
+
+class AccountingError(NegativeAnswer):
+    """The accounting identity does not hold."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """True when `error`, or what caused it, is the disk (or a quota) running full.
+
+    DuckDB, PostgreSQL and Valkey report it as text inside errors of their own, so the text is looked at too.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        text = str(seen).lower()
+        if "no space left on device" in text or "disk quota exceeded" in text or "disk full" in text:
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False

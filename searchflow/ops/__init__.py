@@ -1,0 +1,1 @@
+"""What the platform knows about itself, in tables that SQL can reach: runs of every stage, rejections, the audit log."""

@@ -1,0 +1,69 @@
+"""The platform's own tables (schema `ops`, append-only) and how rows get there.
+
+Small appends are inlined in the catalog; the maintenance flow flushes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+TABLES: dict[str, str] = {
+    "ops.ingestion_batches": """
+        batch_id VARCHAR, shard VARCHAR, event_type VARCHAR, source VARCHAR, started_at TIMESTAMP,
+        committed_at TIMESTAMP, received BIGINT, stored BIGINT, duplicates BIGINT, dead_letters BIGINT, late BIGINT,
+        first_event_ts TIMESTAMP, last_event_ts TIMESTAMP, touched_days DATE[], position VARCHAR""",
+    "ops.ingestion_positions": """
+        shard VARCHAR, source VARCHAR, position VARCHAR, version BIGINT, batch_id VARCHAR, updated_at TIMESTAMP""",
+    "ops.model_runs": """
+        run_id VARCHAR, environment VARCHAR, model VARCHAR, interval_start TIMESTAMP, interval_end TIMESTAMP,
+        started_at TIMESTAMP, duration_s DOUBLE, rows BIGINT, audits_passed BIGINT, audits_failed BIGINT,
+        status VARCHAR, error VARCHAR""",
+    "ops.validation_results": """
+        run_id VARCHAR, suite VARCHAR, table_name VARCHAR, expectation VARCHAR, column_name VARCHAR, severity VARCHAR,
+        success BOOLEAN, outcome VARCHAR, sentence VARCHAR, observed VARCHAR, unexpected_count BIGINT,
+        checked_at TIMESTAMP""",
+    "ops.sync_runs": """
+        run_id VARCHAR, sync VARCHAR, started_at TIMESTAMP, finished_at TIMESTAMP, status VARCHAR, added BIGINT,
+        changed BIGINT, removed BIGINT, unchanged BIGINT, rejected BIGINT, retried BIGINT, mode VARCHAR,
+        error VARCHAR""",
+    "ops.sync_rejections": """
+        run_id VARCHAR, sync VARCHAR, key VARCHAR, reason VARCHAR, payload VARCHAR, rejected_at TIMESTAMP""",
+    "ops.reconciliation_runs": """
+        run_id VARCHAR, sync VARCHAR, checked_at TIMESTAMP, expected BIGINT, found BIGINT, missing BIGINT,
+        different BIGINT, unexpected BIGINT, repaired BIGINT""",
+    "ops.stage_runs": """
+        run_id VARCHAR, stage VARCHAR, started_at TIMESTAMP, duration_s DOUBLE, status VARCHAR, rows_in BIGINT,
+        rows_out BIGINT, rejected BIGINT, error VARCHAR""",
+    "ops.audit_log": """
+        audit_id VARCHAR, logged_at TIMESTAMP, actor VARCHAR, action VARCHAR, object VARCHAR, rows BIGINT, run_id VARCHAR,
+        detail VARCHAR""",
+}
+"""Table -> its columns. Created by `searchflow.warehouse.prepare`."""
+
+
+def rows(connection: duckdb.DuckDBPyConnection, table: str, records: Sequence[Mapping[str, Any]]) -> int:
+    """Append `records` to an ops table in one statement; missing columns are null. Returns how many.
+
+    Raises:
+        KeyError: the table or a column is not declared in `TABLES`.
+    """
+    if not records:
+        return 0
+    declared = [part.split()[0] for part in TABLES[table].replace("\n", " ").split(",")]
+    unknown = set().union(*records) - set(declared)
+    if unknown:
+        raise KeyError(f"{table} has no column {sorted(unknown)}")
+    used = [name for name in declared if any(name in record for record in records)]
+    appended = pa.table({name: [record.get(name) for record in records] for name in used})
+    connection.register("appended_rows", appended)
+    try:
+        connection.execute(
+            f"INSERT INTO {table} ({', '.join(used)}) SELECT {', '.join(used)} FROM appended_rows"
+        )
+    finally:
+        connection.unregister("appended_rows")
+    return len(records)

@@ -1,0 +1,48 @@
+"""Start and stop the servers of one home, in order."""
+
+from __future__ import annotations
+
+import signal
+
+from searchflow import warehouse
+from searchflow.services import postgres, process, valkey
+from searchflow.settings import Settings
+
+SERVERS = (valkey.NAME, postgres.NAME)
+
+
+def start(settings: Settings) -> None:
+    """Start what is embedded, check what is configured, make databases and the lake's tables. Safe to call again.
+
+    Raises:
+        ServiceError, StorageError, ConfigurationError: each names what to change.
+    """
+    if settings.redis_url is not None:
+        valkey.check(settings)  # before anything is written: a wrong URL should leave no traces
+    if settings.postgres_url is not None:
+        postgres.check(settings)
+    process.prepare_home(settings)
+    with process.locked(settings, "services", wait=True):
+        valkey.start(settings)
+        postgres.start(settings)
+        warehouse.prepare(settings)
+
+
+def require(settings: Settings) -> None:
+    """Check that both servers answer, without starting anything."""
+    valkey.check(settings)
+    postgres.check(settings)
+
+
+def stop_all(settings: Settings) -> list[str]:
+    """Stop every process recorded under this home, background processes first, servers last. The data stays."""
+    if not settings.run_dir.exists():
+        return []
+    names = process.recorded(settings)
+    background = [name for name in names if name not in SERVERS]
+    stopped = [name for name in background if process.stop(settings, name, signal=signal.SIGTERM)]
+    if valkey.stop(settings):
+        stopped.append(valkey.NAME)
+    if postgres.stop(settings):
+        stopped.append(postgres.NAME)
+    return stopped

@@ -1,0 +1,251 @@
+"""PostgreSQL: the embedded server on a Unix socket, or the one SEARCHFLOW_POSTGRES_URL names.
+
+One server, one database each for the lake's catalog, SQLMesh's state, Prefect, the sync ledger and the CRM table.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import signal
+import stat
+import subprocess
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from searchflow.errors import ConfigurationError, ServiceError, is_disk_full
+from searchflow.services import process
+from searchflow.settings import Settings
+
+NAME = "postgres"
+DATABASES = ("catalog", "sqlmesh", "prefect", "ledger", "crm")
+SERVER_OPTIONS = {
+    "listen_addresses": "",  # the socket only: nobody connects from outside
+    "unix_socket_permissions": "0700",  # nor do other users of this machine
+    "max_connections": "200",  # a catalog connection per DuckDB attachment, Prefect's pool, SQLMesh, the ledger
+    "shared_buffers": "128MB",
+    "log_min_messages": "warning",
+    "log_statement": "none",
+}
+
+
+def _binaries() -> Path:
+    # Found, not imported: importing it makes folders of its own and warns about them.
+    spec = importlib.util.find_spec("pgserver")
+    if spec is None or spec.origin is None:
+        raise ConfigurationError(
+            "SEARCHFLOW_POSTGRES_URL",
+            "there is no embedded PostgreSQL for this platform.",
+            "Set it to a PostgreSQL server, 15 or later, for example postgresql://me@localhost/postgres.",
+        )
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def data_dir(settings: Settings) -> Path:
+    """The embedded cluster's files."""
+    return settings.home / "postgres"
+
+
+def _socket_dir(settings: Settings) -> Path:
+    return process.socket_dir(settings, "pg")
+
+
+def _unprivileged_user() -> int | None:
+    """PostgreSQL refuses to run as root: as root, its server runs as an account without rights."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name).pw_uid
+        except KeyError:
+            continue
+    raise ServiceError(
+        "PostgreSQL refuses to run as root and there is no account `nobody`. Run as an ordinary user."
+    )
+
+
+def _hand_over(path: Path, uid: int | None) -> None:
+    """Give a folder to the server's account; parents become passable (not listable) for it."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if uid is None:
+        return
+    os.chown(path, uid, -1)
+    _passable(path)
+
+
+def _passable(path: Path) -> None:
+    for parent in path.parents:
+        mode = parent.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            parent.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+
+
+def conninfo(settings: Settings, database: str) -> str:
+    """A libpq connection string for one of `DATABASES`, without a password: that stands in a file only we can read."""
+    name = f"{settings.postgres_prefix}{database}"
+    if settings.postgres_url is None:
+        return make_conninfo(host=str(_socket_dir(settings)), user="postgres", dbname=name)
+    return make_conninfo(**_url_parts(settings), dbname=name)
+
+
+def server_conninfo(settings: Settings) -> str:
+    """A connection to the server's own maintenance database."""
+    if settings.postgres_url is None:
+        return make_conninfo(host=str(_socket_dir(settings)), user="postgres", dbname="postgres")
+    parts = _url_parts(settings)
+    given = conninfo_to_dict(settings.postgres_url.get_secret_value()).get("dbname")
+    return make_conninfo(**parts, dbname=given or "postgres")
+
+
+def _url_parts(settings: Settings) -> dict[str, str]:
+    """The URL's parts; a password is moved into a pgpass file, so that no error message can contain it."""
+    assert settings.postgres_url is not None
+    try:
+        given = conninfo_to_dict(settings.postgres_url.get_secret_value())
+    except psycopg.ProgrammingError:
+        raise ConfigurationError(
+            "SEARCHFLOW_POSTGRES_URL",
+            "is not a connection URL.",
+            "Write postgresql://user@host:5432/postgres.",
+        ) from None
+    parts = {key: str(value) for key, value in given.items() if key != "dbname" and value is not None}
+    password = parts.pop("password", None)
+    if password is not None:
+        settings.run_dir.mkdir(parents=True, exist_ok=True)
+        passfile = settings.run_dir / "pgpass"
+        escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+        line = f"*:*:*:{parts.get('user', '*')}:{escaped}\n"
+        if not passfile.exists() or passfile.read_text() != line:
+            descriptor = os.open(passfile, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as handle:
+                handle.write(line)
+        parts["passfile"] = str(passfile)
+    return parts
+
+
+def async_url(settings: Settings, database: str) -> str:
+    """The URL that SQLAlchemy with asyncpg wants (Prefect's database)."""
+    parts = conninfo_to_dict(conninfo(settings, database))
+    query = {key: str(parts[key]) for key in ("passfile", "sslmode") if parts.get(key)}
+    host = str(parts.get("host") or "localhost")
+    user = quote(str(parts.get("user") or ""), safe="")
+    if host.startswith("/"):
+        return f"postgresql+asyncpg://{user}@/{parts['dbname']}?{urlencode({'host': host} | query)}"
+    port = parts.get("port") or 5432
+    tail = f"?{urlencode(query)}" if query else ""
+    return f"postgresql+asyncpg://{user}@{host}:{port}/{parts['dbname']}{tail}"
+
+
+def start(settings: Settings) -> None:
+    """Start the embedded server if none is configured; make our databases. Safe to call again.
+
+    Raises:
+        ServiceError: the server does not start, does not answer or refuses us.
+    """
+    if settings.postgres_url is None:
+        _start_embedded(settings)
+    _make_databases(settings)
+
+
+def _start_embedded(settings: Settings) -> None:
+    if process.running(settings, NAME) is not None and _answers(settings):
+        return
+    binaries, data, uid = _binaries(), data_dir(settings), _unprivileged_user()
+    _hand_over(data, uid)
+    _hand_over(_socket_dir(settings), uid)
+    if uid is not None:
+        _passable(binaries / "postgres")
+    if not (data / "PG_VERSION").exists():
+        _initialize(settings, binaries, data, uid)
+    options = [part for name, value in SERVER_OPTIONS.items() for part in ("-c", f"{name}={value}")]
+    command = [str(binaries / "postgres"), "-D", str(data), "-k", str(_socket_dir(settings)), *options]
+    process.spawn(settings, NAME, command, cwd=data, uid=uid)
+    ready = process.wait_until(
+        lambda: _answers(settings), seconds=60, alive=lambda: process.running(settings, NAME) is not None
+    )
+    if not ready:
+        raise process.failed_start(settings, NAME)
+
+
+def _initialize(settings: Settings, binaries: Path, data: Path, uid: int | None) -> None:
+    # Trust is safe here: only this account can reach the socket (folder and socket are 0700).
+    command = [
+        str(binaries / "initdb"),
+        "-D",
+        str(data),
+        "-U",
+        "postgres",
+        "--auth=trust",
+        "-E",
+        "UTF8",
+        "--no-locale",
+    ]
+    made = subprocess.run(command, capture_output=True, text=True, user=uid, cwd="/")
+    if made.returncode != 0:
+        problem = OSError(made.stderr)
+        if is_disk_full(problem):
+            raise process.disk_full(settings)
+        last = (made.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise ServiceError(
+            f"PostgreSQL could not make its files in {data}: {last}. Set SEARCHFLOW_HOME elsewhere."
+        )
+
+
+def _answers(settings: Settings) -> bool:
+    try:
+        with psycopg.connect(server_conninfo(settings), connect_timeout=3):
+            return True
+    except psycopg.OperationalError:
+        return False
+
+
+def check(settings: Settings) -> None:
+    """Raise a ServiceError that names the variable when the server does not answer or refuses us."""
+    try:
+        with psycopg.connect(server_conninfo(settings), connect_timeout=5):
+            pass
+    except psycopg.OperationalError as error:
+        reason = _first_line(error)
+        if settings.postgres_url is None:
+            raise ServiceError(
+                f"The embedded PostgreSQL does not answer: {reason}. Run `searchflow up`."
+            ) from None
+        raise ServiceError(
+            f"The PostgreSQL server of SEARCHFLOW_POSTGRES_URL refused us or is not there: {reason}. "
+            "Correct the URL, or unset it to use the embedded server."
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1].strip().rstrip(".")
+
+
+def _make_databases(settings: Settings) -> None:
+    check(settings)
+    try:
+        with psycopg.connect(server_conninfo(settings), autocommit=True) as connection:
+            rows = connection.execute("SELECT datname FROM pg_database").fetchall()
+            existing = {row[0] for row in rows}
+            for name in DATABASES:
+                full = f"{settings.postgres_prefix}{name}"
+                if full not in existing:
+                    connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(full)))
+    except psycopg.errors.InsufficientPrivilege:
+        raise ServiceError(
+            f"SEARCHFLOW_POSTGRES_URL: this user may not create databases. Create {settings.postgres_prefix}"
+            f"{{{','.join(DATABASES)}}} for it, or name a user that may."
+        ) from None
+    except psycopg.Error as error:
+        if is_disk_full(error):
+            raise process.disk_full(settings) from error
+        raise
+
+
+def stop(settings: Settings) -> bool:
+    """Stop the embedded server with a fast shutdown; the data stays."""
+    return process.stop(settings, NAME, signal=signal.SIGINT, patience=60)

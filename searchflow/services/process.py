@@ -1,0 +1,213 @@
+"""Background processes: start detached, remember the process id, stop by that id and nothing else.
+
+A record in `<home>/run/<name>.json` holds the process id and its start time, so that a number reused by the operating
+system is never taken for ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from searchflow.errors import BusyError, ServiceError, StorageError, is_disk_full
+from searchflow.settings import Settings
+
+UNIX_SOCKET_PATH_LIMIT = 100
+"""Bytes. Linux allows 107 and macOS 103 for the whole path of a socket."""
+
+
+@dataclass(frozen=True)
+class ProcessRecord:
+    """A process we started: `created` is its start time in seconds since 1970, as the system reports it."""
+
+    name: str
+    pid: int
+    created: float
+
+
+def _record_path(settings: Settings, name: str) -> Path:
+    return settings.run_dir / f"{name}.json"
+
+
+def record(settings: Settings, name: str, pid: int) -> ProcessRecord:
+    """Remember a process under `name`."""
+    entry = ProcessRecord(name, pid, psutil.Process(pid).create_time())
+    path = _record_path(settings, name)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(asdict(entry)))
+    partial.replace(path)
+    return entry
+
+
+def running(settings: Settings, name: str) -> ProcessRecord | None:
+    """The record of `name` if that very process still runs, else None."""
+    try:
+        entry = ProcessRecord(**json.loads(_record_path(settings, name).read_text()))
+        process = psutil.Process(entry.pid)
+        alive = abs(process.create_time() - entry.created) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except (OSError, ValueError, TypeError, psutil.NoSuchProcess):
+        return None
+    return entry if alive else None
+
+
+def recorded(settings: Settings) -> list[str]:
+    """Names of everything recorded under this home, running or not."""
+    return sorted(path.stem for path in settings.run_dir.glob("*.json"))
+
+
+def stop(settings: Settings, name: str, *, signal: int, patience: float = 20.0) -> bool:
+    """Send `signal` to the recorded process, wait, and insist with SIGKILL. True when something was stopped."""
+    entry = running(settings, name)
+    if entry is not None:
+        process = psutil.Process(entry.pid)
+        children = process.children(recursive=True)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal)
+        try:
+            process.wait(patience)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+        for orphan in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                orphan.terminate()
+        psutil.wait_procs(children, timeout=5)
+    _record_path(settings, name).unlink(missing_ok=True)
+    return entry is not None
+
+
+def spawn(
+    settings: Settings,
+    name: str,
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    uid: int | None = None,
+) -> ProcessRecord:
+    """Start `command` in a session of its own, its output in `<home>/logs/<name>.log`, and record it."""
+    settings.logs_dir.mkdir(parents=True, exist_ok=True)
+    with (settings.logs_dir / f"{name}.log").open("ab") as log:
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=dict(env) if env is not None else None,
+            cwd=cwd,
+            start_new_session=True,
+            user=uid,
+        )
+    try:
+        return record(settings, name, process.pid)
+    except psutil.NoSuchProcess:
+        raise failed_start(settings, name) from None
+
+
+def failed_start(settings: Settings, name: str) -> ServiceError | StorageError:
+    """The error for a server that ended during its start, with the last line of its log."""
+    path = settings.logs_dir / f"{name}.log"
+    lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+    last = lines[-1].strip() if lines else "it said nothing"
+    tail = OSError(" ".join(lines[-5:]))
+    if is_disk_full(tail):
+        return disk_full(settings)
+    return ServiceError(
+        f"The embedded {name} did not start: {last}. Read {path}, or set a URL to a server of your own."
+    )
+
+
+def disk_full(settings: Settings) -> StorageError:
+    """The one-line error for a full disk."""
+    return StorageError(
+        f"The disk that holds {settings.home} is full. Free some space, or set SEARCHFLOW_HOME to another disk, "
+        "and run the same command again: nothing is lost."
+    )
+
+
+def wait_until(ready: object, *, seconds: float, alive: object) -> bool:
+    """Poll `ready()` until true; False when `alive()` turns false or the time is over."""
+    assert callable(ready) and callable(alive)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if ready():
+            return True
+        if not alive():
+            return bool(ready())
+        time.sleep(0.02)
+    return False
+
+
+def port_taken(port: int, host: str = "127.0.0.1") -> bool:
+    """True when something listens on the port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((host, port)) == 0
+
+
+def socket_dir(settings: Settings, name: str) -> Path:
+    """A folder for Unix sockets: inside home, or, where that path is too long for a socket, under /tmp."""
+    inside = settings.home / name
+    if len(str(inside / ".s.PGSQL.5432.lock").encode()) <= UNIX_SOCKET_PATH_LIMIT:
+        return inside
+    import hashlib
+
+    digest = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]
+    return Path("/tmp") / f"searchflow-{os.getuid()}-{digest}" / name
+
+
+def prepare_home(settings: Settings) -> None:
+    """Make the home folder and its rooms.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    try:
+        for folder in (
+            settings.home,
+            settings.run_dir,
+            settings.logs_dir,
+            settings.feeds_dir,
+            settings.reports_dir,
+        ):
+            folder.mkdir(parents=True, exist_ok=True)
+        probe = settings.run_dir / f".probe-{os.getpid()}"
+        probe.write_bytes(b"x" * 4096)
+        probe.unlink()
+    except OSError as error:
+        if is_disk_full(error):
+            raise disk_full(settings) from error
+        raise StorageError(
+            f"The home folder {settings.home} cannot be written ({error.strerror}). "
+            "Set SEARCHFLOW_HOME to a folder of yours."
+        ) from error
+
+
+@contextlib.contextmanager
+def locked(settings: Settings, name: str, *, wait: bool, busy: str = "") -> Iterator[None]:
+    """Hold `<home>/run/<name>.lock`. The system releases it when the process ends, however it ends.
+
+    Raises:
+        BusyError: somebody else holds it and `wait` is false; `busy` is the message.
+    """
+    with (settings.run_dir / f"{name}.lock").open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            handle.seek(0)
+            raise BusyError(busy.format(pid=handle.read().strip() or "unknown")) from None
+        handle.seek(0)
+        handle.truncate()
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield

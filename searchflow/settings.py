@@ -1,0 +1,151 @@
+"""Settings, in one typed place: environment variables with the prefix SEARCHFLOW_, and the file `.env`.
+
+The environment wins over `.env`. Values are read once, at the start of a command or flow, and passed on; nothing reads
+the environment deeper inside.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from searchflow.errors import ConfigurationError
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The repository: models, syncs and suites are read from here (this is an application, installed in place)."""
+
+
+class Settings(BaseSettings):
+    """All settings of one installation. Frozen: to change one, make another with `load_settings(name=value)`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SEARCHFLOW_",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+    )
+
+    home: Path = Field(ROOT / ".searchflow", description="Data, logs and embedded servers live here.")
+    redis_url: SecretStr | None = Field(
+        None, description="A Redis or Valkey server (7.0 or later); unset: embedded."
+    )
+    postgres_url: SecretStr | None = Field(
+        None, description="A PostgreSQL server (15 or later); unset: embedded."
+    )
+    postgres_prefix: str = Field(
+        "searchflow_", description="Our databases are called <prefix>catalog, <prefix>ledger ..."
+    )
+    data_location: str | None = Field(
+        None,
+        validation_alias="SEARCHFLOW_DATA_PATH",
+        description="Parquet files: a folder or s3://...; unset: in home.",
+    )
+    prefect_port: int = Field(
+        4200, ge=1, le=65535, description="Loopback port of the Prefect server and its UI."
+    )
+    dashboards_port: int = Field(8501, ge=1, le=65535, description="Loopback port of the dashboards.")
+    history_start: datetime = Field(
+        datetime(2015, 1, 1, tzinfo=UTC),
+        description="Events before this are dead letters (timestamp_too_old).",
+    )
+    future_tolerance_seconds: int = Field(
+        300, ge=0, description="Events further ahead than this are dead letters."
+    )
+    batch_events: int = Field(
+        100_000, ge=1, description="Most events in one commit while draining a backlog."
+    )
+    follow_batch_events: int = Field(20_000, ge=1, description="Most events in one commit while following.")
+    follow_batch_seconds: float = Field(
+        1.0, gt=0, description="Longest wait before a commit while following."
+    )
+    inline_rows: int = Field(
+        300, ge=0, description="Commits smaller than this stay in the catalog until maintenance."
+    )
+    lateness_hours: float = Field(
+        1.0, gt=0, description="An event that arrives later than this counts as late."
+    )
+    stream_capacity: int = Field(
+        2_000_000, ge=1000, description="Producers slow down above this many events waiting."
+    )
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return Path(os.path.abspath(value.expanduser()))
+
+    @property
+    def data_path(self) -> str:
+        """Where Parquet files are: a folder (absolute) or an s3:// URL; ends with a slash."""
+        if self.data_location is None:
+            return f"{self.home / 'lake'}/"
+        if "://" in self.data_location:
+            return self.data_location.rstrip("/") + "/"
+        return f"{Path(self.data_location).expanduser().resolve()}/"
+
+    @property
+    def extensions_dir(self) -> Path:
+        """DuckDB's extensions, linked from their wheels."""
+        return self.home / "extensions"
+
+    @property
+    def logs_dir(self) -> Path:
+        """One log file a server or background process."""
+        return self.home / "logs"
+
+    @property
+    def run_dir(self) -> Path:
+        """Process records and locks."""
+        return self.home / "run"
+
+    @property
+    def feeds_dir(self) -> Path:
+        """Daily batches: ad_spend*.csv and user_profiles*.csv (or .jsonl)."""
+        return self.home / "feeds"
+
+    @property
+    def reports_dir(self) -> Path:
+        """The data-quality report and other pages for people."""
+        return self.home / "reports"
+
+    @property
+    def answer_key_dir(self) -> Path:
+        """The simulator's sealed truth. Only `searchflow verify` reads it."""
+        return self.home / "answer_key"
+
+    @property
+    def prefect_api_url(self) -> str:
+        """The API of the Prefect server that `searchflow up` and `searchflow demo` run."""
+        return f"http://127.0.0.1:{self.prefect_port}/api"
+
+
+def env_file() -> Path | None:
+    """The `.env` to read and write: SEARCHFLOW_ENV_FILE when set (empty: none), else the repository's."""
+    named = os.environ.get("SEARCHFLOW_ENV_FILE")
+    if named is None:
+        return ROOT / ".env"
+    return Path(named) if named else None
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings; `overrides` win over everything.
+
+    Raises:
+        ConfigurationError: a value cannot be used; names the variable.
+    """
+    try:
+        return Settings(_env_file=env_file(), **overrides)  # type: ignore[call-arg]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        variable = name if name.startswith("SEARCHFLOW_") else f"SEARCHFLOW_{name.upper()}"
+        raise ConfigurationError(
+            variable,
+            f"{first['msg'].lower()}.",
+            "Correct it in the environment or in .env (see .env.example).",
+        ) from None

@@ -1,0 +1,184 @@
+"""The event streams: how entries are written and read (CONTRACTS section 2).
+
+An entry holds one event or several separated by newlines in its field `data`; the field `codec` says `zstd` when it is
+compressed. Batching makes a producer about six times cheaper than one entry an event; readers treat both alike.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import redis
+import zstandard
+
+from searchflow.errors import ServiceError
+from searchflow.services import valkey
+from searchflow.settings import Settings
+
+EVENT_STREAMS = {
+    "search": "searchflow:events:search",
+    "click": "searchflow:events:click",
+    "conversion": "searchflow:events:conversion",
+}
+EVENT_TYPES = tuple(EVENT_STREAMS)
+START = "0-0"
+"""The position before the first entry."""
+
+MAX_DECOMPRESSED = 64 * 1024 * 1024
+"""Bytes. A larger entry is not a batch of events but an attack or an accident."""
+
+
+def connect(settings: Settings) -> redis.Redis:
+    """A client; bytes in, bytes out. Checks that the server answers.
+
+    Raises:
+        ServiceError: it does not, or it refuses us.
+    """
+    valkey.check(settings)
+    return valkey.client(settings)
+
+
+def encode(lines: Sequence[bytes], codec: str | None) -> dict[bytes, bytes]:
+    """The fields of one entry for `lines` (each one event, without a newline)."""
+    data = b"\n".join(lines)
+    if codec is None:
+        return {b"data": data}
+    if codec == "zstd":
+        return {b"data": zstandard.ZstdCompressor(level=1).compress(data), b"codec": b"zstd"}
+    raise ValueError(f"unknown codec {codec!r}: use None or 'zstd'")
+
+
+def publish(
+    client: redis.Redis,
+    event_type: str,
+    lines: Sequence[bytes],
+    *,
+    batch: int = 500,
+    codec: str | None = None,
+    capacity: int | None = None,
+    on_wait: Callable[[int], None] | None = None,
+    on_published: Callable[[int], None] | None = None,
+) -> int:
+    """Append `lines` to the stream of `event_type`, `batch` events an entry. Returns how many events were written.
+
+    With `capacity`, waits while that many entries or more are unread (back-pressure; nothing is ever dropped) and tells
+    `on_wait` the number waiting.
+
+    Raises:
+        ServiceError: the server is full or went away; what was written until then stays written.
+    """
+    stream = EVENT_STREAMS[event_type]
+    written = 0
+    round_trip = max(batch, 1) * 20 if batch > 1 else 5_000
+    for first in range(0, len(lines), round_trip):
+        chunk = lines[first : first + round_trip]
+        if capacity is not None:
+            _wait_for_room(client, stream, capacity // max(batch, 1), on_wait)
+        pipeline = client.pipeline(transaction=False)
+        for start in range(0, len(chunk), batch):
+            pipeline.xadd(stream, encode(chunk[start : start + batch], codec))  # type: ignore[arg-type]
+        try:
+            pipeline.execute()
+        except redis.OutOfMemoryError:
+            raise ServiceError(
+                "The stream server has no memory left. Run `searchflow ingest` to drain it, then publish again."
+            ) from None
+        except redis.RedisError as error:
+            raise ServiceError(
+                f"The stream server stopped answering after {written:,} events ({type(error).__name__}). "
+                "Run `searchflow status`, then publish again: what was already there is dropped as duplicates."
+            ) from error
+        written += len(chunk)
+        if on_published is not None:
+            on_published(len(chunk))
+    return written
+
+
+def _wait_for_room(
+    client: redis.Redis, stream: str, entries: int, on_wait: Callable[[int], None] | None, pause: float = 0.2
+) -> None:
+    while True:
+        waiting = int(client.xlen(stream))
+        if waiting < entries:
+            return
+        if on_wait is not None:
+            on_wait(waiting)
+        time.sleep(pause)
+
+
+def decode(fields: dict[bytes, bytes]) -> list[bytes]:
+    """The lines of one entry. A blank line is not an event.
+
+    Raises:
+        ValueError: the entry has no `data`, an unknown codec or does not decompress; the message says which.
+    """
+    data = fields.get(b"data")
+    if data is None:
+        raise ValueError("the entry has no field `data`")
+    codec = fields.get(b"codec")
+    if codec == b"zstd":
+        try:
+            data = zstandard.ZstdDecompressor().decompress(data, max_output_size=MAX_DECOMPRESSED)
+        except zstandard.ZstdError as error:
+            raise ValueError(f"the entry does not decompress as zstd ({error})") from None
+    elif codec is not None:
+        raise ValueError("the entry's codec is not `zstd`")
+    return [line for line in data.split(b"\n") if line.strip()]
+
+
+def read(
+    client: redis.Redis, stream: str, after: str, *, entries: int, block_ms: int | None = None
+) -> list[tuple[str, dict[bytes, bytes]]]:
+    """Up to `entries` entries after position `after`: (entry id, fields). Empty when nothing came within `block_ms`."""
+    answer = client.xread({stream: after}, count=entries, block=block_ms)
+    if not answer:
+        return []
+    found = answer[0][1] if isinstance(answer, list) else next(iter(answer.values()))[0]
+    return [(entry.decode(), fields) for entry, fields in found]
+
+
+def iterate(
+    client: redis.Redis, stream: str, *, entries: int = 200
+) -> Iterator[tuple[str, dict[bytes, bytes]]]:
+    """Everything that is in a stream, oldest first."""
+    position = START
+    while found := read(client, stream, position, entries=entries):
+        yield from found
+        position = found[-1][0]
+
+
+def as_pair(position: str) -> tuple[int, int]:
+    """An entry id as numbers, so that positions compare."""
+    milliseconds, _, sequence = position.partition("-")
+    return int(milliseconds), int(sequence or 0)
+
+
+def after(position: str) -> str:
+    """The smallest entry id behind `position`."""
+    milliseconds, sequence = as_pair(position)
+    return f"{milliseconds}-{sequence + 1}"
+
+
+def last_removed(client: redis.Redis, stream: str) -> str:
+    """The highest entry id ever removed from the stream: beyond our position, it means lost events."""
+    try:
+        info = client.xinfo_stream(stream)
+    except redis.ResponseError:  # no such stream yet
+        return START
+    value = info.get("max-deleted-entry-id", START.encode())
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def last_entry(client: redis.Redis, stream: str) -> str:
+    """The id of the newest entry ever written, or `START`."""
+    try:
+        value = client.xinfo_stream(stream)["last-generated-id"]
+    except redis.ResponseError:
+        return START
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def trim(client: redis.Redis, stream: str, position: str) -> int:
+    """Remove everything up to and including `position`. Returns how many entries went."""
+    return int(client.xtrim(stream, minid=after(position), approximate=False))

@@ -1,0 +1,153 @@
+"""The warehouse: DuckLake (Parquet files, catalog in PostgreSQL) through DuckDB.
+
+Every connection is its own in-memory DuckDB with the lake attached as `lake`; readers see consistent snapshots while
+others write. All timestamps are UTC without a zone.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from searchflow.errors import ServiceError
+from searchflow.services import postgres
+from searchflow.settings import Settings
+
+CATALOG = "lake"
+# wheel name -> the name DuckDB loads it by
+EXTENSIONS = {"ducklake": "ducklake", "postgres": "postgres_scanner", "httpfs": "httpfs"}
+
+EVENT_COLUMNS = """
+    event_id VARCHAR NOT NULL, event_ts TIMESTAMP NOT NULL, user_id VARCHAR, session_id VARCHAR NOT NULL,
+    payload VARCHAR NOT NULL, schema_version INTEGER NOT NULL"""
+PROVENANCE_COLUMNS = """
+    ingested_at TIMESTAMP NOT NULL, source VARCHAR NOT NULL, source_position VARCHAR NOT NULL,
+    batch_id VARCHAR NOT NULL"""
+
+RAW_TABLES = {
+    "search_events": EVENT_COLUMNS + "," + PROVENANCE_COLUMNS,
+    "click_events": EVENT_COLUMNS + "," + PROVENANCE_COLUMNS,
+    "conversion_events": EVENT_COLUMNS + "," + PROVENANCE_COLUMNS,
+    "ad_spend": """
+    spend_date DATE NOT NULL, utm_source VARCHAR, utm_campaign VARCHAR, currency VARCHAR NOT NULL, cost DOUBLE NOT NULL,
+    impressions BIGINT, clicks BIGINT, payload VARCHAR NOT NULL,"""
+    + PROVENANCE_COLUMNS,
+    "user_profiles": """
+    user_id VARCHAR NOT NULL, email VARCHAR, name VARCHAR, locale VARCHAR, time_zone VARCHAR, country VARCHAR,
+    marketing_consent BOOLEAN, created_at TIMESTAMP, updated_at TIMESTAMP NOT NULL, payload VARCHAR NOT NULL,"""
+    + PROVENANCE_COLUMNS,
+    "dead_letters": """
+    dead_letter_id VARCHAR NOT NULL, received_at TIMESTAMP NOT NULL, source VARCHAR NOT NULL,
+    source_position VARCHAR NOT NULL, event_type VARCHAR, reason_code VARCHAR NOT NULL, reason VARCHAR NOT NULL,
+    raw_payload BLOB NOT NULL, batch_id VARCHAR NOT NULL, status VARCHAR NOT NULL, resolved_at TIMESTAMP,
+    resolved_by VARCHAR""",
+}
+PARTITIONED = ("search_events", "click_events", "conversion_events")
+
+
+def stage_extensions(folder: Path) -> None:
+    """Link DuckDB's extensions from their wheels into `folder`: no download, nothing in the user's home."""
+    platform = duckdb.sql("PRAGMA platform").fetchone()
+    assert platform is not None
+    version = f"v{duckdb.__version__}"
+    target = folder / version / platform[0]
+    target.mkdir(parents=True, exist_ok=True)
+    for wheel, name in EXTENSIONS.items():
+        spec = importlib.util.find_spec(f"duckdb_extension_{wheel}")
+        if spec is None or spec.origin is None:
+            continue
+        source = Path(spec.origin).parent / "extensions" / version / f"{wheel}.duckdb_extension"
+        link = target / f"{name}.duckdb_extension"
+        if not link.exists():
+            partial = link.with_name(f"{link.name}.{os.getpid()}")
+            partial.symlink_to(source)
+            partial.replace(link)
+
+
+def attach_statements(settings: Settings, *, read_only: bool = True) -> list[str]:
+    """The SQL that turns a fresh DuckDB connection into a warehouse connection."""
+    location = postgres.conninfo(settings, "catalog").replace("'", "''")
+    options = [f"DATA_PATH '{settings.data_path}'", f"DATA_INLINING_ROW_LIMIT {settings.inline_rows}"]
+    if read_only:
+        options.append("READ_ONLY")
+    return [
+        "SET TimeZone = 'UTC'",
+        f"ATTACH IF NOT EXISTS 'ducklake:postgres:{location}' AS {CATALOG} ({', '.join(options)})",
+        f"USE {CATALOG}",
+    ]
+
+
+def connect(
+    settings: Settings, *, read_only: bool = False, memory_limit: str | None = None
+) -> duckdb.DuckDBPyConnection:
+    """A connection with the lake attached and in use: tables are `raw.search_events`, `marts.fct_search_funnel`.
+
+    Raises:
+        ServiceError: the catalog does not answer.
+    """
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "extension_directory": str(settings.extensions_dir)
+    }
+    if memory_limit:
+        config["memory_limit"] = memory_limit
+    stage_extensions(settings.extensions_dir)
+    connection = duckdb.connect(":memory:", config=config)
+    try:
+        for statement in attach_statements(settings, read_only=read_only):
+            connection.execute(statement)
+    except duckdb.Error as error:
+        connection.close()
+        postgres.check(settings)  # says it better when the server is the reason
+        raise ServiceError(
+            f"The warehouse cannot be opened: {str(error).splitlines()[0][:300]}. Run `searchflow status`."
+        ) from error
+    return connection
+
+
+def prepare(settings: Settings) -> None:
+    """Make the lake's schemas and platform tables. Called under the services lock: concurrent CREATEs conflict."""
+    from searchflow.ops import record
+
+    with connect(settings) as connection:
+        existing = {
+            f"{schema}.{table}"
+            for schema, table in connection.execute(
+                "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ?", [CATALOG]
+            ).fetchall()
+        }
+        if not existing:
+            connection.execute("CREATE SCHEMA IF NOT EXISTS raw; CREATE SCHEMA IF NOT EXISTS ops")
+        for table, columns in RAW_TABLES.items():
+            if f"raw.{table}" not in existing:
+                connection.execute(f"CREATE TABLE raw.{table} ({columns})")
+                if table in PARTITIONED:
+                    connection.execute(
+                        f"ALTER TABLE raw.{table} SET PARTITIONED BY (year(event_ts), month(event_ts), day(event_ts))"
+                    )
+        for table, columns in record.TABLES.items():
+            if table not in existing:
+                connection.execute(f"CREATE TABLE {table} ({columns})")
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """One DuckLake transaction: all of it becomes visible at once, or nothing does."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def snapshot_id(connection: duckdb.DuckDBPyConnection) -> int:
+    """The newest snapshot: changes exactly when the data does."""
+    row = connection.execute(f"SELECT max(snapshot_id) FROM ducklake_snapshots('{CATALOG}')").fetchone()
+    assert row is not None
+    return int(row[0] or 0)

@@ -1,0 +1,66 @@
+"""Fixtures that start real servers in temporary folders, and stop what they started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+# Tests never read or write the repository's .env, and nothing phones home.
+os.environ["SEARCHFLOW_ENV_FILE"] = ""
+os.environ["DO_NOT_TRACK"] = "1"
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+for name in [name for name in os.environ if name.startswith("SEARCHFLOW_") and name != "SEARCHFLOW_ENV_FILE"]:
+    del os.environ[name]
+
+from searchflow import services  # noqa: E402
+from searchflow.settings import Settings, load_settings  # noqa: E402
+
+
+@contextmanager
+def temporary_home() -> Iterator[Path]:
+    """A short path: sockets have little room for one."""
+    folder = Path(tempfile.mkdtemp(prefix="sf-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def running_platform() -> Iterator[Settings]:
+    with temporary_home() as home:
+        settings = load_settings(home=home)
+        try:
+            services.start(settings)
+            yield settings
+        finally:
+            services.stop_all(settings)
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[Settings]:
+    """One running home for all tests of a session that can share it."""
+    with running_platform() as settings:
+        yield settings
+
+
+@pytest.fixture
+def fresh_platform() -> Iterator[Settings]:
+    """A running home of its own."""
+    with running_platform() as settings:
+        yield settings
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """An empty folder for a home; nothing runs in it yet."""
+    with temporary_home() as folder:
+        yield folder
+        if (folder / "run").exists():
+            services.stop_all(load_settings(home=folder))
