@@ -132,6 +132,18 @@ def prepare(settings: Settings) -> None:
         for table, columns in record.TABLES.items():
             if table not in existing:
                 connection.execute(f"CREATE TABLE {table} ({columns})")
+            if table.startswith("ops.position_"):
+                _add_guard(connection, table)
+
+
+def _add_guard(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+    from searchflow.ops.record import GUARD
+
+    connection.execute(
+        f"INSERT INTO {table} SELECT ?, '', 0, '', NULL, NULL "
+        f"WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE source = ?)",
+        [GUARD, GUARD],
+    )
 
 
 @contextmanager

@@ -11,13 +11,19 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+GUARD = "(guard)"
+"""The row of a position table that every writer of that event type updates, so that their transactions conflict."""
+
+SHARDS = ("search", "click", "conversion", "file")
+_POSITIONS = """
+        source VARCHAR, position VARCHAR, version BIGINT, batch_id VARCHAR, updated_at TIMESTAMP, watermark TIMESTAMP"""
+
 TABLES: dict[str, str] = {
+    **{f"ops.position_{shard}": _POSITIONS for shard in SHARDS},
     "ops.ingestion_batches": """
         batch_id VARCHAR, shard VARCHAR, event_type VARCHAR, source VARCHAR, started_at TIMESTAMP,
         committed_at TIMESTAMP, received BIGINT, stored BIGINT, duplicates BIGINT, dead_letters BIGINT, late BIGINT,
         first_event_ts TIMESTAMP, last_event_ts TIMESTAMP, touched_days DATE[], position VARCHAR""",
-    "ops.ingestion_positions": """
-        shard VARCHAR, source VARCHAR, position VARCHAR, version BIGINT, batch_id VARCHAR, updated_at TIMESTAMP""",
     "ops.model_runs": """
         run_id VARCHAR, environment VARCHAR, model VARCHAR, interval_start TIMESTAMP, interval_end TIMESTAMP,
         started_at TIMESTAMP, duration_s DOUBLE, rows BIGINT, audits_passed BIGINT, audits_failed BIGINT,

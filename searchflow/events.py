@@ -1,0 +1,225 @@
+"""The event contract, version 1 (CONTRACTS section 1): what a valid event is, and why another one is not.
+
+`decode` is the fast way for the good ones; `explain` says in words what is wrong with the rest. Fields nobody told us
+about are kept in the payload and ignored here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta, Struct
+
+SCHEMA_VERSION = 1
+MAX_EVENT_BYTES = 64 * 1024
+
+Identifier = Annotated[str, Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=0)]
+Ordinal = Annotated[int, Meta(ge=1)]
+Amount = Annotated[float, Meta(ge=0)]
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class _Event(Struct, tag_field="event_type", kw_only=True):
+    """What every event has."""
+
+    event_id: Identifier
+    timestamp: Moment
+    session_id: Identifier
+    user_id: Identifier | None = None
+
+
+class SearchEvent(_Event, tag="search"):
+    """A visitor searched and saw `results_count` results (0 is a real and important value)."""
+
+    query: str
+    filters: dict[str, Any] | None = None
+    results_count: Count | None = None
+    page: Ordinal | None = 1
+    platform: str | None = None
+    device_type: str | None = None
+    geo: dict[str, Any] | None = None
+    utm_source: str | None = None
+    utm_medium: str | None = None
+    utm_campaign: str | None = None
+
+
+class ClickEvent(_Event, tag="click"):
+    """A visitor opened one result of a search."""
+
+    search_event_id: Identifier
+    result_id: Identifier
+    result_position: Ordinal | None = None
+    result_type: str | None = None
+    result_price: Amount | None = None
+    result_provider: str | None = None
+    result_destination: str | None = None
+
+
+class ConversionEvent(_Event, tag="conversion"):
+    """A click led to a booking."""
+
+    click_event_id: Identifier
+    booking_value: Amount
+    commission: Amount | None = None
+    currency: str | None = "CAD"
+    product_type: str | None = None
+    provider: str | None = None
+
+
+Event = SearchEvent | ClickEvent | ConversionEvent
+EVENT_CLASSES: dict[str, type[Event]] = {
+    "search": SearchEvent,
+    "click": ClickEvent,
+    "conversion": ConversionEvent,
+}
+EVENT_TYPE_OF: dict[type, str] = {kind: name for name, kind in EVENT_CLASSES.items()}
+_DECODER = msgspec.json.Decoder(SearchEvent | ClickEvent | ConversionEvent)
+
+REASON_CODES = (
+    "invalid_utf8",
+    "invalid_json",
+    "not_an_object",
+    "unknown_event_type",
+    "missing_field",
+    "wrong_type",
+    "invalid_value",
+    "timestamp_in_future",
+    "timestamp_too_old",
+    "too_large",
+    "conflicting_duplicate",
+)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why a line is not stored as an event: one of `REASON_CODES` and a sentence that shows no value."""
+
+    code: str
+    reason: str
+    event_type: str | None = None
+
+
+def decode(lines: Sequence[bytes]) -> tuple[list[int], list[Event], dict[int, Rejection]]:
+    """Decode many lines: (positions of the good ones, the events, position -> rejection for the others)."""
+    decoder = _DECODER.decode
+    good: list[int] = []
+    events: list[Event] = []
+    rejected: dict[int, Rejection] = {}
+    for index, line in enumerate(lines):
+        if len(line) > MAX_EVENT_BYTES:
+            rejected[index] = explain(line)  # type: ignore[assignment]
+            continue
+        try:
+            event = decoder(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError):
+            found = explain(line)
+            if isinstance(found, Rejection):
+                rejected[index] = found
+                continue
+            event = found
+        good.append(index)
+        events.append(event)
+    return good, events, rejected
+
+
+def explain(line: bytes) -> Rejection | Event:
+    """The slow, exact way: the event if the line is one after all, else why it is none."""
+    if len(line) > MAX_EVENT_BYTES:
+        return Rejection(
+            "too_large", f"the event has {len(line):,} bytes; at most {MAX_EVENT_BYTES:,} are allowed"
+        )
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return Rejection("invalid_utf8", f"byte {error.start} is not UTF-8")
+    try:
+        document = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        return Rejection("invalid_json", f"not a JSON document: {_without_values(error)}")
+    if not isinstance(document, dict):
+        return Rejection("not_an_object", f"the document is {_json_type(document)}, not an object")
+    return _explain_document(document)
+
+
+def _explain_document(document: dict[str, Any]) -> Rejection | Event:
+    event_type = document.get("event_type")
+    if "event_type" not in document:
+        return Rejection("missing_field", "event_type is missing")
+    if not isinstance(event_type, str):
+        return Rejection("wrong_type", f"event_type is {_json_type(event_type)}, not a string")
+    if event_type not in EVENT_CLASSES:
+        return Rejection("unknown_event_type", "event_type is none of search, click, conversion")
+    timestamp = document.get("timestamp")
+    if isinstance(timestamp, str):
+        problem = _check_timestamp(timestamp)
+        if isinstance(problem, str):
+            return Rejection("invalid_value", problem, event_type)
+        document = {**document, "timestamp": problem}
+    try:
+        return msgspec.convert(document, EVENT_CLASSES[event_type])
+    except msgspec.ValidationError as error:
+        return _from_validation(str(error), document, event_type)
+
+
+def _check_timestamp(text: str) -> datetime | str:
+    """The moment, or a sentence on what is wrong with it. ISO 8601 has more forms than the fast decoder knows."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return "timestamp is a string, but not an ISO 8601 date and time"
+    if moment.tzinfo is None:
+        return "timestamp has no offset from UTC (append Z or +02:00)"
+    return moment
+
+
+def _from_validation(message: str, document: dict[str, Any], event_type: str) -> Rejection:
+    if message.startswith("Object missing required field"):
+        field = message.split("`")[1]
+        return Rejection("missing_field", f"{field} is missing", event_type)
+    field = message.rsplit("`$.", 1)[1].rstrip("`") if "`$." in message else "the document"
+    value = document.get(field)
+    expected = message.split(" - at ")[0]
+    if ", got " in message:
+        return Rejection(
+            "wrong_type", f"{field} is {_json_type(value)}: {expected}".replace("`", ""), event_type
+        )
+    return Rejection(
+        "invalid_value",
+        f"{field} ({_json_type(value)}) is not allowed: {expected}".replace("`", ""),
+        event_type,
+    )
+
+
+def is_uuid(text: str) -> bool:
+    """True for any version of UUID in its usual spelling."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def same_document(one: str | bytes, other: str | bytes) -> bool:
+    """True when two payloads are the same JSON document, whatever the order of fields or the white space."""
+    if one == other:
+        return True
+    try:
+        return bool(msgspec.json.decode(one) == msgspec.json.decode(other))
+    except msgspec.MsgspecError:
+        return False
+
+
+def _json_type(value: object) -> str:
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _without_values(error: Exception) -> str:
+    text = str(error)
+    return text if text.isascii() and len(text) < 120 else type(error).__name__

@@ -1,0 +1,2 @@
+"""Events into raw, exactly once: sources are read from the position stored in the warehouse, and rows, dead letters
+and the new position are committed in one transaction."""

@@ -1,0 +1,487 @@
+"""One commit: check a batch against the contract, drop exact duplicates, and write rows, dead letters, the new
+position and the batch's counts in one DuckLake transaction.
+
+Fencing. Each shard has a small table of positions, and every transaction that writes events of a type updates that
+type's table. DuckLake refuses to commit when another transaction has changed the same rows since ours began, so two
+workers can never both move a position, nor both decide that an event is new. The loser looks again: if its own position
+moved, another worker has taken over and it stops; otherwise it repeats the transaction on the newer snapshot.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+import duckdb
+import pyarrow as pa
+
+from searchflow import events, warehouse
+from searchflow.errors import AccountingError, FencedError, SearchFlowError, StorageError, is_disk_full
+from searchflow.events import Rejection
+from searchflow.ingestion.source import Source, SourceBatch
+from searchflow.ops import record
+
+LOOKBACK = timedelta(hours=24)
+"""Stored rows this long around the batch's events are searched for the same event_id. An exact duplicate has the same
+timestamp as its original, so it always lies in there; the margin finds conflicting ones with another timestamp."""
+ATTEMPTS = 8
+DEAD_LETTERS = uuid.UUID("6d6f5f4e-0c5b-5b7e-9a51-5ea7c4f10311")
+"""Namespace of dead letter ids: the same input at the same place always has the same id."""
+
+
+@dataclass
+class Counts:
+    """What became of a batch. `received == stored + duplicates + dead_letters`, always."""
+
+    received: int = 0
+    stored: int = 0
+    duplicates: int = 0
+    dead_letters: int = 0
+    late: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Add another batch's counts to these."""
+        self.received += other.received
+        self.stored += other.stored
+        self.duplicates += other.duplicates
+        self.dead_letters += other.dead_letters
+        self.late += other.late
+
+    def check(self) -> None:
+        """Raise an AccountingError when the identity does not hold."""
+        if self.received != self.stored + self.duplicates + self.dead_letters:
+            raise AccountingError(
+                f"received {self.received} is not stored {self.stored} + duplicates {self.duplicates} + dead letters "
+                f"{self.dead_letters}. This is a bug: nothing was committed; please report it with the log."
+            )
+
+
+@dataclass
+class _Prepared:
+    """A batch after validation: Arrow columns by event type, and what was rejected (line position, bytes, why)."""
+
+    columns: dict[str, pa.Table]
+    rejected: list[tuple[str, bytes, Rejection]]
+    lines: list[bytes]
+    line_positions: list[str]
+    days: dict[str, set[date]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the settings say about time."""
+
+    history_start: datetime
+    future_tolerance: timedelta
+    lateness: timedelta
+
+
+def commit(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    batch: SourceBatch,
+    *,
+    after: str | None,
+    now: datetime,
+    limits: Limits,
+) -> Counts:
+    """Write one batch that was read from `source` behind position `after`. Returns what became of it.
+
+    Raises:
+        FencedError: the stored position is no longer `after`.
+        StorageError: the disk is full; nothing was written.
+    """
+    started = time.monotonic()
+    prepared = _prepare(connection, batch, source.event_type, now, limits)
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with warehouse.transaction(connection):
+                return _write(connection, source, batch, prepared, after, now, started, limits)
+        except duckdb.Error as error:
+            if is_disk_full(error):
+                raise StorageError(
+                    "The disk is full: the batch was not committed and stays in its source. Free some space and run "
+                    "the same command again."
+                ) from error
+            if "conflict" not in str(error).lower() or attempt == ATTEMPTS:
+                raise SearchFlowError(
+                    f"The commit of a batch failed: {str(error).splitlines()[0][:300]}. Nothing was written; run the same "
+                    "command again."
+                ) from error
+            time.sleep(random.uniform(0.01, 0.05) * attempt)  # noqa: S311 (jitter)
+    raise AssertionError("unreachable")
+
+
+def position(connection: duckdb.DuckDBPyConnection, shard: str, key: str) -> str | None:
+    """The stored position of a source, or None before its first commit."""
+    row = connection.execute(f"SELECT position FROM ops.position_{shard} WHERE source = ?", [key]).fetchone()
+    return None if row is None else str(row[0])
+
+
+def positions(connection: duckdb.DuckDBPyConnection, shard: str) -> list[tuple[str, str]]:
+    """All stored positions of a shard: (key, position)."""
+    found = connection.execute(
+        f"SELECT source, position FROM ops.position_{shard} WHERE source <> '{record.GUARD}'"
+    ).fetchall()
+    return [(str(key), str(text)) for key, text in found]
+
+
+# --- before the transaction: what needs no lock -----------------------------------------------------------------
+
+
+def _prepare(
+    connection: duckdb.DuckDBPyConnection, batch: SourceBatch, only: str | None, now: datetime, limits: Limits
+) -> _Prepared:
+    good, decoded, refused = events.decode(batch.lines)
+    rejected = list(batch.broken)
+    rejected += [(batch.line_positions[index], batch.lines[index], why) for index, why in refused.items()]
+    by_type: dict[str, tuple[list[int], list[events.Event]]] = {}
+    for index, event in zip(good, decoded, strict=True):
+        indices, members = by_type.setdefault(events.EVENT_TYPE_OF[type(event)], ([], []))
+        indices.append(index)
+        members.append(event)
+    prepared = _Prepared({}, rejected, batch.lines, batch.line_positions)
+    for event_type, (indices, members) in by_type.items():
+        if only is not None and event_type != only:
+            why = Rejection(
+                "invalid_value", f"event_type is {event_type} in the stream of {only} events", event_type
+            )
+            rejected += [(batch.line_positions[index], batch.lines[index], why) for index in indices]
+            continue
+        table = _columns(batch, indices, members, rejected)
+        prepared.columns[event_type] = _checked(connection, table, event_type, batch, rejected, now, limits)
+    return prepared
+
+
+def _columns(
+    batch: SourceBatch,
+    indices: list[int],
+    members: Sequence[events.Event],
+    rejected: list[tuple[str, bytes, Rejection]],
+) -> pa.Table:
+    """The raw columns of one event type. Bytes that are not UTF-8 in a field nobody decodes are found here."""
+    payload = pa.array([batch.lines[index] for index in indices], type=pa.binary())
+    try:
+        payload = payload.cast(pa.string())
+    except pa.ArrowInvalid:
+        keep = []
+        for place, index in enumerate(indices):
+            found = events.explain(batch.lines[index])
+            if isinstance(found, Rejection):
+                rejected.append((batch.line_positions[index], batch.lines[index], found))
+            else:
+                keep.append(place)
+        indices, members = [indices[place] for place in keep], [members[place] for place in keep]
+        payload = pa.array([batch.lines[index] for index in indices], type=pa.binary()).cast(pa.string())
+    return pa.table(
+        {
+            "seq": pa.array(indices, type=pa.int64()),
+            "event_id": pa.array([event.event_id for event in members], type=pa.string()),
+            "event_ts": pa.array([event.timestamp for event in members], type=pa.timestamp("us", tz="UTC")),
+            "user_id": pa.array([event.user_id for event in members], type=pa.string()),
+            "session_id": pa.array([event.session_id for event in members], type=pa.string()),
+            "payload": payload,
+        }
+    )
+
+
+# What only whole columns show cheaply. The order is the order in which reasons are given.
+CHECKS = {
+    "uuid": ("invalid_value", "event_id (a string) is not a UUID"),
+    "json": ("invalid_json", "the document holds text or a number that the warehouse cannot read"),
+    "nul": ("invalid_value", "an identifier (a string) holds a NUL character"),
+    "future": ("timestamp_in_future", "timestamp is more than {tolerance:.0f} minutes ahead of our clock"),
+    "old": ("timestamp_too_old", "timestamp is before the start of history ({start:%Y-%m-%d})"),
+}
+
+
+def _checked(
+    connection: duckdb.DuckDBPyConnection,
+    table: pa.Table,
+    event_type: str,
+    batch: SourceBatch,
+    rejected: list[tuple[str, bytes, Rejection]],
+    now: datetime,
+    limits: Limits,
+) -> pa.Table:
+    """Canonical ids and UTC times; rows that fail a column check go to `rejected`."""
+    connection.register("incoming", table)
+    try:
+        checked = connection.execute(
+            """
+            SELECT seq, lower(CAST(TRY_CAST(event_id AS UUID) AS VARCHAR)) AS event_id,
+                   CAST(event_ts AT TIME ZONE 'UTC' AS TIMESTAMP) AS event_ts, user_id, session_id, payload,
+                   CASE WHEN TRY_CAST(event_id AS UUID) IS NULL THEN 'uuid'
+                        WHEN NOT json_valid(payload) THEN 'json'
+                        WHEN contains(session_id, chr(0)) OR contains(coalesce(user_id, ''), chr(0)) THEN 'nul'
+                        WHEN event_ts > $latest THEN 'future'
+                        WHEN event_ts < $earliest THEN 'old' END AS problem
+            FROM incoming
+            """,
+            {"latest": now + limits.future_tolerance, "earliest": limits.history_start},
+        ).to_arrow_table()
+    finally:
+        connection.unregister("incoming")
+    problems = checked.column("problem")
+    if problems.null_count == len(checked):
+        return checked.drop_columns(["problem"])
+    sequence = checked.column("seq").to_pylist()
+    for index, problem in zip(sequence, problems.to_pylist(), strict=True):
+        if problem is not None:
+            code, text = CHECKS[problem]
+            minutes = limits.future_tolerance.total_seconds() / 60
+            why = Rejection(code, text.format(tolerance=minutes, start=limits.history_start), event_type)
+            rejected.append((batch.line_positions[index], batch.lines[index], why))
+    return checked.filter(pa.compute.is_null(problems)).drop_columns(["problem"])
+
+
+# --- inside the transaction -------------------------------------------------------------------------------------
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    batch: SourceBatch,
+    prepared: _Prepared,
+    after: str | None,
+    now: datetime,
+    started: float,
+    limits: Limits,
+) -> Counts:
+    batch_id = str(uuid.uuid4())
+    stamp = now.replace(tzinfo=None)
+    _move_position(connection, source, batch, after, batch_id, stamp, set(prepared.columns))
+    counts = Counts(received=batch.received)
+    letters = list(prepared.rejected)
+    days: set[date] = set()
+    bounds: list[datetime] = []
+    for event_type, table in prepared.columns.items():
+        fresh, duplicates, conflicts = _new_rows(connection, event_type, table)
+        counts.duplicates += duplicates
+        letters += [
+            (
+                prepared.line_positions[index],
+                prepared.lines[index],
+                Rejection("conflicting_duplicate", "event_id is known with another payload", event_type),
+            )
+            for index in conflicts
+        ]
+        if len(fresh):
+            counts.late += _late(connection, event_type, fresh, limits, stamp)
+            days |= set(_insert(connection, source, prepared, event_type, fresh, batch_id, stamp))
+            times = pa.compute.min_max(fresh.column("event_ts")).as_py()
+            bounds += [times["min"], times["max"]]
+            counts.stored += len(fresh)
+    counts.dead_letters = _insert_dead_letters(connection, source, letters, batch_id, stamp)
+    counts.check()
+    record.rows(
+        connection,
+        "ops.ingestion_batches",
+        [
+            {
+                "batch_id": batch_id,
+                "shard": source.shard,
+                "event_type": source.event_type,
+                "source": source.name,
+                "started_at": stamp - timedelta(seconds=time.monotonic() - started),
+                "committed_at": stamp,
+                "received": counts.received,
+                "stored": counts.stored,
+                "duplicates": counts.duplicates,
+                "dead_letters": counts.dead_letters,
+                "late": counts.late,
+                "first_event_ts": min(bounds, default=None),
+                "last_event_ts": max(bounds, default=None),
+                "touched_days": sorted(days),
+                "position": batch.position,
+            }
+        ],
+    )
+    return counts
+
+
+def _move_position(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    batch: SourceBatch,
+    after: str | None,
+    batch_id: str,
+    stamp: datetime,
+    event_types: set[str],
+) -> None:
+    """Compare and set. The guard rows make transactions on the same tables conflict even for different sources."""
+    stored = position(connection, source.shard, source.key)
+    if stored != after:
+        raise FencedError(
+            f"Another worker moved {source.name} from {after or 'its start'} to {stored}. This one stops; nothing was "
+            "lost or counted twice. Run one worker a shard."
+        )
+    guarded = {source.shard} | event_types
+    for shard in sorted(guarded):
+        connection.execute(
+            f"UPDATE ops.position_{shard} SET version = version + 1, batch_id = ? WHERE source = ?",
+            [batch_id, record.GUARD],
+        )
+    if stored is None:
+        connection.execute(
+            f"INSERT INTO ops.position_{source.shard} VALUES (?, ?, 1, ?, ?, NULL)",
+            [source.key, batch.position, batch_id, stamp],
+        )
+    else:
+        connection.execute(
+            f"UPDATE ops.position_{source.shard} SET position = ?, version = version + 1, batch_id = ?, updated_at = ? "
+            "WHERE source = ?",
+            [batch.position, batch_id, stamp, source.key],
+        )
+
+
+def _new_rows(
+    connection: duckdb.DuckDBPyConnection, event_type: str, table: pa.Table
+) -> tuple[pa.Table, int, list[int]]:
+    """(rows to store, how many exact duplicates, `seq` of conflicting ones).
+
+    Of several rows with one event_id in the batch the first stands for all; then it is compared with what is stored.
+    """
+    connection.register("incoming", table)
+    try:
+        repeated = connection.execute(
+            """
+            SELECT later.seq, later.payload, first.payload
+            FROM (SELECT event_id, min(seq) AS seq FROM incoming GROUP BY event_id HAVING count(*) > 1) AS firsts
+            JOIN incoming AS first ON first.seq = firsts.seq
+            JOIN incoming AS later ON later.event_id = firsts.event_id AND later.seq > firsts.seq
+            """
+        ).fetchall()
+        stored = _stored_before(connection, event_type)
+    finally:
+        connection.unregister("incoming")
+    drop = {seq for seq, _, _ in repeated} | {seq for seq, _, _ in stored}
+    conflicts = {seq for seq, mine, theirs in [*repeated, *stored] if not events.same_document(mine, theirs)}
+    if not drop:
+        return table, 0, []
+    keep = pa.compute.invert(
+        pa.compute.is_in(table.column("seq"), value_set=pa.array(sorted(drop), type=pa.int64()))
+    )
+    return table.filter(keep), len(drop) - len(conflicts), sorted(conflicts)
+
+
+def _stored_before(connection: duckdb.DuckDBPyConnection, event_type: str) -> list[tuple[int, str, str]]:
+    """(seq, incoming payload, stored payload) of incoming events whose id is stored, on the days around theirs."""
+    days = [
+        row[0]
+        for row in connection.execute("SELECT DISTINCT CAST(event_ts AS DATE) FROM incoming").fetchall()
+    ]
+    parts = [
+        f"""
+        SELECT i.seq, i.payload, s.payload FROM raw.{event_type}_events AS s JOIN incoming AS i USING (event_id)
+        WHERE s.event_ts >= TIMESTAMP '{first} 00:00:00' - INTERVAL {int(LOOKBACK.total_seconds())} SECONDS
+          AND s.event_ts < TIMESTAMP '{last} 00:00:00' + INTERVAL {int(LOOKBACK.total_seconds()) + 86400} SECONDS
+        """
+        for first, last in _runs(days)
+    ]
+    if not parts:
+        return []
+    found = connection.execute(" UNION ".join(parts)).fetchall()
+    return [(int(seq), str(mine), str(theirs)) for seq, mine, theirs in found]
+
+
+def _runs(days: Sequence[date], most: int = 8) -> list[tuple[date, date]]:
+    """Runs of nearby days, so that a single very late event does not make us read everything in between."""
+    runs: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if runs and day - runs[-1][1] <= timedelta(days=3):
+            runs[-1] = (runs[-1][0], day)
+        else:
+            runs.append((day, day))
+    while len(runs) > most:
+        gaps = [(runs[i + 1][0] - runs[i][1], i) for i in range(len(runs) - 1)]
+        _, closest = min(gaps)
+        runs[closest : closest + 2] = [(runs[closest][0], runs[closest + 1][1])]
+    return runs
+
+
+def _late(
+    connection: duckdb.DuckDBPyConnection, event_type: str, fresh: pa.Table, limits: Limits, stamp: datetime
+) -> int:
+    """How many events are older than the watermark: the newest event of the type so far, less the allowed lateness."""
+    row = connection.execute(
+        f"SELECT watermark FROM ops.position_{event_type} WHERE source = ?", [record.GUARD]
+    ).fetchone()
+    newest_before = row[0] if row else None
+    newest = min(pa.compute.max(fresh.column("event_ts")).as_py(), stamp)
+    if newest_before is None or newest > newest_before:
+        connection.execute(
+            f"UPDATE ops.position_{event_type} SET watermark = ? WHERE source = ?", [newest, record.GUARD]
+        )
+    if newest_before is None:
+        return 0
+    watermark = pa.scalar(newest_before - limits.lateness, type=pa.timestamp("us"))
+    return int(pa.compute.sum(pa.compute.less(fresh.column("event_ts"), watermark)).as_py() or 0)
+
+
+def _insert(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    prepared: _Prepared,
+    event_type: str,
+    fresh: pa.Table,
+    batch_id: str,
+    stamp: datetime,
+) -> list[date]:
+    """Append the rows, ordered so that each day's files hold sorted ids; returns the days they touch."""
+    places = [prepared.line_positions[index] for index in fresh.column("seq").to_pylist()]
+    connection.register("fresh", fresh.append_column("source_position", pa.array(places, type=pa.string())))
+    try:
+        connection.execute(
+            f"""
+            INSERT INTO raw.{event_type}_events
+            SELECT event_id, event_ts, user_id, session_id, payload, {events.SCHEMA_VERSION}, ?, ?, source_position, ?
+            FROM fresh ORDER BY CAST(event_ts AS DATE), event_id
+            """,
+            [stamp, source.name, batch_id],
+        )
+        days = connection.execute("SELECT DISTINCT CAST(event_ts AS DATE) FROM fresh").fetchall()
+    finally:
+        connection.unregister("fresh")
+    return [row[0] for row in days]
+
+
+def _insert_dead_letters(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    letters: Sequence[tuple[str, bytes, Rejection]],
+    batch_id: str,
+    stamp: datetime,
+) -> int:
+    if not letters:
+        return 0
+    table = pa.table(
+        {
+            "dead_letter_id": [
+                str(uuid.uuid5(DEAD_LETTERS, f"{source.key}\0{place}")) for place, _, _ in letters
+            ],
+            "source_position": [place for place, _, _ in letters],
+            "event_type": pa.array([why.event_type for _, _, why in letters], type=pa.string()),
+            "reason_code": [why.code for _, _, why in letters],
+            "reason": [why.reason for _, _, why in letters],
+            "raw_payload": pa.array([content for _, content, _ in letters], type=pa.binary()),
+        }
+    )
+    connection.register("letters", table)
+    try:
+        connection.execute(
+            """
+            INSERT INTO raw.dead_letters
+            SELECT dead_letter_id, ?, ?, source_position, event_type, reason_code, reason, raw_payload, ?, 'open',
+                   NULL, NULL
+            FROM letters
+            """,
+            [stamp, source.name, batch_id],
+        )
+    finally:
+        connection.unregister("letters")
+    return len(letters)

@@ -1,0 +1,51 @@
+"""The contract of a source: something that gives lines after a position, the same lines for the same position.
+
+Another log is one more module with a class of this shape; the worker and the commit know nothing else about it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from searchflow.events import Rejection
+
+
+@dataclass
+class SourceBatch:
+    """Lines as they were received, with where each stands in the source.
+
+    `broken` holds what is not even a line (an entry that does not decompress): position, bytes, why.
+    `position` is where the next read goes on when this batch is committed.
+    """
+
+    lines: list[bytes]
+    line_positions: list[str]
+    position: str
+    broken: list[tuple[str, bytes, Rejection]] = field(default_factory=list)
+
+    @property
+    def received(self) -> int:
+        """How many inputs this batch accounts for."""
+        return len(self.lines) + len(self.broken)
+
+
+class Source(Protocol):
+    """Where events come from."""
+
+    shard: str
+    """The table of positions this source belongs to: `search`, `click`, `conversion` or `file`."""
+    key: str
+    """What its position is stored under; stable over restarts."""
+    name: str
+    """What is written into the column `source` of raw rows."""
+    event_type: str | None
+    """The only event type it may hold, or None for any."""
+
+    def read(self, after: str | None, *, limit: int, wait_seconds: float = 0.0) -> SourceBatch | None:
+        """About `limit` lines behind position `after` (None: from the start); None when there are none."""
+        ...
+
+    def committed(self, position: str) -> None:
+        """Everything up to `position` is safe in the warehouse: the source may forget it."""
+        ...

@@ -1,0 +1,162 @@
+"""The worker: read behind the stored position, commit, let the source forget. Any number of times, until done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+
+from searchflow import streams, warehouse
+from searchflow.ingestion.commit import Counts, Limits, commit, position, positions
+from searchflow.ingestion.file_source import FileSource, event_files
+from searchflow.ingestion.source import Source
+from searchflow.ingestion.stream_source import StreamSource
+from searchflow.settings import Settings
+
+Clock = Callable[[], datetime]
+OnCommit = Callable[[str, Counts], None]
+
+
+def utc_now() -> datetime:
+    """The wall clock, for the edges that pass it on."""
+    return datetime.now(UTC)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What the settings say about time."""
+    start = settings.history_start
+    return Limits(
+        history_start=start if start.tzinfo else start.replace(tzinfo=UTC),
+        future_tolerance=timedelta(seconds=settings.future_tolerance_seconds),
+        lateness=timedelta(hours=settings.lateness_hours),
+    )
+
+
+@dataclass
+class IngestionResult:
+    """What one call of a worker did: counts in all and by shard, and how many commits it took."""
+
+    counts: Counts = field(default_factory=Counts)
+    by_shard: dict[str, Counts] = field(default_factory=dict)
+    commits: int = 0
+    files_loaded: int = 0
+    files_known: int = 0
+
+    def add(self, shard: str, counts: Counts, *, commits: int = 1) -> None:
+        """Count one commit, or another worker's total."""
+        self.counts.add(counts)
+        self.by_shard.setdefault(shard, Counts()).add(counts)
+        self.commits += commits
+
+
+def drain(
+    settings: Settings,
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    *,
+    clock: Clock,
+    result: IngestionResult,
+    batch_events: int | None = None,
+    wait_seconds: float = 0.0,
+    on_commit: OnCommit | None = None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Commit batch after batch until the source has no more (or `stop` is set, after the current commit)."""
+    limit = batch_events or settings.batch_events
+    limits = limits_of(settings)
+    after = position(connection, source.shard, source.key)
+    while stop is None or not stop.is_set():
+        batch = source.read(after, limit=limit, wait_seconds=wait_seconds)
+        if batch is None:
+            return
+        counts = commit(connection, source, batch, after=after, now=clock(), limits=limits)
+        source.committed(batch.position)
+        after = batch.position
+        result.add(source.name if source.shard == "file" else source.shard, counts)
+        if on_commit is not None:
+            on_commit(source.name, counts)
+
+
+def ingest_stream(
+    settings: Settings,
+    event_type: str,
+    *,
+    clock: Clock = utc_now,
+    wait_seconds: float = 0.0,
+    batch_events: int | None = None,
+    on_commit: OnCommit | None = None,
+    stop: threading.Event | None = None,
+) -> IngestionResult:
+    """Drain the stream of one event type into raw."""
+    result = IngestionResult()
+    with streams.connect(settings) as client, warehouse.connect(settings) as connection:
+        source = StreamSource(client, event_type)
+        drain(
+            settings,
+            connection,
+            source,
+            clock=clock,
+            result=result,
+            batch_events=batch_events,
+            wait_seconds=wait_seconds,
+            on_commit=on_commit,
+            stop=stop,
+        )
+    return result
+
+
+def ingest_files(
+    settings: Settings, path: Path, *, clock: Clock = utc_now, on_commit: OnCommit | None = None
+) -> IngestionResult:
+    """Load an event file or a folder of them. What was loaded before, by content, is not loaded again."""
+    result = IngestionResult()
+    with warehouse.connect(settings) as connection:
+        for file in event_files(path):
+            source = FileSource(file, positions(connection, FileSource.shard))
+            before = result.commits
+            drain(settings, connection, source, clock=clock, result=result, on_commit=on_commit)
+            if result.commits == before:
+                result.files_known += 1
+            else:
+                result.files_loaded += 1
+    return result
+
+
+def accept_gap(settings: Settings, event_type: str, *, clock: Clock = utc_now) -> str:
+    """Move our position over entries that were removed from a stream before we read them. Returns the new position."""
+    with streams.connect(settings) as client, warehouse.connect(settings) as connection:
+        removed = streams.last_removed(client, streams.EVENT_STREAMS[event_type])
+        stored = position(connection, event_type, streams.EVENT_STREAMS[event_type])
+        if stored is None or streams.as_pair(removed) <= streams.as_pair(stored):
+            return stored or streams.START
+        connection.execute(
+            f"UPDATE ops.position_{event_type} SET position = ?, version = version + 1, updated_at = ? WHERE source = ?",
+            [removed, clock().replace(tzinfo=None), streams.EVENT_STREAMS[event_type]],
+        )
+    return removed
+
+
+def waiting(settings: Settings) -> dict[str, int]:
+    """Stream entries not read yet, by event type."""
+    with streams.connect(settings) as client:
+        return {event_type: int(client.xlen(stream)) for event_type, stream in streams.EVENT_STREAMS.items()}
+
+
+def wait_for_events(settings: Settings, *, seconds: float, poll: float = 0.2) -> dict[str, int]:
+    """Entries waiting, as soon as there are any, or after `seconds`."""
+    deadline = threading.Event()
+    timer = threading.Timer(seconds, deadline.set)
+    timer.daemon = True
+    timer.start()
+    try:
+        while True:
+            found = waiting(settings)
+            if any(found.values()) or deadline.is_set():
+                return found
+            deadline.wait(poll)
+    finally:
+        timer.cancel()
