@@ -1,0 +1,1 @@
+"""Macros of the SQLMesh models. Self-contained: SQLMesh serializes each one, so none imports another module of ours."""

@@ -1,0 +1,35 @@
+"""Expressions that every engine understands, where their dialects differ."""
+
+from sqlglot import exp, parse_one
+from sqlmesh import macro
+
+
+@macro()
+def json_text(evaluator, document, path):  # type: ignore[no-untyped-def]
+    """The text at `path` of a JSON document held as text; null when it is missing.
+
+    Example: `@JSON_TEXT(payload, '$.query')` renders `(payload ->> '$.query')`.
+    """
+    if evaluator.runtime_stage not in ("loading", "testing") and evaluator.engine_adapter.dialect == "postgres":
+        document = exp.cast(document, exp.DataType.Type.JSON)  # PostgreSQL has no ->> on text
+    arrow = parse_one(f"document ->> '{path.name}'", dialect="duckdb")
+    arrow.set("this", document)
+    return exp.paren(arrow, copy=False)
+
+
+@macro()
+def minutes(evaluator, count):  # type: ignore[no-untyped-def]
+    """A length of time. Example: `event_ts - @MINUTES(30)` renders `event_ts - INTERVAL '30' MINUTE`."""
+    return exp.Interval(this=exp.Literal.string(count.name), unit=exp.var("MINUTE"))
+
+
+@macro()
+def hours(evaluator, count):  # type: ignore[no-untyped-def]
+    """A length of time. Example: `event_ts - @HOURS(48)` renders `event_ts - INTERVAL '48' HOUR`."""
+    return exp.Interval(this=exp.Literal.string(count.name), unit=exp.var("HOUR"))
+
+
+@macro()
+def days(evaluator, count):  # type: ignore[no-untyped-def]
+    """A length of time. Example: `event_ts - @DAYS(30)` renders `event_ts - INTERVAL '30' DAY`."""
+    return exp.Interval(this=exp.Literal.string(count.name), unit=exp.var("DAY"))

@@ -1,0 +1,43 @@
+/* What preceded a booking: one row per booking and touchpoint in the 30 days before it.
+   A booking's own session is a touchpoint, so each booking has at least one. Made anew at each run: a login joins histories. */
+MODEL (
+  name intermediate.int_user_journeys,
+  kind FULL,
+  grain (conversion_event_id, touchpoint_id),
+  audits (
+    UNIQUE_COMBINATION_OF_COLUMNS(columns := (conversion_event_id, touchpoint_id)),
+    NOT_NULL(columns := (conversion_event_id, visitor_id, touchpoint_id, channel)),
+    ASSERT_NEVER(condition := touched_at > converted_at OR "position" > touchpoints)
+  )
+);
+
+/* The session in which it was booked says whose booking it is */
+WITH bookings AS (
+  SELECT
+    conversions.event_id AS conversion_event_id,
+    conversions.event_ts AS converted_at,
+    conversions.booking_value_reporting,
+    sessions.visitor_id
+  FROM staging.stg_conversion_events AS conversions
+  INNER JOIN intermediate.int_search_sessions AS sessions
+    ON sessions.session_id = conversions.session_id
+    AND conversions.event_ts BETWEEN sessions.session_start AND sessions.session_end
+)
+SELECT
+  bookings.conversion_event_id::TEXT AS conversion_event_id, /* The booking */
+  bookings.visitor_id::TEXT AS visitor_id, /* Who booked */
+  bookings.converted_at::TIMESTAMP AS converted_at, /* When, UTC */
+  bookings.booking_value_reporting::DECIMAL(18, 2) AS booking_value_reporting, /* For how much, in the reporting currency */
+  touchpoints.touchpoint_id::TEXT AS touchpoint_id, /* What brought them */
+  touchpoints.touched_at::TIMESTAMP AS touched_at, /* When, UTC */
+  ROW_NUMBER() OVER (PARTITION BY bookings.conversion_event_id ORDER BY touchpoints.touched_at, touchpoints.touchpoint_id)::BIGINT AS position, /* Its place in the journey, from 1 */
+  COUNT(*) OVER (PARTITION BY bookings.conversion_event_id)::BIGINT AS touchpoints, /* How many the journey has */
+  touchpoints.channel::TEXT AS channel, /* The marketing channel */
+  touchpoints.utm_source::TEXT AS utm_source, /* Where the visit came from */
+  touchpoints.utm_medium::TEXT AS utm_medium, /* By what kind of link */
+  touchpoints.utm_campaign::TEXT AS utm_campaign /* In which campaign */
+FROM bookings
+INNER JOIN intermediate.int_touchpoints AS touchpoints
+  ON touchpoints.visitor_id = bookings.visitor_id
+  AND touchpoints.touched_at <= bookings.converted_at
+  AND touchpoints.touched_at > bookings.converted_at - @DAYS(@attribution_window_days)

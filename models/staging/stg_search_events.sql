@@ -1,0 +1,37 @@
+/* Searches with typed fields: one row per search */
+MODEL (
+  name staging.stg_search_events,
+  kind VIEW,
+  grain (
+    event_id
+  ),
+  audits (
+    ASSERT_KNOWN(columns := (event_id, event_ts, session_id), time := event_ts),
+    ASSERT_NOT_NEGATIVE(columns := (
+      results_count
+    ), time := event_ts, blocking := FALSE)
+  )
+);
+
+SELECT
+  event_id::TEXT AS event_id, /* The search */
+  event_ts::TIMESTAMP AS event_ts, /* When it happened, UTC */
+  session_id::TEXT AS session_id, /* The client's session */
+  user_id::TEXT AS user_id, /* Null for an anonymous visitor */
+  @JSON_TEXT(payload, '$.query')::TEXT AS query, /* What was typed; may be empty */
+  TRY_CAST(@JSON_TEXT(payload, '$.filters.price_min') AS DECIMAL(18, 2)) AS price_min, /* Lowest price asked for */
+  TRY_CAST(@JSON_TEXT(payload, '$.filters.price_max') AS DECIMAL(18, 2)) AS price_max, /* Highest price asked for */
+  TRY_CAST(@JSON_TEXT(payload, '$.filters.dates[0]') AS DATE) AS check_in, /* First night or departure */
+  TRY_CAST(@JSON_TEXT(payload, '$.filters.dates[1]') AS DATE) AS check_out, /* Last morning or return */
+  TRY_CAST(@JSON_TEXT(payload, '$.filters.travelers') AS INT) AS travelers, /* How many travel */
+  TRY_CAST(@JSON_TEXT(payload, '$.results_count') AS INT) AS results_count, /* Results found; 0 is a real value, null is unknown */
+  COALESCE(TRY_CAST(@JSON_TEXT(payload, '$.page') AS INT), 1)::INT AS page, /* Page of results, from 1 */
+  @JSON_TEXT(payload, '$.platform')::TEXT AS platform, /* web, ios, android; others are kept */
+  @JSON_TEXT(payload, '$.device_type')::TEXT AS device_type, /* desktop, mobile, tablet; others are kept */
+  @JSON_TEXT(payload, '$.geo.country')::TEXT AS country, /* ISO 3166 alpha-2 */
+  @JSON_TEXT(payload, '$.geo.city')::TEXT AS city, /* City of the visitor */
+  @JSON_TEXT(payload, '$.utm_source')::TEXT AS utm_source, /* Where the visit came from */
+  @JSON_TEXT(payload, '$.utm_medium')::TEXT AS utm_medium, /* By what kind of link */
+  @JSON_TEXT(payload, '$.utm_campaign')::TEXT AS utm_campaign, /* In which campaign */
+  ingested_at::TIMESTAMP AS ingested_at /* When we knew, UTC */
+FROM raw.search_events

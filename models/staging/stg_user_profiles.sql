@@ -1,0 +1,39 @@
+/* Users as they describe themselves, newest version: one row per user */
+MODEL (
+  name staging.stg_user_profiles,
+  kind VIEW,
+  grain (
+    user_id
+  ),
+  audits (UNIQUE_VALUES(columns := (
+      user_id
+  )), NOT_NULL(columns := (user_id, updated_at)))
+);
+
+WITH versions AS (
+  SELECT
+    user_id,
+    email,
+    name,
+    locale,
+    time_zone,
+    country,
+    marketing_consent,
+    created_at,
+    updated_at,
+    ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY updated_at DESC, ingested_at DESC, batch_id DESC, source_position DESC) AS newest
+  FROM raw.user_profiles
+)
+SELECT
+  user_id::TEXT AS user_id, /* The user */
+  email::TEXT AS email, /* Personal: address */
+  name::TEXT AS name, /* Personal: name */
+  locale::TEXT AS locale, /* Personal: language and region */
+  time_zone::TEXT AS time_zone, /* Personal: IANA zone */
+  country::TEXT AS country, /* Personal: ISO 3166 alpha-2 */
+  COALESCE(marketing_consent, FALSE)::BOOLEAN AS marketing_consent, /* May we write to them? Unknown means no */
+  created_at::TIMESTAMP AS created_at, /* When the account was made, UTC */
+  updated_at::TIMESTAMP AS updated_at /* When the profile last changed, UTC */
+FROM versions
+WHERE
+  newest = 1
