@@ -1,0 +1,164 @@
+/* What came of a search: one row per search, on the day of the search.
+   Its outcome is every click on it and every booking after those clicks within 30 days, whenever they arrive: the runner makes
+   the search's day anew when one comes in later. Clicks are matched by id, so one that arrives, or by a wrong clock happened,
+   up to a day before its search still counts. */
+MODEL (
+  name marts.fct_search_funnel,
+  kind INCREMENTAL_BY_TIME_RANGE (
+    time_column search_date
+  ),
+  grain (
+    search_event_id
+  ),
+  audits (
+    UNIQUE_VALUES(columns := (
+      search_event_id
+    )),
+    NOT_NULL(columns := (search_event_id, searched_at, session_key, visitor_id, channel)),
+    ASSERT_NEVER(condition := conversions > 0 AND clicks = 0 OR revenue < 0 OR clicks > 0 AND first_click_at IS NULL)
+  )
+);
+
+WITH searches AS (
+  SELECT
+    event_id,
+    event_ts,
+    session_id,
+    user_id,
+    query,
+    platform,
+    device_type,
+    country,
+    utm_source,
+    utm_medium,
+    utm_campaign,
+    results_count
+  FROM staging.stg_search_events
+  WHERE
+    event_ts >= @start_ds::TIMESTAMP AND event_ts < @end_ds::TIMESTAMP + @DAYS(1)
+), sessions /* A search's session may have begun the day before */ AS (
+  SELECT
+    session_id,
+    session_key,
+    session_start,
+    session_end,
+    visitor_id,
+    user_id,
+    utm_source,
+    utm_medium,
+    utm_campaign,
+    is_bot
+  FROM intermediate.int_search_sessions
+  WHERE
+    session_date >= @start_ds::DATE - @DAYS(1) AND session_date <= @end_ds::DATE
+), clicks /* In the order they happened, per search */ AS (
+  SELECT
+    clicks.event_id,
+    clicks.event_ts,
+    clicks.search_event_id,
+    clicks.result_position,
+    clicks.result_destination,
+    ROW_NUMBER() OVER (PARTITION BY clicks.search_event_id ORDER BY clicks.event_ts, clicks.event_id) AS place
+  FROM staging.stg_click_events AS clicks
+  INNER JOIN searches
+    ON searches.event_id = clicks.search_event_id
+    AND clicks.event_ts >= searches.event_ts - @DAYS(1)
+    AND clicks.event_ts < searches.event_ts + @DAYS(@funnel_window_days)
+  WHERE
+    clicks.event_ts >= @start_ds::TIMESTAMP - @DAYS(1)
+    AND clicks.event_ts < @end_ds::TIMESTAMP + @DAYS(1) + @DAYS(@funnel_window_days)
+), bookings AS (
+  SELECT
+    clicks.search_event_id,
+    COUNT(*) AS conversions,
+    SUM(conversions.booking_value_reporting) AS revenue
+  FROM staging.stg_conversion_events AS conversions
+  INNER JOIN clicks
+    ON clicks.event_id = conversions.click_event_id
+  INNER JOIN searches
+    ON searches.event_id = clicks.search_event_id
+    AND conversions.event_ts >= searches.event_ts - @DAYS(1)
+    AND conversions.event_ts < searches.event_ts + @DAYS(@funnel_window_days)
+  WHERE
+    conversions.event_ts >= @start_ds::TIMESTAMP - @DAYS(1)
+    AND conversions.event_ts < @end_ds::TIMESTAMP + @DAYS(1) + @DAYS(@funnel_window_days)
+  GROUP BY
+    clicks.search_event_id
+), clicked AS (
+  SELECT
+    search_event_id,
+    COUNT(*) AS clicks,
+    MAX(CASE WHEN place = 1 THEN result_position END) AS first_click_position,
+    MAX(CASE WHEN place = 1 THEN result_destination END) AS destination,
+    MIN(event_ts) AS first_click_at
+  FROM clicks
+  GROUP BY
+    search_event_id
+), attributed /* A search that carries a campaign of its own keeps it; the others have their session's */ AS (
+  SELECT
+    searches.event_id,
+    searches.event_ts,
+    searches.session_id,
+    searches.query,
+    searches.platform,
+    searches.device_type,
+    searches.country,
+    searches.results_count,
+    sessions.session_key,
+    sessions.is_bot,
+    COALESCE(searches.user_id, sessions.user_id) AS user_id,
+    COALESCE(searches.user_id, sessions.visitor_id) AS visitor_id,
+    CASE
+      WHEN COALESCE(searches.utm_source, searches.utm_medium, searches.utm_campaign) IS NULL
+      THEN sessions.utm_source
+      ELSE searches.utm_source
+    END AS utm_source,
+    CASE
+      WHEN COALESCE(searches.utm_source, searches.utm_medium, searches.utm_campaign) IS NULL
+      THEN sessions.utm_medium
+      ELSE searches.utm_medium
+    END AS utm_medium,
+    CASE
+      WHEN COALESCE(searches.utm_source, searches.utm_medium, searches.utm_campaign) IS NULL
+      THEN sessions.utm_campaign
+      ELSE searches.utm_campaign
+    END AS utm_campaign
+  FROM searches
+  LEFT JOIN sessions
+    ON sessions.session_id = searches.session_id
+    AND searches.event_ts BETWEEN sessions.session_start AND sessions.session_end
+)
+SELECT
+  attributed.event_id::TEXT AS search_event_id, /* The search */
+  attributed.event_ts::TIMESTAMP AS searched_at, /* When, UTC */
+  attributed.event_ts::DATE AS search_date, /* On which day, UTC */
+  attributed.session_id::TEXT AS session_id, /* The client's session */
+  attributed.session_key::TEXT AS session_key, /* Our session */
+  attributed.visitor_id::TEXT AS visitor_id, /* The user, or the client's session when nobody ever logged in */
+  attributed.user_id::TEXT AS user_id, /* The user, also for searches before login; null when nobody ever logged in */
+  attributed.query::TEXT AS query, /* What was typed */
+  attributed.platform::TEXT AS platform, /* web, ios, android; others are kept */
+  attributed.device_type::TEXT AS device_type, /* desktop, mobile, tablet; others are kept */
+  attributed.country::TEXT AS country, /* ISO 3166 alpha-2 */
+  @CHANNEL(attributed.utm_source, attributed.utm_medium, attributed.utm_campaign)::TEXT AS channel, /* What brought the visitor */
+  attributed.utm_source::TEXT AS utm_source, /* Of the search, else of its session */
+  attributed.utm_medium::TEXT AS utm_medium, /* Of the search, else of its session */
+  attributed.utm_campaign::TEXT AS utm_campaign, /* Of the search, else of its session */
+  clicked.destination::TEXT AS destination, /* Where the first clicked result leads; null without a click */
+  attributed.results_count::INT AS results_count, /* Results found; null is unknown */
+  (
+    attributed.results_count > 0
+  )::BOOLEAN AS has_results, /* Were there any? Null is unknown */
+  COALESCE(clicked.clicks, 0)::BIGINT AS clicks, /* Clicks on its results */
+  clicked.first_click_position::INT AS first_click_position, /* Place of the first clicked result */
+  clicked.first_click_at::TIMESTAMP AS first_click_at, /* When, UTC */
+  COALESCE(bookings.conversions, 0)::BIGINT AS conversions, /* Bookings after those clicks */
+  COALESCE(bookings.revenue, 0)::DECIMAL(18, 2) AS revenue, /* For how much, in the reporting currency */
+  attributed.is_bot::BOOLEAN AS is_bot /* In a runaway session */
+FROM attributed
+LEFT JOIN clicked
+  ON clicked.search_event_id = attributed.event_id
+LEFT JOIN bookings
+  ON bookings.search_event_id = attributed.event_id
+WHERE
+  attributed.event_ts::DATE BETWEEN @start_ds AND @end_ds
