@@ -131,9 +131,7 @@ def decode(lines: Sequence[bytes]) -> tuple[list[int], list[Event], dict[int, Re
 def explain(line: bytes) -> Rejection | Event:
     """The slow, exact way: the event if the line is one after all, else why it is none."""
     if len(line) > MAX_EVENT_BYTES:
-        return Rejection(
-            "too_large", f"the event has {len(line):,} bytes; at most {MAX_EVENT_BYTES:,} are allowed"
-        )
+        return Rejection("too_large", f"the event has {len(line):,} bytes; at most {MAX_EVENT_BYTES:,} are allowed")
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -186,9 +184,7 @@ def _from_validation(message: str, document: dict[str, Any], event_type: str) ->
     value = document.get(field)
     expected = message.split(" - at ")[0]
     if ", got " in message:
-        return Rejection(
-            "wrong_type", f"{field} is {_json_type(value)}: {expected}".replace("`", ""), event_type
-        )
+        return Rejection("wrong_type", f"{field} is {_json_type(value)}: {expected}".replace("`", ""), event_type)
     return Rejection(
         "invalid_value",
         f"{field} ({_json_type(value)}) is not allowed: {expected}".replace("`", ""),

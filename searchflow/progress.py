@@ -1,32 +1,38 @@
-"""Progress bars on standard error, for people: silent when standard error is not a terminal."""
+"""Progress bars on standard error, for people: silent when standard error is not a terminal.
+
+Bars that overlap (in nested blocks or in threads) share one display.
+"""
 
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+_lock = threading.Lock()
+_shown: Progress | None = None
+_users = 0
+
 
 class Bar:
-    """One line of progress: `advance(k)`, or `update(done, total)` when the total becomes known later."""
+    """One line of progress."""
 
-    def __init__(self, progress: Progress | None, task: TaskID | None) -> None:
-        self._progress, self._task = progress, task
+    def __init__(self, display: Progress | None, task: TaskID | None) -> None:
+        self._display, self._task = display, task
 
     def advance(self, count: float = 1) -> None:
         """Count `count` more as done."""
-        if self._progress is not None and self._task is not None:
-            self._progress.advance(self._task, count)
+        if self._display is not None and self._task is not None:
+            self._display.advance(self._task, count)
 
-    def update(
-        self, *, done: float | None = None, total: float | None = None, label: str | None = None
-    ) -> None:
+    def update(self, *, done: float | None = None, total: float | None = None, label: str | None = None) -> None:
         """Set what is known."""
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=done, total=total, description=label)
+        if self._display is not None and self._task is not None:
+            self._display.update(self._task, completed=done, total=total, description=label)
 
 
 @contextmanager
@@ -35,6 +41,25 @@ def progress(label: str, total: float | None = None, *, quiet: bool = False) -> 
     if quiet or not sys.stderr.isatty():
         yield Bar(None, None)
         return
-    columns = (TextColumn("{task.description:<26}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=False) as shown:
-        yield Bar(shown, shown.add_task(label, total=total))
+    with _display() as display:
+        yield Bar(display, display.add_task(label, total=total))
+
+
+@contextmanager
+def _display() -> Iterator[Progress]:
+    global _shown, _users
+    with _lock:
+        if _shown is None:
+            columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            _shown = Progress(*columns, console=Console(stderr=True))
+            _shown.start()
+        _users += 1
+        display = _shown
+    try:
+        yield display
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                display.stop()
+                _shown = None

@@ -32,12 +32,8 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(ROOT / ".searchflow", description="Data, logs and embedded servers live here.")
-    redis_url: SecretStr | None = Field(
-        None, description="A Redis or Valkey server (7.0 or later); unset: embedded."
-    )
-    postgres_url: SecretStr | None = Field(
-        None, description="A PostgreSQL server (15 or later); unset: embedded."
-    )
+    redis_url: SecretStr | None = Field(None, description="A Redis or Valkey server (7.0 or later); unset: embedded.")
+    postgres_url: SecretStr | None = Field(None, description="A PostgreSQL server (15 or later); unset: embedded.")
     postgres_prefix: str = Field(
         "searchflow_", description="Our databases are called <prefix>catalog, <prefix>ledger ..."
     )
@@ -46,33 +42,19 @@ class Settings(BaseSettings):
         validation_alias="SEARCHFLOW_DATA_PATH",
         description="Parquet files: a folder or s3://...; unset: in home.",
     )
-    prefect_port: int = Field(
-        4200, ge=1, le=65535, description="Loopback port of the Prefect server and its UI."
-    )
+    prefect_port: int = Field(4200, ge=1, le=65535, description="Loopback port of the Prefect server and its UI.")
     dashboards_port: int = Field(8501, ge=1, le=65535, description="Loopback port of the dashboards.")
     history_start: datetime = Field(
         datetime(2015, 1, 1, tzinfo=UTC),
         description="Events before this are dead letters (timestamp_too_old).",
     )
-    future_tolerance_seconds: int = Field(
-        300, ge=0, description="Events further ahead than this are dead letters."
-    )
-    batch_events: int = Field(
-        100_000, ge=1, description="Most events in one commit while draining a backlog."
-    )
+    future_tolerance_seconds: int = Field(300, ge=0, description="Events further ahead than this are dead letters.")
+    batch_events: int = Field(100_000, ge=1, description="Most events in one commit while draining a backlog.")
     follow_batch_events: int = Field(20_000, ge=1, description="Most events in one commit while following.")
-    follow_batch_seconds: float = Field(
-        1.0, gt=0, description="Longest wait before a commit while following."
-    )
-    inline_rows: int = Field(
-        300, ge=0, description="Commits smaller than this stay in the catalog until maintenance."
-    )
-    lateness_hours: float = Field(
-        1.0, gt=0, description="An event that arrives later than this counts as late."
-    )
-    stream_capacity: int = Field(
-        2_000_000, ge=1000, description="Producers slow down above this many events waiting."
-    )
+    follow_batch_seconds: float = Field(1.0, gt=0, description="Longest wait before a commit while following.")
+    inline_rows: int = Field(300, ge=0, description="Commits smaller than this stay in the catalog until maintenance.")
+    lateness_hours: float = Field(1.0, gt=0, description="An event that arrives later than this counts as late.")
+    stream_capacity: int = Field(2_000_000, ge=1000, description="Producers slow down above this many events waiting.")
 
     @field_validator("home")
     @classmethod

@@ -138,9 +138,7 @@ def read(
     return [(entry.decode(), fields) for entry, fields in found]
 
 
-def iterate(
-    client: redis.Redis, stream: str, *, entries: int = 200
-) -> Iterator[tuple[str, dict[bytes, bytes]]]:
+def iterate(client: redis.Redis, stream: str, *, entries: int = 200) -> Iterator[tuple[str, dict[bytes, bytes]]]:
     """Everything that is in a stream, oldest first."""
     position = START
     while found := read(client, stream, position, entries=entries):

@@ -90,9 +90,7 @@ def connect(
     Raises:
         ServiceError: the catalog does not answer.
     """
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "extension_directory": str(settings.extensions_dir)
-    }
+    config: dict[str, str | bool | int | float | list[str]] = {"extension_directory": str(settings.extensions_dir)}
     if memory_limit:
         config["memory_limit"] = memory_limit
     stage_extensions(settings.extensions_dir)

@@ -61,7 +61,7 @@ class Counts:
 
 
 @dataclass
-class _Prepared:
+class Prepared:
     """A batch after validation: Arrow columns by event type, and what was rejected (line position, bytes, why)."""
 
     columns: dict[str, pa.Table]
@@ -96,7 +96,7 @@ def commit(
         StorageError: the disk is full; nothing was written.
     """
     started = time.monotonic()
-    prepared = _prepare(connection, batch, source.event_type, now, limits)
+    prepared = prepare(connection, batch, source.event_type, now, limits)
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with warehouse.transaction(connection):
@@ -133,9 +133,10 @@ def positions(connection: duckdb.DuckDBPyConnection, shard: str) -> list[tuple[s
 # --- before the transaction: what needs no lock -----------------------------------------------------------------
 
 
-def _prepare(
+def prepare(
     connection: duckdb.DuckDBPyConnection, batch: SourceBatch, only: str | None, now: datetime, limits: Limits
-) -> _Prepared:
+) -> Prepared:
+    """Validate a batch against the contract; `only` is the single event type its source may hold."""
     good, decoded, refused = events.decode(batch.lines)
     rejected = list(batch.broken)
     rejected += [(batch.line_positions[index], batch.lines[index], why) for index, why in refused.items()]
@@ -144,12 +145,10 @@ def _prepare(
         indices, members = by_type.setdefault(events.EVENT_TYPE_OF[type(event)], ([], []))
         indices.append(index)
         members.append(event)
-    prepared = _Prepared({}, rejected, batch.lines, batch.line_positions)
+    prepared = Prepared({}, rejected, batch.lines, batch.line_positions)
     for event_type, (indices, members) in by_type.items():
         if only is not None and event_type != only:
-            why = Rejection(
-                "invalid_value", f"event_type is {event_type} in the stream of {only} events", event_type
-            )
+            why = Rejection("invalid_value", f"event_type is {event_type} in the stream of {only} events", event_type)
             rejected += [(batch.line_positions[index], batch.lines[index], why) for index in indices]
             continue
         table = _columns(batch, indices, members, rejected)
@@ -246,7 +245,7 @@ def _write(
     connection: duckdb.DuckDBPyConnection,
     source: Source,
     batch: SourceBatch,
-    prepared: _Prepared,
+    prepared: Prepared,
     after: str | None,
     now: datetime,
     started: float,
@@ -260,7 +259,7 @@ def _write(
     days: set[date] = set()
     bounds: list[datetime] = []
     for event_type, table in prepared.columns.items():
-        fresh, duplicates, conflicts = _new_rows(connection, event_type, table)
+        fresh, duplicates, conflicts = new_rows(connection, event_type, table)
         counts.duplicates += duplicates
         letters += [
             (
@@ -272,11 +271,11 @@ def _write(
         ]
         if len(fresh):
             counts.late += _late(connection, event_type, fresh, limits, stamp)
-            days |= set(_insert(connection, source, prepared, event_type, fresh, batch_id, stamp))
+            days |= set(insert(connection, source.name, prepared, event_type, fresh, batch_id, stamp))
             times = pa.compute.min_max(fresh.column("event_ts")).as_py()
             bounds += [times["min"], times["max"]]
             counts.stored += len(fresh)
-    counts.dead_letters = _insert_dead_letters(connection, source, letters, batch_id, stamp)
+    counts.dead_letters = insert_dead_letters(connection, source.key, source.name, letters, batch_id, stamp)
     counts.check()
     record.rows(
         connection,
@@ -339,7 +338,7 @@ def _move_position(
         )
 
 
-def _new_rows(
+def new_rows(
     connection: duckdb.DuckDBPyConnection, event_type: str, table: pa.Table
 ) -> tuple[pa.Table, int, list[int]]:
     """(rows to store, how many exact duplicates, `seq` of conflicting ones).
@@ -363,18 +362,13 @@ def _new_rows(
     conflicts = {seq for seq, mine, theirs in [*repeated, *stored] if not events.same_document(mine, theirs)}
     if not drop:
         return table, 0, []
-    keep = pa.compute.invert(
-        pa.compute.is_in(table.column("seq"), value_set=pa.array(sorted(drop), type=pa.int64()))
-    )
+    keep = pa.compute.invert(pa.compute.is_in(table.column("seq"), value_set=pa.array(sorted(drop), type=pa.int64())))
     return table.filter(keep), len(drop) - len(conflicts), sorted(conflicts)
 
 
 def _stored_before(connection: duckdb.DuckDBPyConnection, event_type: str) -> list[tuple[int, str, str]]:
     """(seq, incoming payload, stored payload) of incoming events whose id is stored, on the days around theirs."""
-    days = [
-        row[0]
-        for row in connection.execute("SELECT DISTINCT CAST(event_ts AS DATE) FROM incoming").fetchall()
-    ]
+    days = [row[0] for row in connection.execute("SELECT DISTINCT CAST(event_ts AS DATE) FROM incoming").fetchall()]
     parts = [
         f"""
         SELECT i.seq, i.payload, s.payload FROM raw.{event_type}_events AS s JOIN incoming AS i USING (event_id)
@@ -423,10 +417,10 @@ def _late(
     return int(pa.compute.sum(pa.compute.less(fresh.column("event_ts"), watermark)).as_py() or 0)
 
 
-def _insert(
+def insert(
     connection: duckdb.DuckDBPyConnection,
-    source: Source,
-    prepared: _Prepared,
+    source: str,
+    prepared: Prepared,
     event_type: str,
     fresh: pa.Table,
     batch_id: str,
@@ -442,7 +436,7 @@ def _insert(
             SELECT event_id, event_ts, user_id, session_id, payload, {events.SCHEMA_VERSION}, ?, ?, source_position, ?
             FROM fresh ORDER BY CAST(event_ts AS DATE), event_id
             """,
-            [stamp, source.name, batch_id],
+            [stamp, source, batch_id],
         )
         days = connection.execute("SELECT DISTINCT CAST(event_ts AS DATE) FROM fresh").fetchall()
     finally:
@@ -450,20 +444,20 @@ def _insert(
     return [row[0] for row in days]
 
 
-def _insert_dead_letters(
+def insert_dead_letters(
     connection: duckdb.DuckDBPyConnection,
-    source: Source,
+    key: str,
+    source: str,
     letters: Sequence[tuple[str, bytes, Rejection]],
     batch_id: str,
     stamp: datetime,
 ) -> int:
+    """Keep what was refused, byte for byte: (position in the source, bytes, why). Returns how many."""
     if not letters:
         return 0
     table = pa.table(
         {
-            "dead_letter_id": [
-                str(uuid.uuid5(DEAD_LETTERS, f"{source.key}\0{place}")) for place, _, _ in letters
-            ],
+            "dead_letter_id": [str(uuid.uuid5(DEAD_LETTERS, f"{key}\0{place}")) for place, _, _ in letters],
             "source_position": [place for place, _, _ in letters],
             "event_type": pa.array([why.event_type for _, _, why in letters], type=pa.string()),
             "reason_code": [why.code for _, _, why in letters],
@@ -480,7 +474,7 @@ def _insert_dead_letters(
                    NULL, NULL
             FROM letters
             """,
-            [stamp, source.name, batch_id],
+            [stamp, source, batch_id],
         )
     finally:
         connection.unregister("letters")

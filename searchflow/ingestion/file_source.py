@@ -53,9 +53,7 @@ def event_files(path: Path) -> list[Path]:
     """
     if path.is_file():
         if not path.name.endswith(EVENT_SUFFIXES):
-            raise UsageError(
-                f"{path} is no event file: name it *.jsonl or *.jsonl.gz (one JSON event a line)."
-            )
+            raise UsageError(f"{path} is no event file: name it *.jsonl or *.jsonl.gz (one JSON event a line).")
         return [path]
     if path.is_dir():
         return sorted(
@@ -63,9 +61,7 @@ def event_files(path: Path) -> list[Path]:
             for entry in path.iterdir()
             if entry.is_file() and entry.name.endswith(EVENT_SUFFIXES) and not is_feed(entry)
         )
-    raise UsageError(
-        f"There is no file or folder {path}. Give the path of a *.jsonl file or of a folder of them."
-    )
+    raise UsageError(f"There is no file or folder {path}. Give the path of a *.jsonl file or of a folder of them.")
 
 
 def is_feed(path: Path) -> bool:
@@ -146,9 +142,7 @@ class FileSource:
                 handle.seek(position.offset)
                 lines, taken = self._take(handle, limit)
         except (OSError, EOFError) as error:
-            raise UsageError(
-                f"{self.path} cannot be read to its end ({error}). Write the file again."
-            ) from error
+            raise UsageError(f"{self.path} cannot be read to its end ({error}). Write the file again.") from error
         if not taken:
             return None
         if self._digest is None or self._digest_offset != position.offset:

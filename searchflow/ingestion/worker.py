@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -106,6 +107,36 @@ def ingest_stream(
             on_commit=on_commit,
             stop=stop,
         )
+    return result
+
+
+def follow_stream(
+    settings: Settings,
+    event_type: str,
+    *,
+    stop: threading.Event,
+    clock: Clock = utc_now,
+    on_commit: OnCommit | None = None,
+) -> IngestionResult:
+    """Keep one stream drained in micro-batches (by size or time) until `stop` is set, after the current commit."""
+    result = IngestionResult()
+    with streams.connect(settings) as client, warehouse.connect(settings) as connection:
+        source = StreamSource(client, event_type)
+        while not stop.is_set():
+            began = time.monotonic()
+            drain(
+                settings,
+                connection,
+                source,
+                clock=clock,
+                result=result,
+                batch_events=settings.follow_batch_events,
+                wait_seconds=settings.follow_batch_seconds,
+                on_commit=on_commit,
+                stop=stop,
+            )
+            # Trickles are collected for a moment: a commit a second is plenty for ten events a second.
+            stop.wait(max(0.0, settings.follow_batch_seconds - (time.monotonic() - began)))
     return result
 
 

@@ -67,9 +67,7 @@ def rows(connection: duckdb.DuckDBPyConnection, table: str, records: Sequence[Ma
     appended = pa.table({name: [record.get(name) for record in records] for name in used})
     connection.register("appended_rows", appended)
     try:
-        connection.execute(
-            f"INSERT INTO {table} ({', '.join(used)}) SELECT {', '.join(used)} FROM appended_rows"
-        )
+        connection.execute(f"INSERT INTO {table} ({', '.join(used)}) SELECT {', '.join(used)} FROM appended_rows")
     finally:
         connection.unregister("appended_rows")
     return len(records)

@@ -64,9 +64,7 @@ def _unprivileged_user() -> int | None:
             return pwd.getpwnam(name).pw_uid
         except KeyError:
             continue
-    raise ServiceError(
-        "PostgreSQL refuses to run as root and there is no account `nobody`. Run as an ordinary user."
-    )
+    raise ServiceError("PostgreSQL refuses to run as root and there is no account `nobody`. Run as an ordinary user.")
 
 
 def _hand_over(path: Path, uid: int | None) -> None:
@@ -191,9 +189,7 @@ def _initialize(settings: Settings, binaries: Path, data: Path, uid: int | None)
         if is_disk_full(problem):
             raise process.disk_full(settings)
         last = (made.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise ServiceError(
-            f"PostgreSQL could not make its files in {data}: {last}. Set SEARCHFLOW_HOME elsewhere."
-        )
+        raise ServiceError(f"PostgreSQL could not make its files in {data}: {last}. Set SEARCHFLOW_HOME elsewhere.")
 
 
 def _answers(settings: Settings) -> bool:
@@ -212,9 +208,7 @@ def check(settings: Settings) -> None:
     except psycopg.OperationalError as error:
         reason = _first_line(error)
         if settings.postgres_url is None:
-            raise ServiceError(
-                f"The embedded PostgreSQL does not answer: {reason}. Run `searchflow up`."
-            ) from None
+            raise ServiceError(f"The embedded PostgreSQL does not answer: {reason}. Run `searchflow up`.") from None
         raise ServiceError(
             f"The PostgreSQL server of SEARCHFLOW_POSTGRES_URL refused us or is not there: {reason}. "
             "Correct the URL, or unset it to use the embedded server."

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -135,16 +136,15 @@ def disk_full(settings: Settings) -> StorageError:
     )
 
 
-def wait_until(ready: object, *, seconds: float, alive: object) -> bool:
+def wait_until(ready: Callable[[], bool], *, seconds: float, alive: Callable[[], bool], pause: float = 0.02) -> bool:
     """Poll `ready()` until true; False when `alive()` turns false or the time is over."""
-    assert callable(ready) and callable(alive)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if ready():
             return True
         if not alive():
-            return bool(ready())
-        time.sleep(0.02)
+            return ready()
+        time.sleep(pause)
     return False
 
 
@@ -160,10 +160,9 @@ def socket_dir(settings: Settings, name: str) -> Path:
     inside = settings.home / name
     if len(str(inside / ".s.PGSQL.5432.lock").encode()) <= UNIX_SOCKET_PATH_LIMIT:
         return inside
-    import hashlib
-
     digest = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]
-    return Path("/tmp") / f"searchflow-{os.getuid()}-{digest}" / name
+    short = Path("/tmp")  # noqa: S108 (folders of ours in it are 0700)
+    return short / f"searchflow-{os.getuid()}-{digest}" / name
 
 
 def prepare_home(settings: Settings) -> None:

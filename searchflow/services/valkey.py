@@ -103,11 +103,7 @@ def _answers(settings: Settings) -> bool:
 
 def check(settings: Settings) -> None:
     """Raise a ServiceError that names the variable when the server does not answer or refuses us."""
-    whose = (
-        "embedded Valkey"
-        if settings.redis_url is None
-        else f"server of SEARCHFLOW_REDIS_URL ({shown(settings)})"
-    )
+    whose = "embedded Valkey" if settings.redis_url is None else f"server of SEARCHFLOW_REDIS_URL ({shown(settings)})"
     todo = (
         "Run `searchflow up`."
         if settings.redis_url is None

@@ -1,0 +1,70 @@
+"""Destinations hold what the models say, and were sent only what changed, behind a passed quality gate.
+
+Runs every fifteen minutes, and at the end of the pipeline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.tasks import exponential_backoff
+
+import activations
+from flows.support import is_retryable, stage, table_artifact, utc_now
+from searchflow.errors import DeliveryFailed, NegativeAnswer
+from searchflow.progress import progress
+from searchflow.settings import load_settings
+
+
+@task(
+    task_run_name="sync-{name}",
+    retries=2,  # the engine itself retries single batches; this is for a destination that restarts
+    retry_delay_seconds=exponential_backoff(backoff_factor=5),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=is_retryable,
+    cache_policy=NO_CACHE,
+)
+def run_sync(name: str, now: datetime, dry_run: bool, approve: bool) -> dict[str, Any]:
+    """Send what changed since the last acknowledged delivery."""
+    with progress(f"sync {name}") as bar:
+
+        def on_progress(done: int, total: int) -> None:
+            bar.update(done=done, total=total)
+
+        result = activations.run_sync(
+            load_settings(), name, now=now, dry_run=dry_run, approve=approve, on_progress=on_progress
+        )
+    counts = {key: value for key, value in asdict(result).items() if isinstance(value, int | float | str | None)}
+    get_run_logger().info("%s", counts)
+    return counts
+
+
+@flow(name="activation")
+def activate(syncs: list[str] | None = None, dry_run: bool = False, approve: bool = False) -> dict[str, Any]:
+    """Run syncs by name (default: all). One that is blocked or fails does not stop the others.
+
+    Raises:
+        NegativeAnswer: after all have run, when any was blocked or failed.
+    """
+    settings, now = load_settings(), utc_now()
+    names = [activations.load_sync(name).name for name in syncs] if syncs else sorted(activations.load_syncs())
+    results: dict[str, Any] = {}
+    problems: list[NegativeAnswer] = []
+    with stage(settings, "activation") as noted:
+        for name in names:
+            try:
+                results[name] = run_sync(name, now, dry_run, approve)
+            except NegativeAnswer as error:
+                problems.append(error)
+        changes = [sum(int(result[key]) for key in ("added", "changed", "removed")) for result in results.values()]
+        noted.rows_out, noted.rejected = sum(changes), sum(int(result["rejected"]) for result in results.values())
+        table_artifact("sync-counts", [{"sync": name, **result} for name, result in results.items()], "What was sent")
+        if len(problems) == 1:
+            raise problems[0]
+        if problems:
+            raise DeliveryFailed(" ".join(str(problem) for problem in problems))
+    return results

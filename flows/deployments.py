@@ -1,0 +1,107 @@
+"""Every deployment and its schedule, each with its reason. `serve` runs them here; `prefect.yaml` deploys the same.
+
+Schedules do not pile up: a deployment runs once at a time, and a run that would overlap is cancelled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from prefect import Flow, serve
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
+from prefect.schedules import Cron, Interval, Schedule
+from prefect.types.entrypoint import EntrypointType
+
+from flows.activation import activate
+from flows.generation import generate
+from flows.ingestion import ingest
+from flows.maintenance import maintain
+from flows.monitoring import monitor
+from flows.pipeline import run_pipeline
+from flows.reconciliation import reconcile
+from flows.transformation import transform
+from flows.validation import check
+
+PARALLEL_RUNS = 3
+"""Ingestion follows all the time; beside it two cores carry about two more runs."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A flow, when it runs, with which parameters, and why so."""
+
+    name: str
+    flow: Flow[Any, Any]
+    schedule: Schedule | None
+    why: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def entrypoint(self) -> str:
+        """Where the flow is, as `prefect.yaml` writes it."""
+        return f"{self.flow.fn.__module__}:{self.flow.fn.__name__}"
+
+    def prepared(self) -> RunnerDeployment:
+        """For `serve`."""
+        made = self.flow.to_deployment(
+            self.name,
+            schedules=[self.schedule] if self.schedule else [],
+            parameters=self.parameters,
+            description=self.why,
+            # The file form would load a second copy of the module and put flows/ first on sys.path.
+            entrypoint_type=EntrypointType.MODULE_PATH,
+            concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+        )
+        assert isinstance(made, RunnerDeployment)
+        return made
+
+
+def every(**period: int) -> Schedule:
+    """An interval schedule."""
+    return Interval(timedelta(**period), timezone="UTC")
+
+
+DEPLOYMENTS = (
+    Deployment(
+        "ingest",
+        ingest,
+        every(minutes=5),
+        "Follows the streams until shortly before its next run, so a crash costs at most five minutes.",
+        {"follow_seconds": 285.0},
+    ),
+    Deployment("transform", transform, every(minutes=5), "Marts are minutes behind the events."),
+    Deployment(
+        "validate",
+        check,
+        every(minutes=15),
+        "Gates open and close with the data; syncs look at the last outcome.",
+    ),
+    Deployment("activate", activate, every(minutes=15), "Destinations follow the marts closely enough."),
+    Deployment(
+        "reconcile",
+        reconcile,
+        Cron("30 3 * * *", timezone="UTC"),
+        "Drift is rare and reading destinations is dear: nightly.",
+    ),
+    Deployment("maintain", maintain, every(hours=1), "Keeps files and the catalog small under constant commits."),
+    Deployment("monitor", monitor, every(minutes=5), "People hear of trouble before they ask."),
+    Deployment(
+        "pipeline",
+        run_pipeline,
+        Cron("0 4 * * *", timezone="UTC"),
+        "The run of record of the day before, end to end, in one place.",
+    ),
+    Deployment("generate", generate, None, "Simulated traffic on demand."),
+)
+
+
+def run() -> None:
+    """Serve all deployments in this process until it is told to stop."""
+    serve(*(deployment.prepared() for deployment in DEPLOYMENTS), limit=PARALLEL_RUNS)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,34 @@
+"""The lake stays small and quick: inlined rows flushed, small files merged, old snapshots and files gone.
+
+Runs every hour, beside whatever else runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.support import is_retryable, stage, table_artifact, utc_now
+from searchflow import maintenance
+from searchflow.settings import load_settings
+
+
+@task(retries=2, retry_delay_seconds=10, retry_condition_fn=is_retryable, cache_policy=NO_CACHE)
+def tidy_lake() -> maintenance.Upkeep:
+    """All steps, in order."""
+    return maintenance.run(load_settings(), now=utc_now())
+
+
+@flow(name="maintenance")
+def maintain() -> dict[str, Any]:
+    """Tidy the lake. Returns files and snapshots before and after."""
+    settings = load_settings()
+    with stage(settings, "maintenance") as noted:
+        upkeep = tidy_lake()
+        noted.rows_in, noted.rows_out = upkeep.files_before, upkeep.files_after
+    get_run_logger().info("%s", upkeep)
+    table_artifact("lake-upkeep", [asdict(upkeep)], "Files and snapshots before and after")
+    return asdict(upkeep)

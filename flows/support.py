@@ -1,0 +1,107 @@
+"""What every flow does alike: read the settings, note the run in `ops.stage_runs`, leave tables for people."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import redis
+from prefect import get_run_logger
+from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+from searchflow import warehouse
+from searchflow.errors import SearchFlowError, ServiceError
+from searchflow.ops import record
+from searchflow.settings import Settings
+
+RETRYABLE = (ServiceError, redis.ConnectionError, redis.TimeoutError, psycopg.OperationalError, OSError)
+
+
+def utc_now() -> datetime:
+    """The wall clock, read at a flow's edge and passed on."""
+    return datetime.now(UTC)
+
+
+def is_retryable(task: object, run: object, state: Any) -> bool:
+    """Retry what may pass (a server that restarts), never what a person must change or what has been answered."""
+    try:
+        state.result()
+    except RETRYABLE:
+        return True
+    except Exception:  # any other failure is the answer
+        return False
+    return False
+
+
+@contextmanager
+def without_heartbeat() -> Iterator[None]:
+    """Let flows that run one after another in this process end at once.
+
+    Each synchronous flow otherwise waits up to a second for its heartbeat thread; a supervised or deployed run keeps it.
+    """
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
+@dataclass
+class Stage:
+    """What a stage reports of itself."""
+
+    rows_in: int = 0
+    rows_out: int = 0
+    rejected: int = 0
+
+
+@contextmanager
+def stage(settings: Settings, name: str) -> Iterator[Stage]:
+    """Note a stage in `ops.stage_runs`, also when it fails."""
+    report, started, clock = Stage(), utc_now(), time.monotonic()
+    status, problem = "completed", None
+    try:
+        yield report
+    except Exception as error:
+        status, problem = "failed", f"{type(error).__name__}: {error}"[:500]
+        raise
+    finally:
+        row = {
+            "run_id": run_id(),
+            "stage": name,
+            "started_at": started.replace(tzinfo=None),
+            "duration_s": time.monotonic() - clock,
+            "status": status,
+            "rows_in": report.rows_in,
+            "rows_out": report.rows_out,
+            "rejected": report.rejected,
+            "error": problem,
+        }
+        try:
+            with warehouse.connect(settings) as connection:
+                record.rows(connection, "ops.stage_runs", [row])
+        except SearchFlowError:
+            get_run_logger().warning("the run could not be noted in ops.stage_runs: the warehouse does not answer")
+
+
+def run_id() -> str:
+    """The flow run's id, or a new one outside a run."""
+    return str(flow_run.id or uuid.uuid4())
+
+
+def table_artifact(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
+    """A table in Prefect's UI. Values become text, so that dates and decimals show."""
+    shown = [
+        {name: value if isinstance(value, int | float) else str(value) for name, value in row.items()} for row in rows
+    ]
+    create_table_artifact(key=key, table=shown or [{"nothing": "to show"}], description=description)
+
+
+def link_artifact(key: str, link: str, text: str, description: str) -> None:
+    """A link in Prefect's UI."""
+    create_link_artifact(key=key, link=link, link_text=text, description=description)

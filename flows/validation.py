@@ -1,0 +1,74 @@
+"""It is known which data can be trusted: every suite's outcome is in `ops.validation_results`, and the report is built.
+
+Runs after each transformation in the pipeline, and every fifteen minutes by itself.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.support import link_artifact, stage, table_artifact, utc_now
+from searchflow.errors import GateFailed
+from searchflow.progress import progress
+from searchflow.settings import load_settings
+
+
+@task(cache_policy=NO_CACHE, task_run_name="validate-{selection}")
+def run_suites(selection: str, now: datetime, report: bool) -> Any:
+    """Run the suites of `selection` (a group, a suite, or `all`)."""
+    from expectations import validate  # imports Great Expectations: 3 s, only here
+
+    with progress(f"validating {selection}") as bar:
+
+        def on_progress(suite: str, done: int, total: int) -> None:
+            bar.update(done=done, total=total)
+
+        return validate(load_settings(), selection, now=now, on_progress=on_progress, build_report=report)
+
+
+@task(cache_policy=NO_CACHE)
+def publish_outcomes(outcomes: Any, selection: str) -> dict[str, Any]:
+    """A table of outcomes, the link to the report, and a log line for whatever does not pass."""
+    log = get_run_logger()
+    rows = [
+        {
+            "suite": suite.suite,
+            "outcome": suite.outcome,
+            "passed": suite.passed,
+            "failed": suite.failed,
+            "warned": suite.warned,
+        }
+        for suite in outcomes.suites
+    ]
+    for suite in outcomes.suites:
+        for problem in suite.problems():
+            log.warning("%s: %s", suite.suite, problem)
+    table_artifact("quality-outcomes", rows, f"Quality suites: {selection}")
+    link_artifact(
+        "quality-report", outcomes.report_path.as_uri(), "The data-quality report", "What was checked, in plain words."
+    )
+    return {row["suite"]: {name: row[name] for name in ("outcome", "passed", "failed", "warned")} for row in rows}
+
+
+@flow(name="validation")
+def check(selection: str = "all", require: bool = False, report: bool = True) -> dict[str, Any]:
+    """Run suites and build the report. With `require`, a suite that fails or breaks fails the run.
+
+    Raises:
+        GateFailed: with `require`, names the suites.
+    """
+    settings = load_settings()
+    with stage(settings, "validation") as noted:
+        outcomes = publish_outcomes(run_suites(selection, utc_now(), report), selection)
+        blocked = sorted(suite for suite, outcome in outcomes.items() if outcome["outcome"] in ("fail", "error"))
+        noted.rows_out, noted.rejected = len(outcomes), len(blocked)
+        if require and blocked:
+            raise GateFailed(
+                f"The quality gate is closed by {', '.join(blocked)}. `searchflow validate {blocked[0]}` shows what "
+                "failed; syncs that depend on it wait."
+            )
+    return outcomes

@@ -1,0 +1,61 @@
+"""The commands, put together, and how errors end: one line on standard error and an exit status."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+
+from searchflow.cli import data, demo, dlq, explore, platform
+from searchflow.errors import SearchFlowError, StorageError, is_disk_full
+
+app = typer.Typer(
+    name="searchflow",
+    help="Search analytics for travel companies: generate, ingest, model, gate, activate, show.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+demo.register(app)
+platform.register(app)
+data.register(app)
+explore.register(app)
+app.add_typer(dlq.app, name="dlq")
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit status: 0 done, 1 the answer is no, 2 the call or configuration is wrong."""
+    try:
+        outcome = app(arguments, standalone_mode=False, prog_name="searchflow")
+    except SearchFlowError as error:
+        return _say(str(error), error.exit_status)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 2
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        name = context.command_path if context is not None else "searchflow"
+        return _say(f"{error.format_message().rstrip('.')}. See `{name} --help`.", 2)
+    except (click.Abort, KeyboardInterrupt):
+        return _say("Stopped. Nothing is lost: the same command goes on where this one ended.", 130)
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        if is_disk_full(error):
+            full = StorageError("The disk is full. Free some space and run the same command again: nothing is lost.")
+            return _say(str(full), full.exit_status)
+        raise
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _say(message: str, status: int) -> int:
+    line = " ".join(message.split())
+    print(f"searchflow: {line}", file=sys.stderr)  # noqa: T201
+    return status

@@ -1,0 +1,186 @@
+"""Commands that move data: generate, ingest, transform, validate, activate, reconcile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from searchflow.cli.output import Json, print_json, print_table
+from searchflow.cli.support import Verbose, run_flow, settings_of_command
+from searchflow.errors import UsageError
+from searchflow.streams import EVENT_TYPES
+
+EXIT_NO = 1
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog="Example: `searchflow ingest --from ./events --json`")(ingest)
+    app.command(epilog="Example: `searchflow transform --env dev`")(transform)
+    app.command(epilog="Example: `searchflow validate marts`")(validate)
+    app.command(epilog="Example: `searchflow activate crm_user_segments --dry-run`")(activate)
+    app.command(epilog="Example: `searchflow reconcile recommendations --repair`")(reconcile)
+
+
+def ingest(
+    source: Annotated[str, typer.Option("--from", help="`redis`, a *.jsonl file, or a folder of them.")] = "redis",
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until told to stop.")] = False,
+    accept_gap: Annotated[
+        str | None, typer.Option(help="Go on behind entries of this event type that were removed before we read them.")
+    ] = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Ingest events into raw, exactly once: from the streams, or from files (with ad spend and user profiles beside
+    them). Without `--follow` until the source is drained."""
+    settings = settings_of_command()
+    if accept_gap is not None:
+        _accept_gap(accept_gap, as_json)
+        return
+    if source != "redis":
+        _check_path(Path(source))
+    if follow and source != "redis":
+        raise UsageError("--follow goes with the streams. Load a growing file again: it goes on where it ended.")
+
+    def flow() -> Any:
+        from flows.ingestion import ingest as run
+
+        return run(source=source, follow_seconds=10 * 365 * 86400.0 if follow else 0.0)
+
+    result = run_flow(settings, flow, verbose=verbose)
+    if as_json:
+        print_json(result)
+        return
+    counts = {name: result[name] for name in ("received", "stored", "duplicates", "dead_letters", "late")}
+    print_table("Ingested", [{**counts, "commits": result["commits"], "events_per_second": result["events_per_second"]}])
+    if result["files_known"]:
+        typer.echo(f"{result['files_known']} file(s) had been loaded before and hold nothing new.")
+    if result["dead_letters"]:
+        typer.echo("`searchflow dlq list` shows why events were refused.")
+
+
+def _check_path(path: Path) -> None:
+    from searchflow.ingestion.feeds import feed_files
+    from searchflow.ingestion.file_source import event_files
+
+    feeds = feed_files(path)
+    events = [] if path.is_file() and feeds else event_files(path)
+    if not events and not feeds:
+        raise UsageError(f"There are no event files in {path}. Put *.jsonl or *.jsonl.gz files there.")
+
+
+def _accept_gap(event_type: str, as_json: bool) -> None:
+    from searchflow.errors import NotFoundError
+    from searchflow.ingestion import worker
+    from searchflow.services import lifecycle
+
+    if event_type not in EVENT_TYPES:
+        raise NotFoundError("event type", event_type, EVENT_TYPES)
+    settings = settings_of_command()
+    lifecycle.require(settings)
+    position = worker.accept_gap(settings, event_type)
+    if as_json:
+        print_json({"event_type": event_type, "position": position})
+    else:
+        typer.echo(f"The next {event_type} event is read behind {position}.")
+
+
+def transform(
+    env: Annotated[str, typer.Option("--env", help="`prod`, or the name of a virtual environment.")] = "prod",
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Plan and run the models. `sqlmesh plan dev` in the repository root works too."""
+
+    def flow() -> Any:
+        from flows.transformation import transform as run
+
+        return run(environment=env)
+
+    result = run_flow(settings_of_command(), flow, verbose=verbose)
+    if as_json:
+        print_json(result)
+    else:
+        restated = f", restated {len(result['restated_days'])} earlier days" if result["restated_days"] else ""
+        typer.echo(f"{result['models']} models up to date in {result['seconds']} s ({result['mode']}{restated}).")
+
+
+def validate(
+    selection: Annotated[str, typer.Argument(help="`raw`, `marts`, `activation`, one suite, or `all`.")] = "all",
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Run data-quality suites and build their report. Exit status 1 when one fails."""
+    settings = settings_of_command()
+    from expectations import load_suites
+
+    load_suites(selection)  # an unknown name is said before anything starts
+
+    def flow() -> Any:
+        from flows.validation import check as run
+
+        return run(selection)
+
+    outcomes = run_flow(settings, flow, verbose=verbose)
+    if as_json:
+        print_json(outcomes)
+    else:
+        print_table("Quality", [{"suite": name, **outcome} for name, outcome in outcomes.items()])
+        typer.echo(f"Report: {settings.reports_dir / 'quality' / 'index.html'}")
+    closed = any(outcome["outcome"] in ("fail", "error") for outcome in outcomes.values())
+    return EXIT_NO if closed else 0
+
+
+def activate(
+    syncs: Annotated[list[str] | None, typer.Argument(help="Names of syncs; default: all.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")] = False,
+    approve: Annotated[bool, typer.Option("--approve", help="Let a change pass that is above its limits.")] = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Send what changed to the destinations, each sync behind its quality gate."""
+    settings = settings_of_command()
+    import activations
+
+    names = [activations.load_sync(name).name for name in syncs or []]
+
+    def flow() -> Any:
+        from flows.activation import activate as run
+
+        return run(syncs=names or None, dry_run=dry_run, approve=approve)
+
+    results = run_flow(settings, flow, verbose=verbose)
+    if as_json:
+        print_json(results)
+        return
+    columns = ("sync", "status", "added", "changed", "removed", "unchanged", "rejected")
+    print_table("Would send" if dry_run else "Sent", list(results.values()), columns=columns)
+
+
+def reconcile(
+    syncs: Annotated[list[str] | None, typer.Argument(help="Names of syncs; default: all.")] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Write again what is lost or different.")] = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Compare destinations with what they should hold. Exit status 1 when they differ."""
+    settings = settings_of_command()
+    import activations
+
+    names = [activations.load_sync(name).name for name in syncs or []]
+
+    def flow() -> Any:
+        from flows.reconciliation import reconcile as run
+
+        return run(syncs=names or None, repair=repair)
+
+    results = run_flow(settings, flow, verbose=verbose)
+    if as_json:
+        print_json(results)
+    else:
+        print_table("Destinations against what was sent", list(results.values()))
+    drift = sum(int(result[key]) for result in results.values() for key in ("missing", "different", "unexpected"))
+    repaired = sum(int(result["repaired"]) for result in results.values())
+    return EXIT_NO if drift > repaired else 0

@@ -1,0 +1,307 @@
+"""The daily feeds: ad spend and user profiles (CSV or JSON lines files beside the events).
+
+A file is loaded once, by content. A row that breaks the contract is a dead letter; the rest of its file is loaded.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import duckdb
+import msgspec
+import pyarrow as pa
+from msgspec import Meta, Struct
+
+from searchflow import warehouse
+from searchflow.errors import UsageError
+from searchflow.events import Rejection
+from searchflow.ingestion.commit import Counts, insert_dead_letters
+from searchflow.ingestion.file_source import FilePosition, open_content
+from searchflow.ops import record
+from searchflow.settings import Settings
+
+Text = Annotated[str, Meta(min_length=1)]
+FEED_SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
+
+
+class AdSpend(Struct):
+    """What one campaign of one source cost on one day."""
+
+    spend_date: date
+    currency: Text
+    cost: Annotated[float, Meta(ge=0)]
+    utm_source: str | None = None
+    utm_campaign: str | None = None
+    impressions: Annotated[int, Meta(ge=0)] | None = None
+    clicks: Annotated[int, Meta(ge=0)] | None = None
+
+
+class UserProfile(Struct):
+    """What a person told us. Every field but user_id is personal data."""
+
+    user_id: Text
+    updated_at: datetime
+    email: str | None = None
+    name: str | None = None
+    locale: str | None = None
+    time_zone: str | None = None
+    country: str | None = None
+    marketing_consent: bool | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A kind of file: how it is recognised, what a row is, where it goes."""
+
+    prefix: str
+    event_type: str
+    row: type[Struct]
+    table: str
+    columns: dict[str, pa.DataType]
+
+
+_TIMESTAMP = pa.timestamp("us")
+FEEDS = (
+    Feed(
+        "ad_spend",
+        "ad_spend",
+        AdSpend,
+        "raw.ad_spend",
+        {
+            "spend_date": pa.date32(),
+            "utm_source": pa.string(),
+            "utm_campaign": pa.string(),
+            "currency": pa.string(),
+            "cost": pa.float64(),
+            "impressions": pa.int64(),
+            "clicks": pa.int64(),
+        },
+    ),
+    Feed(
+        "user_profiles",
+        "user_profile",
+        UserProfile,
+        "raw.user_profiles",
+        {
+            "user_id": pa.string(),
+            "email": pa.string(),
+            "name": pa.string(),
+            "locale": pa.string(),
+            "time_zone": pa.string(),
+            "country": pa.string(),
+            "marketing_consent": pa.bool_(),
+            "created_at": _TIMESTAMP,
+            "updated_at": _TIMESTAMP,
+        },
+    ),
+)
+
+
+def feed_files(path: Path) -> list[tuple[Feed, Path]]:
+    """The feed files at `path` (a file or a folder), oldest name first."""
+    entries = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
+    return [
+        (feed, entry)
+        for feed in FEEDS
+        for entry in entries
+        if entry.is_file() and entry.name.startswith(feed.prefix) and entry.name.endswith(FEED_SUFFIXES)
+    ]
+
+
+def ingest_feeds(
+    settings: Settings,
+    path: Path,
+    *,
+    now: datetime,
+    on_file: Callable[[str, Counts], None] | None = None,
+) -> Counts:
+    """Load every feed file at `path` that was not loaded before. Returns the counts of all of them."""
+    total = Counts()
+    files = feed_files(path)
+    if not files:
+        return total
+    with warehouse.connect(settings) as connection:
+        for feed, file in files:
+            counts = _load(connection, feed, file, now)
+            total.add(counts)
+            if on_file is not None:
+                on_file(file.name, counts)
+    return total
+
+
+def _load(connection: duckdb.DuckDBPyConnection, feed: Feed, file: Path, now: datetime) -> Counts:
+    try:
+        with open_content(file) as handle:
+            content = handle.read()
+    except (OSError, EOFError) as error:
+        raise UsageError(f"{file} cannot be read ({error}). Check the file and its rights.") from error
+    digest = hashlib.sha256(content).hexdigest()
+    key = f"feed:{feed.prefix}:{digest}"
+    known = connection.execute("SELECT 1 FROM ops.position_file WHERE source = ?", [key]).fetchone()
+    if known or not content:
+        return Counts()
+    rows, letters = [], []
+    for line, raw, document in _documents(file, content):
+        try:
+            row = _convert(feed, document)
+        except (msgspec.ValidationError, ValueError) as error:
+            letters.append((str(line), raw, _rejection(feed, document, error)))
+        else:
+            rows.append((line, document, row))
+    counts = Counts(received=len(rows) + len(letters), stored=len(rows), dead_letters=len(letters))
+    counts.check()
+    batch_id, stamp = str(uuid.uuid4()), now.replace(tzinfo=None)
+    with warehouse.transaction(connection):
+        connection.execute(
+            "UPDATE ops.position_file SET version = version + 1, batch_id = ? WHERE source = ?",
+            [batch_id, record.GUARD],
+        )
+        position = FilePosition(len(content), content.count(b"\n"), digest).text()
+        connection.execute(
+            "INSERT INTO ops.position_file VALUES (?, ?, 1, ?, ?, NULL)", [key, position, batch_id, stamp]
+        )
+        _insert(connection, feed, file, rows, batch_id, stamp)
+        insert_dead_letters(connection, key, f"file:{file.name}", letters, batch_id, stamp)
+        record.rows(
+            connection,
+            "ops.ingestion_batches",
+            [
+                {
+                    "batch_id": batch_id,
+                    "shard": "file",
+                    "event_type": feed.event_type,
+                    "source": f"file:{file.name}",
+                    "started_at": stamp,
+                    "committed_at": stamp,
+                    "received": counts.received,
+                    "stored": counts.stored,
+                    "duplicates": 0,
+                    "dead_letters": counts.dead_letters,
+                    "late": 0,
+                    "touched_days": [],
+                    "position": position,
+                }
+            ],
+        )
+    return counts
+
+
+def _documents(file: Path, content: bytes) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
+    """(line, its bytes, the row as a document). What cannot be read comes as a document with the key None."""
+    if ".jsonl" in file.name:
+        for number, line in enumerate(content.split(b"\n"), 1):
+            if line.strip():
+                try:
+                    document = msgspec.json.decode(line)
+                except (msgspec.MsgspecError, UnicodeDecodeError):
+                    document = None
+                yield number, line, document if isinstance(document, dict) else {"\0": "invalid_json"}
+        return
+    lines = content.splitlines(keepends=True)
+    text = content.decode("utf-8", errors="replace").removeprefix("\ufeff")
+    reader = csv.reader(io.StringIO(text, newline=""))
+    header = next(reader, [])
+    first = reader.line_num
+    for fields in reader:
+        raw = b"".join(lines[first : reader.line_num])
+        first = reader.line_num
+        if not fields:
+            continue
+        if not _is_utf8(raw):
+            yield first, raw, {"\0": "invalid_utf8"}
+        elif len(fields) != len(header):
+            yield first, raw, {"\0": "invalid_value"}
+        else:
+            yield first, raw, {name: value for name, value in zip(header, fields, strict=True) if value != ""}
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+_BOOLEANS = {
+    "true": True,
+    "t": True,
+    "1": True,
+    "yes": True,
+    "false": False,
+    "f": False,
+    "0": False,
+    "no": False,
+}
+
+
+def _convert(feed: Feed, document: dict[str, Any]) -> Struct:
+    if "\0" in document:
+        raise ValueError(document["\0"])
+    values = dict(document)
+    consent = values.get("marketing_consent")
+    if isinstance(consent, str) and consent.lower() in _BOOLEANS:
+        values["marketing_consent"] = _BOOLEANS[consent.lower()]
+    return msgspec.convert(values, feed.row, strict=False)
+
+
+def _rejection(feed: Feed, document: dict[str, Any], error: Exception) -> Rejection:
+    if "\0" in document:
+        reasons = {
+            "invalid_json": "the line is not a JSON object",
+            "invalid_utf8": "the line is not UTF-8",
+            "invalid_value": "the line has not as many fields as the header",
+        }
+        code = document["\0"]
+        return Rejection(code, reasons[code], feed.event_type)
+    message = str(error).replace("`", "")
+    code = (
+        "missing_field"
+        if "missing required field" in message
+        else "wrong_type"
+        if ", got " in message
+        else "invalid_value"
+    )
+    return Rejection(code, message, feed.event_type)
+
+
+def _plain(value: Any) -> Any:
+    """Moments as UTC without a zone, like every timestamp in the warehouse."""
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.replace(tzinfo=None) - (value.utcoffset() or timedelta())
+    return value
+
+
+def _insert(
+    connection: duckdb.DuckDBPyConnection,
+    feed: Feed,
+    file: Path,
+    rows: list[tuple[int, dict[str, Any], Struct]],
+    batch_id: str,
+    stamp: datetime,
+) -> None:
+    if not rows:
+        return
+    data = {
+        name: pa.array([_plain(getattr(row, name)) for _, _, row in rows], type=kind)
+        for name, kind in feed.columns.items()
+    }
+    data["payload"] = pa.array([msgspec.json.encode(document).decode() for _, document, _ in rows], type=pa.string())
+    data["source_position"] = pa.array([str(line) for line, _, _ in rows], type=pa.string())
+    connection.register("fresh", pa.table(data))
+    try:
+        connection.execute(
+            f"INSERT INTO {feed.table} SELECT {', '.join(feed.columns)}, payload, ?, ?, source_position, ? FROM fresh",
+            [stamp, f"file:{file.name}", batch_id],
+        )
+    finally:
+        connection.unregister("fresh")

@@ -1,0 +1,131 @@
+"""The state of the platform: which servers and processes are well, what waits, how fresh each table is, what ran last."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+from searchflow import streams, warehouse
+from searchflow.errors import SearchFlowError
+from searchflow.ingestion.accounting import Accounting, accounting
+from searchflow.services import postgres, prefect, process, valkey
+from searchflow.settings import Settings
+
+BACKGROUND = ("flows", "live-traffic", "dashboards")
+"""Processes that `searchflow up` starts beside the servers."""
+
+
+@dataclass
+class Status:
+    """Everything `searchflow status` shows."""
+
+    healthy: bool
+    services: dict[str, str]
+    lag: dict[str, dict[str, Any]] = field(default_factory=dict)
+    freshness: list[dict[str, Any]] = field(default_factory=list)
+    last_runs: list[dict[str, Any]] = field(default_factory=list)
+    last_syncs: list[dict[str, Any]] = field(default_factory=list)
+    quality: list[dict[str, Any]] = field(default_factory=list)
+    open_dead_letters: int = 0
+    accounting: Accounting | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        document = asdict(self)
+        document["accounting"] = self.accounting.as_dict() if self.accounting else None
+        return document
+
+
+def collect(settings: Settings, *, now: datetime) -> Status:
+    """Look at everything without changing anything; what does not answer is said, not raised."""
+    services = {
+        "stream server": _health(valkey.check, settings),
+        "PostgreSQL": _health(postgres.check, settings),
+        "Prefect server": "up" if prefect.healthy(settings) else "down",
+    }
+    for name in BACKGROUND:
+        services[name] = "up" if process.running(settings, name) else "not running"
+    status = Status(healthy=all(services[name] == "up" for name in ("stream server", "PostgreSQL")), services=services)
+    if services["stream server"] == "up":
+        status.lag = _lag(settings, now)
+    if services["PostgreSQL"] == "up":
+        try:
+            with warehouse.connect(settings, read_only=True) as connection:
+                _from_warehouse(connection, status, now)
+        except SearchFlowError as error:
+            status.healthy = False
+            status.services["warehouse"] = str(error)
+    return status
+
+
+def _health(check: Any, settings: Settings) -> str:
+    try:
+        check(settings)
+    except SearchFlowError as error:
+        return str(error)
+    return "up"
+
+
+def _lag(settings: Settings, now: datetime) -> dict[str, dict[str, Any]]:
+    lag: dict[str, dict[str, Any]] = {}
+    with streams.connect(settings) as client:
+        for event_type, stream in streams.EVENT_STREAMS.items():
+            entries = int(client.xlen(stream))
+            first = client.xrange(stream, count=1) if entries else []
+            oldest = int(first[0][0].split(b"-")[0]) / 1000 if first else None
+            waiting = round(max(0.0, now.timestamp() - oldest), 1) if oldest else 0.0
+            lag[event_type] = {"entries": entries, "oldest_seconds": waiting}
+    return lag
+
+
+def _from_warehouse(connection: duckdb.DuckDBPyConnection, status: Status, now: datetime) -> None:
+    plain = now.replace(tzinfo=None)
+    status.accounting = accounting(connection)
+    status.healthy = status.healthy and status.accounting.holds
+    letters = connection.execute("SELECT count(*) FROM raw.dead_letters WHERE status = 'open'").fetchone()
+    status.open_dead_letters = int(letters[0]) if letters else 0
+    status.freshness = _rows(
+        connection,
+        """
+        SELECT model AS table_name, max(interval_end) AS covered_until, max(started_at) AS updated_at,
+               round(date_diff('millisecond', max(started_at), $now) / 1000.0, 1) AS age_seconds
+        FROM ops.model_runs WHERE status = 'succeeded' AND environment = 'prod' AND model NOT LIKE 'staging.%'
+        GROUP BY model ORDER BY model
+        """,
+        now=plain,
+    )
+    status.last_runs = _rows(
+        connection,
+        """
+        SELECT stage, started_at, round(duration_s, 1) AS seconds, status, rows_in, rows_out, rejected, error
+        FROM ops.stage_runs QUALIFY row_number() OVER (PARTITION BY stage ORDER BY started_at DESC) = 1 ORDER BY stage
+        """,
+    )
+    status.last_syncs = _rows(
+        connection,
+        """
+        SELECT sync, started_at, status, added, changed, removed, unchanged, rejected, error
+        FROM ops.sync_runs QUALIFY row_number() OVER (PARTITION BY sync ORDER BY started_at DESC) = 1 ORDER BY sync
+        """,
+    )
+    status.quality = _rows(
+        connection,
+        """
+        WITH latest AS (
+            SELECT suite, run_id FROM ops.validation_results
+            QUALIFY row_number() OVER (PARTITION BY suite ORDER BY checked_at DESC) = 1)
+        SELECT suite, max(checked_at) AS checked_at, count(*) FILTER (success) AS passed,
+               count(*) FILTER (NOT success AND severity = 'critical') AS failed,
+               count(*) FILTER (NOT success AND severity <> 'critical') AS warned
+        FROM ops.validation_results JOIN latest USING (suite, run_id) GROUP BY suite ORDER BY suite
+        """,
+    )
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+    cursor = connection.execute(sql, parameters) if parameters else connection.execute(sql)
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -1,0 +1,107 @@
+"""The Prefect server: its database is in our PostgreSQL, its API and UI are on loopback, and it calls nobody.
+
+The settings below are for a small machine; why each is there is in docs/reference/prefect.md.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+
+from searchflow.errors import PortInUseError, ServiceError
+from searchflow.services import postgres, process
+from searchflow.settings import ROOT, Settings
+
+NAME = "prefect-server"
+START_SECONDS = 120
+"""The first start makes Prefect's tables, which takes about ten seconds on two cores."""
+
+
+def client_environment(settings: Settings) -> dict[str, str]:
+    """What a process needs so that its flows report to our server."""
+    return {
+        "PREFECT_API_URL": settings.prefect_api_url,
+        "PREFECT_HOME": str(settings.home / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",  # without our server a flow fails clearly, not on a second one
+        "DO_NOT_TRACK": "1",
+        "PREFECT_RUNNER_POLL_FREQUENCY": "2",  # seconds until a scheduled or triggered run is seen
+    }
+
+
+def _server_environment(settings: Settings) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return inherited | {
+        "PREFECT_HOME": str(settings.home / "prefect"),
+        "PREFECT_API_DATABASE_CONNECTION_URL": postgres.async_url(settings, "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_API_URL": settings.prefect_api_url,
+        "DO_NOT_TRACK": "1",
+        # one transaction for many task events, not one each
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+        "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
+        "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
+    }
+
+
+def healthy(settings: Settings, *, timeout: float = 2.0) -> bool:
+    """True when a Prefect API answers on our port."""
+    try:
+        with urllib.request.urlopen(f"{settings.prefect_api_url}/health", timeout=timeout) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def launch(settings: Settings) -> None:
+    """Begin to start the server without waiting for it; `wait` waits. Does nothing when it runs.
+
+    Raises:
+        PortInUseError: the port belongs to another program.
+    """
+    if process.running(settings, NAME) is not None:
+        return
+    if process.port_taken(settings.prefect_port):
+        raise PortInUseError(settings.prefect_port, "SEARCHFLOW_PREFECT_PORT", "Prefect server")
+    (settings.home / "prefect").mkdir(parents=True, exist_ok=True)
+    command = [
+        *(sys.executable, "-m", "prefect", "server", "start"),
+        *("--host", "127.0.0.1", "--port", str(settings.prefect_port)),
+    ]
+    process.spawn(settings, NAME, command, env=_server_environment(settings), cwd=ROOT)
+
+
+def wait(settings: Settings) -> None:
+    """Wait until the server answers.
+
+    Raises:
+        ServiceError: it ended, or did not answer within `START_SECONDS`.
+    """
+
+    def alive() -> bool:
+        return process.running(settings, NAME) is not None
+
+    if process.wait_until(lambda: healthy(settings), seconds=START_SECONDS, alive=alive, pause=0.2):
+        return
+    if alive():
+        raise ServiceError(
+            f"The Prefect server did not answer within {START_SECONDS} s. Read {settings.logs_dir / (NAME + '.log')}, "
+            "then run `searchflow down` and try again."
+        )
+    raise process.failed_start(settings, NAME)
+
+
+def start(settings: Settings) -> None:
+    """Start the server and wait until it answers."""
+    launch(settings)
+    wait(settings)
+
+
+def stop(settings: Settings) -> bool:
+    """Stop the server; its runs stay in the database."""
+    return process.stop(settings, NAME, signal=signal.SIGTERM)

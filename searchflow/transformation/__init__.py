@@ -1,0 +1,31 @@
+"""Plan and run the SQLMesh models, and tell what each did.
+
+    from searchflow.transformation import transform
+    result = transform(settings, now=now)
+
+The scheduler is SQLMesh's own; ours are the warm project, the console that listens, and which days are made anew. SQLMesh
+takes seconds to import, so this package imports it only when something is run. Knows nothing outside `searchflow`.
+"""
+
+from searchflow.transformation.result import ModelProgress, ModelRun, TransformationResult
+from searchflow.transformation.runner import transform
+from searchflow.transformation.tables import table_rows
+
+__all__ = [
+    "ModelProgress",
+    "ModelRun",
+    "TransformationResult",
+    "Node",
+    "lineage",
+    "model_names",
+    "table_rows",
+    "transform",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("Node", "lineage", "model_names"):
+        from searchflow.transformation import lineage as module
+
+        return getattr(module, name)
+    raise AttributeError(name)

@@ -1,0 +1,161 @@
+"""Which earlier days new data changes.
+
+A commit of ingestion lists the days its events lie on. That is not all: a click or booking changes the day of its search, an
+event beside midnight the session of the neighbouring day, and a login the days of the session's anonymous part. All of it
+follows from the new events alone, so the cost follows them too and not the history.
+
+Which commits a transformation has already seen is kept in `ops.transformed_batches`. A row is written after the days were
+marked for SQLMesh and before they are made: killed in between, the next run marks them again, or finds them marked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import duckdb
+
+SEEN = "ops.transformed_batches"
+
+FRESH_EVENTS = """
+    CREATE TEMP TABLE fresh AS
+    SELECT 'search' AS event_type, event_ts, session_id, user_id, NULL AS reference FROM raw.search_events
+    WHERE batch_id IN (SELECT batch_id FROM new_batches) AND event_ts BETWEEN ? AND ?
+    UNION ALL
+    SELECT 'click', event_ts, session_id, user_id, lower(payload ->> '$.search_event_id') FROM raw.click_events
+    WHERE batch_id IN (SELECT batch_id FROM new_batches) AND event_ts BETWEEN ? AND ?
+    UNION ALL
+    SELECT 'conversion', event_ts, session_id, user_id, lower(payload ->> '$.click_event_id') FROM raw.conversion_events
+    WHERE batch_id IN (SELECT batch_id FROM new_batches) AND event_ts BETWEEN ? AND ?
+"""
+
+# A search's outcome counts for `funnel_window_days`; a client's clock may be a day wrong.
+SEARCH_DAYS = """
+    WITH clicked AS (
+        SELECT reference AS search_event_id, event_ts FROM fresh WHERE event_type = 'click'
+        UNION ALL
+        SELECT lower(clicks.payload ->> '$.search_event_id'), fresh.event_ts
+        FROM fresh
+        JOIN raw.click_events AS clicks ON clicks.event_id = fresh.reference AND clicks.event_ts BETWEEN ? AND ?
+        WHERE fresh.event_type = 'conversion'
+    )
+    SELECT DISTINCT searches.event_ts::DATE
+    FROM clicked
+    JOIN raw.search_events AS searches
+        ON searches.event_id = clicked.search_event_id AND searches.event_ts BETWEEN ? AND ?
+"""
+
+# Only a session that is awake at the midnight between can reach over it. The cut of a session that never sleeps looks one
+# midnight further.
+NEIGHBOUR_DAYS = """
+    WITH days AS (SELECT DISTINCT session_id, event_ts::DATE AS day FROM fresh),
+    nearby AS (
+        SELECT session_id, event_ts FROM raw.search_events WHERE event_ts BETWEEN $first AND $last
+        UNION ALL
+        SELECT session_id, event_ts FROM raw.click_events WHERE event_ts BETWEEN $first AND $last
+        UNION ALL
+        SELECT session_id, event_ts FROM raw.conversion_events WHERE event_ts BETWEEN $first AND $last
+    )
+    SELECT DISTINCT nearby.event_ts::DATE
+    FROM days
+    JOIN nearby ON nearby.session_id = days.session_id
+    WHERE (nearby.event_ts >= days.day - to_minutes($gap) AND nearby.event_ts < days.day)
+        OR (nearby.event_ts >= days.day + INTERVAL 1 DAY AND nearby.event_ts <= days.day + INTERVAL 1 DAY + to_minutes($gap))
+        OR (nearby.event_ts >= days.day + INTERVAL 2 DAY AND nearby.event_ts <= days.day + INTERVAL 2 DAY + to_minutes($gap))
+"""
+
+RENAMED_SESSIONS = """
+    CREATE TEMP TABLE renamed AS
+    SELECT DISTINCT known.session_id, known.first_seen_at
+    FROM fresh
+    JOIN intermediate.int_identity AS known ON known.session_id = fresh.session_id
+    WHERE fresh.user_id IS NOT NULL
+        AND (known.user_id IS NULL OR (known.user_id <> fresh.user_id AND fresh.event_ts <= known.identified_at))
+"""
+
+RENAMED_DAYS = """
+    SELECT DISTINCT event_ts::DATE FROM (
+        SELECT session_id, event_ts FROM raw.search_events WHERE event_ts >= $first
+        UNION ALL
+        SELECT session_id, event_ts FROM raw.click_events WHERE event_ts >= $first
+        UNION ALL
+        SELECT session_id, event_ts FROM raw.conversion_events WHERE event_ts >= $first
+    ) JOIN renamed USING (session_id)
+"""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One commit of ingestion that no transformation has seen."""
+
+    batch_id: str
+    shard: str
+
+
+def new_batches(connection: duckdb.DuckDBPyConnection, environment: str) -> list[Batch]:
+    """Commits that stored something and that no transformation of this environment has seen."""
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {SEEN} (environment VARCHAR, batch_id VARCHAR, shard VARCHAR, seen_at TIMESTAMP)")
+    found = connection.execute(
+        f"""
+        SELECT DISTINCT batch_id, shard FROM ops.ingestion_batches AS batches
+        WHERE stored > 0 AND NOT EXISTS (
+            SELECT 1 FROM {SEEN} AS seen WHERE seen.batch_id = batches.batch_id AND seen.environment = ?
+        )
+        ORDER BY ALL
+        """,
+        [environment],
+    ).fetchall()
+    return [Batch(*row) for row in found]
+
+
+def mark_seen(connection: duckdb.DuckDBPyConnection, environment: str, batches: list[Batch], now: datetime) -> None:
+    """Remember that the days of these commits are on SQLMesh's list."""
+    if not batches:
+        return
+    ids = [batch.batch_id for batch in batches]
+    shards = [batch.shard for batch in batches]
+    connection.execute(
+        f"INSERT INTO {SEEN} SELECT ?, unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), ?", [environment, ids, shards, now]
+    )
+
+
+def changed_days(
+    connection: duckdb.DuckDBPyConnection, batches: list[Batch], *, gap_minutes: int, window_days: int
+) -> list[date]:
+    """The days whose rows these commits change, in any incremental model."""
+    if not batches:
+        return []
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE new_batches AS SELECT unnest(?::VARCHAR[]) AS batch_id",
+        [[batch.batch_id for batch in batches]],
+    )
+    span = connection.execute(
+        "SELECT min(first_event_ts), max(last_event_ts) FROM ops.ingestion_batches "
+        "WHERE batch_id IN (SELECT batch_id FROM new_batches)"
+    ).fetchone()
+    if span is None or span[0] is None:
+        return []
+    first, last = span
+    connection.execute("DROP TABLE IF EXISTS fresh")
+    connection.execute(FRESH_EVENTS, [first, last] * 3)
+    days = set(_days(connection, "SELECT DISTINCT event_ts::DATE FROM fresh"))
+    day, window = timedelta(days=1), timedelta(days=window_days + 1)
+    days |= set(_days(connection, SEARCH_DAYS, [first - window, last + day, first - window, last + day]))
+    days |= set(
+        _days(connection, NEIGHBOUR_DAYS, {"first": first - day, "last": last + 3 * day, "gap": gap_minutes})
+    )
+    return sorted(days | _renamed_days(connection))
+
+
+def _renamed_days(connection: duckdb.DuckDBPyConnection) -> set[date]:
+    """Days of sessions that somebody has logged into since."""
+    connection.execute("DROP TABLE IF EXISTS renamed")
+    connection.execute(RENAMED_SESSIONS)
+    row = connection.execute("SELECT min(first_seen_at) FROM renamed").fetchone()
+    if row is None or row[0] is None:
+        return set()
+    return set(_days(connection, RENAMED_DAYS, {"first": row[0]}))
+
+
+def _days(connection: duckdb.DuckDBPyConnection, query: str, values: object = None) -> list[date]:
+    return [row[0] for row in connection.execute(query, values).fetchall()]

@@ -1,0 +1,115 @@
+"""The console SQLMesh reports to: it turns what the scheduler tells into `ModelRun`s and calls back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlmesh.core.console import NoopConsole
+from sqlmesh.core.snapshot import Snapshot
+
+from searchflow.transformation.result import ModelProgress, ModelRun
+
+if TYPE_CHECKING:
+    from sqlmesh.core.snapshot.definition import Interval, Intervals
+    from sqlmesh.utils.concurrency import NodeExecutionFailedError
+
+Callback = Callable[[ModelProgress], None]
+
+
+class RunConsole(NoopConsole):
+    """Listens to one run after the other; `listen` starts with a clean sheet."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.listen(None, datetime.min)
+
+    def listen(self, callback: Callback | None, now: datetime) -> None:
+        """Forget the last run; report the next one, which starts at `now`, to `callback`."""
+        self.callback = callback
+        self._now, self._clock = now, time.perf_counter()
+        self.runs: dict[str, ModelRun] = {}
+        self.snapshots: dict[str, Snapshot] = {}
+        self.failures: dict[str, BaseException] = {}
+        self.warnings: list[str] = []
+        self.problems: list[str] = []
+
+    def start_evaluation_progress(self, batched_intervals: dict[Snapshot, Intervals], *_: Any, **__: Any) -> None:
+        """The plan of the run is known: which models, in how many ranges of days."""
+        for snapshot, intervals in batched_intervals.items():
+            if intervals:
+                self.runs[snapshot.name] = ModelRun(name=snapshot.model.name, batches=len(intervals))
+                self.snapshots[snapshot.name] = snapshot
+
+    def start_snapshot_evaluation_progress(self, snapshot: Snapshot, audit_only: bool = False) -> None:
+        """One range of days of a model begins."""
+        with self._lock:
+            run = self.runs[snapshot.name]
+            first = run.started_at is None
+            if first:
+                run.started_at = self._now + timedelta(seconds=time.perf_counter() - self._clock)
+                run.status = "started"
+        if first:
+            self._tell(run)
+
+    def update_snapshot_evaluation_progress(
+        self,
+        snapshot: Snapshot,
+        interval: Interval,
+        batch_idx: int,
+        duration_ms: int | None,
+        num_audits_passed: int,
+        num_audits_failed: int,
+        *_: Any,
+        **__: Any,
+    ) -> None:
+        """One range of days of a model is over. No duration means that it failed; why comes with `log_failed_models`."""
+        with self._lock:
+            run = self.runs[snapshot.name]
+            if duration_ms is None:
+                run.status = "failed"
+                return
+            run.duration_s += duration_ms / 1000
+            run.audits_passed += num_audits_passed
+            run.audits_failed += num_audits_failed
+            run.intervals.append((_utc(interval[0]), _utc(interval[1])))
+            if len(run.intervals) == run.batches:
+                run.status = "succeeded"
+        self._tell(run, "batch" if run.status == "started" else None)
+
+    def log_skipped_models(self, snapshot_names: set[str]) -> None:
+        """Models below one that failed."""
+        for name in snapshot_names:
+            self.runs[name].status = "skipped"
+            self._tell(self.runs[name])
+
+    def log_failed_models(self, errors: Iterable[NodeExecutionFailedError[Any]]) -> None:
+        """Models that failed, and why."""
+        for error in errors:
+            name = error.node.snapshot_name
+            cause = error.__cause__ or error
+            self.failures[name] = cause
+            if run := self.runs.get(name):
+                run.status, run.error = "failed", str(cause)
+                run.audits_failed += len(getattr(cause, "errors", []))
+                self._tell(run)
+
+    def log_warning(self, short_message: str, long_message: str | None = None, *_: Any, **__: Any) -> None:
+        """An audit that does not block, mostly."""
+        self.warnings.append(short_message.strip())
+
+    def log_error(self, message: str, *_: Any, **__: Any) -> None:
+        """What has no model."""
+        self.problems.append(message.strip())
+
+    def _tell(self, run: ModelRun, state: str | None = None) -> None:
+        if self.callback is not None:
+            done = sum(1 for other in self.runs.values() if other.status in ("succeeded", "failed", "skipped"))
+            self.callback(ModelProgress(run.name, state or run.status, done, len(self.runs), run))
+
+
+def _utc(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).replace(tzinfo=None)

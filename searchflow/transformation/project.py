@@ -1,0 +1,104 @@
+"""The SQLMesh project, opened for one home and kept warm: importing and loading it takes seconds, a run one."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from searchflow import warehouse
+from searchflow.errors import ConfigurationError, ServiceError
+from searchflow.services import sqlmesh_environment
+from searchflow.settings import ROOT, Settings
+
+if TYPE_CHECKING:
+    from sqlmesh import Context
+
+    from searchflow.transformation.console import RunConsole
+
+_lock = threading.RLock()
+_projects: dict[tuple[Path, Path], Project] = {}
+
+
+@dataclass
+class Project:
+    """A loaded project and the console it reports to."""
+
+    context: Context
+    console: RunConsole
+
+
+@contextmanager
+def project(settings: Settings, *, root: Path = ROOT) -> Iterator[Project]:
+    """The project in `root` on the warehouse of this home; files that changed since are loaded again.
+
+    One block at a time in a process: SQLMesh reports to one console.
+    """
+    with _lock:
+        key = (root, settings.home)
+        if key in _projects:
+            _projects[key].context.refresh()
+        else:
+            _projects[key] = _open(settings, root)
+        yield _projects[key]
+
+
+def forget(settings: Settings) -> None:
+    """Close what was kept for this home, for example before its servers stop."""
+    with _lock:
+        for key in [key for key in _projects if key[1] == settings.home]:
+            _projects.pop(key).context.close()
+
+
+def _open(settings: Settings, root: Path) -> Project:
+    from sqlmesh import Context
+    from sqlmesh.core.config import Config
+    from sqlmesh.core.config.loader import load_configs
+    from sqlmesh.core.console import set_console
+    from sqlmesh.utils.errors import SQLMeshError
+
+    from searchflow.transformation.console import RunConsole
+
+    warehouse.stage_extensions(settings.extensions_dir)
+    console = RunConsole()
+    set_console(console)
+    try:
+        # A file of ours: otherwise SQLMesh reads the repository's .env, which may belong to another home, over everything.
+        with _environment_kept():
+            configs = load_configs("config", Config, [root], dotenv_path=_environment_file(settings))
+        context = Context(paths=[root], config=configs)
+    except SQLMeshError as error:
+        raise ConfigurationError("models/", f"the SQLMesh project does not load: {error}", "Run `sqlmesh lint`.") from error
+    try:
+        pass
+        context.state_sync  # noqa: B018  (connects, and makes its tables in a fresh database)
+    except Exception as error:
+        context.close()
+        raise ServiceError(
+            f"SQLMesh cannot reach its state or the warehouse: {str(error).splitlines()[0]}. Run `searchflow status`."
+        ) from error
+    return Project(context, console)
+
+
+def _environment_file(settings: Settings) -> Path:
+    path = settings.run_dir / "sqlmesh.env"
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    lines = [f"{name}='{value}'" for name, value in sqlmesh_environment(settings).items()]
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
+        handle.write("\n".join(lines) + "\n")
+    partial.replace(path)
+    return path
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,186 @@
+"""One transformation: plan when model files changed, else run; before that, put the days that new data touched on the list."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Collection
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from searchflow import warehouse
+from searchflow.errors import TransformationFailed
+from searchflow.ops import record
+from searchflow.services.process import locked
+from searchflow.settings import ROOT, Settings
+from searchflow.transformation import changes, failures
+from searchflow.transformation.result import ModelProgress, TransformationResult
+
+if TYPE_CHECKING:
+    from sqlmesh.core.snapshot import Snapshot
+
+    from searchflow.transformation.project import Project
+
+
+def transform(
+    settings: Settings,
+    *,
+    environment: str = "prod",
+    now: datetime,
+    on_progress: Callable[[ModelProgress], None] | None = None,
+    restate: Collection[date] = (),
+    root: Path = ROOT,
+) -> TransformationResult:
+    """Bring the models of `environment` up to `now`; make the days in `restate` anew besides those that new data touched.
+
+    Raises:
+        TransformationFailed: a model or a blocking audit failed. The other models are done; the next call goes on from there.
+        BusyError, ServiceError, ConfigurationError: it could not begin.
+    """
+    from searchflow.transformation.project import project
+
+    clock = time.perf_counter()
+    stamp = now.astimezone(UTC).replace(tzinfo=None)
+    result = TransformationResult(str(uuid.uuid4()), environment, "nothing", stamp)
+    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    with locked(settings, "transformation", wait=True), project(settings, root=root) as opened:
+        with warehouse.connect(settings) as connection:
+            opened.console.listen(on_progress, stamp)
+            snapshots = list(opened.context.snapshots.values())
+            _list_changes(opened, connection, snapshots, restate, result)
+            problem = _evaluate(opened, snapshots, result)
+            result.models = sorted(opened.console.runs.values(), key=lambda run: (run.started_at or datetime.max, run.name))
+            result.warnings = opened.console.warnings
+            _count_rows(opened, connection)
+            result.duration_s = time.perf_counter() - clock
+            _record(connection, result)
+        if problem is not None or opened.console.failures:
+            raise failures.explain(opened, result, problem)
+    return result
+
+
+def _list_changes(
+    opened: Project,
+    connection: duckdb.DuckDBPyConnection,
+    snapshots: list[Snapshot],
+    restate: Collection[date],
+    result: TransformationResult,
+) -> None:
+    """Tell SQLMesh which days are missing again: those of late data, and today for what is always made as a whole."""
+    batches = changes.new_batches(connection, result.environment)
+    result.new_batches = len(batches)
+    days = set(restate)
+    made = [snapshot for snapshot in snapshots if snapshot.is_model and snapshot.evaluatable and snapshot.intervals]
+    if batches and made:  # before the first plan every day is missing anyway
+        variables = opened.context.config.variables
+        days |= set(
+            changes.changed_days(
+                connection,
+                batches,
+                gap_minutes=int(variables["session_gap_minutes"]),
+                window_days=int(variables["funnel_window_days"]),
+            )
+        )
+    if batches or days:
+        today = result.started_at.date()
+        result.restated_days = sorted(day for day in days if day < today)
+        removed = []
+        for snapshot in made:
+            wanted = {today, *days} if snapshot.is_incremental_by_time_range else {today}
+            if not snapshot.is_seed:
+                removed += [(snapshot, interval) for interval in _ranges(wanted)]
+        opened.context.state_sync.remove_intervals(removed, remove_shared_versions=result.environment == "prod")
+    changes.mark_seen(connection, result.environment, batches, result.started_at)
+
+
+def _ranges(days: Collection[date]) -> list[tuple[int, int]]:
+    """Days as SQLMesh's intervals in milliseconds, neighbours joined."""
+    ranges: list[tuple[int, int]] = []
+    for day in sorted(days):
+        start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
+        end = start + 86_400_000
+        if ranges and ranges[-1][1] == start:
+            ranges[-1] = (ranges[-1][0], end)
+        else:
+            ranges.append((start, end))
+    return ranges
+
+
+def _evaluate(opened: Project, snapshots: list[Snapshot], result: TransformationResult) -> Exception | None:
+    """Let SQLMesh plan or run. Models that fail are told to the console; returns what failed besides them."""
+    from sqlmesh.utils.errors import SQLMeshError
+
+    context, now = opened.context, result.started_at.replace(tzinfo=UTC)
+    deployed = context.state_reader.get_environment(result.environment)
+    finished = deployed is not None and deployed.finalized_ts is not None  # a plan that was killed is not
+    wanted = {snapshot.snapshot_id for snapshot in snapshots}
+    try:
+        if deployed is None or not finished or {known.snapshot_id for known in deployed.snapshots} != wanted:
+            result.mode = "plan"
+            context.plan(
+                result.environment,
+                end=now,
+                execution_time=now,
+                ignore_cron=True,  # today's part of a day counts, whatever the minute
+                run=True,
+                include_unmodified=True,
+                skip_tests=True,  # `make check` runs them, and the linter
+                skip_linter=True,
+                no_prompts=True,
+                auto_apply=True,
+            )
+        else:
+            context.run(result.environment, end=now, execution_time=now, ignore_cron=True, skip_janitor=True)
+            result.mode = "run" if opened.console.runs else "nothing"
+    except (SQLMeshError, duckdb.Error) as error:
+        return error
+    return None
+
+
+def _count_rows(opened: Project, connection: duckdb.DuckDBPyConnection) -> None:
+    """Rows of the days that were made: DuckDB does not say how many it wrote."""
+    counts: list[str] = []
+    for name, run in opened.console.runs.items():
+        snapshot = opened.console.snapshots[name]
+        if run.status != "succeeded" or not snapshot.is_materialized:
+            continue
+        where = ""
+        if snapshot.is_incremental_by_time_range and snapshot.model.time_column is not None:
+            column = snapshot.model.time_column.column.sql(dialect="duckdb")
+            days = [f"{column} >= '{start}' AND {column} < '{end}'" for start, end in run.intervals]
+            where = f" WHERE ({') OR ('.join(days)})"
+        counts.append(f"SELECT '{name}', count(*) FROM {snapshot.table_name()}{where}")
+    if counts:
+        for name, rows in connection.execute(" UNION ALL ".join(counts)).fetchall():
+            opened.console.runs[name].rows = rows
+
+
+def _record(connection: duckdb.DuckDBPyConnection, result: TransformationResult) -> None:
+    """One row a model in `ops.model_runs`."""
+    record.rows(
+        connection,
+        "ops.model_runs",
+        [
+            {
+                "run_id": result.run_id,
+                "environment": result.environment,
+                "model": run.name,
+                "interval_start": min((start for start, _ in run.intervals), default=None),
+                "interval_end": max((end for _, end in run.intervals), default=None),
+                "started_at": run.started_at or result.started_at + timedelta(seconds=result.duration_s),
+                "duration_s": run.duration_s,
+                "rows": run.rows,
+                "audits_passed": run.audits_passed,
+                "audits_failed": run.audits_failed,
+                "status": run.status,
+                "error": run.error,
+            }
+            for run in result.models
+        ],
+    )
+
+
+__all__ = ["TransformationFailed", "transform"]
