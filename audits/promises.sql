@@ -13,13 +13,12 @@ AUDIT (
   name assert_known
 );
 
-/* No row of the days just made is without a value. For views, which SQLMesh does not cut to those days by itself. */
+/* No recent row is without a value. For views: SQLMesh would read all their history at each run. */
 SELECT
   *
 FROM @this_model
 WHERE
-  @time >= @start_ts::TIMESTAMP
-  AND @time <= @end_ts::TIMESTAMP
+  @time >= @execution_ts::TIMESTAMP - @DAYS(@audited_days)
   AND (
     @OR(@EACH(@columns, c -> c IS NULL))
   );
@@ -28,13 +27,11 @@ AUDIT (
   name assert_not_negative
 );
 
-/* No row of the days just made has a value below zero; null is allowed. For views, as assert_known. */
+/* No recent row has a value below zero; null is allowed. For views, as assert_known. */
 SELECT
   *
 FROM @this_model
 WHERE
-  @time >= @start_ts::TIMESTAMP
-  AND @time <= @end_ts::TIMESTAMP
-  AND (
+  @time >= @execution_ts::TIMESTAMP - @DAYS(@audited_days) AND (
     @OR(@EACH(@columns, c -> c < 0))
   )

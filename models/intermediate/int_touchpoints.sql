@@ -2,6 +2,8 @@
 MODEL (
   name intermediate.int_touchpoints,
   kind VIEW,
+  cron '@daily',
+  allow_partials FALSE,
   grain (
     touchpoint_id
   ),

@@ -2,6 +2,8 @@
 MODEL (
   name ops.freshness,
   kind VIEW,
+  cron '@daily',
+  allow_partials FALSE,
   grain (
     table_name
   ),

@@ -6,8 +6,8 @@ MODEL (
   ),
   columns (
     currency TEXT,
-    valid_from DATE,
-    valid_to DATE,
+    valid_from TEXT,
+    valid_to TEXT,
     rate_to_cad DECIMAL(18, 8)
   ),
   column_descriptions (

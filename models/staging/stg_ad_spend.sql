@@ -2,6 +2,8 @@
 MODEL (
   name staging.stg_ad_spend,
   kind VIEW,
+  cron '@daily',
+  allow_partials FALSE,
   grain (spend_date, utm_source, utm_campaign),
   audits (
     UNIQUE_COMBINATION_OF_COLUMNS(columns := (spend_date, utm_source, utm_campaign)),

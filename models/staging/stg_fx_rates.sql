@@ -2,6 +2,8 @@
 MODEL (
   name staging.stg_fx_rates,
   kind VIEW,
+  cron '@daily',
+  allow_partials FALSE,
   grain (currency, valid_from),
   audits (
     UNIQUE_COMBINATION_OF_COLUMNS(columns := (currency, valid_from)),

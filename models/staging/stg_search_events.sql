@@ -2,6 +2,8 @@
 MODEL (
   name staging.stg_search_events,
   kind VIEW,
+  cron '@daily',
+  allow_partials FALSE,
   grain (
     event_id
   ),

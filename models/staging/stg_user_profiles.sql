@@ -2,6 +2,8 @@
 MODEL (
   name staging.stg_user_profiles,
   kind VIEW,
+  cron '@daily',
+  allow_partials FALSE,
   grain (
     user_id
   ),

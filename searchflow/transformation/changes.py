@@ -94,7 +94,9 @@ class Batch:
 
 def new_batches(connection: duckdb.DuckDBPyConnection, environment: str) -> list[Batch]:
     """Commits that stored something and that no transformation of this environment has seen."""
-    connection.execute(f"CREATE TABLE IF NOT EXISTS {SEEN} (environment VARCHAR, batch_id VARCHAR, shard VARCHAR, seen_at TIMESTAMP)")
+    connection.execute(
+        f"CREATE TABLE IF NOT EXISTS {SEEN} (environment VARCHAR, batch_id VARCHAR, shard VARCHAR, seen_at TIMESTAMP)"
+    )
     found = connection.execute(
         f"""
         SELECT DISTINCT batch_id, shard FROM ops.ingestion_batches AS batches
@@ -141,9 +143,7 @@ def changed_days(
     days = set(_days(connection, "SELECT DISTINCT event_ts::DATE FROM fresh"))
     day, window = timedelta(days=1), timedelta(days=window_days + 1)
     days |= set(_days(connection, SEARCH_DAYS, [first - window, last + day, first - window, last + day]))
-    days |= set(
-        _days(connection, NEIGHBOUR_DAYS, {"first": first - day, "last": last + 3 * day, "gap": gap_minutes})
-    )
+    days |= set(_days(connection, NEIGHBOUR_DAYS, {"first": first - day, "last": last + 3 * day, "gap": gap_minutes}))
     return sorted(days | _renamed_days(connection))
 
 

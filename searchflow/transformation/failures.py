@@ -43,7 +43,9 @@ def explain(opened: Project, result: TransformationResult, problem: Exception | 
     skipped = sum(1 for run in result.models if run.status == "skipped")
     waiting = f" {skipped} models below were not made." if skipped else ""
     return ModelsFailed(
-        f"{'; '.join(sentences)}.{waiting} Correct the data or the model, then run `searchflow transform` again.", result, rows
+        f"{'; '.join(sentences)}.{waiting} Correct the data or the model, then run `searchflow transform` again.",
+        result,
+        rows,
     )
 
 

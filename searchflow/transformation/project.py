@@ -72,7 +72,9 @@ def _open(settings: Settings, root: Path) -> Project:
             configs = load_configs("config", Config, [root], dotenv_path=_environment_file(settings))
         context = Context(paths=[root], config=configs)
     except SQLMeshError as error:
-        raise ConfigurationError("models/", f"the SQLMesh project does not load: {error}", "Run `sqlmesh lint`.") from error
+        raise ConfigurationError(
+            "models/", f"the SQLMesh project does not load: {error}", "Run `sqlmesh lint`."
+        ) from error
     try:
         pass
         context.state_sync  # noqa: B018  (connects, and makes its tables in a fresh database)

@@ -52,7 +52,9 @@ def transform(
             snapshots = list(opened.context.snapshots.values())
             _list_changes(opened, connection, snapshots, restate, result)
             problem = _evaluate(opened, snapshots, result)
-            result.models = sorted(opened.console.runs.values(), key=lambda run: (run.started_at or datetime.max, run.name))
+            result.models = sorted(
+                opened.console.runs.values(), key=lambda run: (run.started_at or datetime.max, run.name)
+            )
             result.warnings = opened.console.warnings
             _count_rows(opened, connection)
             result.duration_s = time.perf_counter() - clock
