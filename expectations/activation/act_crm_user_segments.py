@@ -1,0 +1,46 @@
+"""What the CRM is sent: one row a user, no name and no address."""
+
+from expectations.suite import (
+    COUNTRY_CODE,
+    SEGMENTS,
+    Suite,
+    between,
+    critical,
+    has_exactly_columns,
+    matches,
+    never,
+    none_where,
+    not_null,
+    one_of,
+    unique,
+    warning,
+)
+
+SUITE = Suite(
+    table="activation.act_crm_user_segments",
+    group="activation",
+    title="To the CRM: user segments",
+    numbers="what sales and service see about a customer",
+    syncs=("crm_user_segments",),
+    checks=(
+        critical(
+            "Only what the CRM needs leaves the house: no name, no address.",
+            has_exactly_columns("user_id", "segment", "lifetime_revenue", "conversions", "last_seen_at", "country"),
+        ),
+        critical("Every row belongs to a user.", none_where("user_is_known", "coalesce(user_id, '') = ''")),
+        critical("Every user is sent once.", unique("user_id")),
+        critical("Everybody is in a segment.", not_null("segment")),
+        critical("Every segment is one that we define.", one_of("segment", SEGMENTS)),
+        critical("No lifetime revenue is negative.", between("lifetime_revenue", low=0)),
+        critical(
+            "Everybody who has a segment is sent, and nobody else.",
+            never(
+                "as_many_as_have_a_segment",
+                """
+                SELECT count(*) AS sent, (SELECT count(*) FROM lake.marts.mart_user_segments) AS with_segment
+                FROM {batch} HAVING count(*) <> (SELECT count(*) FROM lake.marts.mart_user_segments)""",
+            ),
+        ),
+        warning("Countries are written as two letters.", matches("country", COUNTRY_CODE)),
+    ),
+)

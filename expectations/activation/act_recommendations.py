@@ -1,0 +1,49 @@
+"""What the recommendation cache is sent."""
+
+from expectations.suite import (
+    Suite,
+    between,
+    critical,
+    has_exactly_columns,
+    never,
+    none_where,
+    not_null,
+    unique,
+    warning,
+)
+
+SUITE = Suite(
+    table="activation.act_recommendations",
+    group="activation",
+    title="To the recommendation cache",
+    numbers="which destinations visitors are shown",
+    syncs=("recommendations",),
+    checks=(
+        critical(
+            "A recommendation holds what it needs and nothing else.",
+            has_exactly_columns("user_id", "destination", "score", "rank"),
+        ),
+        critical("Every recommendation is for somebody.", none_where("user_is_known", "coalesce(user_id, '') = ''")),
+        critical(
+            "Every recommendation names a destination.",
+            none_where("destination_is_known", "coalesce(destination, '') = ''"),
+        ),
+        critical("Nobody is recommended a destination twice.", unique("user_id", "destination")),
+        critical("Every recommendation has a score.", not_null("score")),
+        critical("Scores lie between 0 and 1.", between("score", low=0, high=1)),
+        critical("Ranks start at 1.", between("rank", low=1)),
+        critical(
+            "All recommendations are sent, and no others.",
+            never(
+                "as_many_as_there_are",
+                """
+                SELECT count(*) AS sent, (SELECT count(*) FROM lake.marts.mart_recommendations) AS recommended
+                FROM {batch} HAVING count(*) <> (SELECT count(*) FROM lake.marts.mart_recommendations)""",
+            ),
+        ),
+        warning(
+            "Nobody is recommended more than 20 destinations.",
+            none_where("short_lists", "rank > 20"),
+        ),
+    ),
+)

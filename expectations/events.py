@@ -1,0 +1,80 @@
+"""What the three raw event tables have in common: the columns that every event is stored with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from expectations.suite import (
+    Check,
+    Rule,
+    aggregate,
+    critical,
+    fresh,
+    has_columns,
+    matches,
+    never,
+    none_where,
+    not_ahead,
+    not_null,
+    unique,
+    warning,
+)
+
+COLUMNS = (
+    "event_id",
+    "event_ts",
+    "user_id",
+    "session_id",
+    "payload",
+    "schema_version",
+    "ingested_at",
+    "source",
+    "source_position",
+    "batch_id",
+)
+CANONICAL_UUID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+
+
+def event_checks(what: str) -> Sequence[Check]:
+    """The checks of one event table; `what` is what a row is called in the sentences (a plural)."""
+    return (
+        critical(f"The table of {what} has the agreed columns.", has_columns(*COLUMNS)),
+        critical(f"All {what} have an identifier.", not_null("event_id")),
+        critical(f"None of the {what} is stored twice.", unique("event_id")),
+        critical(f"All {what} say when they happened.", not_null("event_ts")),
+        critical(f"All {what} belong to a session.", none_where("session_is_known", "coalesce(session_id, '') = ''")),
+        critical(f"All {what} keep the document as it was received.", not_null("payload")),
+        critical(f"It is known where all {what} came from.", not_null("source_position")),
+        critical(f"None of the {what} lies more than a day in the future.", not_ahead("event_ts")),
+        warning(f"Identifiers of {what} have the usual form.", matches("event_id", CANONICAL_UUID)),
+        warning(
+            f"All {what} lie within the history that we keep.",
+            aggregate(
+                "not_before_history",
+                "event_ts",
+                unexpected="count(*) FILTER (WHERE event_ts < {history_start})",
+                oldest="min(event_ts)",
+            ),
+        ),
+        warning(f"New {what} happened within the last day.", fresh("event_ts", hours=24)),
+    )
+
+
+def known_values(**lists: tuple[str, Sequence[str]]) -> Rule:
+    """Fields of the document have values from lists: unknown ones are kept, so this only warns.
+
+    All fields are read with one look at each document; `lists` gives path and known values a field.
+    """
+    paths = ", ".join(f"'{path}'" for path, _ in lists.values())
+    unknown = {
+        field: f"fields[{place}] NOT IN ({', '.join(repr(value) for value in known)})"
+        for place, (field, (_, known)) in enumerate(lists.items(), start=1)
+    }
+    counts = ", ".join(f"count(*) FILTER (WHERE {wrong}) AS {field}" for field, wrong in unknown.items())
+    anything = " OR ".join(unknown.values())
+    return never(
+        f"known_values:{'+'.join(lists)}",
+        f"""
+        WITH documents AS (SELECT json_extract_string(payload, [{paths}]) AS fields FROM {{batch}})
+        SELECT count(*) AS unexpected, {counts} FROM documents WHERE {anything} HAVING count(*) > 0""",
+    )

@@ -1,0 +1,1 @@
+"""Suites of the marts: the numbers people see agree with each other. Imports only `expectations.suite`."""

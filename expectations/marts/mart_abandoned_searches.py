@@ -1,0 +1,41 @@
+"""Users who searched within 48 hours and did not book since. Often empty in a small data set."""
+
+from expectations.suite import Suite, between, critical, has_columns, never, not_null, unique, warning
+
+SUITE = Suite(
+    table="marts.mart_abandoned_searches",
+    group="marts",
+    title="Abandoned searches",
+    numbers="how many searches are given up, and whom we remind",
+    syncs=("abandoned_search_emails",),
+    checks=(
+        critical(
+            "Abandoned searches have the agreed columns.",
+            has_columns(
+                "user_id",
+                "search_event_id",
+                "searched_at",
+                "query",
+                "destination",
+                "trigger_window",
+                "hours_since_search",
+                "marketing_consent",
+            ),
+        ),
+        critical("Every abandoned search has a user.", not_null("user_id")),
+        critical("A user is reminded at most once a day.", unique("user_id", "trigger_window")),
+        critical("Searches were abandoned within 48 hours.", between("hours_since_search", low=0, high=48)),
+        critical(
+            "Nobody is reminded of a search that led to a booking.",
+            never(
+                "did_not_book",
+                """
+                WITH abandoned AS (SELECT search_event_id FROM {batch})
+                SELECT count(*) AS unexpected FROM abandoned
+                JOIN lake.marts.fct_search_funnel AS funnel ON funnel.search_event_id = abandoned.search_event_id
+                WHERE funnel.conversions > 0 HAVING count(*) > 0""",
+            ),
+        ),
+        warning("It is known whether we may write to them.", not_null("marketing_consent")),
+    ),
+)

@@ -1,0 +1,20 @@
+"""How many users moved from one segment to another, month by month. Empty until somebody moves."""
+
+from expectations.suite import SEGMENTS, Suite, between, critical, has_columns, none_where, not_null, one_of, unique
+
+SUITE = Suite(
+    table="marts.mart_segment_transitions",
+    group="marts",
+    title="Moves between segments",
+    numbers="the matrix of moves between segments",
+    syncs=(),
+    checks=(
+        critical("The moves have the agreed columns.", has_columns("month", "from_segment", "to_segment", "users")),
+        critical("Every move has a month.", not_null("month")),
+        critical("Each pair of segments is there once a month.", unique("month", "from_segment", "to_segment")),
+        critical("Users leave segments that we define.", one_of("from_segment", SEGMENTS)),
+        critical("Users enter segments that we define.", one_of("to_segment", SEGMENTS)),
+        critical("A move leads to another segment.", none_where("really_moves", "from_segment = to_segment")),
+        critical("At least one user made each move.", between("users", low=1)),
+    ),
+)

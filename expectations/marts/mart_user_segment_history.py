@@ -1,0 +1,30 @@
+"""Which segment a user was in, and when: periods without gaps, the last one open."""
+
+from expectations.suite import SEGMENTS, Suite, critical, has_columns, never, none_where, not_null, one_of, unique
+
+SUITE = Suite(
+    table="marts.mart_user_segment_history",
+    group="marts",
+    title="History of user segments",
+    numbers="how customers moved between segments",
+    syncs=(),
+    checks=(
+        critical("The history has the agreed columns.", has_columns("user_id", "segment", "valid_from", "valid_to")),
+        critical("Every period belongs to a user.", not_null("user_id")),
+        critical("Every segment is one that we define.", one_of("segment", SEGMENTS)),
+        critical("Every period has a beginning.", not_null("valid_from")),
+        critical("A user has one period at a time.", unique("user_id", "valid_from")),
+        critical("No period ends before it begins.", none_where("ends_after_begin", "valid_to <= valid_from")),
+        critical(
+            "Every user has exactly one period that still lasts, in the segment they are in now.",
+            never(
+                "ends_in_the_current_segment",
+                """
+                WITH lasting AS (SELECT user_id, segment FROM {batch} WHERE valid_to IS NULL)
+                SELECT count(*) AS unexpected FROM lasting
+                FULL JOIN lake.marts.mart_user_segments AS now ON now.user_id = lasting.user_id
+                WHERE now.segment IS DISTINCT FROM lasting.segment HAVING count(*) > 0""",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,67 @@
+"""Each user's segment now: everybody is in exactly one."""
+
+from expectations.suite import (
+    SEGMENTS,
+    Suite,
+    critical,
+    has_columns,
+    never,
+    none_where,
+    not_ahead,
+    not_null,
+    one_of,
+    unique,
+    warning,
+)
+
+SUITE = Suite(
+    table="marts.mart_user_segments",
+    group="marts",
+    title="User segments",
+    numbers="how many customers are in each segment, and what the CRM is told",
+    syncs=("crm_user_segments",),
+    checks=(
+        critical(
+            "The segments have the agreed columns.",
+            has_columns(
+                "user_id",
+                "segment",
+                "lifetime_revenue",
+                "conversions",
+                "first_seen_at",
+                "last_seen_at",
+                "last_search_at",
+                "segment_as_of",
+            ),
+        ),
+        critical("Every row belongs to a user.", not_null("user_id")),
+        critical("Nobody is in two segments.", unique("user_id")),
+        critical("Everybody is in a segment.", not_null("segment")),
+        critical("Every segment is one that we define.", one_of("segment", SEGMENTS)),
+        critical(
+            "All users, and nobody else, have a segment.",
+            never(
+                "covers_all_users",
+                """
+                WITH segments AS (SELECT user_id FROM {batch})
+                SELECT count(*) AS unexpected, count(segments.user_id) AS unknown_users,
+                  count(users.user_id) AS left_out
+                FROM segments FULL JOIN lake.marts.dim_users AS users ON users.user_id = segments.user_id
+                WHERE segments.user_id IS NULL OR users.user_id IS NULL HAVING count(*) > 0""",
+            ),
+        ),
+        critical("Segments hold for a moment that has come.", not_ahead("segment_as_of")),
+        critical(
+            "Only users who booked before are at risk.",
+            none_where("at_risk_booked", "segment = 'at_risk' AND conversions = 0"),
+        ),
+        warning(
+            "Not everybody is in the same segment.",
+            never(
+                "several_segments",
+                """
+                SELECT count(*) AS users FROM {batch} HAVING count(*) >= 100 AND count(DISTINCT segment) = 1""",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,77 @@
+"""The books of ingestion: what was received must be stored, a duplicate, or a dead letter. Always."""
+
+from expectations.suite import Suite, critical, never, none_where, unique, warning
+
+RAW_ROWS = " UNION ALL ".join(
+    f"SELECT batch_id, 1 AS is_row, 0 AS is_letter FROM lake.raw.{table}"
+    for table in ("search_events", "click_events", "conversion_events", "ad_spend", "user_profiles")
+)
+# A replay stores rows that were received, and refused, before.
+BOOKS = f"""
+    WITH booked AS (
+      SELECT batch_id, sum(stored) AS stored, sum(dead_letters) AS letters FROM {{batch}} GROUP BY batch_id
+    ), found AS (
+      SELECT batch_id, sum(is_row) AS stored, sum(is_letter) AS letters FROM (
+        {RAW_ROWS} UNION ALL SELECT batch_id, 0, 1 FROM lake.raw.dead_letters
+      ) GROUP BY batch_id
+    ), compared AS (
+      SELECT
+        coalesce(booked.stored, 0) AS booked_rows, coalesce(found.stored, 0) AS found_rows,
+        coalesce(booked.letters, 0) AS booked_letters, coalesce(found.letters, 0) AS found_letters
+      FROM booked FULL JOIN found USING (batch_id)
+    )"""
+
+SUITE = Suite(
+    table="ops.ingestion_batches",
+    group="raw",
+    title="The books of ingestion",
+    numbers="all of them: something was lost or counted twice on the way in",
+    checks=(
+        critical("No delivery is booked twice.", unique("batch_id")),
+        critical(
+            "Received = stored + exact duplicates + refused, in every delivery.",
+            none_where(
+                "identity_holds",
+                "shard <> 'replay' AND received <> stored + duplicates + dead_letters",
+            ),
+        ),
+        critical(
+            "Every delivery's stored rows are in the raw tables, no more and no fewer.",
+            never(
+                "stored_rows_are_there",
+                BOOKS
+                + """
+                SELECT count(*) AS unexpected, sum(booked_rows) AS booked, sum(found_rows) AS found
+                FROM compared WHERE booked_rows <> found_rows HAVING count(*) > 0""",
+            ),
+        ),
+        critical(
+            "Every delivery's refused input is kept, no more and no less.",
+            never(
+                "dead_letters_are_there",
+                BOOKS
+                + """
+                SELECT count(*) AS unexpected, sum(booked_letters) AS booked, sum(found_letters) AS found
+                FROM compared WHERE booked_letters <> found_letters HAVING count(*) > 0""",
+            ),
+        ),
+        warning(
+            "At most 5 % of what was received is refused.",
+            never(
+                "few_dead_letters",
+                """
+                SELECT sum(dead_letters) AS unexpected, round(100.0 * sum(dead_letters) / sum(received), 1) AS percent
+                FROM {batch} HAVING sum(dead_letters) > 0.05 * sum(received)""",
+            ),
+        ),
+        warning(
+            "At most 20 % of what is stored arrived late.",
+            never(
+                "few_late_events",
+                """
+                SELECT sum(late) AS unexpected, round(100.0 * sum(late) / sum(stored), 1) AS percent
+                FROM {batch} WHERE shard <> 'replay' HAVING sum(late) > 0.2 * sum(stored)""",
+            ),
+        ),
+    ),
+)

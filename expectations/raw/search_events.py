@@ -1,0 +1,19 @@
+"""Searches as they were received: the top of every funnel."""
+
+from expectations.events import event_checks, known_values
+from expectations.suite import DEVICE_TYPES, PLATFORMS, Suite, critical, has_rows, warning
+
+SUITE = Suite(
+    table="raw.search_events",
+    group="raw",
+    title="Searches received",
+    numbers="every number of searches, sessions and visitors, and every rate",
+    checks=(
+        critical("At least one search was received.", has_rows()),
+        *event_checks("searches"),
+        warning(
+            "Searches come from platforms and kinds of devices that we know.",
+            known_values(platform=("$.platform", PLATFORMS), device_type=("$.device_type", DEVICE_TYPES)),
+        ),
+    ),
+)

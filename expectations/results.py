@@ -1,0 +1,137 @@
+"""What came of a run: check by check, suite by suite, and whether the gate is open."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from expectations.outcome import Outcome, worst
+from searchflow.errors import GateFailed
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What came of one check. `observed` is for people and shows no personal value."""
+
+    name: str
+    column: str | None
+    severity: str
+    sentence: str
+    outcome: Outcome
+    observed: str
+    unexpected_count: int | None
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """What came of one suite. `message` is set when the table could not be checked at all."""
+
+    suite: str
+    group: str
+    title: str
+    outcome: Outcome
+    checks: tuple[CheckResult, ...]
+    syncs: tuple[str, ...]
+    message: str = ""
+
+    def _count(self, *outcomes: Outcome) -> int:
+        return sum(check.outcome in outcomes for check in self.checks)
+
+    @property
+    def passed(self) -> int:
+        """Checks that hold."""
+        return self._count(Outcome.PASS)
+
+    @property
+    def warned(self) -> int:
+        """Warnings that do not hold."""
+        return self._count(Outcome.WARN)
+
+    @property
+    def failed(self) -> int:
+        """Critical checks that do not hold, and checks that crashed: what closes the gate."""
+        return self._count(Outcome.FAIL, Outcome.ERROR) + bool(self.message)
+
+    @property
+    def errors(self) -> int:
+        """Of the failed ones, those that crashed."""
+        return self._count(Outcome.ERROR) + bool(self.message)
+
+    def reason(self) -> str:
+        """Why the gate is closed, in one line; empty when it is open."""
+        if self.message:
+            return self.message
+        for check in self.checks:
+            if check.outcome.blocks:
+                more = f" (and {self.failed - 1} more)" if self.failed > 1 else ""
+                said = "could not be checked" if check.outcome is Outcome.ERROR else "does not hold"
+                return f"{self.suite}: “{check.sentence}” {said}: {check.observed}{more}"
+        return ""
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """What came of one run."""
+
+    run_id: str
+    selection: str
+    checked_at: datetime
+    suites: tuple[SuiteResult, ...]
+
+    @property
+    def outcome(self) -> Outcome:
+        """The worst of all suites."""
+        return worst(suite.outcome for suite in self.suites)
+
+    @property
+    def blocking(self) -> list[SuiteResult]:
+        """Suites that failed, or that nobody could check."""
+        return [suite for suite in self.suites if suite.outcome.blocks]
+
+    @property
+    def blocked_syncs(self) -> set[str]:
+        """Syncs that must not run: a table that they depend on failed."""
+        return {sync for suite in self.blocking for sync in suite.syncs}
+
+    def gate(self, sync: str | None = None) -> None:
+        """Pass, or raise a GateFailed: for one sync, or for everything that was checked.
+
+        Raises:
+            GateFailed: names the first table and check that failed.
+        """
+        blocking = [suite for suite in self.blocking if sync is None or sync in suite.syncs]
+        if blocking:
+            more = f" {len(blocking) - 1} more tables failed." if len(blocking) > 1 else ""
+            what = f"{sync} is blocked" if sync else "The quality gate is closed"
+            raise GateFailed(
+                f"{what}: {blocking[0].reason()}.{more} The quality report says more; correct the data, then run "
+                f"`searchflow validate {blocking[0].suite}`."
+            )
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """By suite: passed, failed, warned."""
+        return {
+            suite.suite: {"passed": suite.passed, "failed": suite.failed, "warned": suite.warned}
+            for suite in self.suites
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json` and for the run's file."""
+        return {
+            "run_id": self.run_id,
+            "selection": self.selection,
+            "checked_at": self.checked_at.isoformat(),
+            "outcome": self.outcome,
+            "blocked_syncs": sorted(self.blocked_syncs),
+            "suites": [
+                {
+                    **asdict(suite),
+                    "passed": suite.passed,
+                    "failed": suite.failed,
+                    "warned": suite.warned,
+                    "errors": suite.errors,
+                }
+                for suite in self.suites
+            ],
+        }

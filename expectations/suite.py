@@ -1,0 +1,171 @@
+"""What a suite is made of, as plain data: no import of Great Expectations, so that anything may read the catalogue.
+
+A suite belongs to one table. Each check has a severity (critical blocks, warning reports), a sentence that a person
+who never saw the table understands, and a rule. Rules of four kinds:
+
+- about the table: `has_columns`, `has_exactly_columns`, `has_rows`;
+- about each row, all of one table answered by one query: `not_null`, `one_of`, `between`, `matches`;
+- about all rows, answered by the same query: `unique`, `fresh`, `not_ahead`, `none_where`, `aggregate`;
+- about several tables: `never`, SQL that must select nothing. It may name a column `unexpected` (how many rows are
+  wrong) and others (facts for the report), and should select one row of aggregates.
+
+No rule selects personal data or content of events: what a rule selects is shown to people.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Severity = Literal["critical", "warning"]
+
+ALL_SYNCS = ("crm_user_segments", "abandoned_search_emails", "recommendations")
+PLATFORMS = ("web", "ios", "android")
+DEVICE_TYPES = ("desktop", "mobile", "tablet")
+PRODUCT_TYPES = ("flight", "hotel", "car", "package")
+SEGMENTS = ("high_value", "new_user", "at_risk", "abandoned_search", "regular")
+CHANNELS = ("direct", "paid_search", "paid_social", "email", "organic", "affiliate", "other")
+COUNTRY_CODE = "^[A-Z]{2}$"
+EMAIL_SHAPE = r"^[^@\s]+@[^@\s]+\.[^@\s.]+$"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that can be checked: `kind` is a name in `expectations.engine.EXPECTATIONS`."""
+
+    kind: str
+    name: str
+    arguments: Mapping[str, Any]
+    column: str | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """A rule, how bad it is when it breaks, and what it means to people."""
+
+    severity: Severity
+    sentence: str
+    rule: Rule
+
+    @property
+    def name(self) -> str:
+        """Stable over time within its suite: the history of a check is found by it."""
+        return self.rule.name
+
+
+@dataclass(frozen=True)
+class Suite:
+    """All checks of one table.
+
+    `numbers` says in plain words what is wrong when the table is; `syncs` are those that must not run then.
+    """
+
+    table: str
+    group: str
+    title: str
+    numbers: str
+    checks: Sequence[Check]
+    syncs: Sequence[str] = ALL_SYNCS
+    names: frozenset[str] = field(init=False, default=frozenset())
+
+    def __post_init__(self) -> None:
+        names = [check.name for check in self.checks]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"Suite {self.table}: two checks are called {', '.join(twice)}. Rename one.")
+        object.__setattr__(self, "names", frozenset(names))
+
+    @property
+    def name(self) -> str:
+        """Suites are called like their table."""
+        return self.table
+
+
+def critical(sentence: str, rule: Rule) -> Check:
+    """When this breaks, nothing that depends on the table leaves."""
+    return Check("critical", sentence, rule)
+
+
+def warning(sentence: str, rule: Rule) -> Check:
+    """When this breaks, the report says so."""
+    return Check("warning", sentence, rule)
+
+
+def has_columns(*names: str) -> Rule:
+    """At least these columns exist (others may: schemas grow)."""
+    return Rule("columns", "has_columns", {"column_set": list(names), "exact_match": False})
+
+
+def has_exactly_columns(*names: str) -> Rule:
+    """These columns and no others: for tables that leave the house."""
+    return Rule("columns", "has_exactly_columns", {"column_set": list(names), "exact_match": True})
+
+
+def has_rows(at_least: int = 1) -> Rule:
+    """The table is not empty."""
+    return Rule("row_count", "has_rows", {"min_value": at_least})
+
+
+def not_null(column: str) -> Rule:
+    """Every row has a value."""
+    return Rule("not_null", f"not_null:{column}", {"column": column}, column)
+
+
+def one_of(column: str, values: Sequence[str]) -> Rule:
+    """Values are from a list; null is allowed."""
+    return Rule("one_of", f"one_of:{column}", {"column": column, "value_set": list(values)}, column)
+
+
+def between(column: str, low: float | None = None, high: float | None = None) -> Rule:
+    """Numbers are in a range, its ends included; null is allowed."""
+    return Rule("between", f"between:{column}", {"column": column, "min_value": low, "max_value": high}, column)
+
+
+def matches(column: str, pattern: str) -> Rule:
+    """Texts match a regular expression; null is allowed."""
+    return Rule("matches", f"matches:{column}", {"column": column, "regex": pattern}, column)
+
+
+def never(name: str, sql: str, column: str | None = None) -> Rule:
+    """`sql` selects nothing.
+
+    It reads the table as `FROM {batch}` (without an alias), others as `lake.raw.click_events`; `{now}` and
+    `{history_start}` become timestamps. See the module's docstring for what it may select.
+    """
+    return Rule("never", name, {"unexpected_rows_query": re.sub(r"\s+", " ", sql).strip()}, column)
+
+
+def aggregate(name: str, column: str | None = None, /, **facts: str) -> Rule:
+    """Aggregates over all rows, answered together with the other row rules of the table by one query.
+
+    `unexpected` is the number of wrong rows, or `broken` a condition that must not be true; the other facts are for
+    the report. `{now}` becomes a timestamp.
+    """
+    packed = ", ".join(f"{fact} := {sql}" for fact, sql in facts.items())
+    return Rule("aggregate", name, {"expression": f"struct_pack({packed})"}, column)
+
+
+def none_where(name: str, condition: str) -> Rule:
+    """No row fulfils `condition`."""
+    return aggregate(name, unexpected=f"count(*) FILTER (WHERE {condition})")
+
+
+def unique(*columns: str) -> Rule:
+    """No two rows have the same key: one aggregate over the table, not a list of all values."""
+    key = columns[0] if len(columns) == 1 else f"({', '.join(columns)})"
+    name, column = f"unique:{'+'.join(columns)}", columns[0] if len(columns) == 1 else None
+    return aggregate(name, column, unexpected=f"count(*) - count(DISTINCT {key})")
+
+
+def fresh(column: str, hours: int) -> Rule:
+    """The newest value is not older than `hours`; an empty table is not stale."""
+    stale = f"coalesce(max({column}) < {{now}} - INTERVAL {hours} HOUR, FALSE)"
+    return aggregate(f"fresh:{column}", column, broken=stale, newest=f"max({column})")
+
+
+def not_ahead(column: str, hours: int = 24) -> Rule:
+    """No value lies in the future by more than `hours`."""
+    ahead = f"count(*) FILTER (WHERE {column} > {{now}} + INTERVAL {hours} HOUR)"
+    return aggregate(f"not_ahead:{column}", column, unexpected=ahead, newest=f"max({column})")

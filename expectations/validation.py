@@ -1,0 +1,177 @@
+"""Run suites and say what came of them. The results go to `ops.validation_results` and to the report."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+
+from expectations import history
+from expectations.catalogue import ALL, load_suites
+from expectations.outcome import Outcome, crash_message, of_check, worst
+from expectations.report import build_report
+from expectations.results import CheckResult, SuiteResult, ValidationReport
+from expectations.suite import Check, Suite
+from searchflow import warehouse
+from searchflow.ops import record
+from searchflow.settings import Settings
+
+OnProgress = Callable[[SuiteResult, int, int], None]
+"""Called after each suite: its result, how many are done, how many there are."""
+BUILT_BY = {"raw": "searchflow up", "ops": "searchflow up"}
+"""Schema -> the command that makes its tables; all others are made by the models."""
+
+
+def validate(
+    settings: Settings,
+    selection: str = ALL,
+    *,
+    now: datetime,
+    on_progress: OnProgress | None = None,
+    report: bool = True,
+    run_id: str | None = None,
+) -> ValidationReport:
+    """Run the suites of a group, or one suite, on one snapshot of the warehouse.
+
+    Results are kept in `ops.validation_results` and under `<home>/quality`. The report is built at the end unless
+    `report` is false (several runs in a row need it only once: call `build_report` after the last).
+
+    Raises:
+        NotFoundError: there is no such group or suite.
+        ServiceError: the warehouse does not answer.
+    """
+    suites = load_suites(selection)
+    run_id = run_id or f"{now.astimezone(UTC):%Y%m%dT%H%M%S}-{selection.replace('.', '-')}-{uuid.uuid4().hex[:6]}"
+    results = []
+    for result in _run(settings, suites, now, run_id):
+        results.append(result)
+        if on_progress is not None:
+            on_progress(result, len(results), len(suites))
+    found = ValidationReport(run_id, selection, now, tuple(results))
+    with warehouse.connect(settings) as connection:
+        record.rows(connection, "ops.validation_results", _rows(found))
+    history.keep(settings, run_id, history.SUMMARY, found.as_dict())
+    history.prune(settings)
+    if report:
+        build_report(settings, now=now)
+    return found
+
+
+def _run(settings: Settings, suites: Sequence[Suite], now: datetime, run_id: str) -> Iterator[SuiteResult]:
+    from expectations.engine import Session  # imports Great Expectations
+
+    with warehouse.connect(settings, read_only=True) as connection:
+        snapshot, present = warehouse.snapshot_id(connection), _tables(connection)
+    with Session(settings, snapshot=snapshot, now=now, run_id=run_id) as session:
+        for suite in suites:
+            if suite.table not in present:
+                yield _not_there(suite)
+                continue
+            found = session.run(suite).to_json_dict()
+            history.keep(settings, run_id, f"{suite.name}.json", found)
+            yield _suite_result(suite, found)
+
+
+def _tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    rows = connection.execute(
+        "SELECT table_schema || '.' || table_name FROM information_schema.tables WHERE table_catalog = ?",
+        [warehouse.CATALOG],
+    ).fetchall()
+    return {str(row[0]) for row in rows}
+
+
+def _not_there(suite: Suite) -> SuiteResult:
+    command = BUILT_BY.get(suite.table.split(".")[0], "searchflow transform")
+    message = f"The table {suite.table} does not exist yet. Run `{command}`, then validate again"
+    return SuiteResult(suite.name, suite.group, suite.title, Outcome.ERROR, (), tuple(suite.syncs), message)
+
+
+def _suite_result(suite: Suite, found: Mapping[str, Any]) -> SuiteResult:
+    by_name = {result["expectation_config"]["meta"]["check"]: result for result in found["results"]}
+    checks = tuple(_check_result(check, by_name[check.name]) for check in suite.checks)
+    outcome = worst(check.outcome for check in checks)
+    return SuiteResult(suite.name, suite.group, suite.title, outcome, checks, tuple(suite.syncs))
+
+
+def _check_result(check: Check, found: Mapping[str, Any]) -> CheckResult:
+    crash = crash_message(found.get("exception_info"))
+    outcome = of_check(success=bool(found["success"]), crashed=crash is not None, severity=check.severity)
+    result = found.get("result") or {}
+    unexpected = result.get("unexpected_count")
+    return CheckResult(
+        name=check.name,
+        column=check.rule.column,
+        severity=check.severity,
+        sentence=check.sentence,
+        outcome=outcome,
+        observed=crash if crash is not None else observed(check, result, passed=outcome is Outcome.PASS),
+        unexpected_count=None if crash is not None or unexpected is None else int(unexpected),
+    )
+
+
+def observed(check: Check, result: Mapping[str, Any], *, passed: bool) -> str:
+    """What was seen, for people: counts and aggregates, never a value of a row."""
+    kind = check.rule.kind
+    if kind == "columns":
+        mismatched = (result.get("details") or {}).get("mismatched") or {}
+        parts = [f"{what}: {', '.join(names)}" for what, names in mismatched.items() if names and not passed]
+        return "; ".join(parts) or f"{len(result.get('observed_value') or [])} columns"
+    if kind == "row_count":
+        return f"{result.get('observed_value', 0):,} rows"
+    if kind in ("aggregate", "never"):
+        return "none" if passed else _facts(result)
+    unexpected = result.get("unexpected_count")
+    return f"{_figure(unexpected or 0)} of {_figure(result.get('element_count', 0))} rows"
+
+
+def _facts(result: Mapping[str, Any]) -> str:
+    facts = [f"{name.replace('_', ' ')} {_figure(value)}" for name, value in result["details"]["facts"].items()]
+    unexpected = result.get("unexpected_count")
+    if unexpected is not None:
+        facts.insert(0, f"{_figure(unexpected)} affected")
+    return ", ".join(facts) or "affected"
+
+
+def _figure(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def _rows(report: ValidationReport) -> list[dict[str, Any]]:
+    stamp = report.checked_at.astimezone(UTC).replace(tzinfo=None)
+    common = {"run_id": report.run_id, "checked_at": stamp}
+    rows = []
+    for suite in report.suites:
+        if suite.message:
+            rows.append(
+                {
+                    **common,
+                    "suite": suite.suite,
+                    "table_name": suite.suite,
+                    "expectation": "table_exists",
+                    "severity": "critical",
+                    "success": False,
+                    "outcome": str(Outcome.ERROR),
+                    "sentence": "The table exists.",
+                    "observed": suite.message,
+                }
+            )
+        rows += [
+            {
+                **common,
+                "suite": suite.suite,
+                "table_name": suite.suite,
+                "expectation": check.name,
+                "column_name": check.column,
+                "severity": check.severity,
+                "success": check.outcome is Outcome.PASS,
+                "outcome": str(check.outcome),
+                "sentence": check.sentence,
+                "observed": check.observed,
+                "unexpected_count": check.unexpected_count,
+            }
+            for check in suite.checks
+        ]
+    return rows
