@@ -1,0 +1,115 @@
+/* Demand for destinations: one row per day and destination. Bots are left out.
+   A search asks for the destination of its first click, else for a place that its text names and that somebody had clicked
+   by that day (so that days made one by one and all at once agree). Searches that name none are the row without destination. */
+MODEL (
+  name marts.mart_destination_demand,
+  kind INCREMENTAL_BY_TIME_RANGE (
+    time_column demand_date
+  ),
+  grain (demand_date, destination),
+  audits (
+    NOT_NULL(columns := (demand_date, searches, zero_result_searches, clicks, bookings, revenue)),
+    UNIQUE_COMBINATION_OF_COLUMNS(columns := (demand_date, destination)),
+    ASSERT_NEVER(
+      condition := zero_result_searches > searches OR searches < 1 OR revenue < 0 OR avg_lead_time_days < 0
+    )
+  )
+);
+
+WITH searches AS (
+  SELECT
+    search_event_id,
+    search_date,
+    LOWER(TRIM(query)) AS query,
+    destination,
+    has_results,
+    clicks,
+    conversions,
+    revenue
+  FROM marts.fct_search_funnel
+  WHERE
+    search_date BETWEEN @start_ds AND @end_ds AND NOT is_bot
+), places AS (
+  /* What is known as a destination, and since when. */
+  SELECT
+    LOWER(TRIM(destination)) AS place,
+    MIN(destination) AS destination,
+    MIN(search_date) AS known_from
+  FROM marts.fct_search_funnel
+  WHERE
+    NOT destination IS NULL AND LENGTH(TRIM(destination)) > 0
+  GROUP BY
+    LOWER(TRIM(destination))
+), texts AS (
+  /* Each text once: many searches share one. */
+  SELECT
+    query,
+    MAX(search_date) AS last_date
+  FROM searches
+  WHERE
+    destination IS NULL AND LENGTH(query) > 0
+  GROUP BY
+    query
+), named AS (
+  SELECT
+    texts.query,
+    places.destination,
+    places.known_from,
+    LENGTH(places.place) AS length
+  FROM texts
+  INNER JOIN places
+    ON places.known_from <= texts.last_date
+    AND STRPOS(' ' || REPLACE(texts.query, ',', ' ') || ' ', ' ' || places.place || ' ') > 0
+), asked AS (
+  /* The longest name wins: "new york city" before "york". */
+  SELECT
+    searches.search_event_id,
+    searches.search_date,
+    COALESCE(searches.destination, named.destination) AS destination,
+    searches.has_results,
+    searches.clicks,
+    searches.conversions,
+    searches.revenue,
+    ROW_NUMBER() OVER (PARTITION BY searches.search_event_id ORDER BY named.length DESC, named.destination) AS choice
+  FROM searches
+  LEFT JOIN named
+    ON searches.destination IS NULL
+    AND named.query = searches.query
+    AND named.known_from <= searches.search_date
+), travel_dates AS (
+  /* A stay that would begin before its search is no lead time. */
+  SELECT
+    event_id,
+    DATE_DIFF('DAY', event_ts::DATE, check_in) AS lead_time_days
+  FROM staging.stg_search_events
+  WHERE
+    event_ts >= @start_ds::TIMESTAMP
+    AND event_ts < @end_ds::TIMESTAMP + @DAYS(1)
+    AND check_in >= event_ts::DATE
+)
+SELECT
+  asked.search_date::DATE AS demand_date, /* The day of the search, UTC */
+  asked.destination::TEXT AS destination, /* The place asked for; null when the search named none that is known */
+  COUNT(*)::BIGINT AS searches, /* Searches by people */
+  COUNT(CASE WHEN NOT asked.has_results THEN 1 END)::BIGINT AS zero_result_searches, /* Searches that found nothing: demand that we cannot serve */
+  SUM(asked.clicks)::BIGINT AS clicks, /* Clicks on their results */
+  SUM(asked.conversions)::BIGINT AS bookings, /* Bookings that came of them */
+  SUM(asked.revenue)::DECIMAL(18, 2) AS revenue, /* What was booked, in the reporting currency */
+  (
+    COUNT(*)::DOUBLE / NULLIF(SUM(asked.conversions), 0)
+  )::DOUBLE AS look_to_book, /* Searches a booking; null without a booking */
+  (
+    SUM(asked.revenue)::DOUBLE / COUNT(*)
+  )::DOUBLE AS revenue_per_search, /* Booked value a search */
+  COUNT(travel_dates.lead_time_days)::BIGINT AS searches_with_dates, /* Searches that said when */
+  (
+    SUM(travel_dates.lead_time_days)::DOUBLE / NULLIF(COUNT(travel_dates.lead_time_days), 0)
+  )::DOUBLE AS avg_lead_time_days /* Days from the search to the stay, of those */
+FROM asked
+LEFT JOIN travel_dates
+  ON travel_dates.event_id = asked.search_event_id
+WHERE
+  asked.choice = 1
+GROUP BY
+  asked.search_date,
+  asked.destination

@@ -1,0 +1,34 @@
+/* Segment transitions: one row per month, segment left and segment entered. A user's first segment is no transition. */
+MODEL (
+  name marts.mart_segment_transitions,
+  kind FULL,
+  grain (month, from_segment, to_segment),
+  audits (
+    NOT_NULL(columns := (month, from_segment, to_segment, users, transitions)),
+    UNIQUE_COMBINATION_OF_COLUMNS(columns := (month, from_segment, to_segment)),
+    ASSERT_NEVER(condition := from_segment = to_segment),
+    ASSERT_NEVER(condition := users > transitions)
+  )
+);
+
+WITH periods AS (
+  SELECT
+    user_id,
+    segment,
+    valid_from,
+    LAG(segment) OVER (PARTITION BY user_id ORDER BY valid_from) AS previous_segment
+  FROM marts.mart_user_segment_history
+)
+SELECT
+  DATE_TRUNC('MONTH', valid_from)::DATE AS month, /* The month of the change, by its first day */
+  previous_segment::TEXT AS from_segment, /* The segment they left */
+  segment::TEXT AS to_segment, /* The segment they entered */
+  COUNT(DISTINCT user_id)::BIGINT AS users, /* Users who made this change in the month */
+  COUNT(*)::BIGINT AS transitions /* How often: a user may make the same change several times a month */
+FROM periods
+WHERE
+  NOT previous_segment IS NULL
+GROUP BY
+  DATE_TRUNC('MONTH', valid_from)::DATE,
+  previous_segment,
+  segment

@@ -1,0 +1,148 @@
+/* Segment history, type 2: one row per user and period in one segment.
+   Made from the events rather than from past runs: a segment is a function of what a user did until a moment, and it changes
+   only with an event or when a limit of time passes. So the first run knows the whole history, any number of runs gives
+   the same rows, and a late event corrects the past. A limit counts as passed a second later. */
+MODEL (
+  name marts.mart_user_segment_history,
+  kind FULL,
+  depends_on (
+    marts.mart_user_segments /* for the audit: it sees only what comes before */
+  ),
+  grain (user_id, valid_from),
+  audits (
+    NOT_NULL(columns := (user_id, segment, valid_from)),
+    UNIQUE_COMBINATION_OF_COLUMNS(columns := (user_id, valid_from)),
+    ACCEPTED_VALUES("column" := segment, is_in := ('high_value', 'new_user', 'at_risk', 'abandoned_search', 'regular')),
+    HISTORY_HAS_NO_GAPS(key := user_id, state := segment),
+    HISTORY_ENDS_IN_THE_CURRENT_SEGMENT(blocking := FALSE)
+  )
+);
+
+WITH happenings AS (
+  SELECT
+    user_id,
+    session_start AS seen_at,
+    NULL::TIMESTAMP AS searched_at,
+    NULL::TIMESTAMP AS converted_at,
+    NULL::DECIMAL(18, 2) AS revenue
+  FROM intermediate.int_search_sessions
+  WHERE
+    NOT user_id IS NULL
+  UNION ALL
+  SELECT
+    user_id,
+    session_end AS seen_at,
+    NULL AS searched_at,
+    NULL AS converted_at,
+    NULL AS revenue
+  FROM intermediate.int_search_sessions
+  WHERE
+    NOT user_id IS NULL
+  UNION ALL
+  SELECT
+    user_id,
+    searched_at AS seen_at,
+    searched_at,
+    NULL AS converted_at,
+    NULL AS revenue
+  FROM marts.fct_search_funnel
+  WHERE
+    NOT user_id IS NULL
+  UNION ALL
+  SELECT
+    visitor_id AS user_id,
+    converted_at AS seen_at,
+    NULL AS searched_at,
+    converted_at,
+    COALESCE(booking_value_reporting, 0) AS revenue
+  FROM intermediate.int_user_journeys
+  WHERE
+    position = 1 AND visitor_id IN (
+      SELECT
+        user_id
+      FROM intermediate.int_search_sessions
+    )
+), spaced AS (
+  /* With when the user was seen next: only a silence longer than a limit lets it pass. */
+  SELECT
+    user_id,
+    seen_at,
+    searched_at,
+    MIN(seen_at) OVER (PARTITION BY user_id) AS first_seen_at,
+    LEAD(seen_at) OVER (PARTITION BY user_id ORDER BY seen_at) AS next_seen_at
+  FROM happenings
+), limits AS (
+  SELECT DISTINCT
+    user_id,
+    first_seen_at + @DAYS(@new_user_days) + INTERVAL '1' SECOND AS passed_at
+  FROM spaced
+  UNION ALL
+  SELECT
+    user_id,
+    seen_at + @DAYS(@at_risk_days) + INTERVAL '1' SECOND AS passed_at
+  FROM spaced
+  WHERE
+    next_seen_at IS NULL OR next_seen_at > seen_at + @DAYS(@at_risk_days)
+  UNION ALL
+  SELECT
+    user_id,
+    searched_at + @HOURS(@abandoned_hours) + INTERVAL '1' SECOND AS passed_at
+  FROM spaced
+  WHERE
+    NOT searched_at IS NULL
+), moments AS (
+  /* What happened, and when a limit passed: that says nothing new, but the rule may answer otherwise from then on. */
+  SELECT
+    user_id,
+    seen_at AS moment,
+    seen_at,
+    searched_at,
+    converted_at,
+    revenue
+  FROM happenings
+  UNION ALL
+  SELECT
+    user_id,
+    passed_at AS moment,
+    NULL AS seen_at,
+    NULL AS searched_at,
+    NULL AS converted_at,
+    NULL AS revenue
+  FROM limits
+  WHERE
+    passed_at <= @execution_dtntz
+), known AS (
+  /* What was known of the user at each moment, that moment included. */
+  SELECT
+    user_id,
+    moment,
+    COALESCE(SUM(revenue) OVER so_far, 0) AS lifetime_revenue,
+    COUNT(converted_at) OVER so_far AS conversions,
+    MIN(seen_at) OVER so_far AS first_seen_at,
+    MAX(seen_at) OVER so_far AS last_seen_at,
+    MAX(searched_at) OVER so_far AS last_searched_at,
+    MAX(converted_at) OVER so_far AS last_converted_at
+  FROM moments
+  WINDOW so_far AS (PARTITION BY user_id ORDER BY moment RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+), answers AS (
+  SELECT DISTINCT
+    user_id,
+    moment,
+    @SEGMENT_AT(moment) AS segment
+  FROM known
+), compared AS (
+  SELECT
+    user_id,
+    moment,
+    segment,
+    LAG(segment) OVER (PARTITION BY user_id ORDER BY moment) AS previous_segment
+  FROM answers
+)
+SELECT
+  user_id::TEXT AS user_id, /* The user */
+  segment::TEXT AS segment, /* Their segment in the period */
+  moment::TIMESTAMP AS valid_from, /* The moment the period began */
+  LEAD(moment) OVER (PARTITION BY user_id ORDER BY moment)::TIMESTAMP AS valid_to /* The moment it ended, which no longer belongs to it; null while it lasts */
+FROM compared
+WHERE
+  previous_segment IS NULL OR previous_segment <> segment
