@@ -1,0 +1,129 @@
+"""Makes the settings true: measures a sample of trips once, and derives the funnel's factors and how many trips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from generators import journeys
+from generators.calendar import Calendar
+from generators.draws import Draws, Floats, Ints
+from generators.funnel import Funnel, Rates
+from generators.population import Population
+from generators.settings import DAY_MS, SimulationSettings, milliseconds
+
+SAMPLE = 24_000
+_LAGS = 45  # days after the first visit within which everything of a trip has happened
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one average trip is."""
+
+    rates: Rates
+    events: float
+    searches: float
+    visits: float
+    by_lag: Floats  # events by days since the trip's first day, from -1 on
+    time_of_day: Ints  # sorted arrival times of a sample, ms of the UTC day
+
+
+def measure(settings: SimulationSettings, draws: Draws, calendar: Calendar) -> Measured:
+    """Run a sample of trips through the funnel and choose its factors."""
+    population = Population(settings, draws, trips_per_day=1000.0)
+    days = np.full(SAMPLE, settings.start_day, dtype=np.int64)
+    planned = journeys.trips(draws, population, days, np.arange(SAMPLE), purpose="calibration trip")
+    visits = journeys.visits(draws, population, calendar, planned)
+    funnel = Funnel(settings, draws, population, Rates())
+    searches = funnel.searches(visits)
+    people = 1 - settings.bot_share  # bots search without clicking: the others make up for them
+    click = _factor(funnel.click_weight(searches), settings.funnel.click_rate / people, 0.95)
+    funnel.rates = Rates(click=click)
+    clicks = funnel.clicks(searches)
+    booking = _factor(funnel.booking_weight(clicks), settings.funnel.conversion_rate, 0.9)
+    funnel.rates = Rates(click=click, booking=booking)
+    arrivals = np.concatenate([frame["arrival"].to_numpy() for frame in (searches, clicks, funnel.conversions(clicks))])
+    lags = np.clip(arrivals // DAY_MS - settings.start_day + 1, 0, _LAGS - 1)
+    return Measured(
+        rates=funnel.rates,
+        events=len(arrivals) / SAMPLE,
+        searches=len(searches) / SAMPLE,
+        visits=len(visits) / SAMPLE,
+        by_lag=np.bincount(lags, minlength=_LAGS) / SAMPLE,
+        time_of_day=np.sort(arrivals % DAY_MS),
+    )
+
+
+def _factor(weights: Floats, rate: float, most: float) -> float:
+    """The factor with which `weights`, capped at `most`, have the mean `rate`."""
+    if rate == 0 or not len(weights):
+        return 0.0
+    factor = rate / max(float(weights.mean()), 1e-9)
+    for _ in range(30):
+        mean = float(np.minimum(weights * factor, most).mean())
+        factor *= rate / max(mean, 1e-9)
+    return factor
+
+
+class Traffic:
+    """How many trips (and visits of bots) begin on each day."""
+
+    def __init__(self, settings: SimulationSettings, draws: Draws, calendar: Calendar, measured: Measured) -> None:
+        self._settings, self._draws, self._calendar = settings, draws, calendar
+        per_session = sum(journeys.BOT_SEARCHES) / 2
+        share = settings.bot_share / (1 - settings.bot_share) * measured.searches / measured.events
+        people = settings.events_per_day / (1 + share)  # events a day that are not of bots
+        self.bots_per_day = (settings.events_per_day - people) / per_session
+        self.trips_per_day = people / measured.events
+        self.visits_per_day = self.trips_per_day * measured.visits
+        self._base = self._normalize(measured, people)
+
+    def trips(self, days: Ints) -> Ints:
+        """Trips that begin on each day."""
+        expected = _scattered(self._base, self._calendar.weight(days), self._draws.normal("arrivals", days))
+        return np.floor(expected + self._draws.uniform("rounding", days)).astype(np.int64)
+
+    def bots(self, days: Ints) -> Ints:
+        """Visits of bots on each day."""
+        phase = self._draws.uniform("bot phase", np.zeros(1, dtype=np.int64))
+        since = days - self._settings.start_day
+        return (np.floor((since + 1) * self.bots_per_day + phase) - np.floor(since * self.bots_per_day + phase)).astype(
+            np.int64
+        )
+
+    def _normalize(self, measured: Measured, people: float) -> float:
+        """The base at which the normalized range holds the wanted number of events (it only ever grows with it)."""
+        settings = self._settings
+        end = milliseconds(settings.normalized_until)
+        last = end // DAY_MS
+        share = np.ones(last - settings.start_day + 1)
+        share[-1] = np.searchsorted(measured.time_of_day, end % DAY_MS) / len(measured.time_of_day)
+        days = np.arange(settings.start_day - _LAGS, last + 2)
+        inside = np.concatenate((np.zeros(_LAGS), share, np.zeros(_LAGS + 1)))
+        # Event day d + lag - 1 of a trip of day d, for each lag, weighted with the part of that day in the range.
+        reach = np.array([measured.by_lag @ _shifted(inside, index, _LAGS) for index in range(len(days))])
+        target = people * (end - settings.start_ms) / DAY_MS
+        weight, normal = self._calendar.weight(days), self._draws.normal("arrivals", days)
+        low, high = 0.0, 4 * self.trips_per_day
+        while float(_scattered(high, weight, normal) @ reach) < target:
+            high *= 2
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if float(_scattered(middle, weight, normal) @ reach) < target else (low, middle)
+        return high
+
+
+def _scattered(base: float, weight: Floats, normal: Floats) -> Floats:
+    """Trips a day: the calendar's weight, with the scatter of a Poisson process."""
+    mean = base * weight
+    return np.maximum(0.0, mean + np.sqrt(mean) * np.minimum(1.0, mean / 9) * normal)
+
+
+def _shifted(values: Floats, index: int, length: int) -> Floats:
+    """`length` values from `index - 1` on, zero outside."""
+    found = np.zeros(length)
+    first = max(index - 1, 0)
+    part = values[first : max(index - 1 + length, 0)]
+    found[first - (index - 1) : first - (index - 1) + len(part)] = part
+    return found

@@ -1,0 +1,323 @@
+"""From a visit to a booking: the searches of each visit, the results clicked, and the clicks that are booked.
+
+Rates are relative here: `Rates` carries the two factors that `calibration` chose so that the settings hold on average.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import polars as pl
+
+from generators import campaigns
+from generators.draws import Draws, Floats, Ints, Keys, pick
+from generators.journeys import home_city, running_sum
+from generators.places import (
+    CITY_COUNTRY,
+    COUNTRY_RATE,
+    DESTINATION_PRICE,
+    DESTINATION_WEIGHTS,
+    DEVICE_BOOK,
+    DEVICE_CLICK,
+    DEVICE_WEIGHTS,
+    PRODUCT_COMMISSION,
+    PRODUCT_PRICE,
+    PRODUCT_RESULTS,
+    PRODUCT_SPREAD,
+    PRODUCT_WEIGHTS,
+)
+from generators.population import BOT, Population
+from generators.settings import DAY_MS, SimulationSettings
+
+PAGE_SIZE = 25
+MAX_CLICKS = np.array([78, 15, 5, 2])  # 1 .. 4 clicks on a search that is clicked at all
+SLOW_BOOKING_SHARE, SLOW_BOOKING_DAYS = 0.2, 7
+TEMPLATES = 7  # ways to word a query (see rendering)
+NEVER = 1 << 15
+DESK = 0  # the device number of web, desktop
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Factors on the relative probabilities."""
+
+    click: float = 1.0
+    booking: float = 1.0
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Events as numbers, one frame a type. All have key, ts, arrival (ms), session, traveller, known."""
+
+    search: pl.DataFrame
+    click: pl.DataFrame
+    conversion: pl.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.search) + len(self.click) + len(self.conversion)
+
+    def items(self) -> list[tuple[str, pl.DataFrame]]:
+        """(event type, frame) in the order of the funnel."""
+        return [("search", self.search), ("click", self.click), ("conversion", self.conversion)]
+
+    def where(self, condition: pl.Expr) -> Rows:
+        """The rows of every type that fulfil `condition`."""
+        return Rows(*(frame.filter(condition) for _, frame in self.items()))
+
+    def __add__(self, other: Rows) -> Rows:
+        pairs = zip(self.items(), other.items(), strict=True)
+        return Rows(*(pl.concat([mine, theirs], rechunk=True) for (_, mine), (_, theirs) in pairs))
+
+
+class Funnel:
+    """Makes the events of visits."""
+
+    def __init__(self, settings: SimulationSettings, draws: Draws, population: Population, rates: Rates) -> None:
+        self._settings, self._draws, self._population, self.rates = settings, draws, population, rates
+
+    def rows(self, visits: pl.DataFrame) -> Rows:
+        """All events of `visits`, also those that happen days later."""
+        searches = self.searches(visits)
+        clicks = self.clicks(searches)
+        return Rows(searches, clicks, self.conversions(clicks))
+
+    def searches(self, visits: pl.DataFrame) -> pl.DataFrame:
+        """One row a search."""
+        draws, funnel = self._draws, self._settings.funnel
+        seen = self._visit_facts(visits)
+        repeat = visits["searches"].to_numpy()
+        made = seen[np.repeat(np.arange(len(seen)), repeat)]
+        number = np.arange(len(made)) - np.repeat(np.cumsum(repeat) - repeat, repeat)
+        visit, bot = made["session"].to_numpy(), made["traveller"].to_numpy() >= BOT
+        key = draws.child("search", visit, number)
+        ts = made["start"].to_numpy() + running_sum(_search_gaps(draws, key, number, bot), repeat)
+        wanders = draws.uniform("wanders", key) < np.where(made["progress"].to_numpy() < 1.0, 0.3, 0.12)
+        product = np.where(
+            draws.uniform("other product", key) < 0.15,
+            draws.choose("searched product", key, PRODUCT_WEIGHTS),
+            made["product"].to_numpy(),
+        )
+        destination = np.where(
+            wanders | bot,
+            draws.choose("searched destination", key, DESTINATION_WEIGHTS),
+            made["destination"].to_numpy(),
+        )
+        filtered = draws.uniform("price filter", key) < 0.35
+        # A price filter finds nothing more often; the two factors keep the mean at 1.
+        nothing = draws.uniform("nothing", key) < funnel.zero_result_rate * np.where(filtered, 1.65, 0.65)
+        many = PRODUCT_RESULTS[product] * np.exp(0.7 * draws.normal("results", key)) * np.where(filtered, 0.4, 1)
+        page = 1 + np.where(
+            draws.uniform("pages on", key) < 0.12, np.minimum(draws.exponential("page", key), 4).astype(np.int64) + 1, 0
+        )
+        results = np.where(nothing, 0, np.maximum(many.astype(np.int64), 1 + (page - 1) * PAGE_SIZE))
+        top = self._typical_price(product, destination, made["budget"].to_numpy(), made["city"].to_numpy())
+        high = np.where(filtered, np.maximum(10, np.round(top * (1 + draws.uniform("high", key)) / 10) * 10), 0)
+        low = np.where(draws.uniform("low filter", key) < 0.4, np.floor(high * 0.3 / 5) * 5, 0)
+        delay = made["delay"].to_numpy() + self._jitter(key)
+        return made.select(
+            pl.Series("key", key),
+            pl.Series("ts", ts),
+            pl.Series("arrival", ts + delay),
+            "session",
+            "traveller",
+            pl.Series("known", number >= made["login"].to_numpy()),
+            "registered",
+            "city",
+            "device",
+            "campaign",
+            "budget",
+            "progress",
+            "delay",
+            "nights",
+            "party",
+            "check_in",
+            pl.Series("product", product),
+            pl.Series("destination", destination),
+            pl.Series("wording", draws.below("wording", key, TEMPLATES)),
+            pl.Series("dated", draws.uniform("dated", key) < 0.85),
+            pl.Series("price_low", low.astype(np.int64)),
+            pl.Series("price_high", high.astype(np.int64)),
+            pl.Series("page", np.where(nothing, 1, page)),
+            pl.Series("results", results),
+        )
+
+    def _visit_facts(self, visits: pl.DataFrame) -> pl.DataFrame:
+        """What is true of a whole visit."""
+        draws, population = self._draws, self._population
+        key, traveller = visits["visit"].to_numpy(), visits["traveller"].to_numpy()
+        number, of, start = (visits[name].to_numpy() for name in ("number", "of", "start"))
+        traits, bot = population.traits(traveller), traveller >= BOT
+        brought = campaigns.choose(draws, key, start // DAY_MS, number == 1)
+        habit = draws.uniform("habit", key)
+        device = np.where(habit < 0.72, traits.device, traits.second_device)
+        device = np.where(habit > 0.95, draws.choose("borrowed device", key, DEVICE_WEIGHTS), device)
+        late = draws.uniform("late", key) < self._settings.faults.late
+        hours = np.minimum(2 * np.exp(1.1 * draws.normal("lateness", key)), 72.0)
+        return visits.select(
+            pl.col("visit").alias("session"),
+            "start",
+            "traveller",
+            "destination",
+            "product",
+            "check_in",
+            "nights",
+            "party",
+            pl.Series("registered", traits.registered & ~bot),
+            pl.Series("city", home_city(population, traveller)),
+            pl.Series("device", np.where(bot, DESK, device)),
+            pl.Series("campaign", np.where(bot, 0, brought)),
+            pl.Series("budget", traits.budget),
+            pl.Series("progress", number / of),
+            pl.Series("delay", np.where(late, (hours * 3_600_000).astype(np.int64), 0)),
+            pl.Series("login", self._logins(key, traits.registered & ~bot, visits["searches"].to_numpy())),
+        )
+
+    def _logins(self, visit: Keys, registered: np.ndarray, searches: Ints) -> Ints:
+        """From which search of a visit on (0: all of them) the site knows who it is."""
+        draws = self._draws
+        known = registered & (draws.uniform("anonymous", visit) >= self._population.anonymous_when_registered)
+        # Only registered people can log in half-way, and only visits with two searches have a half-way (58%).
+        share = min(1.0, self._settings.funnel.login_midway_share * 2 / 0.58)
+        midway = registered & ~known & (searches > 1) & (draws.uniform("logs in", visit) < share)
+        later = 1 + draws.below("logs in at", visit, np.maximum(searches - 1, 1))
+        return np.where(known, 0, np.where(midway, later, NEVER))
+
+    def _typical_price(self, product: Ints, destination: Ints, budget: Floats, city: Ints) -> Floats:
+        local = COUNTRY_RATE[CITY_COUNTRY[city]]
+        return np.asarray(PRODUCT_PRICE[product] * DESTINATION_PRICE[destination] * budget**0.5 * local)
+
+    def _jitter(self, key: Keys) -> Ints:
+        """Milliseconds by which some events arrive later than others of the same minute."""
+        share = self._settings.faults.out_of_order
+        return np.where(
+            self._draws.uniform("out of order", key) < share, 1 + self._draws.below("jitter", key, 59_000), 0
+        )
+
+    def click_weight(self, searches: pl.DataFrame) -> Floats:
+        """How likely each search is to be clicked, relative to others."""
+        device, page, campaign, traveller, results, progress = (
+            searches[name].to_numpy() for name in ("device", "page", "campaign", "traveller", "results", "progress")
+        )
+        choice = 0.75 + 0.25 * np.minimum(results, 20) / 20  # three results tempt less than twenty
+        weight = DEVICE_CLICK[device] * np.where(page > 1, 0.75, 1.0) * choice * (0.85 + 0.3 * progress)
+        weight *= campaigns.EFFECT[campaign] ** 0.5 * np.where(traveller % 10 == 0, 1.1, 1.0)
+        return np.asarray(np.where((results == 0) | (traveller >= BOT), 0.0, weight))
+
+    def clicks(self, searches: pl.DataFrame) -> pl.DataFrame:
+        """One row a click on a result."""
+        draws = self._draws
+        chance = np.minimum(self.click_weight(searches) * self.rates.click, 0.95)
+        keys = searches["key"].to_numpy()
+        clicked = np.flatnonzero(draws.uniform("clicks", keys) < chance)
+        repeat = 1 + pick(draws.uniform("how many clicks", keys[clicked]), MAX_CLICKS)
+        made = searches[np.repeat(clicked, repeat)]
+        number = np.arange(len(made)) - np.repeat(np.cumsum(repeat) - repeat, repeat)
+        key = draws.child("click", made["key"].to_numpy(), number)
+        wait = 2_500 + (16_000 * np.exp(0.8 * draws.normal("looks", key))).astype(np.int64)
+        ts = made["ts"].to_numpy() + running_sum(np.minimum(wait, 600_000), repeat)
+        results, page = made["results"].to_numpy(), made["page"].to_numpy()
+        shown = np.clip(results - (page - 1) * PAGE_SIZE, 1, PAGE_SIZE)
+        place = _power_law(draws.uniform("position", key), shown, self._settings.funnel.position_exponent)
+        product, destination = made["product"].to_numpy(), made["destination"].to_numpy()
+        price = self._typical_price(product, destination, made["budget"].to_numpy(), made["city"].to_numpy())
+        price = price * np.exp(PRODUCT_SPREAD[product] * draws.normal("price", key)) / made["budget"].to_numpy() ** 0.25
+        arrival = ts + made["delay"].to_numpy() + self._jitter(key)
+        return made.select(
+            pl.Series("key", key),
+            pl.Series("ts", ts),
+            # Never before its search: a cut between two runs must not separate them the wrong way round.
+            pl.Series("arrival", np.maximum(arrival, made["arrival"].to_numpy())),
+            "session",
+            "traveller",
+            "known",
+            "registered",
+            "city",
+            "device",
+            "campaign",
+            "budget",
+            "progress",
+            "delay",
+            "nights",
+            "party",
+            "check_in",
+            "product",
+            "destination",
+            pl.col("key").alias("parent"),
+            pl.col("ts").alias("parent_ts"),
+            pl.Series("position", place + (page - 1) * PAGE_SIZE),
+            pl.Series("price", np.maximum(np.round(price * 100), 100).astype(np.int64)),
+            pl.Series("provider", draws.below("provider", key, 5)),
+        )
+
+    def booking_weight(self, clicks: pl.DataFrame) -> Floats:
+        """How likely each click is to become a booking, relative to others."""
+        device, campaign, traveller, product, position, progress, budget, price, city, destination = (
+            clicks[name].to_numpy()
+            for name in (
+                "device", "campaign", "traveller", "product", "position",
+                "progress", "budget", "price", "city", "destination",
+            )
+        )  # fmt: skip
+        usual = self._typical_price(product, destination, budget, city)
+        strain = np.abs(np.log(price / 100 / usual))  # far from what they want to pay, above or below
+        weight = DEVICE_BOOK[device] * campaigns.EFFECT[campaign] * np.exp(-0.6 * strain) * position**-0.08
+        return np.asarray(weight * (0.55 + 0.9 * progress) * np.where(traveller % 10 == 0, 1.3, 1.0))
+
+    def conversions(self, clicks: pl.DataFrame) -> pl.DataFrame:
+        """One row a booking."""
+        draws = self._draws
+        keys = clicks["key"].to_numpy()
+        chance = np.minimum(self.booking_weight(clicks) * self.rates.booking, 0.9)
+        made = clicks.filter(pl.Series(draws.uniform("books", keys) < chance))
+        parent = made["key"].to_numpy()
+        key = draws.child("conversion", parent, np.zeros(len(made), dtype=np.int64))
+        registered, product = made["registered"].to_numpy(), made["product"].to_numpy()
+        slow = registered & (draws.uniform("sleeps on it", key) < SLOW_BOOKING_SHARE)
+        quick = 40_000 + (480_000 * np.exp(0.7 * draws.normal("form", key))).astype(np.int64)
+        days = np.minimum(0.05 + 1.3 * draws.exponential("decides", key), SLOW_BOOKING_DAYS)
+        left = made["check_in"].to_numpy() - made["ts"].to_numpy() / DAY_MS  # nobody books after the stay began
+        days = np.minimum(days, np.maximum(left - 0.5, 0.05))
+        ts = made["ts"].to_numpy() + np.where(slow, (days * DAY_MS).astype(np.int64), np.minimum(quick, 6_600_000))
+        nights, party = made["nights"].to_numpy(), made["party"].to_numpy()
+        units = np.choose(product, [nights, party, party, nights + 1])
+        value = np.round(made["price"].to_numpy() * units * (0.98 + 0.14 * draws.uniform("taxes", key)))
+        arrival = ts + np.where(slow, 0, made["delay"].to_numpy()) + self._jitter(key)
+        return made.select(
+            pl.Series("key", key),
+            pl.Series("ts", ts),
+            pl.Series("arrival", np.maximum(arrival, made["arrival"].to_numpy())),
+            # Who comes back after days has a new session; logged in, or nobody could tell it is the same person.
+            pl.Series("session", np.where(slow, draws.bits("new session", key), made["session"].to_numpy())),
+            "traveller",
+            pl.Series(
+                "known", made["known"].to_numpy() | slow | (registered & (draws.uniform("logs in to pay", key) < 0.8))
+            ),
+            "city",
+            pl.col("key").alias("parent"),
+            pl.col("ts").alias("parent_ts"),
+            "product",
+            "provider",
+            pl.Series("value", value.astype(np.int64)),
+            pl.Series("commission", np.round(value * PRODUCT_COMMISSION[product]).astype(np.int64)),
+        )
+
+
+def _search_gaps(draws: Draws, key: Keys, number: Ints, bot: np.ndarray) -> Ints:
+    """Milliseconds since the search before; now and then somebody leaves for an hour with the page open."""
+    think = np.minimum(6_000 + 42_000 * np.exp(0.9 * draws.normal("thinks", key)), 1_500_000)
+    away = 2_100_000 + 3_300_000 * draws.uniform("away", key)
+    person = np.where(draws.uniform("leaves", key) < 0.03, away, think)
+    return np.where(number == 0, 0, np.where(bot, 900 + 2_500 * draws.uniform("bot gap", key), person)).astype(np.int64)
+
+
+def _power_law(unit: Floats, shown: Ints, exponent: float) -> Ints:
+    """Positions 1 .. shown with probability proportional to position ** -exponent."""
+    cumulative = _power_sums(exponent)
+    return np.minimum(np.searchsorted(cumulative, unit * cumulative[shown - 1], side="right") + 1, shown)
+
+
+@lru_cache(maxsize=8)
+def _power_sums(exponent: float) -> Floats:
+    return np.cumsum(np.arange(1, PAGE_SIZE + 1) ** -exponent)

@@ -1,0 +1,122 @@
+"""Trips and the visits they take: who goes where, in how many sittings, over how many days."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from generators.calendar import WEEKDAYS, Calendar, weekday
+from generators.draws import Draws, Ints, lattice, pick
+from generators.places import (
+    BOT_CITY,
+    DESTINATION_WEIGHTS,
+    DESTINATIONS,
+    NIGHT_WEIGHTS,
+    NIGHTS,
+    PRODUCT_WEIGHTS,
+)
+from generators.population import BOT, Population
+from generators.settings import DAY_MS
+
+VISITS = np.array([45, 22, 13, 8, 5, 4, 2, 1])  # 1 .. 8 visits a trip
+SEARCHES = np.array([42, 25, 14, 8, 5, 3, 2, 1])  # 1 .. 8 searches a visit
+BOT_SEARCHES = (40, 120)
+JOURNEY_DAYS = 28
+"""No journey is longer; so a day of visits needs the trips of this many days before it."""
+LEAD_SHAPE, LEAD_SCALE = 0.92, 99.0  # Weibull: mean 104, median 67, 90th percentile 247 days
+_STEP_VISITS, _STEP_SEARCHES = 0.7548776662466927, 0.5698402909980532  # the two-dimensional golden ratio
+
+
+def trips(draws: Draws, population: Population, days: Ints, index: Ints, purpose: str = "trip") -> pl.DataFrame:
+    """One row a trip: trip number `index` of day `days`."""
+    keys = draws.bits(purpose, (days.astype(np.uint64) << np.uint64(32)) | index.astype(np.uint64))
+    travellers = population.pick(days, keys)
+    habit = draws.uniform("trip habit", keys)
+    favourite = population.favourite(travellers, draws.below("which favourite", keys, 3))
+    product = np.where(
+        habit < 0.6, population.usual_product(travellers), draws.choose("product", keys, PRODUCT_WEIGHTS)
+    )
+    destination = np.where(
+        draws.uniform("known place", keys) < 0.45,
+        favourite,
+        draws.choose("destination", keys, DESTINATION_WEIGHTS),
+    )
+    lead = 2 + np.floor(LEAD_SCALE * draws.exponential("lead", keys) ** (1 / LEAD_SHAPE)).astype(np.int64)
+    return pl.DataFrame(
+        {
+            "trip": keys,
+            "day": days,
+            "index": index,
+            "traveller": travellers,
+            "destination": destination,
+            "product": product,
+            "lead": np.minimum(lead, 540),
+            "nights": NIGHTS[draws.choose("nights", keys, NIGHT_WEIGHTS)],
+            "party": 1 + draws.choose("party", keys, np.array([28, 46, 11, 11, 3, 1])),
+            "of": 1 + pick(lattice(draws.uniform("phase", days), index, _STEP_VISITS), VISITS),
+        }
+    )
+
+
+def visits(draws: Draws, population: Population, calendar: Calendar, planned: pl.DataFrame) -> pl.DataFrame:
+    """One row a visit of the planned trips, with its start (UTC, ms) and number of searches."""
+    repeat = planned["of"].to_numpy()
+    row = np.repeat(np.arange(len(planned)), repeat)
+    made = planned[row]
+    number = np.arange(len(row)) - np.repeat(np.cumsum(repeat) - repeat, repeat)
+    keys = draws.child("visit", made["trip"].to_numpy(), number)
+    gap = np.where(number == 0, 0, 1 + np.floor(2.6 * draws.exponential("gap", keys)).astype(np.int64))
+    first_day = made["day"].to_numpy()
+    passed = np.minimum(running_sum(gap, repeat), JOURNEY_DAYS - 1)
+    # A later visit that falls on a quiet weekday may wait for the next day.
+    waits = draws.uniform("waits", keys) > WEEKDAYS[weekday(first_day + passed)] / WEEKDAYS.max()
+    passed += waits & (number > 0)
+    last = np.repeat(np.maximum.reduceat(passed, np.cumsum(repeat) - repeat), repeat) if len(row) else passed
+    traits = population.traits(made["traveller"].to_numpy())
+    phase = draws.uniform("search phase", first_day * 16 + number)
+    return made.select(
+        pl.Series("visit", keys),
+        pl.Series("start", calendar.local_times(first_day + passed, traits.city, draws.uniform("time", keys))),
+        "traveller",
+        pl.Series("number", number + 1),
+        "of",
+        "destination",
+        "product",
+        pl.Series("check_in", first_day + last + made["lead"].to_numpy()),  # the lead is that of the last visit
+        "nights",
+        "party",
+        pl.Series("searches", 1 + pick(lattice(phase, made["index"].to_numpy(), _STEP_SEARCHES), SEARCHES)),
+    )
+
+
+def bot_visits(draws: Draws, days: Ints, index: Ints) -> pl.DataFrame:
+    """Visits of programs: a runaway number of searches in one session, at any hour."""
+    keys = draws.bits("bot", (days.astype(np.uint64) << np.uint64(32)) | index.astype(np.uint64))
+    low, high = BOT_SEARCHES
+    return pl.DataFrame(
+        {
+            "visit": keys,
+            "start": days * DAY_MS + draws.below("bot time", keys, DAY_MS),
+            "traveller": BOT + draws.below("bot number", keys, 12),
+            "number": np.ones_like(days),
+            "of": np.ones_like(days),
+            "destination": draws.below("bot destination", keys, len(DESTINATIONS)),
+            "product": draws.below("bot product", keys, 2),
+            "check_in": days + 14 + draws.below("bot lead", keys, 60),
+            "nights": np.ones_like(days) * 2,
+            "party": np.ones_like(days),
+            "searches": low + draws.below("bot searches", keys, high - low + 1),
+        }
+    )
+
+
+def home_city(population: Population, travellers: Ints) -> Ints:
+    """Where each traveller (or bot) searches from."""
+    return np.where(travellers >= BOT, BOT_CITY, population.traits(travellers).city)
+
+
+def running_sum(values: Ints, lengths: Ints) -> Ints:
+    """Running sums that begin anew in each group of `lengths` rows."""
+    total = np.cumsum(values)
+    before = np.concatenate(([0], total))[np.cumsum(lengths) - lengths]
+    return np.asarray(total - np.repeat(before, lengths))

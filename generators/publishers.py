@@ -1,0 +1,171 @@
+"""Where lines go: Redis streams, JSON lines files, standard output. Each takes a batch and counts its lines."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Protocol, Self, cast
+
+import redis
+
+from generators.simulation import Batch
+from searchflow import streams
+from searchflow.errors import StorageError
+
+MANY = 50
+"""Fewer lines than this are not worth compressing."""
+
+
+class Publisher(Protocol):
+    """A place for lines. A context manager: leaving it without an error makes what was sent visible."""
+
+    def publish(self, batch: Batch) -> int:
+        """Send all lines of the batch; returns how many."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class RedisPublisher:
+    """The streams of CONTRACTS section 2, several events an entry. Waits when a stream is full; drops nothing."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        entry: int = 500,
+        codec: str | None = "zstd",
+        capacity: int | None = None,
+        on_wait: Callable[[int], None] | None = None,
+    ) -> None:
+        self._client, self._entry, self._codec = client, entry, codec
+        self._capacity, self._on_wait = capacity, on_wait
+
+    def publish(self, batch: Batch) -> int:
+        """Send the lines of each type to its stream."""
+        return sum(self._send(event_type, batch.lines(event_type)) for event_type in batch.frames)
+
+    def _send(self, event_type: str, lines: Sequence[bytes]) -> int:
+        if not lines:
+            return 0
+        return streams.publish(
+            self._client,
+            event_type,
+            lines,
+            batch=self._entry,
+            codec=self._codec if len(lines) >= MANY else None,
+            capacity=self._capacity,
+            on_wait=self._on_wait,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class JsonlPublisher:
+    """JSON lines files in a folder: `<name>.jsonl`, or one a type; gzip when `compress`.
+
+    A file gets its name when it is complete. With `growing` it has it from the start, for readers that follow it.
+    """
+
+    def __init__(
+        self, folder: Path, name: str, *, by_type: bool = False, compress: bool = False, growing: bool = False
+    ) -> None:
+        self._folder, self._name = folder, name
+        self._by_type, self._compress, self._growing = by_type, compress, growing
+        self._open: dict[Path, IO[bytes]] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{folder} cannot be made ({error.strerror}). Choose another folder.") from error
+
+    @property
+    def files(self) -> list[Path]:
+        """The files written so far."""
+        return list(self._open)
+
+    def publish(self, batch: Batch) -> int:
+        """Append the lines of the batch."""
+        try:
+            if self._by_type:
+                return sum(self._append(f"{self._name}_{one}", batch.lines(one)) for one in batch.frames)
+            return self._append(self._name, batch.mixed())
+        except OSError as error:
+            raise StorageError(f"{self._folder} cannot be written ({error.strerror}). Free some space.") from error
+
+    def _append(self, name: str, lines: list[bytes]) -> int:
+        if lines:
+            handle = self._handle(self._folder / f"{name}.jsonl{'.gz' if self._compress else ''}")
+            handle.write(b"\n".join(lines) + b"\n")
+            if self._growing:
+                handle.flush()
+        return len(lines)
+
+    def _handle(self, path: Path) -> IO[bytes]:
+        if path not in self._open:
+            target = path if self._growing else _unfinished(path)
+            self._open[path] = cast(IO[bytes], _Gzip(target) if self._compress else target.open("wb"))
+        return self._open[path]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for path, handle in self._open.items():
+            handle.close()
+            if self._growing:
+                continue
+            if error is None:
+                _unfinished(path).replace(path)
+            else:
+                _unfinished(path).unlink(missing_ok=True)
+
+
+class _Gzip(gzip.GzipFile):
+    """Closes its file too. No time and no name inside: equal lines make equal files."""
+
+    def __init__(self, path: Path) -> None:
+        self._raw = path.open("wb")
+        super().__init__("", "wb", 5, self._raw, mtime=0)
+
+    def close(self) -> None:
+        super().close()
+        self._raw.close()
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
+class StdoutPublisher:
+    """One event a line on standard output."""
+
+    def __init__(self, out: IO[bytes] | None = None) -> None:
+        self._out = out or sys.stdout.buffer
+
+    def publish(self, batch: Batch) -> int:
+        """Write and flush."""
+        lines = batch.mixed()
+        if lines:
+            self._out.write(b"\n".join(lines) + b"\n")
+            self._out.flush()
+        return len(lines)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

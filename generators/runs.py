@@ -1,0 +1,222 @@
+"""What was sent until when. `generation.json` in the home folder remembers the world and how far it was published.
+
+It is written after the publication: a run that is killed in between is repeated from where the last one ended, and
+ingestion drops what it already has.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from generators import faults, feeds
+from generators.answer_key import AnswerKey
+from generators.publishers import Publisher
+from generators.settings import DEFAULT_DAYS, DEFAULT_EVENTS, DEFAULT_SEED, SimulationSettings, milliseconds, moment
+from generators.simulation import Batch, Simulation
+from searchflow.errors import ConfigurationError, UsageError
+from searchflow.progress import progress
+from searchflow.settings import Settings
+
+
+class GenerationState(Struct, frozen=True, kw_only=True):
+    """The world of this home folder, and the moment up to which its events were published."""
+
+    simulation: SimulationSettings
+    generated_until: datetime
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class Range:
+    """What the next run sends: events that arrive after `after` (None: from the start of history) up to `until`."""
+
+    simulation: SimulationSettings
+    after: datetime | None
+    until: datetime
+
+    @property
+    def is_first(self) -> bool:
+        """True when nothing was sent before."""
+        return self.after is None
+
+    @property
+    def is_empty(self) -> bool:
+        """True when there is nothing new."""
+        return self.after is not None and self.after >= self.until
+
+    @property
+    def expected_events(self) -> int:
+        """About how many events it holds."""
+        begin = milliseconds(self.after) if self.after else self.simulation.start_ms
+        return max(0, round((milliseconds(self.until) - begin) / 86_400_000 * self.simulation.events_per_day))
+
+
+@dataclass
+class RunReport:
+    """What a run sent."""
+
+    range: Range
+    events: int = 0  # valid ones: each must be stored
+    lines: int = 0  # all of them
+    duplicates: int = 0
+    dead_letters: int = 0
+    by_type: Counter[str] = field(default_factory=Counter)  # lines
+    dead_letters_by_reason: Counter[str] = field(default_factory=Counter)
+    feeds: list[Path] = field(default_factory=list)
+    seconds: float = 0.0
+    stopped: bool = False
+
+    def count(self, batch: Batch) -> None:
+        """Add a batch that was sent."""
+        for event_type, frame in batch.frames.items():
+            self.by_type[event_type] += len(frame)
+            for code, count in frame["fate"].value_counts().iter_rows():
+                reason = faults.reason_code(code)
+                self.events += count if code == faults.STORED else 0
+                self.duplicates += count if code == faults.DUPLICATE else 0
+                if reason is not None:
+                    self.dead_letters += count
+                    self.dead_letters_by_reason[reason] += count
+        self.lines += len(batch)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON and for tables."""
+        return {
+            "after": self.range.after.isoformat() if self.range.after else None,
+            "until": self.range.until.isoformat(),
+            "events": self.events,
+            "lines": self.lines,
+            "lines_by_type": dict(self.by_type),
+            "duplicates": self.duplicates,
+            "dead_letters": self.dead_letters,
+            "dead_letters_by_reason": dict(self.dead_letters_by_reason),
+            "feeds": [str(path) for path in self.feeds],
+            "seconds": round(self.seconds, 3),
+            "stopped": self.stopped,
+        }
+
+
+def state_path(settings: Settings) -> Path:
+    """Where the state of this home is."""
+    return settings.home / "generation.json"
+
+
+def load_state(settings: Settings) -> GenerationState | None:
+    """The state, or None when nothing was generated yet.
+
+    Raises:
+        ConfigurationError: the file is damaged.
+    """
+    path = state_path(settings)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=GenerationState)
+    except FileNotFoundError:
+        return None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            str(path), f"not a generation state ({error}).", "Restore it, or use a new SEARCHFLOW_HOME."
+        ) from error
+
+
+def save_state(settings: Settings, state: GenerationState) -> None:
+    """Write the state, whole or not at all."""
+    path = state_path(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".json.part")
+    unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
+    unfinished.replace(path)
+
+
+def next_range(
+    state: GenerationState | None,
+    now: datetime,
+    *,
+    days: int | None = None,
+    events: int | None = None,
+    seed: int | None = None,
+) -> Range:
+    """What to send now: the whole history the first time, afterwards what is new since.
+
+    `days` and `events` describe the first history; a world that exists keeps its own.
+
+    Raises:
+        UsageError: the world of this home has another seed.
+    """
+    until = moment(milliseconds(now.astimezone(UTC)))
+    if state is None:
+        world = SimulationSettings.for_history(
+            until=until,
+            days=DEFAULT_DAYS if days is None else days,
+            events=DEFAULT_EVENTS if events is None else events,
+            seed=DEFAULT_SEED if seed is None else seed,
+        )
+        return Range(world, None, until)
+    if seed is not None and seed != state.simulation.seed:
+        raise UsageError(
+            f"This home was generated with seed {state.simulation.seed}, not {seed}. "
+            "Leave --seed out, or set SEARCHFLOW_HOME to another folder."
+        )
+    return Range(state.simulation, state.generated_until, max(until, state.generated_until))
+
+
+def publish_range(
+    settings: Settings,
+    wanted: Range,
+    publisher: Publisher,
+    *,
+    write_feeds: bool = True,
+    answer_key: bool = True,
+    remember: bool = True,
+    stop: threading.Event | None = None,
+    quiet: bool = False,
+) -> RunReport:
+    """Send a range: events, feeds, sealed answer key, and last the state. Ends early, in order, when `stop` is set.
+
+    With `remember` off (files for somebody else, standard output) the state of this home stays as it is.
+    """
+    began = time.monotonic()
+    report = RunReport(wanted)
+    if wanted.is_empty:
+        return report
+    simulation = Simulation(wanted.simulation)
+    begin = wanted.after or moment(wanted.simulation.start_ms)
+    key = AnswerKey(settings.answer_key_dir, f"run_{feeds.stamp(begin)}") if answer_key else None
+    until = wanted.until
+    with publisher, progress("publishing events", total=wanted.expected_events, quiet=quiet) as bar:
+        for batch in simulation.batches(after=wanted.after, until=wanted.until):
+            publisher.publish(batch)
+            report.count(batch)
+            if key is not None:
+                key.add(batch)
+            bar.advance(len(batch))
+            if stop is not None and stop.is_set():
+                until, report.stopped = batch.until, True
+                break
+        bar.update(done=report.lines, total=report.lines)
+    report.range = Range(wanted.simulation, wanted.after, until)
+    if write_feeds:
+        report.feeds = feeds.write(simulation, settings.feeds_dir, after=wanted.after, until=until)
+    if key is not None:
+        key.seal(simulation=wanted.simulation, after=wanted.after, until=until)
+    if remember:
+        save_state(settings, GenerationState(simulation=wanted.simulation, generated_until=until))
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def current_world(settings: Settings, now: datetime, *, seed: int | None = None) -> SimulationSettings:
+    """The world of this home, or a new one: for live traffic, which needs no history."""
+    state = load_state(settings)
+    if state is not None:
+        return next_range(state, now, seed=seed).simulation
+    until = moment(milliseconds(now.astimezone(UTC)))
+    return SimulationSettings.for_history(until=until, seed=DEFAULT_SEED if seed is None else seed)

@@ -1,0 +1,135 @@
+"""What a simulation depends on. Equal settings give byte-identical events, whatever part of them is asked for."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Self
+
+from msgspec import Struct, structs
+
+from searchflow.errors import UsageError
+
+DAY_MS = 86_400_000
+DEFAULT_SEED = 42
+DEFAULT_DAYS = 400
+DEFAULT_EVENTS = 250_000
+MAX_EVENTS_PER_DAY = 5_000_000
+"""Above this one day no longer fits comfortably into memory."""
+
+
+class FunnelSettings(Struct, frozen=True, kw_only=True):
+    """How many travellers pass each step."""
+
+    click_rate: float = 0.30  # share of searches with at least one click
+    conversion_rate: float = 0.10  # share of clicks that lead to a booking
+    zero_result_rate: float = 0.06  # share of searches that find nothing
+    anonymous_share: float = 0.40  # share of visits that begin without login
+    login_midway_share: float = 0.15  # share of those that log in half-way
+    position_exponent: float = 1.25  # clicks on position p are proportional to p ** -exponent
+
+
+class FaultSettings(Struct, frozen=True, kw_only=True):
+    """What goes wrong on the way; each is a share. `FaultSettings.none()` switches all of it off."""
+
+    duplicates: float = 0.002  # of events: sent again, byte for byte
+    malformed: float = 0.0005  # of events: accompanied by a line that must become a dead letter
+    late: float = 0.005  # of visits: their events arrive hours later (up to 72)
+    out_of_order: float = 0.02  # of events: arrive up to a minute later
+
+    @classmethod
+    def none(cls) -> Self:
+        """A perfect world."""
+        return cls(duplicates=0.0, malformed=0.0, late=0.0, out_of_order=0.0)
+
+
+class SimulationSettings(Struct, frozen=True, kw_only=True):
+    """One simulated world.
+
+    `events_per_day` is the mean over `start` .. `normalized_until`. Both are fixed once: what is asked for later
+    (`Simulation.batches(until=…)`) never changes an earlier event.
+    """
+
+    seed: int = DEFAULT_SEED
+    start: date  # first day of history (UTC)
+    normalized_until: datetime  # UTC
+    events_per_day: float
+    growth: float = 0.25  # a year
+    bot_share: float = 0.004  # of searches
+    travellers: int | None = None  # size of the population at `start`; None: follows from the traffic
+    funnel: FunnelSettings = FunnelSettings()
+    faults: FaultSettings = FaultSettings()
+
+    @classmethod
+    def for_history(
+        cls,
+        *,
+        until: datetime,
+        days: int = DEFAULT_DAYS,
+        events: int = DEFAULT_EVENTS,
+        seed: int = DEFAULT_SEED,
+        funnel: FunnelSettings | None = None,
+        faults: FaultSettings | None = None,
+    ) -> Self:
+        """A world with `events` valid events (within 1%) in the `days` days before `until`.
+
+        Raises:
+            UsageError: a value cannot be used; says which.
+        """
+        if days < 1 or events < 1:
+            raise UsageError("A simulation needs at least one day and one event. Give --days 1 or more.")
+        if until.tzinfo is None:
+            raise UsageError("`until` has no time zone. Pass a UTC date and time.")
+        until = until.astimezone(UTC)
+        start = (until - timedelta(days=days)).date()
+        length = (until - datetime(start.year, start.month, start.day, tzinfo=UTC)) / timedelta(days=1)
+        made = cls(
+            seed=seed,
+            start=start,
+            normalized_until=until,
+            events_per_day=events / length,
+            funnel=funnel or FunnelSettings(),
+            faults=faults or FaultSettings(),
+        )
+        made.check()
+        return made
+
+    @property
+    def start_ms(self) -> int:
+        """`start` in milliseconds since 1970."""
+        return self.start_day * DAY_MS
+
+    @property
+    def start_day(self) -> int:
+        """`start` in days since 1970."""
+        return (self.start - date(1970, 1, 1)).days
+
+    def check(self) -> None:
+        """Refuse what would give nonsense.
+
+        Raises:
+            UsageError: a value cannot be used; says which.
+        """
+        if self.normalized_until.tzinfo is None or milliseconds(self.normalized_until) <= self.start_ms:
+            raise UsageError(f"The simulation ends before it starts ({self.start}). Choose a later end.")
+        if not 0 < self.events_per_day <= MAX_EVENTS_PER_DAY:
+            raise UsageError(
+                f"{self.events_per_day:,.0f} events a day cannot be simulated (at most {MAX_EVENTS_PER_DAY:,}). "
+                "Give fewer events or more days."
+            )
+        for group in (self.funnel, self.faults):
+            for field in structs.fields(group):
+                value = getattr(group, field.name)
+                if field.name != "position_exponent" and not 0 <= value <= 0.9:
+                    raise UsageError(f"{field.name} is {value}. Choose a share between 0 and 0.9.")
+        if not 0 <= self.bot_share <= 0.5:
+            raise UsageError(f"bot_share is {self.bot_share}. Choose a share between 0 and 0.5.")
+
+
+def milliseconds(moment: datetime) -> int:
+    """Whole milliseconds since 1970 of an aware date and time (exact: no floating point)."""
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+def moment(ms: int) -> datetime:
+    """The UTC date and time of `ms` milliseconds since 1970."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(ms))
