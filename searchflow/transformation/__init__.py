@@ -7,6 +7,7 @@ The scheduler is SQLMesh's own; ours are the warm project, the console that list
 takes seconds to import, so this package imports it only when something is run. Knows nothing outside `searchflow`.
 """
 
+from searchflow.transformation.lineage import Node, lineage, model_names
 from searchflow.transformation.result import ModelProgress, ModelRun, TransformationResult
 from searchflow.transformation.runner import transform
 from searchflow.transformation.tables import table_rows
@@ -21,11 +22,3 @@ __all__ = [
     "table_rows",
     "transform",
 ]
-
-
-def __getattr__(name: str) -> object:
-    if name in ("Node", "lineage", "model_names"):
-        from searchflow.transformation import lineage as module
-
-        return getattr(module, name)
-    raise AttributeError(name)

@@ -38,12 +38,15 @@ def project(settings: Settings, *, root: Path = ROOT) -> Iterator[Project]:
 
     One block at a time in a process: SQLMesh reports to one console.
     """
+    from sqlmesh.core.console import set_console
+
     with _lock:
         key = (root, settings.home)
         if key in _projects:
             _projects[key].context.refresh()
         else:
             _projects[key] = _open(settings, root)
+        set_console(_projects[key].console)
         yield _projects[key]
 
 
@@ -51,7 +54,18 @@ def forget(settings: Settings) -> None:
     """Close what was kept for this home, for example before its servers stop."""
     with _lock:
         for key in [key for key in _projects if key[1] == settings.home]:
-            _projects.pop(key).context.close()
+            closed = _projects.pop(key).context
+            closed.close()
+            _forget_adapter(closed)
+
+
+def _forget_adapter(context: Context) -> None:
+    """SQLMesh keeps one DuckDB adapter a catalog for the life of the process, also a closed one."""
+    from sqlmesh.core.config.connection import BaseDuckDBConnectionConfig
+
+    kept = BaseDuckDBConnectionConfig._data_file_to_adapter
+    for name in [name for name, adapter in kept.items() if adapter is context.engine_adapter]:
+        del kept[name]
 
 
 def _open(settings: Settings, root: Path) -> Project:
@@ -61,8 +75,10 @@ def _open(settings: Settings, root: Path) -> Project:
     from sqlmesh.core.console import set_console
     from sqlmesh.utils.errors import SQLMeshError
 
+    from searchflow.transformation import atomic
     from searchflow.transformation.console import RunConsole
 
+    atomic.install()
     warehouse.stage_extensions(settings.extensions_dir)
     console = RunConsole()
     set_console(console)
@@ -76,7 +92,6 @@ def _open(settings: Settings, root: Path) -> Project:
             "models/", f"the SQLMesh project does not load: {error}", "Run `sqlmesh lint`."
         ) from error
     try:
-        pass
         context.state_sync  # noqa: B018  (connects, and makes its tables in a fresh database)
     except Exception as error:
         context.close()
