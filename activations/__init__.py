@@ -1,0 +1,30 @@
+"""Activation: brings what the models say to CRM, e-mail outbox, recommendation cache and HTTP APIs, and keeps it so.
+
+Imports only `searchflow` and third-party packages. A sync is a file in `syncs/`, a destination one module in
+`destinations/`. The way of a run: gate, plan (set-wise, in the warehouse), limits, delivery in batches, ledger.
+"""
+
+from activations.declaration import Sync, load_sync, load_syncs
+from activations.engine import SyncResult, plan_sync, run_sync
+from activations.errors import DestinationUnavailable, SyncBlocked
+from activations.gate import GateVerdict, latest_verdicts
+from activations.planner import Plan, Sample
+from activations.reconciliation import Drift, ReconcileResult, reconcile
+
+__all__ = [
+    "DestinationUnavailable",
+    "Drift",
+    "GateVerdict",
+    "Plan",
+    "ReconcileResult",
+    "Sample",
+    "Sync",
+    "SyncBlocked",
+    "SyncResult",
+    "latest_verdicts",
+    "load_sync",
+    "load_syncs",
+    "plan_sync",
+    "reconcile",
+    "run_sync",
+]

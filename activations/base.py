@@ -1,0 +1,138 @@
+"""The contract between the engine and a destination: a batch goes in, what was rejected and why comes out.
+
+A destination is one module in `activations/destinations/`, named like the `type` in a sync file. It holds, in
+this order:
+
+- `Options`: a msgspec struct with what a sync file may say under `destination` (besides `type`);
+- `MODES`: the modes it can do;
+- `open_destination(sync, options, settings)`, which returns a `Destination`.
+
+Failures are sorted by what happens next: `Retryable` (try again), a `Rejection` (this row, with a reason that holds no
+personal data), `ConfigurationError` (stop at once).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+
+import pyarrow as pa
+
+# Columns of ours in a batch's table, beside the fields of the sync. A field cannot start with two underscores.
+KEY, HASH, DOCUMENT, KIND = "__key", "__hash", "__document", "__kind"
+NAMES, VALUES = "__names", "__values"
+"""Of a grouped sync: the members of a key, as two lists of texts."""
+
+
+class Operation(StrEnum):
+    """What a batch asks a destination to do with its rows."""
+
+    UPSERT = "upsert"
+    APPEND = "append"
+    REMOVE = "remove"
+
+
+class Kind(StrEnum):
+    """Why a row is in a plan."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    REFRESHED = "refreshed"  # the same content again, because the destination lets it expire
+    REMOVED = "removed"
+    REPAIRED = "repaired"  # the destination had lost or changed it
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows to deliver together. `table` has the columns above and, unless rows are removed, the sync's fields."""
+
+    operation: Operation
+    table: pa.Table
+    now: datetime
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def _texts(self, column: str) -> list[str]:
+        return list(self.table[column].to_pylist())
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """One key a row, unique within the batch."""
+        return self._texts(KEY)
+
+    @property
+    def has_documents(self) -> bool:
+        """False when rows are removed: then there are only keys."""
+        return self.operation is not Operation.REMOVE
+
+    @cached_property
+    def documents(self) -> list[str]:
+        """Each row as JSON text."""
+        return self._texts(DOCUMENT)
+
+    @cached_property
+    def identity(self) -> str:
+        """The same for the same rows and content, also in another run: an idempotency key for the whole batch."""
+        digest = hashlib.sha256(self.operation.value.encode())
+        for key, content in zip(self.keys, self._texts(HASH), strict=True):
+            digest.update(f"\0{key}\0{content}".encode())
+        return digest.hexdigest()
+
+    def part(self, start: int, length: int) -> Batch:
+        """Some of its rows: a destination that refuses a batch as a whole is asked again with its halves."""
+        return Batch(self.operation, self.table.slice(start, length), self.now)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A row that the destination will never take as it is. `reason` says why, without the row's content."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What a destination did with a batch: every row that is not rejected is there now."""
+
+    rejections: Sequence[Rejection] = field(default_factory=tuple)
+    repeated: int = 0  # rows of an append that were there already: delivered before a crash, acknowledged now
+
+
+class Destination(ABC):
+    """One open destination. `deliver` must be harmless when repeated: a batch may come again after a crash."""
+
+    @abstractmethod
+    def deliver(self, batch: Batch) -> Delivery:
+        """Take a batch.
+
+        Raises:
+            Retryable: not now; nothing or part of the batch was applied.
+            ConfigurationError: never, until somebody changes the file or the variable it names.
+        """
+
+    def prepare(self) -> None:  # noqa: B027  (most have nothing to do)
+        """Check that the destination fits the sync, before the first batch of a run; make what is ours to make."""
+
+    def read(self) -> pa.Table | None:
+        """What the destination holds: the sync's fields as texts, one row a row of the model. None: cannot be read."""
+        return None
+
+    def close(self) -> None:  # noqa: B027
+        """Let go of connections."""
+
+
+def halves(destination: Destination, batch: Batch, reason: str) -> Delivery:
+    """Deliver a batch that was refused as a whole in two parts, down to the rows that are the cause."""
+    if len(batch) == 1:
+        return Delivery((Rejection(batch.keys[0], reason),))
+    middle = len(batch) // 2
+    left = destination.deliver(batch.part(0, middle))
+    right = destination.deliver(batch.part(middle, len(batch) - middle))
+    return Delivery((*left.rejections, *right.rejections), left.repeated + right.repeated)

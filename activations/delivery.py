@@ -1,0 +1,76 @@
+"""Delivery: batch after batch, each recorded in the ledger before the next leaves.
+
+Killed between any two steps and run again, it ends right: a batch that was delivered but not recorded is planned again,
+and every destination takes a repeat without harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from activations.base import KIND, Batch, Delivery, Destination
+from activations.declaration import Sync
+from activations.ledger import Ledger
+from activations.retry import Retries
+
+OnProgress = Callable[[int, int], None]
+"""Told (done, total) rows after each recorded batch."""
+OnRejected = Callable[[Batch, Delivery], None]
+"""Told of a batch with rejected rows, before it is recorded."""
+
+
+@dataclass
+class Tally:
+    """What was delivered and recorded so far. Counts survive an error in the middle."""
+
+    sent: dict[str, int] = field(default_factory=dict)  # by kind
+    rejected: int = 0
+    repeated: int = 0
+    batches: int = 0
+
+    def add(self, batch: Batch, delivery: Delivery) -> None:
+        """Count a recorded batch."""
+        refused = {rejection.key for rejection in delivery.rejections}
+        kinds = batch.table[KIND].to_pylist()
+        for key, kind in zip(batch.keys, kinds, strict=True):
+            if key not in refused:
+                self.sent[kind] = self.sent.get(kind, 0) + 1
+        self.rejected += len(refused)
+        self.repeated += delivery.repeated
+        self.batches += 1
+
+
+@dataclass
+class Courier:
+    """Takes batches to one destination and records what it acknowledged."""
+
+    sync: Sync
+    run_id: str
+    destination: Destination
+    ledger: Ledger
+    retries: Retries
+    on_rejected: OnRejected
+    tally: Tally
+
+    def deliver(self, batches: Iterable[Batch], total: int, on_progress: OnProgress | None) -> None:
+        """Deliver all batches.
+
+        Raises:
+            DestinationUnavailable: the retries are used up; what was recorded stays recorded.
+            ConfigurationError: the destination will not take anything until something is changed.
+        """
+        self.retries.call(self.sync.name, self.destination.prepare)
+        done = 0
+        for batch in batches:
+            delivery = self._attempt(batch)
+            if delivery.rejections:
+                self.on_rejected(batch, delivery)
+            self.ledger.acknowledge(self.sync, self.run_id, self.tally.batches, batch, delivery)
+            self.tally.add(batch, delivery)
+            done += len(batch)
+            if on_progress is not None:
+                on_progress(done, total)
+
+    def _attempt(self, batch: Batch) -> Delivery:
+        return self.retries.call(self.sync.name, lambda: self.destination.deliver(batch))

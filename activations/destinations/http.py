@@ -1,0 +1,157 @@
+"""An HTTP API: batches as JSON, each with an idempotency key, so that a repeat can be recognised.
+
+    destination:
+      type: http
+      url: https://crm.example.com/v1/users/batch
+      token_variable: CRM_API_TOKEN     # an environment variable; sent as `Authorization: Bearer ...`
+
+What is sent (POST), for `operation` upsert, append or remove (then the rows have only the key):
+
+    Idempotency-Key: 5f2c...
+    {"sync": "crm_contacts", "operation": "upsert", "key": "user_id", "rows": [{"user_id": "u1", "segment": "regular"}]}
+
+What is understood: 2xx took all rows, except those in an optional `{"rejected": [{"key": "u1", "reason": "..."}]}`;
+408, 425, 429 and 5xx are tried again (Retry-After is obeyed); 401, 403, 404, 405 and redirects are a configuration to
+correct; any other 4xx refuses the batch, which is then cut in halves down to the rows that are the cause. For an
+append, 409 on a single row means that it is there already.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from email.utils import parsedate_to_datetime
+from typing import Annotated, Any
+
+import httpx
+import msgspec
+from msgspec import Meta
+
+from activations.base import Batch, Delivery, Destination, Operation, Rejection, halves
+from activations.declaration import Sync
+from activations.errors import Retryable
+from searchflow.errors import ConfigurationError
+from searchflow.settings import Settings
+
+MODES = frozenset({"upsert", "mirror", "append"})
+TRY_AGAIN = frozenset({408, 425, 429})
+MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410})
+REASON_LENGTH = 200
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a sync file says about the API. Secrets stand in the environment; the file only names the variable."""
+
+    url: Annotated[str, Meta(pattern=r"^https?://[^@]+$")]
+    token_variable: Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
+    headers: dict[str, str] = {}
+    timeout_seconds: Annotated[float, Meta(gt=0)] = 30.0
+
+
+def open_destination(sync: Sync, options: Options, settings: Settings) -> HttpApi:
+    """Does not connect yet."""
+    return HttpApi(sync, options)
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds. A date is measured against the server's own clock."""
+    asked = response.headers.get("retry-after")
+    if asked is None:
+        return None
+    if asked.strip().isdigit():
+        return float(asked)
+    try:
+        moment, clock = parsedate_to_datetime(asked), parsedate_to_datetime(response.headers["date"])
+    except (KeyError, ValueError, TypeError):
+        return None
+    return max(0.0, (moment - clock).total_seconds())
+
+
+def _safe(reason: object) -> str:
+    """A foreign text for our logs: short, on one line, without e-mail addresses."""
+    text = re.sub(r"\S+@\S+", "•••", " ".join(str(reason).split()))
+    return text[:REASON_LENGTH]
+
+
+class HttpApi(Destination):
+    """One client, kept for the run."""
+
+    def __init__(self, sync: Sync, options: Options) -> None:
+        self._sync, self._options = sync, options
+        self._where = f"activations/syncs/{sync.name}.yaml, destination.url"
+        self._client = httpx.Client(timeout=options.timeout_seconds)
+
+    def prepare(self) -> None:
+        """Find the token."""
+        headers = dict(self._options.headers)
+        if self._options.token_variable is not None:
+            token = os.environ.get(self._options.token_variable, "")
+            if not token:
+                raise ConfigurationError(
+                    self._options.token_variable,
+                    f"is not set in the environment, and {self._sync.name} needs it.",
+                    "Set it to the API's token.",
+                )
+            headers["Authorization"] = f"Bearer {token}"
+        self._client.headers.update(headers)
+
+    def deliver(self, batch: Batch) -> Delivery:
+        """Send a batch."""
+        try:
+            response = self._client.post(
+                self._options.url,
+                content=self._body(batch),
+                headers={"Content-Type": "application/json", "Idempotency-Key": batch.identity},
+            )
+        except httpx.TransportError as error:  # it may have been applied: the idempotency key makes a repeat harmless
+            raise Retryable(f"HTTP: {type(error).__name__}") from error
+        return self._understood(batch, response)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def _body(self, batch: Batch) -> bytes:
+        # Rows are JSON already: put together as text instead of being read and written again.
+        key = self._sync.key
+        rows = (
+            [json.dumps({key: value}) for value in batch.keys]
+            if batch.operation is Operation.REMOVE
+            else batch.documents
+        )
+        head = json.dumps({"sync": self._sync.name, "operation": batch.operation.value, "key": key})
+        return f'{head[:-1]}, "rows": [{",".join(rows)}]}}'.encode()
+
+    def _understood(self, batch: Batch, response: httpx.Response) -> Delivery:
+        status = response.status_code
+        if response.is_success:
+            return Delivery(self._rejections(batch, response))
+        if status in TRY_AGAIN or status >= 500:
+            raise Retryable(f"HTTP {status}", after=_retry_after(response))
+        if status in MISCONFIGURED or status < 400:
+            raise self._misconfigured(status)
+        if status == 409 and batch.operation is Operation.APPEND and len(batch) == 1:
+            return Delivery(repeated=1)
+        return halves(self, batch, f"HTTP {status}")
+
+    def _misconfigured(self, status: int) -> ConfigurationError:
+        if status in (401, 403) and self._options.token_variable is not None:
+            return ConfigurationError(
+                self._options.token_variable, f"the API refused it (HTTP {status}).", "Set it to a valid token."
+            )
+        return ConfigurationError(self._where, f"the API answers HTTP {status}.", "Correct the address or its rights.")
+
+    def _rejections(self, batch: Batch, response: httpx.Response) -> tuple[Rejection, ...]:
+        try:
+            answer: Any = response.json() if response.content else {}
+        except ValueError:
+            return ()
+        listed = answer.get("rejected", []) if isinstance(answer, dict) else []
+        known = set(batch.keys)
+        found = {
+            str(each.get("key")): _safe(each.get("reason", "no reason given"))
+            for each in listed
+            if isinstance(each, dict) and str(each.get("key")) in known
+        }
+        return tuple(Rejection(key, reason) for key, reason in found.items())

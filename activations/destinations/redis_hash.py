@@ -1,0 +1,146 @@
+"""Redis hashes, one per key: replaced as a whole, so that a reader never sees a half-written one.
+
+    destination:
+      type: redis_hash
+      prefix: "searchflow:reco:"    # the hash of user u is searchflow:reco:u
+      ttl_days: 14                  # refreshed at half of it, also when nothing changes
+      fallback: {key: __popular__, name: popular}   # this key's hash has this name and never expires
+
+Fields are the members of a grouped sync; of a flat one, the sync's fields. Keys of one batch are replaced in one MULTI,
+which a Redis Cluster would refuse: one server (or one with replicas).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Annotated, Any
+
+import msgspec
+import pyarrow as pa
+import redis
+from msgspec import Meta
+
+from activations.base import KEY, NAMES, VALUES, Batch, Delivery, Destination, Operation, Rejection
+from activations.declaration import Sync
+from activations.destinations import _redis
+from searchflow.settings import Settings
+
+MODES = frozenset({"upsert", "mirror"})
+SCAN_COUNT = 1000
+
+
+class Fallback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The rows for everybody who has none of their own."""
+
+    key: str  # in the model
+    name: str  # after the prefix
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a sync file says about the hashes."""
+
+    prefix: Annotated[str, Meta(min_length=1)]
+    ttl_days: Annotated[float, Meta(gt=0)] | None = None
+    fallback: Fallback | None = None
+
+    @property
+    def refresh_after(self) -> timedelta | None:
+        """Rows older than this are sent again, so that what is still right does not expire."""
+        return timedelta(days=self.ttl_days / 2) if self.ttl_days is not None else None
+
+
+def open_destination(sync: Sync, options: Options, settings: Settings) -> RedisHash:
+    """Does not connect yet."""
+    return RedisHash(sync, options, _redis.client(settings))
+
+
+class RedisHash(Destination):
+    """Replaces whole hashes in pipelines."""
+
+    def __init__(self, sync: Sync, options: Options, client: redis.Redis) -> None:
+        self._sync, self._options, self._client = sync, options, client
+        self._where = f"activations/syncs/{sync.name}.yaml, destination.prefix"
+
+    def deliver(self, batch: Batch) -> Delivery:
+        """Replace or remove the hashes of a batch."""
+        rejections = self._taken_names(batch)
+        refused = {rejection.key for rejection in rejections}
+        with _redis.sorted_failures(self._where), self._client.pipeline(transaction=True) as pipeline:
+            if batch.operation is Operation.REMOVE:
+                pipeline.unlink(*(self._name(key) for key in batch.keys))
+            else:
+                for key, mapping in self._mappings(batch):
+                    if key not in refused:
+                        self._replace(pipeline, key, mapping)
+            pipeline.execute()
+        return Delivery(rejections)
+
+    def read(self) -> pa.Table:
+        """Every hash under the prefix, one row a member (grouped) or a key (flat)."""
+        rows: list[dict[str, str]] = []
+        with _redis.sorted_failures(self._where):
+            for names in self._scan():
+                pipeline = self._client.pipeline(transaction=False)
+                for name in names:
+                    pipeline.hgetall(name)
+                for name, mapping in zip(names, pipeline.execute(), strict=True):
+                    rows.extend(self._rows(self._key(name), mapping))
+        fields = [field.name for field in self._sync.fields]
+        return pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in fields})
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def _name(self, key: str) -> str:
+        fallback = self._options.fallback
+        return self._options.prefix + (fallback.name if fallback and key == fallback.key else key)
+
+    def _key(self, name: str) -> str:
+        fallback, rest = self._options.fallback, name.removeprefix(self._options.prefix)
+        return fallback.key if fallback and rest == fallback.name else rest
+
+    def _taken_names(self, batch: Batch) -> tuple[Rejection, ...]:
+        fallback = self._options.fallback
+        if fallback is None or fallback.name not in batch.keys or batch.operation is Operation.REMOVE:
+            return ()
+        return (Rejection(fallback.name, "this key's hash would be the fallback's"),)
+
+    def _mappings(self, batch: Batch) -> Iterator[tuple[str, dict[str, str]]]:
+        if self._sync.group is not None:
+            names, values = batch.table[NAMES].to_pylist(), batch.table[VALUES].to_pylist()
+            for key, members, scores in zip(batch.keys, names, values, strict=True):
+                yield key, dict(zip(members, scores, strict=True))
+            return
+        fields = [field.name for field in self._sync.fields]
+        for row in batch.table.select([KEY, *fields]).to_pylist():
+            yield row[KEY], {name: str(row[name]) for name in fields if row[name] is not None}
+
+    def _replace(self, pipeline: Any, key: str, mapping: dict[str, str]) -> None:
+        name = self._name(key)
+        pipeline.unlink(name)
+        pipeline.hset(name, mapping=mapping)
+        fallback, days = self._options.fallback, self._options.ttl_days
+        # The fallback must be there when all else has expired.
+        if days is not None and not (fallback and key == fallback.key):
+            pipeline.pexpire(name, timedelta(days=days))
+
+    def _scan(self) -> Iterator[list[str]]:
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._options.prefix) + "*"
+        names: list[str] = []
+        for name in self._client.scan_iter(match=pattern, count=SCAN_COUNT, _type="hash"):
+            names.append(name.decode())
+            if len(names) == SCAN_COUNT:
+                yield names
+                names = []
+        if names:
+            yield names
+
+    def _rows(self, key: str, mapping: dict[bytes, bytes]) -> list[dict[str, str]]:
+        texts = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in mapping.items()}
+        group = self._sync.group
+        if group is None:
+            return [{self._sync.key: key} | texts]
+        return [{self._sync.key: key, group.member: name, group.value: value} for name, value in texts.items()]

@@ -1,0 +1,311 @@
+"""The engine: gate, plan, limits, delivery, record; and the same without sending, as a plan for people.
+
+Nothing is sent unless the quality suites a sync names last ended with pass or warn, and unless what would be removed
+stays within its limits.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from activations import limits, planner
+from activations.base import Batch, Delivery, Destination, Kind
+from activations.declaration import SYNCS_DIR, Sync, destination_module, load_sync
+from activations.delivery import Courier, OnProgress, Tally
+from activations.errors import SyncBlocked
+from activations.gate import Gate, closed_by, latest_verdicts, require_open
+from activations.ledger import Ledger, utc
+from activations.planner import Plan, Sample
+from activations.retry import Retries
+from searchflow import warehouse
+from searchflow.errors import GateFailed, SearchFlowError
+from searchflow.ops import record
+from searchflow.settings import Settings
+
+SAMPLES = 5
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """What a run did, or with `dry_run` would do. Counts are keys: users, messages."""
+
+    sync: str
+    run_id: str
+    status: str  # done, unchanged, partial (some rows were rejected), planned (dry run)
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    unchanged: int = 0  # with the refreshed and the held
+    rejected: int = 0
+    retried: int = 0
+    seconds: float = 0.0
+    refreshed: int = 0
+    held: int = 0  # rejected before and the same since: not tried again
+    repeated: int = 0  # of an append: delivered by a run that was killed, recorded by this one
+    batches: int = 0
+    blocked: tuple[str, ...] = ()  # dry run: what would stop it
+    samples: tuple[Sample, ...] = ()  # dry run
+
+
+def open_destination(sync: Sync, settings: Settings) -> Destination:
+    """The destination of a sync. Does not connect yet."""
+    destination: Destination = destination_module(sync.kind).open_destination(sync, sync.options(), settings)
+    return destination
+
+
+def new_run_id(now: datetime) -> str:
+    """Sorts by time."""
+    return f"{utc(now):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+
+
+@contextmanager
+def snapshot(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Verdicts and rows of one moment: a suite that passed must have seen the rows that leave, or newer rows wait."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("COMMIT")
+
+
+def plan_sync(
+    settings: Settings,
+    name: str,
+    *,
+    now: datetime,
+    gate: Gate | None = None,
+    samples: int = SAMPLES,
+    retry_rejected: bool = False,
+    folder: Path = SYNCS_DIR,
+) -> Plan:
+    """What `run_sync` would do, with sample rows (personal fields masked). Writes nothing, sends nothing.
+
+    Raises:
+        NotFoundError: no such sync.
+        UsageError: its model is not there yet.
+    """
+    sync = load_sync(name, folder)
+    with Ledger(settings) as ledger, closing(warehouse.connect(settings, read_only=True)) as connection:
+        ledger.prepare()
+        planner.attach_ledger(connection, settings)
+        with snapshot(connection):
+            verdicts = gate if gate is not None else latest_verdicts(connection)
+            plan = planner.compare(connection, sync, now=now, retry_rejected=retry_rejected)
+            planner.stage(connection, sync)
+        keys = planner.sample_keys(connection, samples)
+        shown = planner.sample_rows(connection, sync, ledger.rows(sync, keys), samples)
+    return replace(
+        plan,
+        blocked=tuple(limits.exceeded(sync, plan)),
+        gate=tuple(closed_by(sync, verdicts)),
+        samples=tuple(shown),
+    )
+
+
+def run_sync(
+    settings: Settings,
+    name: str,
+    *,
+    now: datetime,
+    dry_run: bool = False,
+    approve: bool = False,
+    gate: Gate | None = None,
+    retry_rejected: bool = False,
+    on_progress: OnProgress | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+    folder: Path = SYNCS_DIR,
+) -> SyncResult:
+    """Bring a destination to what its model says, sending only what changed. Recorded in `ops.sync_runs`.
+
+    Raises:
+        NotFoundError: no such sync.
+        BusyError: another sync of this home is running.
+        GateFailed: a suite it names failed, or never ran.
+        SyncBlocked: the source is empty, or it would remove too much, and nobody approved.
+        DestinationUnavailable: the destination was away through all retries; what it took is recorded.
+        ConfigurationError: the sync or its destination is misconfigured.
+    """
+    started = time.perf_counter()
+    sync = load_sync(name, folder)
+    if dry_run:
+        plan = plan_sync(settings, name, now=now, gate=gate, retry_rejected=retry_rejected, folder=folder)
+        return _planned(plan, new_run_id(now), time.perf_counter() - started)
+    with Ledger(settings) as ledger, closing(warehouse.connect(settings)) as connection:
+        ledger.lock(sleep)
+        ledger.prepare()
+        run = Run(settings, sync, connection, ledger, Retries(sleep=sleep), now, "approved" if approve else "run")
+        with run.recorded():
+            run.prepare(gate, retry_rejected=retry_rejected)
+            run.send(on_progress)
+        return run.result(time.perf_counter() - started)
+
+
+def _planned(plan: Plan, run_id: str, seconds: float) -> SyncResult:
+    blocked = (*(f"gate: {reason}" for reason in plan.gate), *plan.blocked)
+    return SyncResult(
+        plan.sync,
+        run_id,
+        "planned",
+        added=plan.added,
+        changed=plan.changed,
+        removed=plan.removed,
+        unchanged=plan.unchanged + plan.held,
+        rejected=plan.invalid,
+        seconds=round(seconds, 3),
+        refreshed=plan.refreshed,
+        held=plan.held,
+        blocked=blocked,
+        samples=plan.samples,
+    )
+
+
+class Run:
+    """One run of one sync: what it found, what it sent, and its row in `ops.sync_runs`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        sync: Sync,
+        connection: duckdb.DuckDBPyConnection,
+        ledger: Ledger,
+        retries: Retries,
+        now: datetime,
+        mode: str,
+    ) -> None:
+        self.settings, self.sync, self.connection, self.ledger = settings, sync, connection, ledger
+        self.retries, self.now, self.mode = retries, now, mode
+        self.run_id = new_run_id(now)
+        self.plan = Plan(sync.name)
+        self.tally = Tally()
+
+    def prepare(self, gate: Gate | None, *, retry_rejected: bool) -> None:
+        """Gate, plan and limits: everything that may stop the run before it sends."""
+        planner.attach_ledger(self.connection, self.settings)
+        with snapshot(self.connection):
+            require_open(self.sync, gate if gate is not None else latest_verdicts(self.connection))
+            self.plan = planner.compare(self.connection, self.sync, now=self.now, retry_rejected=retry_rejected)
+            limits.require_safe(self.sync, self.plan, approve=self.mode == "approved")
+            if self.plan.to_send:
+                planner.stage(self.connection, self.sync)
+
+    def send(self, on_progress: OnProgress | None) -> None:
+        """Deliver what is staged. Does not even connect when there is nothing."""
+        if self.plan.invalid:
+            self._record_invalid()
+        if self.plan.to_send:
+            self.deliver(on_progress)
+
+    def deliver(self, on_progress: OnProgress | None) -> None:
+        """Deliver the staged batches."""
+        total = planner.staged(self.connection)
+        with closing(open_destination(self.sync, self.settings)) as destination:
+            courier = Courier(
+                self.sync, self.run_id, destination, self.ledger, self.retries, self._record_rejected, self.tally
+            )
+            courier.deliver(planner.batches(self.connection, self.sync, self.now), total, on_progress)
+
+    def _record_invalid(self) -> None:
+        rejections, hashes = planner.invalid_rows(self.connection)
+        self._append_rejections([(each.key, each.reason, None) for each in rejections])
+        self.ledger.reject(self.sync, self.run_id, rejections, hashes, self.now)
+        self.tally.rejected += len(rejections)
+
+    def _record_rejected(self, batch: Batch, delivery: Delivery) -> None:
+        known = dict(zip(batch.keys, batch.documents, strict=True)) if batch.has_documents else {}
+        refused = [(each.key, each.reason, known.get(each.key)) for each in delivery.rejections]
+        self._append_rejections(refused)
+
+    def _append_rejections(self, refused: list[tuple[str, str, str | None]]) -> None:
+        rows = [
+            {
+                "run_id": self.run_id,
+                "sync": self.sync.name,
+                "key": key,
+                "reason": reason,
+                "payload": None if document is None else planner.masked_texts([document], self.sync)[0],
+                "rejected_at": utc(self.now),
+            }
+            for key, reason, document in refused
+        ]
+        record.rows(self.connection, "ops.sync_rejections", rows)
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Write the run's row however it ends, short of being killed (the ledger's batches tell of those)."""
+        clock = time.perf_counter()
+        try:
+            yield
+        except Exception as error:
+            self._write(_status_of(error), _shown(error), time.perf_counter() - clock)
+            raise
+        self._write(self.status(), None, time.perf_counter() - clock)
+
+    def status(self) -> str:
+        """How it ended, in a word."""
+        if self.tally.rejected:
+            return "partial"
+        return "done" if self.tally.batches else "unchanged"
+
+    def counts(self) -> dict[str, int]:
+        """What was sent and recorded."""
+        sent = self.tally.sent
+        return {
+            "added": sent.get(Kind.ADDED, 0),
+            "changed": sent.get(Kind.CHANGED, 0) + sent.get(Kind.REPAIRED, 0),
+            "removed": sent.get(Kind.REMOVED, 0),
+            "unchanged": self.plan.unchanged + self.plan.held,
+            "rejected": self.tally.rejected,
+            "retried": self.retries.retried,
+        }
+
+    def _write(self, status: str, error: str | None, seconds: float) -> None:
+        row: dict[str, Any] = {
+            "run_id": self.run_id,
+            "sync": self.sync.name,
+            "started_at": utc(self.now),
+            "finished_at": utc(self.now) + timedelta(seconds=seconds),
+            "status": status,
+            "mode": self.mode,
+            "error": error,
+        }
+        record.rows(self.connection, "ops.sync_runs", [row | self.counts()])
+
+    def result(self, seconds: float) -> SyncResult:
+        """The same for the caller."""
+        counts = self.counts()
+        return SyncResult(
+            self.sync.name,
+            self.run_id,
+            self.status(),
+            added=counts["added"],
+            changed=counts["changed"],
+            removed=counts["removed"],
+            unchanged=counts["unchanged"],
+            rejected=counts["rejected"],
+            retried=counts["retried"],
+            seconds=round(seconds, 3),
+            refreshed=self.tally.sent.get(Kind.REFRESHED, 0),
+            held=self.plan.held,
+            repeated=self.tally.repeated,
+            batches=self.tally.batches,
+        )
+
+
+def _status_of(error: Exception) -> str:
+    if isinstance(error, GateFailed):
+        return "gate_closed"
+    return "blocked" if isinstance(error, SyncBlocked) else "failed"
+
+
+def _shown(error: Exception) -> str:
+    """Only our own messages are known to hold no personal data."""
+    return str(error) if isinstance(error, SearchFlowError) else type(error).__name__

@@ -1,0 +1,209 @@
+"""What was acknowledged, in PostgreSQL: the memory that makes a sync send only what changed, also after a crash.
+
+Schema `activation` of the database `ledger`:
+
+- `sent`: one row per sync and key that the destination holds: hash and, where it may be kept, the row itself;
+- `rejected`: rows that will not be tried again until they change;
+- `row_log`: every row of every batch, with what was there before (undo and explanations read it);
+- `batches`: one row per acknowledged batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+import psycopg
+import pyarrow as pa
+
+from activations.base import DOCUMENT, HASH, KEY, KIND, Batch, Delivery, Operation, Rejection
+from activations.columns import copy_in
+from activations.declaration import Sync
+from searchflow import services
+from searchflow.errors import BusyError, ServiceError
+from searchflow.settings import Settings
+
+LOCK = (0x5EA7C4F1, 6)
+"""Of PostgreSQL's advisory locks; the database belongs to one home, so the lock does too."""
+LOCK_WAIT = 1.0
+"""Seconds. The session of a killed run takes a moment to end."""
+
+TABLES = """
+CREATE SCHEMA IF NOT EXISTS activation;
+CREATE TABLE IF NOT EXISTS activation.sent (
+    sync text NOT NULL, key text NOT NULL, hash uuid NOT NULL, row text, run_id text NOT NULL,
+    sent_at timestamp NOT NULL, PRIMARY KEY (sync, key));
+CREATE TABLE IF NOT EXISTS activation.rejected (
+    sync text NOT NULL, key text NOT NULL, hash uuid NOT NULL, reason text NOT NULL, run_id text NOT NULL,
+    rejected_at timestamp NOT NULL, PRIMARY KEY (sync, key, hash));
+CREATE TABLE IF NOT EXISTS activation.batches (
+    run_id text NOT NULL, number integer NOT NULL, sync text NOT NULL, operation text NOT NULL, sent integer NOT NULL,
+    rejected integer NOT NULL, repeated integer NOT NULL, acknowledged_at timestamp NOT NULL,
+    PRIMARY KEY (run_id, number));
+CREATE TABLE IF NOT EXISTS activation.row_log (
+    run_id text NOT NULL, sync text NOT NULL, key text NOT NULL, kind text NOT NULL, status text NOT NULL, reason text,
+    before text, logged_at timestamp NOT NULL);
+CREATE INDEX IF NOT EXISTS row_log_by_key ON activation.row_log (sync, key);
+CREATE INDEX IF NOT EXISTS row_log_by_run ON activation.row_log (run_id);
+"""
+LAST_MADE = "activation.row_log_by_run"
+
+WORK_TABLE = """
+CREATE TEMP TABLE acknowledged (
+    key text NOT NULL, kind text NOT NULL, hash uuid, row text, reason text) ON COMMIT DELETE ROWS
+"""
+
+
+def utc(moment: datetime) -> datetime:
+    """UTC without a zone, as every table of ours holds it."""
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+class Ledger:
+    """One session with the ledger. Holds the lock of the home while it writes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        name = f"searchflow activate, process {os.getpid()}"
+        try:
+            self._connection = psycopg.connect(
+                services.postgres_dsn(settings, "ledger"), autocommit=True, application_name=name
+            )
+        except psycopg.OperationalError:
+            services.postgres.check(settings)  # says it better when the server is the reason
+            raise ServiceError("The ledger database cannot be opened. Run `searchflow up`.") from None
+        self._made = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def prepare(self) -> None:
+        """Make the tables if they are not there."""
+        row = self._connection.execute("SELECT to_regclass(%s) IS NULL", [LAST_MADE]).fetchone()
+        if row is not None and row[0]:
+            with self._connection.transaction():  # CREATE ... IF NOT EXISTS may race with another process
+                self._connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", [LOCK[0]])
+                self._connection.execute(TABLES)
+
+    def lock(self, sleep: Callable[[float], None]) -> None:
+        """One sync at a time per home; the lock ends with the session, however that ends.
+
+        Raises:
+            BusyError: somebody else holds it.
+        """
+        waited, step = 0.0, 0.1
+        while not self._try_lock():
+            if waited >= LOCK_WAIT:
+                raise BusyError(
+                    f"Another sync of this home is running ({self._holder()}). Wait until it ends, then run again."
+                )
+            sleep(step)
+            waited += step
+
+    def _try_lock(self) -> bool:
+        row = self._connection.execute("SELECT pg_try_advisory_lock(%s, %s)", LOCK).fetchone()
+        return bool(row and row[0])
+
+    def _holder(self) -> str:
+        row = self._connection.execute(
+            "SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid) "
+            "WHERE locktype = 'advisory' AND classid = %s::bigint::oid AND objid = %s AND granted",
+            LOCK,
+        ).fetchone()
+        return str(row[0]) if row else "another process"
+
+    def rows(self, sync: Sync, keys: Sequence[str]) -> dict[str, str | None]:
+        """What was last sent for some keys, as JSON texts; null where the ledger may not keep it."""
+        found = self._connection.execute(
+            "SELECT key, row FROM activation.sent WHERE sync = %s AND key = ANY(%s)", [sync.name, list(keys)]
+        )
+        return dict(found.fetchall())
+
+    def acknowledge(self, sync: Sync, run_id: str, number: int, batch: Batch, delivery: Delivery) -> None:
+        """Record a delivered batch, all of it or nothing."""
+        reasons = {rejection.key: rejection.reason for rejection in delivery.rejections}
+        counts = (len(batch) - len(reasons), len(reasons), delivery.repeated)
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            self._stage(cursor, sync, batch, reasons)
+            self._apply(cursor, sync, run_id, batch)
+            cursor.execute(
+                "INSERT INTO activation.batches VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                [run_id, number, sync.name, batch.operation, *counts, utc(batch.now)],
+            )
+
+    def reject(
+        self, sync: Sync, run_id: str, rejections: Sequence[Rejection], hashes: Sequence[str], now: datetime
+    ) -> None:
+        """Record rows that were never sent: the plan found what is wrong with them."""
+        table = pa.table({KEY: [each.key for each in rejections], HASH: list(hashes)})
+        table = table.append_column(KIND, pa.array(["invalid"] * len(rejections)))
+        table = table.append_column("reason", pa.array([each.reason for each in rejections]))
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            self._make_work_table(cursor)
+            copy_in(cursor, "acknowledged", table.rename_columns(["key", "hash", "kind", "reason"]))
+            self._log(cursor, sync, run_id, utc(now))
+
+    def _make_work_table(self, cursor: psycopg.Cursor) -> None:
+        if not self._made:
+            cursor.execute(WORK_TABLE)
+            self._made = True
+
+    def _stage(self, cursor: psycopg.Cursor, sync: Sync, batch: Batch, reasons: dict[str, str]) -> None:
+        self._make_work_table(cursor)
+        names = {KEY: "key", KIND: "kind"}
+        if batch.operation is not Operation.REMOVE:
+            names[HASH] = "hash"
+            if sync.keeps_rows:
+                names[DOCUMENT] = "row"
+        rows = batch.table.select(list(names)).rename_columns(list(names.values()))
+        if reasons:
+            table = pa.table({"key": list(reasons), "reason": list(reasons.values())})
+            rows = rows.join(table, "key", join_type="left outer")
+        copy_in(cursor, "acknowledged", rows)
+
+    def _apply(self, cursor: psycopg.Cursor, sync: Sync, run_id: str, batch: Batch) -> None:
+        at = utc(batch.now)
+        self._log(cursor, sync, run_id, at)
+        cursor.execute(
+            "DELETE FROM activation.rejected USING acknowledged a "
+            "WHERE sync = %s AND rejected.key = a.key AND a.reason IS NULL",
+            [sync.name],
+        )
+        if batch.operation is Operation.REMOVE:
+            cursor.execute(
+                "DELETE FROM activation.sent USING acknowledged a "
+                "WHERE sync = %s AND sent.key = a.key AND a.reason IS NULL",
+                [sync.name],
+            )
+            return
+        cursor.execute(
+            "INSERT INTO activation.sent SELECT %s, key, hash, row, %s, %s FROM acknowledged WHERE reason IS NULL "
+            "ON CONFLICT (sync, key) DO UPDATE SET hash = excluded.hash, row = excluded.row, run_id = excluded.run_id, "
+            "sent_at = excluded.sent_at",
+            [sync.name, run_id, at],
+        )
+
+    def _log(self, cursor: psycopg.Cursor, sync: Sync, run_id: str, at: datetime) -> None:
+        """The row log keeps what was there before, so it is written first."""
+        cursor.execute(
+            "INSERT INTO activation.row_log "
+            "SELECT %(run)s, %(sync)s, a.key, a.kind, CASE WHEN a.reason IS NULL THEN 'sent' ELSE 'rejected' END, "
+            "a.reason, s.row, %(at)s "
+            "FROM acknowledged a LEFT JOIN activation.sent s ON s.sync = %(sync)s AND s.key = a.key",
+            {"run": run_id, "sync": sync.name, "at": at},
+        )
+        cursor.execute(
+            "INSERT INTO activation.rejected SELECT %s, key, hash, reason, %s, %s FROM acknowledged "
+            "WHERE reason IS NOT NULL AND hash IS NOT NULL "
+            "ON CONFLICT (sync, key, hash) DO UPDATE SET reason = excluded.reason, run_id = excluded.run_id, "
+            "rejected_at = excluded.rejected_at",
+            [sync.name, run_id, at],
+        )

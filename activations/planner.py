@@ -1,0 +1,253 @@
+"""The plan of a sync: what the model says now against what was acknowledged, compared as sets in DuckDB.
+
+Nothing is compared row by row in Python, and only rows that differ are read a second time: a sync with nothing to do
+scans two columns of the ledger and hashes the model once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import duckdb
+import pyarrow as pa
+
+from activations.base import DOCUMENT, HASH, KEY, KIND, Batch, Kind, Operation, Rejection
+from activations.declaration import Sync
+from activations.ledger import utc
+from activations.shape import PROBLEM, literal, payload_columns, quoted, shaped
+from searchflow import services
+from searchflow.errors import ConfigurationError, UsageError
+from searchflow.settings import Settings
+
+MASK = "•••"
+UPSERTS = (Kind.ADDED, Kind.CHANGED, Kind.REFRESHED, Kind.REPAIRED)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A row that would be sent, for people: personal fields are masked."""
+
+    kind: str
+    key: str
+    before: dict[str, object] | None
+    after: dict[str, object] | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sync would do. Counts are keys: users, messages."""
+
+    sync: str
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    refreshed: int = 0  # unchanged, but sent again before the destination lets it expire
+    unchanged: int = 0  # with the refreshed
+    held: int = 0  # rejected before, and the same since
+    invalid: int = 0  # cannot be sent: the row breaks the sync's own rules
+    source_rows: int = 0
+    sent_rows: int = 0  # what the destination holds, as far as it told us
+    repeated_keys: int = 0
+    blocked: tuple[str, ...] = ()
+    gate: tuple[str, ...] = ()  # suites that close the gate
+    samples: tuple[Sample, ...] = field(default=(), repr=False)
+
+    @property
+    def to_send(self) -> int:
+        """Rows that a run would deliver."""
+        return self.added + self.changed + self.refreshed + self.removed
+
+
+def attach_ledger(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Make the ledger's tables readable as `ledger.activation.*`."""
+    location = literal(services.postgres_dsn(settings, "ledger"))
+    connection.execute(f"ATTACH IF NOT EXISTS {location} AS ledger (TYPE postgres, READ_ONLY)")
+
+
+def check_model(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
+    """Raise when the model is not there, or has not the columns that the sync names."""
+    try:
+        described = connection.execute(f"DESCRIBE {quoted(sync.model)}").fetchall()
+    except duckdb.CatalogException:
+        raise UsageError(
+            f"The sync {sync.name} reads {sync.model}, which is not there yet. Run `searchflow transform` first."
+        ) from None
+    columns = {row[0] for row in described}
+    for each in sync.fields:
+        if each.source not in columns:
+            raise ConfigurationError(
+                f"activations/syncs/{sync.name}.yaml, fields.{each.name}",
+                f"{sync.model} has no column {each.source!r}.",
+                "Correct the field, or add the column to the model.",
+            )
+
+
+def compare(connection: duckdb.DuckDBPyConnection, sync: Sync, *, now: datetime, retry_rejected: bool = False) -> Plan:
+    """Fill the temporary tables `current_rows`, `sent_rows` and `differences`, and count."""
+    check_model(connection, sync)
+    read_sent(connection, sync)
+    read_current(connection, sync)
+    _write_differences(connection, sync, now, retry_rejected)
+    kinds = dict(connection.execute(f"SELECT {KIND}, count(*) FROM temp.differences GROUP BY ALL").fetchall())
+    facts = connection.execute(f"""
+        SELECT (SELECT count(*) FROM temp.current_rows), (SELECT count(*) FROM temp.sent_rows),
+            (SELECT count({KEY}) - count(DISTINCT {KEY}) FROM temp.current_rows WHERE {KEY} <> '')
+    """).fetchone()
+    assert facts is not None
+    different = sum(kinds.get(name, 0) for name in (Kind.ADDED, Kind.CHANGED, "held", "invalid"))
+    return Plan(
+        sync.name,
+        **{kind.value: kinds.get(kind, 0) for kind in (Kind.ADDED, Kind.CHANGED, Kind.REMOVED, Kind.REFRESHED)},
+        unchanged=facts[0] - different,
+        held=kinds.get("held", 0),
+        invalid=kinds.get("invalid", 0),
+        source_rows=facts[0],
+        sent_rows=facts[1],
+        repeated_keys=facts[2],
+    )
+
+
+def read_sent(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
+    """`sent_rows`: what was acknowledged."""
+    connection.execute(f"""
+        CREATE OR REPLACE TEMP TABLE sent_rows AS
+        SELECT key, hash, sent_at FROM ledger.activation.sent WHERE sync = {literal(sync.name)}
+    """)
+
+
+def read_current(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
+    """`current_rows`: what the model says now."""
+    connection.execute(f"""
+        CREATE OR REPLACE TEMP TABLE current_rows AS
+        SELECT {KEY}, {HASH}, {PROBLEM} FROM ({shaped(sync, quoted(sync.model))})
+    """)
+
+
+def _write_differences(connection: duckdb.DuckDBPyConnection, sync: Sync, now: datetime, retry_rejected: bool) -> None:
+    wanted = ["s.key IS NULL"]
+    if not sync.once:
+        wanted += [f"c.{HASH} <> s.hash", f"c.{PROBLEM} IS NOT NULL"]
+    if sync.mode == "mirror":
+        wanted.append(f"c.{KEY} IS NULL")
+    refresh = getattr(sync.options(), "refresh_after", None)
+    if isinstance(refresh, timedelta):
+        wanted.append(f"s.sent_at < TIMESTAMP {literal(str(utc(now) - refresh))}")
+    known_bad = f"sync = {literal(sync.name)} AND {'false' if retry_rejected else 'true'}"
+    connection.execute(f"""
+        CREATE OR REPLACE TEMP TABLE differences AS
+        WITH rejected AS (SELECT key, hash FROM ledger.activation.rejected WHERE {known_bad})
+        SELECT DISTINCT coalesce(c.{KEY}, s.key) AS {KEY}, c.{HASH}, c.{PROBLEM},
+            CASE
+                WHEN c.{KEY} IS NULL THEN '{Kind.REMOVED}'
+                WHEN r.key IS NOT NULL THEN 'held'
+                WHEN c.{PROBLEM} IS NOT NULL THEN 'invalid'
+                WHEN s.key IS NULL THEN '{Kind.ADDED}'
+                WHEN c.{HASH} <> s.hash THEN '{Kind.CHANGED}'
+                ELSE '{Kind.REFRESHED}'
+            END AS {KIND}
+        FROM temp.current_rows c
+            FULL JOIN temp.sent_rows s ON s.key = c.{KEY}
+            LEFT JOIN rejected r ON r.key = c.{KEY} AND r.hash = c.{HASH}
+        WHERE ({" OR ".join(wanted)}) AND ({_is_ours(sync)})
+    """)
+
+
+def _is_ours(sync: Sync) -> str:
+    """Rows that only the ledger has matter to a mirror; other modes leave them where they are."""
+    return "true" if sync.mode == "mirror" else f"c.{KEY} IS NOT NULL"
+
+
+def stage(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
+    """Fill `outgoing` and `leaving` with the rows to deliver, numbered by key, so that each run cuts equal batches."""
+    kinds = ", ".join(f"'{kind}'" for kind in UPSERTS)
+    columns = ", ".join(f"m.{quoted(name)}" for name in payload_columns(sync))
+    connection.execute(f"""
+        CREATE OR REPLACE TEMP TABLE outgoing AS
+        SELECT row_number() OVER (ORDER BY {KEY}) - 1 AS position, {KEY}, m.{HASH}::VARCHAR AS {HASH}, d.{KIND},
+            m.{DOCUMENT}, {columns}
+        FROM temp.differences d JOIN ({shaped(sync, quoted(sync.model))}) m USING ({KEY})
+        WHERE d.{KIND} IN ({kinds}) AND m.{PROBLEM} IS NULL
+        ORDER BY position
+    """)
+    connection.execute(f"""
+        CREATE OR REPLACE TEMP TABLE leaving AS
+        SELECT row_number() OVER (ORDER BY {KEY}) - 1 AS position, {KEY}, '' AS {HASH}, {KIND}
+        FROM temp.differences WHERE {KIND} = '{Kind.REMOVED}' ORDER BY position
+    """)
+
+
+def batches(connection: duckdb.DuckDBPyConnection, sync: Sync, now: datetime) -> Iterator[Batch]:
+    """The staged rows: first what is new or changed, then who left."""
+    send = Operation.APPEND if sync.once else Operation.UPSERT
+    for table, operation in (("outgoing", send), ("leaving", Operation.REMOVE)):
+        first = 0
+        while (rows := _rows(connection, table, first, sync.batch_size)).num_rows:
+            yield Batch(operation, rows, now)
+            first += sync.batch_size
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, table: str, first: int, count: int) -> pa.Table:
+    return connection.execute(
+        f"SELECT * EXCLUDE (position) FROM temp.{table} WHERE position >= ? AND position < ? ORDER BY position",
+        [first, first + count],
+    ).to_arrow_table()
+
+
+def staged(connection: duckdb.DuckDBPyConnection) -> int:
+    """How many rows are staged."""
+    row = connection.execute(
+        "SELECT (SELECT count(*) FROM temp.outgoing) + (SELECT count(*) FROM temp.leaving)"
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def invalid_rows(connection: duckdb.DuckDBPyConnection) -> tuple[list[Rejection], list[str]]:
+    """Rows that break the sync's own rules, and their hashes."""
+    rows = connection.execute(
+        f"SELECT {KEY}, {PROBLEM}, {HASH}::VARCHAR FROM temp.differences WHERE {KIND} = 'invalid' ORDER BY ALL"
+    ).fetchall()
+    return [Rejection(key, reason) for key, reason, _ in rows], [row[2] for row in rows]
+
+
+def sample_rows(
+    connection: duckdb.DuckDBPyConnection, sync: Sync, before: dict[str, str | None], count: int
+) -> list[Sample]:
+    """Up to `count` staged rows of each kind; `before` holds what was sent of them."""
+    return [
+        Sample(kind, key, masked(before.get(key), sync), masked(document, sync))
+        for kind, key, document in _sample(connection, count)
+    ]
+
+
+def sample_keys(connection: duckdb.DuckDBPyConnection, count: int) -> list[str]:
+    """The keys of the samples."""
+    return [key for _, key, _ in _sample(connection, count)]
+
+
+def _sample(connection: duckdb.DuckDBPyConnection, count: int) -> list[tuple[str, str, str | None]]:
+    return connection.execute(
+        f"""
+        SELECT {KIND}, {KEY}, {DOCUMENT} FROM (
+            SELECT {KIND}, {KEY}, {DOCUMENT} FROM temp.outgoing
+            UNION ALL SELECT {KIND}, {KEY}, NULL FROM temp.leaving)
+        QUALIFY row_number() OVER (PARTITION BY {KIND} ORDER BY {KEY}) <= ? ORDER BY ALL
+        """,
+        [count],
+    ).fetchall()
+
+
+def masked(document: str | None, sync: Sync) -> dict[str, object] | None:
+    """A row for people and logs."""
+    if document is None:
+        return None
+    row: dict[str, object] = json.loads(document)
+    return {name: MASK if name in sync.personal and value is not None else value for name, value in row.items()}
+
+
+def masked_texts(documents: Sequence[str], sync: Sync) -> list[str]:
+    """The same as JSON text."""
+    return [json.dumps(masked(document, sync), ensure_ascii=False) for document in documents]

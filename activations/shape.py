@@ -1,0 +1,88 @@
+"""SQL that gives rows of a sync one form: key, hash, JSON document, and what is wrong with them.
+
+The same SQL shapes the model's rows and what a destination holds, so that two rows are equal exactly when their hashes
+are. Values that do not fit the declared type become a problem of that row, not an error of the whole query (whose
+message would hold the value).
+"""
+
+from __future__ import annotations
+
+from activations.base import DOCUMENT, HASH, KEY, NAMES, VALUES
+from activations.declaration import Field, Sync
+
+PROBLEM = "__problem"
+SQL_TYPES = {"text": "VARCHAR"}
+
+
+def quoted(name: str) -> str:
+    """An SQL identifier; `a.b` becomes two."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
+
+
+def literal(text: str) -> str:
+    """An SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _sql_type(field: Field) -> str:
+    return SQL_TYPES.get(field.type, field.type.upper())
+
+
+def _cast(field: Field) -> str:
+    return f"TRY_CAST({quoted(field.source)} AS {_sql_type(field)}) AS {quoted(field.name)}"
+
+
+def _problem(field: Field, key: str) -> list[str]:
+    source, cast = quoted(field.source), f"TRY_CAST({quoted(field.source)} AS {_sql_type(field)})"
+    cases = []
+    if field.name == key:
+        unusable = f"{source} IS NULL OR {cast}::VARCHAR = '' OR contains({cast}::VARCHAR, chr(0))"
+        cases.append(f"WHEN {unusable} THEN 'the key {field.name} is empty or cannot be used as one'")
+    elif field.required:
+        cases.append(f"WHEN {source} IS NULL THEN '{field.name} is empty, and the sync requires it'")
+    if field.type != "text":
+        cases.append(f"WHEN {source} IS NOT NULL AND {cast} IS NULL THEN '{field.name} does not fit {field.type}'")
+    return cases
+
+
+def shaped(sync: Sync, relation: str) -> str:
+    """A SELECT over `relation` (the model, or a destination's rows under the names of the model's columns)."""
+    cases = [case for field in sync.fields for case in _problem(field, sync.key)]
+    columns = ", ".join(_cast(field) for field in sync.fields)
+    typed = f"SELECT {columns}, CASE {' '.join(cases)} ELSE NULL END AS {PROBLEM} FROM {relation}"
+    return _grouped(sync, typed) if sync.group is not None else _flat(sync, typed)
+
+
+def _flat(sync: Sync, typed: str) -> str:
+    packed = ", ".join(f"{quoted(field.name)} := {quoted(field.name)}" for field in sync.fields)
+    return f"""
+        SELECT coalesce({quoted(sync.key)}::VARCHAR, '') AS {KEY},
+            to_json(struct_pack({packed}))::VARCHAR AS {DOCUMENT}, md5({DOCUMENT})::UUID AS {HASH}, {PROBLEM}, *
+            EXCLUDE ({PROBLEM})
+        FROM ({typed})"""
+
+
+def _grouped(sync: Sync, typed: str) -> str:
+    """One row per key; members are ordered by name, because the order of a hash's fields means nothing."""
+    assert sync.group is not None
+    member, value = quoted(sync.group.member), quoted(sync.group.value)
+    ordered = f"ORDER BY {member}) FILTER ({member} IS NOT NULL)"
+    return f"""
+        SELECT *, md5({DOCUMENT})::UUID AS {HASH}
+        FROM (
+            SELECT coalesce({quoted(sync.key)}::VARCHAR, '') AS {KEY},
+                list({member}::VARCHAR {ordered} AS {NAMES},
+                list({value}::VARCHAR {ordered} AS {VALUES},
+                concat('{{', string_agg(concat(to_json({member}), ':', to_json({value}::VARCHAR)), ',' {ordered},
+                    '}}') AS {DOCUMENT},
+                CASE
+                    WHEN max({PROBLEM}) IS NOT NULL THEN max({PROBLEM})
+                    WHEN count({member}) > count(DISTINCT {member}) THEN 'one {sync.group.member} has two rows'
+                END AS {PROBLEM}
+            FROM ({typed}) GROUP BY {quoted(sync.key)}
+        )"""
+
+
+def payload_columns(sync: Sync) -> list[str]:
+    """The columns of `shaped` that a batch carries besides key, hash and document."""
+    return [NAMES, VALUES] if sync.group is not None else [field.name for field in sync.fields]

@@ -1,0 +1,35 @@
+"""A running home of these tests' own, emptied before each test."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from searchflow import services
+from searchflow.settings import Settings, load_settings
+from tests.activations.scene import Scene
+
+
+@pytest.fixture(scope="session")
+def activation_home() -> Iterator[Settings]:
+    """Not the shared `platform`: other tests' models would stand where ours do."""
+    home = Path(tempfile.mkdtemp(prefix="sf-"))
+    settings = load_settings(home=home)
+    try:
+        services.start(settings)
+        yield settings
+    finally:
+        services.stop_all(settings)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def scene(activation_home: Settings) -> Iterator[Scene]:
+    scene = Scene(activation_home)
+    scene.clear()
+    yield scene
+    scene.redis.close()

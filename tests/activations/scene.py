@@ -1,0 +1,109 @@
+"""A scene for syncs: small models with literal rows, verdicts of suites, and eyes on the destinations."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import redis
+
+import activations
+from searchflow import services, streams, warehouse
+from searchflow.ops import record
+from searchflow.settings import Settings
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+CRM = "activation.act_crm_user_segments"
+EMAILS = "activation.act_abandoned_search_emails"
+RECO = "activation.act_recommendations"
+COLUMNS = {
+    CRM: "user_id VARCHAR, segment VARCHAR, lifetime_revenue DECIMAL(18,2), conversions BIGINT, last_seen_at TIMESTAMP, "
+    "country VARCHAR",
+    EMAILS: "idempotency_key VARCHAR, user_id VARCHAR, email VARCHAR, name VARCHAR, locale VARCHAR, time_zone VARCHAR, "
+    "query VARCHAR, destination VARCHAR, searched_at TIMESTAMP",
+    RECO: "user_id VARCHAR, destination VARCHAR, score DOUBLE, rank INTEGER",
+}
+SUITES = (
+    "marts.dim_users",
+    "marts.mart_user_segments",
+    "marts.mart_abandoned_searches",
+    "marts.mart_recommendations",
+    *COLUMNS,
+)
+SEEN = datetime(2026, 3, 9, 8, 30)
+
+
+def crm_row(user: str, segment: str = "regular", revenue: str = "10.50") -> tuple[Any, ...]:
+    return (user, segment, revenue, 1, SEEN, "CA")
+
+
+def email_row(user: str, window: str = "2026-03-09") -> tuple[Any, ...]:
+    key = f"{user}:abandoned_search:{window}"
+    address = f"{user}@example.org"
+    return (key, user, address, f"Name of {user}", "fr-CA", "America/Toronto", "hotels in Lisbon", "Lisbon", SEEN)
+
+
+class Scene:
+    """One home, emptied before each test."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.redis: redis.Redis = streams.connect(settings)
+
+    def clear(self) -> None:
+        self.redis.flushall()
+        with psycopg.connect(services.postgres_dsn(self.settings, "crm"), autocommit=True) as crm:
+            crm.execute("DROP SCHEMA IF EXISTS crm CASCADE")
+        with psycopg.connect(services.postgres_dsn(self.settings, "ledger"), autocommit=True) as ledger:
+            ledger.execute("DROP SCHEMA IF EXISTS activation CASCADE")
+        with closing(warehouse.connect(self.settings)) as lake:
+            lake.execute("CREATE SCHEMA IF NOT EXISTS activation")
+            for table, columns in COLUMNS.items():
+                lake.execute(f"CREATE OR REPLACE TABLE {table} ({columns})")
+            for table in ("validation_results", "sync_runs", "sync_rejections", "reconciliation_runs"):
+                lake.execute(f"DELETE FROM ops.{table}")
+        self.verdicts(**dict.fromkeys(SUITES, "pass"))
+
+    def model(self, table: str, rows: list[tuple[Any, ...]]) -> None:
+        """What the model says now."""
+        with closing(warehouse.connect(self.settings)) as lake, warehouse.transaction(lake):
+            lake.execute(f"DELETE FROM {table}")
+            for row in rows:
+                lake.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+
+    def verdicts(self, at: datetime = NOW, **outcomes: str) -> None:
+        """A later run of some suites: two expectations each, the first of them passed."""
+        checked = at.replace(tzinfo=None)
+        rows = [
+            {"run_id": f"{at:%H%M}", "suite": suite, "outcome": each, "checked_at": checked}
+            for suite, outcome in outcomes.items()
+            for each in ("pass", outcome)
+        ]
+        with closing(warehouse.connect(self.settings)) as lake:
+            record.rows(lake, "ops.validation_results", rows)
+
+    def run(self, name: str, **options: Any) -> activations.SyncResult:
+        options.setdefault("now", NOW)
+        return activations.run_sync(self.settings, name, **options)
+
+    def reconcile(self, name: str, **options: Any) -> activations.ReconcileResult:
+        return activations.reconcile(self.settings, name, now=NOW, **options)
+
+    def sql(self, database: str, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with psycopg.connect(services.postgres_dsn(self.settings, database), options="-c TimeZone=UTC") as found:
+            cursor = found.execute(query, values)
+            return cursor.fetchall() if cursor.description else []
+
+    def lake(self, query: str) -> list[tuple[Any, ...]]:
+        with closing(warehouse.connect(self.settings, read_only=True)) as lake:
+            return lake.execute(query).fetchall()
+
+    def outbox(self) -> list[dict[str, Any]]:
+        return [json.loads(fields[b"data"]) for _, fields in self.redis.xrange("searchflow:email:outbox")]
+
+    def reco(self, user: str) -> dict[str, str]:
+        found = self.redis.hgetall(f"searchflow:reco:{user}")
+        return {name.decode(): value.decode() for name, value in found.items()}

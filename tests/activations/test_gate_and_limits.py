@@ -1,0 +1,126 @@
+"""Nothing leaves without a gate, and what looks like an accident stops before it is sent."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import timedelta
+
+import pytest
+
+from activations import GateVerdict, SyncBlocked, latest_verdicts
+from activations.gate import closed_by
+from searchflow import warehouse
+from searchflow.errors import BusyError, GateFailed, NotFoundError
+from tests.activations.scene import CRM, EMAILS, NOW, RECO, SUITES, Scene, crm_row
+
+pytestmark = pytest.mark.integration
+
+SYNC = "crm_user_segments"
+LATER = NOW + timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("outcome", ["fail", "error", "what?"])
+def test_a_suite_that_did_not_pass_stops_the_sync(scene: Scene, outcome: str) -> None:
+    scene.model(CRM, [crm_row("u1")])
+    scene.verdicts(**{"marts.dim_users": outcome}, at=LATER)
+    with pytest.raises(GateFailed, match=r"marts\.dim_users ended with") as raised:
+        scene.run(SYNC, approve=True)
+    assert raised.value.exit_status == 1
+    assert scene.sql("crm", "SELECT to_regclass('crm.user_segments')") == [(None,)]
+    assert scene.lake("SELECT status, added FROM ops.sync_runs") == [("gate_closed", 0)]
+
+
+def test_a_suite_that_never_ran_stops_the_sync(scene: Scene) -> None:
+    scene.model(CRM, [crm_row("u1")])
+    with closing(warehouse.connect(scene.settings)) as lake:
+        lake.execute(f"DELETE FROM ops.validation_results WHERE suite = '{CRM}'")
+    with pytest.raises(GateFailed, match="never ran"):
+        scene.run(SYNC)
+
+
+def test_a_warning_does_not_stop_it_and_a_later_pass_opens_the_gate(scene: Scene) -> None:
+    scene.model(CRM, [crm_row("u1")])
+    scene.verdicts(**{"marts.dim_users": "fail"}, at=LATER)
+    scene.verdicts(**{"marts.dim_users": "warn"}, at=LATER + timedelta(minutes=1))
+    assert scene.run(SYNC).added == 1
+
+
+def test_the_last_run_of_each_suite_counts_with_its_worst_outcome(scene: Scene) -> None:
+    scene.verdicts(**{"marts.dim_users": "error", CRM: "warn"}, at=LATER)
+    with closing(warehouse.connect(scene.settings, read_only=True)) as lake:
+        found = latest_verdicts(lake)
+    assert set(found) == set(SUITES)
+    assert found["marts.dim_users"] == GateVerdict("marts.dim_users", "error", LATER.replace(tzinfo=None))
+    assert (found[CRM].outcome, found[RECO].outcome) == ("warn", "pass")
+
+
+def test_a_flow_may_bring_its_own_verdicts(scene: Scene) -> None:
+    scene.model(CRM, [crm_row("u1")])
+    with pytest.raises(GateFailed):
+        scene.run(SYNC, gate={})
+    assert scene.run(SYNC, gate=lambda suite: GateVerdict(suite, "pass")).added == 1
+
+
+def test_a_gate_may_name_a_group_of_suites() -> None:
+    import msgspec
+
+    from activations import load_sync
+
+    sync = msgspec.structs.replace(load_sync(SYNC), gate=["marts"])
+    passed = {"marts.a": GateVerdict("marts.a", "pass"), "marts.b": GateVerdict("marts.b", "warn")}
+    assert closed_by(sync, passed) == []
+    failed = {**passed, "marts.c": GateVerdict("marts.c", "fail")}
+    assert closed_by(sync, failed) == ["marts ended with fail"]
+    assert closed_by(sync, {"raw.a": GateVerdict("raw.a", "pass")}) == ["marts never ran"]
+
+
+def test_removing_too_many_stops_before_sending_unless_approved(scene: Scene) -> None:
+    scene.model(CRM, [crm_row(f"u{number:02}") for number in range(20)])
+    scene.run(SYNC)
+    scene.model(CRM, [crm_row(f"u{number:02}", "at_risk") for number in range(14)])
+    with pytest.raises(SyncBlocked, match="it would remove 6 of 20, more than 10%") as raised:
+        scene.run(SYNC)
+    assert raised.value.exit_status == 1
+    assert "--approve" in str(raised.value)
+    assert scene.sql("crm", "SELECT count(*) FROM crm.user_segments WHERE segment = 'regular'") == [(20,)]
+    planned = scene.run(SYNC, dry_run=True)
+    assert planned.blocked == ("it would remove 6 of 20, more than 10%",)
+    assert (scene.run(SYNC, approve=True).removed, scene.run(SYNC).status) == (6, "unchanged")
+    modes = scene.lake("SELECT status, mode FROM ops.sync_runs ORDER BY ALL")
+    assert modes == [("blocked", "run"), ("done", "approved"), ("done", "run"), ("unchanged", "run")]
+
+
+def test_an_empty_source_stops_before_sending(scene: Scene) -> None:
+    scene.model(CRM, [crm_row("u1")])
+    scene.run(SYNC)
+    scene.model(CRM, [])
+    with pytest.raises(SyncBlocked, match=r"activation\.act_crm_user_segments is empty"):
+        scene.run(SYNC)
+    assert scene.run(SYNC, approve=True).removed == 1
+
+
+def test_no_abandoned_search_is_an_ordinary_night(scene: Scene) -> None:
+    scene.model(EMAILS, [])
+    assert scene.run("abandoned_search_emails").status == "unchanged"
+
+
+def test_an_unknown_sync_lists_the_known_ones(scene: Scene) -> None:
+    with pytest.raises(NotFoundError, match="Did you mean crm_user_segments") as raised:
+        scene.run("crm_user_segment")
+    assert raised.value.exit_status == 2
+
+
+def test_the_second_of_two_syncs_says_so_and_changes_nothing(scene: Scene) -> None:
+    scene.model(CRM, [crm_row("u1"), crm_row("u2")])
+    said: list[str] = []
+
+    def second(done: int, total: int) -> None:
+        with pytest.raises(BusyError) as raised:
+            scene.run("recommendations", sleep=lambda seconds: None)
+        said.append(str(raised.value))
+
+    assert scene.run(SYNC, on_progress=second).added == 2
+    assert len(said) == 1
+    assert said[0].startswith("Another sync of this home is running (searchflow activate, process ")
+    assert "\n" not in said[0]
+    assert scene.lake("SELECT DISTINCT sync FROM ops.sync_runs") == [(SYNC,)]
