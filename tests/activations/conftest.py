@@ -27,9 +27,15 @@ def activation_home() -> Iterator[Settings]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-@pytest.fixture
-def scene(activation_home: Settings) -> Iterator[Scene]:
+@pytest.fixture(scope="session")
+def _scene(activation_home: Settings) -> Iterator[Scene]:
     scene = Scene(activation_home)
-    scene.clear()
     yield scene
-    scene.redis.close()
+    scene.close()
+
+
+@pytest.fixture
+def scene(_scene: Scene) -> Scene:
+    """An empty scene."""
+    _scene.clear()
+    return _scene

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,10 +19,10 @@ CRM = "activation.act_crm_user_segments"
 EMAILS = "activation.act_abandoned_search_emails"
 RECO = "activation.act_recommendations"
 COLUMNS = {
-    CRM: "user_id VARCHAR, segment VARCHAR, lifetime_revenue DECIMAL(18,2), conversions BIGINT, last_seen_at TIMESTAMP, "
-    "country VARCHAR",
-    EMAILS: "idempotency_key VARCHAR, user_id VARCHAR, email VARCHAR, name VARCHAR, locale VARCHAR, time_zone VARCHAR, "
-    "query VARCHAR, destination VARCHAR, searched_at TIMESTAMP",
+    CRM: "user_id VARCHAR, segment VARCHAR, lifetime_revenue DECIMAL(18,2), conversions BIGINT, "
+    "last_seen_at TIMESTAMP, country VARCHAR",
+    EMAILS: "idempotency_key VARCHAR, user_id VARCHAR, email VARCHAR, name VARCHAR, locale VARCHAR, "
+    "time_zone VARCHAR, query VARCHAR, destination VARCHAR, searched_at TIMESTAMP",
     RECO: "user_id VARCHAR, destination VARCHAR, score DOUBLE, rank INTEGER",
 }
 SUITES = (
@@ -33,7 +32,10 @@ SUITES = (
     "marts.mart_recommendations",
     *COLUMNS,
 )
-SEEN = datetime(2026, 3, 9, 8, 30)
+SEEN = "2026-03-09 08:30:00"
+
+
+OPS = ("ops.validation_results", "ops.sync_runs", "ops.sync_rejections", "ops.reconciliation_runs")
 
 
 def crm_row(user: str, segment: str = "regular", revenue: str = "10.50") -> tuple[Any, ...]:
@@ -47,43 +49,45 @@ def email_row(user: str, window: str = "2026-03-09") -> tuple[Any, ...]:
 
 
 class Scene:
-    """One home, emptied before each test."""
+    """One home; `clear` empties it before each test."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.redis: redis.Redis = streams.connect(settings)
+        self.warehouse = warehouse.connect(settings)
+        self.warehouse.execute("CREATE SCHEMA activation")
+        for table, columns in COLUMNS.items():
+            self.warehouse.execute(f"CREATE TABLE {table} ({columns})")
+
+    def close(self) -> None:
+        self.warehouse.close()
+        self.redis.close()
 
     def clear(self) -> None:
         self.redis.flushall()
-        with psycopg.connect(services.postgres_dsn(self.settings, "crm"), autocommit=True) as crm:
-            crm.execute("DROP SCHEMA IF EXISTS crm CASCADE")
-        with psycopg.connect(services.postgres_dsn(self.settings, "ledger"), autocommit=True) as ledger:
-            ledger.execute("DROP SCHEMA IF EXISTS activation CASCADE")
-        with closing(warehouse.connect(self.settings)) as lake:
-            lake.execute("CREATE SCHEMA IF NOT EXISTS activation")
-            for table, columns in COLUMNS.items():
-                lake.execute(f"CREATE OR REPLACE TABLE {table} ({columns})")
-            for table in ("validation_results", "sync_runs", "sync_rejections", "reconciliation_runs"):
-                lake.execute(f"DELETE FROM ops.{table}")
-        self.verdicts(**dict.fromkeys(SUITES, "pass"))
+        self.sql("crm", "DROP SCHEMA IF EXISTS crm CASCADE")
+        self.sql("ledger", "DROP SCHEMA IF EXISTS activation CASCADE")
+        with warehouse.transaction(self.warehouse):
+            for table in (*COLUMNS, *OPS):
+                self.warehouse.execute(f"DELETE FROM {table}")
+            self.verdicts(**dict.fromkeys(SUITES, "pass"))
 
     def model(self, table: str, rows: list[tuple[Any, ...]]) -> None:
         """What the model says now."""
-        with closing(warehouse.connect(self.settings)) as lake, warehouse.transaction(lake):
-            lake.execute(f"DELETE FROM {table}")
-            for row in rows:
-                lake.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+        places = ", ".join(f"({', '.join('?' * len(row))})" for row in rows)
+        with warehouse.transaction(self.warehouse):
+            self.warehouse.execute(f"DELETE FROM {table}")
+            if rows:
+                self.warehouse.execute(f"INSERT INTO {table} VALUES {places}", [each for row in rows for each in row])
 
     def verdicts(self, at: datetime = NOW, **outcomes: str) -> None:
         """A later run of some suites: two expectations each, the first of them passed."""
-        checked = at.replace(tzinfo=None)
         rows = [
-            {"run_id": f"{at:%H%M}", "suite": suite, "outcome": each, "checked_at": checked}
+            {"run_id": f"{at:%H%M}", "suite": suite, "outcome": each, "checked_at": at.replace(tzinfo=None)}
             for suite, outcome in outcomes.items()
             for each in ("pass", outcome)
         ]
-        with closing(warehouse.connect(self.settings)) as lake:
-            record.rows(lake, "ops.validation_results", rows)
+        record.rows(self.warehouse, "ops.validation_results", rows)
 
     def run(self, name: str, **options: Any) -> activations.SyncResult:
         options.setdefault("now", NOW)
@@ -98,8 +102,7 @@ class Scene:
             return cursor.fetchall() if cursor.description else []
 
     def lake(self, query: str) -> list[tuple[Any, ...]]:
-        with closing(warehouse.connect(self.settings, read_only=True)) as lake:
-            return lake.execute(query).fetchall()
+        return self.warehouse.execute(query).fetchall()
 
     def outbox(self) -> list[dict[str, Any]]:
         return [json.loads(fields[b"data"]) for _, fields in self.redis.xrange("searchflow:email:outbox")]

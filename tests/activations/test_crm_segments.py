@@ -154,14 +154,12 @@ def test_a_key_with_two_rows_stops_the_sync(scene: Scene) -> None:
 
 
 def test_a_model_that_is_not_there_says_what_to_run(scene: Scene) -> None:
-    from contextlib import closing
-
-    from searchflow import warehouse
-
-    with closing(warehouse.connect(scene.settings)) as lake:
-        lake.execute(f"DROP TABLE {CRM}")
-    with pytest.raises(UsageError, match="searchflow transform"):
-        scene.run(SYNC)
+    scene.warehouse.execute(f"ALTER TABLE {CRM} RENAME TO elsewhere")
+    try:
+        with pytest.raises(UsageError, match="searchflow transform"):
+            scene.run(SYNC)
+    finally:
+        scene.warehouse.execute(f"ALTER TABLE activation.elsewhere RENAME TO {CRM.split('.')[1]}")
 
 
 def test_a_plan_counts_without_a_gate_or_a_destination(scene: Scene) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from datetime import timedelta
 
 import pytest
 
 from activations import GateVerdict, SyncBlocked, latest_verdicts
 from activations.gate import closed_by
-from searchflow import warehouse
 from searchflow.errors import BusyError, GateFailed, NotFoundError
 from tests.activations.scene import CRM, EMAILS, NOW, RECO, SUITES, Scene, crm_row
 
@@ -32,8 +30,7 @@ def test_a_suite_that_did_not_pass_stops_the_sync(scene: Scene, outcome: str) ->
 
 def test_a_suite_that_never_ran_stops_the_sync(scene: Scene) -> None:
     scene.model(CRM, [crm_row("u1")])
-    with closing(warehouse.connect(scene.settings)) as lake:
-        lake.execute(f"DELETE FROM ops.validation_results WHERE suite = '{CRM}'")
+    scene.lake(f"DELETE FROM ops.validation_results WHERE suite = '{CRM}'")
     with pytest.raises(GateFailed, match="never ran"):
         scene.run(SYNC)
 
@@ -47,8 +44,7 @@ def test_a_warning_does_not_stop_it_and_a_later_pass_opens_the_gate(scene: Scene
 
 def test_the_last_run_of_each_suite_counts_with_its_worst_outcome(scene: Scene) -> None:
     scene.verdicts(**{"marts.dim_users": "error", CRM: "warn"}, at=LATER)
-    with closing(warehouse.connect(scene.settings, read_only=True)) as lake:
-        found = latest_verdicts(lake)
+    found = latest_verdicts(scene.warehouse)
     assert set(found) == set(SUITES)
     assert found["marts.dim_users"] == GateVerdict("marts.dim_users", "error", LATER.replace(tzinfo=None))
     assert (found[CRM].outcome, found[RECO].outcome) == ("warn", "pass")

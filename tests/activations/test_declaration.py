@@ -1,0 +1,104 @@
+"""Syncs are files: valid ones load, wrong ones say where and what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from activations import load_sync, load_syncs
+from activations.declaration import destination_module, destination_types
+from searchflow.errors import ConfigurationError, NotFoundError
+
+GOOD = """\
+name: example
+description: For a test.
+model: activation.act_example
+key: user_id
+mode: mirror
+fields:
+  - {name: user_id, type: text}
+  - {name: score, type: "decimal(9,2)"}
+destination:
+  type: postgres_table
+  table: crm.example
+gate: [marts]
+limits:
+  removed_share: 0.5
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "example.yaml").write_text(text)
+    return folder
+
+
+def test_the_three_syncs_are_those_of_the_contract() -> None:
+    syncs = load_syncs()
+    assert {name: (sync.model, sync.kind, sync.key, sync.mode) for name, sync in syncs.items()} == {
+        "abandoned_search_emails": (
+            "activation.act_abandoned_search_emails",
+            "redis_stream",
+            "idempotency_key",
+            "append",
+        ),
+        "crm_user_segments": ("activation.act_crm_user_segments", "postgres_table", "user_id", "mirror"),
+        "recommendations": ("activation.act_recommendations", "redis_hash", "user_id", "mirror"),
+    }
+    assert syncs["crm_user_segments"].options().table == "crm.user_segments"
+    assert syncs["abandoned_search_emails"].options().stream == "searchflow:email:outbox"
+    assert syncs["recommendations"].options().prefix == "searchflow:reco:"
+    for sync in syncs.values():
+        assert sync.schedule
+        assert sync.model in sync.gate
+
+
+def test_an_unknown_sync_lists_the_known_ones() -> None:
+    with pytest.raises(NotFoundError, match="Did you mean recommendations") as raised:
+        load_sync("recomendations")
+    assert "crm_user_segments" in str(raised.value)
+
+
+def test_a_good_file_loads(tmp_path: Path) -> None:
+    sync = load_sync("example", written(tmp_path, GOOD))
+    assert (sync.limits.removed_share, sync.batch_size, sync.schedule) == (0.5, 1000, None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "said"),
+    [
+        ("removed_share: 5", "removed_share: 0.5", "line 14, limits.removed_share: expected `float` <= 1.0"),
+        ("removed_shares: 0.5", "removed_share: 0.5", "line 14, limits.removed_shares: object contains unknown field"),
+        ("type: decimal}", 'type: "decimal(9,2)"}', "line 8, fields[1].type: expected `str` matching regex"),
+        ("mode: delete", "mode: mirror", "line 5, mode: invalid enum value 'delete'"),
+        ("mode: append", "mode: mirror", "line 5, mode: postgres_table cannot append; it can mirror, upsert"),
+        ("key: id", "key: user_id", "`key` names the field `id`, which `fields` does not declare"),
+        ("table: example", "table: crm.example", "line 11, destination.table: expected `str` matching regex"),
+        ("tabel: crm.example", "table: crm.example", "line 11, destination.tabel: object contains unknown field"),
+        ("type: ftp", "type: postgres_table", "line 10, destination.type: no destination type is called 'ftp'"),
+        ("name: other", "name: example", "line 1, name: is 'other', but the file is example.yaml"),
+        ("gate: []", "gate: [marts]", "line 12, gate: expected `array` of length >= 1"),
+        ("gate: [marts", "gate: [marts]", "line 13, the file: expected ',' or ']'"),
+        ("", "model: activation.act_example\n", "model: object missing required field"),
+    ],
+)
+def test_a_wrong_file_names_file_line_and_field(tmp_path: Path, wrong: str, right: str, said: str) -> None:
+    folder = written(tmp_path, GOOD.replace(right, wrong))
+    with pytest.raises(ConfigurationError) as raised:
+        load_sync("example", folder)
+    message = str(raised.value)
+    assert "example.yaml, line" in message
+    assert said in message
+    assert "\n" not in message
+    assert message.endswith("Correct the file, then run again.")
+
+
+def test_every_destination_module_keeps_the_contract() -> None:
+    assert destination_types() == ["http", "postgres_table", "redis_hash", "redis_stream"]
+    for kind in destination_types():
+        module = destination_module(kind)
+        assert module.__doc__
+        assert f"type: {kind}" in module.__doc__
+        assert {"upsert", "mirror", "append"} >= module.MODES
+        assert callable(module.open_destination)
+        assert module.Options.__struct_config__.forbid_unknown_fields

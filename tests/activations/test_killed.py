@@ -1,0 +1,88 @@
+"""Killed between any two steps and run again, a sync ends right, and no message is sent twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from activations.declaration import SYNCS_DIR
+from searchflow.settings import ROOT
+from tests.activations.scene import CRM, EMAILS, NOW, RECO, Scene, crm_row, email_row
+
+pytestmark = pytest.mark.integration
+
+USERS = [f"u{number:02}" for number in range(10)]
+ROWS: dict[str, tuple[str, list[tuple[Any, ...]]]] = {
+    "crm_user_segments": (CRM, [crm_row(user) for user in USERS]),
+    "abandoned_search_emails": (EMAILS, [email_row(user) for user in USERS]),
+    "recommendations": (RECO, [(user, "Lisbon", 1.0, 1) for user in USERS]),
+}
+
+
+@pytest.fixture
+def small_batches(tmp_path: Path) -> Path:
+    """The same syncs, two rows a batch."""
+    for path in SYNCS_DIR.glob("*.yaml"):
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("batch_size")]
+        (tmp_path / path.name).write_text("\n".join([*lines, "batch_size: 2", ""]))
+    return tmp_path
+
+
+def kill_at(scene: Scene, sync: str, when: str, number: int, folder: Path) -> None:
+    command = [sys.executable, "-m", "tests.activations.victim", str(scene.settings.home), sync, when, str(number)]
+    ended = subprocess.run(
+        [*command, str(folder)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=60
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+
+
+def in_destination(scene: Scene, sync: str) -> list[str]:
+    if sync == "crm_user_segments":
+        return [row[0] for row in scene.sql("crm", "SELECT user_id FROM crm.user_segments WHERE is_active ORDER BY 1")]
+    if sync == "abandoned_search_emails":
+        return sorted(message["user_id"] for message in scene.outbox())
+    return sorted(name.decode().rsplit(":", 1)[1] for name in scene.redis.keys("searchflow:reco:*"))
+
+
+@pytest.mark.parametrize("sync", list(ROWS))
+def test_a_killed_sync_ends_right_when_run_again(scene: Scene, small_batches: Path, sync: str) -> None:
+    scene.model(*ROWS[sync])
+    kill_at(scene, sync, "delivered", 1, small_batches)
+    assert in_destination(scene, sync) == USERS[:2]
+    assert scene.sql("ledger", "SELECT count(*) FROM activation.sent") == [(0,)]
+
+    kill_at(scene, sync, "recorded", 2, small_batches)
+    assert in_destination(scene, sync) == USERS[:4]
+    assert scene.sql("ledger", "SELECT count(*) FROM activation.sent") == [(4,)]
+
+    kill_at(scene, sync, "delivered", 3, small_batches)
+    assert in_destination(scene, sync) == USERS
+
+    result = scene.run(sync, folder=small_batches)
+    assert (result.added, result.unchanged) == (2, 8)
+    assert in_destination(scene, sync) == USERS
+    assert scene.run(sync, folder=small_batches).status == "unchanged"
+    assert scene.reconcile(sync, folder=small_batches).drifted == 0
+
+
+def test_a_sync_killed_while_it_marks_leavers_does_not_move_the_moment_they_left(
+    scene: Scene, small_batches: Path
+) -> None:
+    table, rows = ROWS["crm_user_segments"]
+    scene.model(table, rows)
+    scene.run("crm_user_segments", folder=small_batches)
+    scene.model(table, rows[:6])
+    kill_at(scene, "crm_user_segments", "delivered", 2, small_batches)
+    left = "SELECT user_id, left_at FROM crm.user_segments WHERE NOT is_active ORDER BY 1"
+    before = scene.sql("crm", left)
+    assert [user for user, _ in before] == USERS[6:]
+    scene.run("crm_user_segments", folder=small_batches, now=NOW + timedelta(hours=1))
+    assert scene.sql("crm", left) == before
+    assert scene.sql("ledger", "SELECT count(*) FROM activation.sent") == [(6,)]
