@@ -6,7 +6,8 @@ critical. A gate must tell them apart, because a crash says nothing about the da
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -46,15 +47,35 @@ def of_check(*, success: bool, crashed: bool, severity: str) -> Outcome:
     return Outcome.FAIL if severity == "critical" else Outcome.WARN
 
 
-def crash_message(exception_info: dict[str, Any] | None) -> str | None:
-    """The first line of the exception in a result of Great Expectations, or None when there was none.
+def crash_message(exception_info: Mapping[str, Any] | None) -> str | None:
+    """What crashed, in one line that shows no data, or None when nothing did.
 
-    The information comes in two shapes: flat, or keyed by the metric that raised.
+    The information comes in two shapes: flat, or keyed by the metric that raised. Errors about names are told as they
+    are; errors about values quote the value, which may be anything a client sent, so only their kind is told.
     """
     info = exception_info or {}
-    entries = [info, *[value for value in info.values() if isinstance(value, dict)]]
+    entries = [info, *[value for value in info.values() if isinstance(value, Mapping)]]
     for entry in entries:
         if entry.get("raised_exception"):
-            message = str(entry.get("exception_message") or "unknown error")
-            return (message.strip().splitlines() or ["unknown error"])[0][:300]
+            return _without_values(str(entry.get("exception_message") or ""))
     return None
+
+
+def without_values(exception_info: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The information about an exception as it may be kept and shown."""
+    message = crash_message(exception_info)
+    return {"raised_exception": message is not None, "exception_message": message, "exception_traceback": None}
+
+
+_ABOUT_NAMES = re.compile(r"(Catalog|Binder|Parser) Error: [^\n]*")
+_KIND = re.compile(r"\b([A-Z][A-Za-z-]+(?: [A-Za-z-]+)?) Error\b")
+
+
+def _without_values(message: str) -> str:
+    named = _ABOUT_NAMES.search(message)
+    if named:
+        return named[0].strip()[:300]
+    if 'column "' in message and "BatchData" in message:  # a column is missing, in the words of Great Expectations
+        return message.strip().splitlines()[0][:300]
+    kind = _KIND.search(message)
+    return f"{kind[0] if kind else 'An error'} in the check's SQL; the message is left out, it may quote data"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from expectations.outcome import Outcome, worst
@@ -58,6 +59,14 @@ class SuiteResult:
         """Of the failed ones, those that crashed."""
         return self._count(Outcome.ERROR) + bool(self.message)
 
+    def problems(self) -> list[str]:
+        """One line for each check that does not hold, the worst first."""
+        if self.message:
+            return [self.message]
+        wrong = [check for check in self.checks if check.outcome is not Outcome.PASS]
+        wrong.sort(key=lambda check: not check.outcome.blocks)
+        return [f"{check.outcome}: {check.sentence} ({check.observed})" for check in wrong]
+
     def reason(self) -> str:
         """Why the gate is closed, in one line; empty when it is open."""
         if self.message:
@@ -78,6 +87,7 @@ class ValidationReport:
     selection: str
     checked_at: datetime
     suites: tuple[SuiteResult, ...]
+    report_path: Path
 
     @property
     def outcome(self) -> Outcome:
@@ -124,6 +134,7 @@ class ValidationReport:
             "checked_at": self.checked_at.isoformat(),
             "outcome": self.outcome,
             "blocked_syncs": sorted(self.blocked_syncs),
+            "report": str(self.report_path),
             "suites": [
                 {
                     **asdict(suite),

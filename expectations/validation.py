@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,16 +11,16 @@ import duckdb
 
 from expectations import history
 from expectations.catalogue import ALL, load_suites
-from expectations.outcome import Outcome, crash_message, of_check, worst
-from expectations.report import build_report
+from expectations.outcome import Outcome, crash_message, of_check, without_values, worst
+from expectations.report import building
 from expectations.results import CheckResult, SuiteResult, ValidationReport
 from expectations.suite import Check, Suite
 from searchflow import warehouse
 from searchflow.ops import record
 from searchflow.settings import Settings
 
-OnProgress = Callable[[SuiteResult, int, int], None]
-"""Called after each suite: its result, how many are done, how many there are."""
+OnProgress = Callable[[str, int, int], None]
+"""Called after each suite: its name, how many are done, how many there are."""
 BUILT_BY = {"raw": "searchflow up", "ops": "searchflow up"}
 """Schema -> the command that makes its tables; all others are made by the models."""
 
@@ -31,32 +31,33 @@ def validate(
     *,
     now: datetime,
     on_progress: OnProgress | None = None,
-    report: bool = True,
+    build_report: bool = True,
     run_id: str | None = None,
 ) -> ValidationReport:
     """Run the suites of a group, or one suite, on one snapshot of the warehouse.
 
     Results are kept in `ops.validation_results` and under `<home>/quality`. The report is built at the end unless
-    `report` is false (several runs in a row need it only once: call `build_report` after the last).
+    `build_report` is false (several runs in a row need it only once: call `expectations.build_report` after the last).
 
     Raises:
         NotFoundError: there is no such group or suite.
         ServiceError: the warehouse does not answer.
     """
     suites = load_suites(selection)
-    run_id = run_id or f"{now.astimezone(UTC):%Y%m%dT%H%M%S}-{selection.replace('.', '-')}-{uuid.uuid4().hex[:6]}"
+    # The clock only makes the id unique, and sorts runs with the same `now`.
+    run_id = run_id or f"{now.astimezone(UTC):%Y%m%dT%H%M%S}-{time.time_ns() // 1000:x}-{selection}"
     results = []
     for result in _run(settings, suites, now, run_id):
         results.append(result)
         if on_progress is not None:
-            on_progress(result, len(results), len(suites))
-    found = ValidationReport(run_id, selection, now, tuple(results))
+            on_progress(result.suite, len(results), len(suites))
+    found = ValidationReport(run_id, selection, now, tuple(results), building.report_path(settings))
     with warehouse.connect(settings) as connection:
         record.rows(connection, "ops.validation_results", _rows(found))
     history.keep(settings, run_id, history.SUMMARY, found.as_dict())
     history.prune(settings)
-    if report:
-        build_report(settings, now=now)
+    if build_report:
+        building.build_report(settings, now=now)
     return found
 
 
@@ -71,6 +72,8 @@ def _run(settings: Settings, suites: Sequence[Suite], now: datetime, run_id: str
                 yield _not_there(suite)
                 continue
             found = session.run(suite).to_json_dict()
+            for result in found["results"]:
+                result["exception_info"] = without_values(result.get("exception_info"))
             history.keep(settings, run_id, f"{suite.name}.json", found)
             yield _suite_result(suite, found)
 

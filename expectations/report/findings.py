@@ -1,0 +1,128 @@
+"""What the report is about: the newest result of every table, since when something is wrong, and the runs before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+from expectations.outcome import Outcome, worst
+from expectations.suite import Suite
+
+RUNS_SHOWN = 30
+"""Runs in the trend; the strip beside a table shows the newest dozen of them."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check of the newest run of its table. `since`: the first run of the present series in which it broke."""
+
+    name: str
+    severity: str
+    sentence: str
+    outcome: Outcome
+    observed: str
+    since: datetime | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One earlier run of one suite."""
+
+    run_id: str
+    checked_at: datetime
+    outcome: Outcome
+    passed: int
+    total: int
+
+
+@dataclass(frozen=True)
+class TableFindings:
+    """Everything about one table. `runs`: the oldest first; empty when the table was never checked."""
+
+    suite: Suite
+    findings: tuple[Finding, ...]
+    runs: tuple[Run, ...]
+    page: str | None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Of the newest run; None when there was none."""
+        return self.runs[-1].outcome if self.runs else None
+
+    @property
+    def checked_at(self) -> datetime | None:
+        """When the newest run was, UTC."""
+        return self.runs[-1].checked_at if self.runs else None
+
+    @property
+    def problems(self) -> list[Finding]:
+        """What does not hold, the worst first."""
+        wrong = [finding for finding in self.findings if finding.outcome is not Outcome.PASS]
+        return sorted(wrong, key=lambda finding: list(Outcome).index(finding.outcome), reverse=True)
+
+
+def read(connection: duckdb.DuckDBPyConnection, suites: Sequence[Suite], pages: dict[str, str]) -> list[TableFindings]:
+    """The findings of each suite, from `ops.validation_results`; `pages` are their Data Docs."""
+    runs, findings = _runs(connection), _newest(connection)
+    return [
+        TableFindings(
+            suite,
+            tuple(_in_order(suite, findings.get(suite.name, []))),
+            tuple(runs.get(suite.name, [])),
+            pages.get(suite.name),
+        )
+        for suite in suites
+    ]
+
+
+def _in_order(suite: Suite, findings: list[Finding]) -> list[Finding]:
+    """As in the suite's file: what matters most stands first there."""
+    places = {check.name: place for place, check in enumerate(suite.checks)}
+    return sorted(findings, key=lambda finding: places.get(finding.name, -1))
+
+
+def _runs(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Run]]:
+    rows = connection.execute(
+        """
+        SELECT suite, run_id, max(checked_at) AS checked_at, list(DISTINCT outcome), count(*) FILTER (WHERE success),
+          count(*)
+        FROM ops.validation_results GROUP BY suite, run_id
+        QUALIFY row_number() OVER (PARTITION BY suite ORDER BY max(checked_at) DESC, run_id DESC) <= ?
+        ORDER BY suite, checked_at, run_id
+        """,
+        [RUNS_SHOWN],
+    ).fetchall()
+    runs: dict[str, list[Run]] = {}
+    for suite, run_id, checked_at, outcomes, passed, total in rows:
+        outcome = worst(Outcome(text) for text in outcomes)
+        runs.setdefault(suite, []).append(Run(run_id, checked_at, outcome, passed, total))
+    return runs
+
+
+def _newest(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Finding]]:
+    rows = connection.execute(
+        """
+        WITH runs AS (
+          SELECT suite, run_id, row_number() OVER (PARTITION BY suite ORDER BY max(checked_at), run_id) AS place
+          FROM ops.validation_results GROUP BY suite, run_id
+        ), placed AS (
+          SELECT results.*, runs.place, max(runs.place) OVER (PARTITION BY suite) AS newest
+          FROM ops.validation_results AS results JOIN runs USING (suite, run_id)
+        ), broken AS (
+          SELECT suite, expectation, min(checked_at) AS since FROM (
+            SELECT *, max(place) FILTER (WHERE success) OVER (PARTITION BY suite, expectation) AS last_good FROM placed
+          ) WHERE place > coalesce(last_good, 0) GROUP BY suite, expectation
+        )
+        SELECT suite, expectation, severity, sentence, outcome, observed, since
+        FROM placed LEFT JOIN broken USING (suite, expectation) WHERE place = newest
+        """
+    ).fetchall()
+    findings: dict[str, list[Finding]] = {}
+    for suite, name, severity, sentence, outcome, observed, since in rows:
+        findings.setdefault(suite, []).append(
+            Finding(name, severity, sentence, Outcome(outcome), observed or "", since)
+        )
+    return findings
