@@ -57,7 +57,7 @@ WITH models AS (
     journey.utm_medium,
     journey.utm_campaign,
     journey.channel,
-    DATE_DIFF('SECOND', journey.touched_at, journey.converted_at) / 86400.0 AS age_days,
+    DATE_DIFF('MILLISECOND', journey.touched_at, journey.converted_at) / 86400000.0 AS age_days,
     MAX(CASE WHEN journey.channel <> 'direct' THEN journey.position END) OVER (PARTITION BY journey.conversion_event_id) AS last_non_direct_position,
     COALESCE(effect.removal_effect, 0) / COUNT(*) OVER (PARTITION BY journey.conversion_event_id, journey.channel) AS removal_share
   FROM intermediate.int_user_journeys AS journey
@@ -128,6 +128,7 @@ WITH models AS (
   FROM claims
   WINDOW booking AS (PARTITION BY model, conversion_event_id)
 ), dues AS (
+  /* Remainders are rounded, so that equal ones stay equal on every engine. */
   SELECT
     model,
     conversion_event_id,
@@ -140,7 +141,7 @@ WITH models AS (
     position,
     weight,
     FLOOR(cents * weight)::BIGINT AS whole_cents,
-    cents * weight - FLOOR(cents * weight) AS remainder
+    ROUND(cents * weight - FLOOR(cents * weight), 6) AS remainder
   FROM weights
 ), credits AS (
   SELECT

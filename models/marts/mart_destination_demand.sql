@@ -20,8 +20,8 @@ WITH searches AS (
   SELECT
     search_event_id,
     search_date,
-    LOWER(TRIM(query)) AS query,
     destination,
+    CASE WHEN destination IS NULL THEN LOWER(TRIM(query)) END AS text,
     has_results,
     clicks,
     conversions,
@@ -43,39 +43,48 @@ WITH searches AS (
 ), texts AS (
   /* Each text once: many searches share one. */
   SELECT
-    query,
+    text,
     MAX(search_date) AS last_date
   FROM searches
   WHERE
-    destination IS NULL AND LENGTH(query) > 0
+    LENGTH(text) > 0
   GROUP BY
-    query
+    text
 ), named AS (
   SELECT
-    texts.query,
+    texts.text,
     places.destination,
     places.known_from,
     LENGTH(places.place) AS length
   FROM texts
   INNER JOIN places
     ON places.known_from <= texts.last_date
-    AND STRPOS(' ' || REPLACE(texts.query, ',', ' ') || ' ', ' ' || places.place || ' ') > 0
+    AND STRPOS(' ' || REPLACE(texts.text, ',', ' ') || ' ', ' ' || places.place || ' ') > 0
+), meanings AS (
+  /* The longest name wins, from the day it is known: "new york" before "york". */
+  SELECT
+    text,
+    destination,
+    known_from,
+    COALESCE(
+      MIN(known_from) OVER (PARTITION BY text ORDER BY length DESC, destination ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
+      '9999-12-31'::DATE
+    ) AS known_until
+  FROM named
 ), asked AS (
-  /* The longest name wins: "new york city" before "york". */
   SELECT
     searches.search_event_id,
     searches.search_date,
-    COALESCE(searches.destination, named.destination) AS destination,
+    COALESCE(searches.destination, meanings.destination) AS destination,
     searches.has_results,
     searches.clicks,
     searches.conversions,
-    searches.revenue,
-    ROW_NUMBER() OVER (PARTITION BY searches.search_event_id ORDER BY named.length DESC, named.destination) AS choice
+    searches.revenue
   FROM searches
-  LEFT JOIN named
-    ON searches.destination IS NULL
-    AND named.query = searches.query
-    AND named.known_from <= searches.search_date
+  LEFT JOIN meanings
+    ON meanings.text = searches.text
+    AND meanings.known_from <= searches.search_date
+    AND meanings.known_until > searches.search_date
 ), travel_dates AS (
   /* A stay that would begin before its search is no lead time. */
   SELECT
@@ -108,8 +117,6 @@ SELECT
 FROM asked
 LEFT JOIN travel_dates
   ON travel_dates.event_id = asked.search_event_id
-WHERE
-  asked.choice = 1
 GROUP BY
   asked.search_date,
   asked.destination
