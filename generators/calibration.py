@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from generators import journeys
-from generators.calendar import Calendar
+from generators.calendar import Calendar, weekday
 from generators.draws import Draws, Floats, Ints
 from generators.funnel import Funnel, Rates
 from generators.population import Population
 from generators.settings import DAY_MS, SimulationSettings, milliseconds
 
-SAMPLE = 24_000
+SAMPLE = 24_500
 _LAGS = 45  # days after the first visit within which everything of a trip has happened
+_APART = 71  # the sample begins on seven days so far apart: each weekday once, over a whole year
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,14 @@ class Measured:
     events: float
     searches: float
     visits: float
-    by_lag: Floats  # events by days since the trip's first day, from -1 on
-    time_of_day: Ints  # sorted arrival times of a sample, ms of the UTC day
+    by_lag: Floats  # events of a trip by the weekday it begins on and the days since then, from -1 on
+    moments: Ints  # arrival times of the sample (ms), for the rhythm of a day
 
 
 def measure(settings: SimulationSettings, draws: Draws, calendar: Calendar) -> Measured:
     """Run a sample of trips through the funnel and choose its factors."""
     population = Population(settings, draws, trips_per_day=1000.0)
-    days = np.full(SAMPLE, settings.start_day, dtype=np.int64)
+    days = settings.start_day + _APART * (np.arange(SAMPLE) % 7)
     planned = journeys.trips(draws, population, days, np.arange(SAMPLE), purpose="calibration trip")
     visits = journeys.visits(draws, population, calendar, planned)
     funnel = Funnel(settings, draws, population, Rates())
@@ -44,14 +45,17 @@ def measure(settings: SimulationSettings, draws: Draws, calendar: Calendar) -> M
     booking = _factor(funnel.booking_weight(clicks), settings.funnel.conversion_rate, 0.9)
     funnel.rates = Rates(click=click, booking=booking)
     arrivals = np.concatenate([frame["arrival"].to_numpy() for frame in (searches, clicks, funnel.conversions(clicks))])
-    lags = np.clip(arrivals // DAY_MS - settings.start_day + 1, 0, _LAGS - 1)
+    since = arrivals // DAY_MS - settings.start_day + 1
+    lags = np.minimum(since % _APART, _LAGS - 1)
+    weekdays = weekday(settings.start_day + since // _APART * _APART)
+    by_lag = np.bincount(weekdays * _LAGS + lags, minlength=7 * _LAGS).reshape(7, _LAGS) / (SAMPLE / 7)
     return Measured(
         rates=funnel.rates,
         events=len(arrivals) / SAMPLE,
         searches=len(searches) / SAMPLE,
         visits=len(visits) / SAMPLE,
-        by_lag=np.bincount(lags, minlength=_LAGS) / SAMPLE,
-        time_of_day=np.sort(arrivals % DAY_MS),
+        by_lag=by_lag,
+        moments=arrivals,
     )
 
 
@@ -98,11 +102,13 @@ class Traffic:
         end = milliseconds(settings.normalized_until)
         last = end // DAY_MS
         share = np.ones(last - settings.start_day + 1)
-        share[-1] = np.searchsorted(measured.time_of_day, end % DAY_MS) / len(measured.time_of_day)
+        alike = measured.moments[(measured.moments // DAY_MS - last) % 7 == 0]
+        share[-1] = np.mean(alike % DAY_MS <= end % DAY_MS)
         days = np.arange(settings.start_day - _LAGS, last + 2)
         inside = np.concatenate((np.zeros(_LAGS), share, np.zeros(_LAGS + 1)))
         # Event day d + lag - 1 of a trip of day d, for each lag, weighted with the part of that day in the range.
-        reach = np.array([measured.by_lag @ _shifted(inside, index, _LAGS) for index in range(len(days))])
+        lags = measured.by_lag[weekday(days)]
+        reach = np.array([lags[index] @ _shifted(inside, index, _LAGS) for index in range(len(days))])
         target = people * (end - settings.start_ms) / DAY_MS
         weight, normal = self._calendar.weight(days), self._draws.normal("arrivals", days)
         low, high = 0.0, 4 * self.trips_per_day

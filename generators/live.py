@@ -96,7 +96,7 @@ class LiveTraffic:
         count = max(_TRIPS_AT_A_TIME, wanted // 2)
         index = np.arange(self._trip, self._trip + count)
         self._trip += count
-        today = np.full(count, self._begin // DAY_MS, dtype=np.int64)
+        today = np.full(count, (self._begin + int(self._elapsed)) // DAY_MS, dtype=np.int64)
         purpose = f"live trip {self._begin}"
         trips = journeys.trips(simulation.draws, simulation.population, today, index, purpose)
         visits = journeys.visits(simulation.draws, simulation.population, simulation.calendar, trips)
