@@ -6,8 +6,11 @@ Shape: wait for new events -> searches, clicks, conversions in parallel -> log m
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,8 +28,6 @@ from searchflow.ingestion.commit import Counts
 from searchflow.progress import Bar, progress
 from searchflow.settings import Settings, load_settings
 from searchflow.streams import EVENT_TYPES
-
-FOLLOW_POLL_SECONDS = 1.0
 
 # A commit is a transaction, so a retry continues where the last one ended.
 with_retries: dict[str, Any] = {
@@ -47,24 +48,25 @@ def wait_for_new_events(seconds: float = 0.0) -> dict[str, int]:
 
 
 @task(**with_retries)
-def ingest_searches(follow_seconds: float = 0.0, bar: Bar | None = None) -> worker.IngestionResult:
+def ingest_searches(stop: threading.Event | None = None, bar: Bar | None = None) -> worker.IngestionResult:
     """The stream of searches into raw.search_events."""
-    return _ingest("search", follow_seconds, bar)
+    return _ingest("search", stop, bar)
 
 
 @task(**with_retries)
-def ingest_clicks(follow_seconds: float = 0.0, bar: Bar | None = None) -> worker.IngestionResult:
+def ingest_clicks(stop: threading.Event | None = None, bar: Bar | None = None) -> worker.IngestionResult:
     """The stream of clicks into raw.click_events."""
-    return _ingest("click", follow_seconds, bar)
+    return _ingest("click", stop, bar)
 
 
 @task(**with_retries)
-def ingest_conversions(follow_seconds: float = 0.0, bar: Bar | None = None) -> worker.IngestionResult:
+def ingest_conversions(stop: threading.Event | None = None, bar: Bar | None = None) -> worker.IngestionResult:
     """The stream of conversions into raw.conversion_events."""
-    return _ingest("conversion", follow_seconds, bar)
+    return _ingest("conversion", stop, bar)
 
 
-def _ingest(event_type: str, follow_seconds: float, bar: Bar | None) -> worker.IngestionResult:
+def _ingest(event_type: str, stop: threading.Event | None, bar: Bar | None) -> worker.IngestionResult:
+    """Drain the stream, or follow it until `stop` is set."""
     settings, log = load_settings(), get_run_logger()
 
     def on_commit(source: str, counts: Counts) -> None:
@@ -72,16 +74,9 @@ def _ingest(event_type: str, follow_seconds: float, bar: Bar | None) -> worker.I
         if bar is not None:
             bar.advance(counts.received)
 
-    if not follow_seconds:
+    if stop is None:
         return worker.ingest_stream(settings, event_type, on_commit=on_commit)
-    stop = threading.Event()
-    timer = threading.Timer(follow_seconds, stop.set)
-    timer.daemon = True
-    timer.start()
-    try:
-        return worker.follow_stream(settings, event_type, stop=stop, on_commit=on_commit)
-    finally:
-        timer.cancel()
+    return worker.follow_stream(settings, event_type, stop=stop, on_commit=on_commit)
 
 
 @task(**with_retries)
@@ -152,11 +147,35 @@ def _from_streams(settings: Settings, total: worker.IngestionResult, wait: float
     waiting = wait_for_new_events(wait)
     if not follow and not any(waiting.values()):
         return
-    with progress("ingesting") as bar:
-        futures = [step.submit(follow, bar) for step in (ingest_searches, ingest_clicks, ingest_conversions)]
+    with progress("ingesting") as bar, _until(follow) as stop:
+        futures = [step.submit(stop, bar) for step in (ingest_searches, ingest_clicks, ingest_conversions)]
         for event_type, future in zip(EVENT_TYPES, futures, strict=True):
             done = future.result()
             total.add(event_type, done.counts, commits=done.commits)
+
+
+@contextmanager
+def _until(follow_seconds: float) -> Iterator[threading.Event | None]:
+    """None to drain once; else an event that is set after `follow_seconds`, or by SIGTERM and Ctrl-C: the current
+    commit is finished first."""
+    if not follow_seconds:
+        yield None
+        return
+    stop = threading.Event()
+    timer = threading.Timer(min(follow_seconds, threading.TIMEOUT_MAX), stop.set)
+    timer.daemon = True
+    timer.start()
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        timer.cancel()
+        stop.set()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _from_path(total: worker.IngestionResult, path: Path) -> None:

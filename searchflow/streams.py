@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import redis
 import zstandard
@@ -158,23 +159,30 @@ def after(position: str) -> str:
     return f"{milliseconds}-{sequence + 1}"
 
 
-def last_removed(client: redis.Redis, stream: str) -> str:
-    """The highest entry id ever removed from the stream: beyond our position, it means lost events."""
+@dataclass(frozen=True)
+class StreamState:
+    """Numbers a stream keeps of itself: entries ever added, entries there now, the id of the newest ever added."""
+
+    added: int
+    length: int
+    last_id: str
+
+    @property
+    def removed(self) -> int:
+        """Entries removed so far, by anyone: they go from the oldest on."""
+        return self.added - self.length
+
+
+def state(client: redis.Redis, stream: str) -> StreamState:
+    """The numbers of one stream; zeros when it does not exist yet."""
     try:
         info = client.xinfo_stream(stream)
-    except redis.ResponseError:  # no such stream yet
-        return START
-    value = info.get("max-deleted-entry-id", START.encode())
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def last_entry(client: redis.Redis, stream: str) -> str:
-    """The id of the newest entry ever written, or `START`."""
-    try:
-        value = client.xinfo_stream(stream)["last-generated-id"]
     except redis.ResponseError:
-        return START
-    return value.decode() if isinstance(value, bytes) else str(value)
+        return StreamState(0, 0, START)
+    last = info["last-generated-id"]
+    return StreamState(
+        int(info["entries-added"]), int(info["length"]), last.decode() if isinstance(last, bytes) else str(last)
+    )
 
 
 def trim(client: redis.Redis, stream: str, position: str) -> int:

@@ -6,15 +6,18 @@ others write. All timestamps are UTC without a zone.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
-from searchflow.errors import ServiceError
+from searchflow.errors import ServiceError, UsageError
 from searchflow.services import postgres
 from searchflow.settings import Settings
 
@@ -50,12 +53,19 @@ RAW_TABLES = {
 PARTITIONED = ("search_events", "click_events", "conversion_events")
 
 
+@functools.cache
+def _platform() -> str:
+    # On a connection of its own: duckdb.sql() shares one among all threads.
+    with duckdb.connect(":memory:") as connection:
+        row = connection.execute("PRAGMA platform").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
 def stage_extensions(folder: Path) -> None:
     """Link DuckDB's extensions from their wheels into `folder`: no download, nothing in the user's home."""
-    platform = duckdb.sql("PRAGMA platform").fetchone()
-    assert platform is not None
     version = f"v{duckdb.__version__}"
-    target = folder / version / platform[0]
+    target = folder / version / _platform()
     target.mkdir(parents=True, exist_ok=True)
     for wheel, name in EXTENSIONS.items():
         spec = importlib.util.find_spec(f"duckdb_extension_{wheel}")
@@ -105,6 +115,39 @@ def connect(
             f"The warehouse cannot be opened: {str(error).splitlines()[0][:300]}. Run `searchflow status`."
         ) from error
     return connection
+
+
+def confine(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Take from a connection what a person's query must not have: other files, the network, other extensions."""
+    connection.execute("SET allowed_directories = ?", [[settings.data_path]])
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+HARMLESS_TABLE_FUNCTIONS = frozenset(
+    {"range", "generate_series", "unnest", "json_each", "json_tree", "duckdb_tables", "duckdb_columns", "duckdb_views"}
+)
+"""All that a person's query may call in FROM. Others run SQL from strings or on the catalog's own server."""
+
+
+def table_functions(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
+    """Names of the table functions that a SELECT calls, wherever they stand in it."""
+    row = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
+    assert row is not None
+    document = json.loads(row[0])
+    if document.get("error"):
+        raise UsageError("Only a plain SELECT is allowed here. Rewrite the query as one.")
+    found: set[str] = set()
+    pending: list[Any] = [document]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            if node.get("type") == "TABLE_FUNCTION":
+                found.add(str(node.get("function", {}).get("function_name", "?")).lower())
+            pending.extend(node.values())
+        elif isinstance(node, list):
+            pending.extend(node)
+    return found
 
 
 def prepare(settings: Settings) -> None:

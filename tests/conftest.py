@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -19,7 +20,11 @@ for name in [name for name in os.environ if name.startswith("SEARCHFLOW_") and n
     del os.environ[name]
 
 from searchflow import services  # noqa: E402
+from searchflow.services import postgres, valkey  # noqa: E402
 from searchflow.settings import Settings, load_settings  # noqa: E402
+
+
+_numbers = itertools.count(1)
 
 
 @contextmanager
@@ -51,8 +56,25 @@ def platform() -> Iterator[Settings]:
 
 
 @pytest.fixture
-def fresh_platform() -> Iterator[Settings]:
-    """A running home of its own."""
+def fresh_platform(platform: Settings) -> Iterator[Settings]:
+    """An empty platform of its own on the session's servers: other databases, an empty stream server, a new home."""
+    with temporary_home() as home:
+        with valkey.client(platform) as client:
+            client.flushall()
+        settings = load_settings(
+            home=home,
+            redis_url=valkey.url(platform),
+            postgres_url=f"postgresql://postgres@/postgres?host={postgres.socket_folder(platform)}",
+            postgres_prefix=f"t{next(_numbers)}_",
+        )
+        services.start(settings)
+        yield settings
+        services.stop_all(settings)
+
+
+@pytest.fixture
+def own_servers() -> Iterator[Settings]:
+    """A running home with servers of its own, for tests that kill them."""
     with running_platform() as settings:
         yield settings
 

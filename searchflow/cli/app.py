@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from searchflow.cli import data, demo, dlq, explore, platform
 from searchflow.errors import SearchFlowError, StorageError, is_disk_full
+
+# Typer carries its own copy of click; its public BadParameter leads to the bases.
+_BadCall: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="searchflow",
@@ -36,14 +38,15 @@ def run(arguments: list[str]) -> int:
         outcome = app(arguments, standalone_mode=False, prog_name="searchflow")
     except SearchFlowError as error:
         return _say(str(error), error.exit_status)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        return 2
-    except click.ClickException as error:
+    except _BadCall as error:
         context = getattr(error, "ctx", None)
         name = context.command_path if context is not None else "searchflow"
-        return _say(f"{error.format_message().rstrip('.')}. See `{name} --help`.", 2)
-    except (click.Abort, KeyboardInterrupt):
+        message = error.format_message()  # type: ignore[attr-defined]
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(message)
+            return 2
+        return _say(f"{message.rstrip('.')}. See `{name} --help`.", 2)
+    except (typer.Abort, KeyboardInterrupt):
         return _say("Stopped. Nothing is lost: the same command goes on where this one ended.", 130)
     except BrokenPipeError:
         return 0

@@ -54,7 +54,9 @@ def ingest(
         print_json(result)
         return
     counts = {name: result[name] for name in ("received", "stored", "duplicates", "dead_letters", "late")}
-    print_table("Ingested", [{**counts, "commits": result["commits"], "events_per_second": result["events_per_second"]}])
+    print_table(
+        "Ingested", [{**counts, "commits": result["commits"], "events_per_second": result["events_per_second"]}]
+    )
     if result["files_known"]:
         typer.echo(f"{result['files_known']} file(s) had been loaded before and hold nothing new.")
     if result["dead_letters"]:
@@ -80,11 +82,11 @@ def _accept_gap(event_type: str, as_json: bool) -> None:
         raise NotFoundError("event type", event_type, EVENT_TYPES)
     settings = settings_of_command()
     lifecycle.require(settings)
-    position = worker.accept_gap(settings, event_type)
+    lost = worker.accept_gap(settings, event_type)
     if as_json:
-        print_json({"event_type": event_type, "position": position})
+        print_json({"event_type": event_type, "entries_lost": lost})
     else:
-        typer.echo(f"The next {event_type} event is read behind {position}.")
+        typer.echo(f"{lost:,} entries of {event_type} events are given up; `searchflow ingest` goes on behind them.")
 
 
 def transform(

@@ -1,6 +1,8 @@
-"""Redis streams as a source. The position is the id of the last entry read."""
+"""Redis streams as a source."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import redis
 
@@ -14,6 +16,24 @@ ENTRIES_A_READ = 64
 SINGLE_ENTRIES_A_READ = 10_000
 
 
+@dataclass(frozen=True)
+class StreamPosition:
+    """The id of the last entry read, and how many entries of the stream lie up to it, those removed included."""
+
+    entry_id: str
+    entries: int
+
+    def text(self) -> str:
+        """As stored, for example `1763856000000-0/1200`."""
+        return f"{self.entry_id}/{self.entries}"
+
+    @classmethod
+    def parse(cls, text: str) -> StreamPosition:
+        """From what is stored."""
+        entry_id, _, entries = text.partition("/")
+        return cls(entry_id, int(entries))
+
+
 class StreamSource:
     """The stream of one event type."""
 
@@ -24,42 +44,48 @@ class StreamSource:
         self.key = self.name = streams.EVENT_STREAMS[event_type]
         self._trim = trim
 
-    def check_gap(self, after: str | None) -> None:
-        """Raise a SourceGapError when entries behind our position were removed before we read them."""
-        if after is None:  # a first start: what was there before us was never ours to read
-            return
-        removed = streams.last_removed(self.client, self.name)
-        if streams.as_pair(removed) > streams.as_pair(after):
-            raise SourceGapError(
-                f"The stream {self.name} was trimmed up to {removed}, but we had read only up to {after}: the entries "
-                "between are gone. Publish them again from their producer (what we have is dropped as duplicates), then "
-                f"accept the gap with `searchflow ingest --accept-gap {self.event_type}`."
-            )
-
     def read(self, after: str | None, *, limit: int, wait_seconds: float = 0.0) -> SourceBatch | None:
+        """See `Source`."""
         try:
-            self.check_gap(after)
-            return self._read(after or streams.START, limit, wait_seconds)
+            return self._read(self._place(after), limit, wait_seconds)
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise ServiceError(
                 f"The stream server stopped answering ({type(error).__name__}). Nothing is lost: run the same again "
                 "once `searchflow status` shows it is back."
             ) from error
 
-    def _read(self, after: str, limit: int, wait_seconds: float) -> SourceBatch | None:
-        batch = SourceBatch([], [], after)
+    def _place(self, after: str | None) -> StreamPosition:
+        """Where to go on. Entries leave a stream oldest first, so more removed than read means that some were lost."""
+        state = streams.state(self.client, self.name)
+        if after is None:  # a first start: what was there before us was never ours to read
+            return StreamPosition(streams.START, state.removed)
+        place = StreamPosition.parse(after)
+        if streams.as_pair(state.last_id) <= streams.as_pair(place.entry_id):
+            # All is read. Count anew: a server that crashed may have forgotten entries that we have.
+            return StreamPosition(place.entry_id, state.added)
+        if state.removed > place.entries:
+            raise SourceGapError(
+                f"{state.removed - place.entries:,} entries of the stream {self.name} behind {place.entry_id} were "
+                "removed before we read them. Publish them again from their producer (what we have is dropped as "
+                f"duplicates), then go on with `searchflow ingest --accept-gap {self.event_type}`."
+            )
+        return place
+
+    def _read(self, place: StreamPosition, limit: int, wait_seconds: float) -> SourceBatch | None:
+        batch, entry_id, taken = SourceBatch([], [], ""), place.entry_id, 0
         count = ENTRIES_A_READ
         while len(batch.lines) < limit:
-            block = int(wait_seconds * 1000) if wait_seconds and not batch.received else None
-            entries = streams.read(self.client, self.name, batch.position, entries=count, block_ms=block)
+            block = int(wait_seconds * 1000) if wait_seconds and not taken else None
+            entries = streams.read(self.client, self.name, entry_id, entries=count, block_ms=block)
             if not entries:
                 break
-            for entry_id, fields in entries:
-                self._take(batch, entry_id, fields)
-            batch.position = entries[-1][0]
-            if batch.received < 2 * len(entries):  # producers that write one event an entry
+            for found_id, fields in entries:
+                self._take(batch, found_id, fields)
+            entry_id, taken = entries[-1][0], taken + len(entries)
+            if batch.received < 2 * taken:  # producers that write one event an entry
                 count = SINGLE_ENTRIES_A_READ
-        return batch if batch.position != after else None
+        batch.position = StreamPosition(entry_id, place.entries + taken).text()
+        return batch if taken else None
 
     def _take(self, batch: SourceBatch, entry_id: str, fields: dict[bytes, bytes]) -> None:
         try:
@@ -73,5 +99,6 @@ class StreamSource:
         batch.line_positions += [f"{entry_id}:{number}" for number in range(1, len(lines) + 1)]
 
     def committed(self, position: str) -> None:
+        """See `Source`."""
         if self._trim:
-            streams.trim(self.client, self.name, position)
+            streams.trim(self.client, self.name, StreamPosition.parse(position).entry_id)

@@ -15,7 +15,7 @@ from searchflow import streams, warehouse
 from searchflow.ingestion.commit import Counts, Limits, commit, position, positions
 from searchflow.ingestion.file_source import FileSource, event_files
 from searchflow.ingestion.source import Source
-from searchflow.ingestion.stream_source import StreamSource
+from searchflow.ingestion.stream_source import StreamPosition, StreamSource
 from searchflow.settings import Settings
 
 Clock = Callable[[], datetime]
@@ -157,18 +157,21 @@ def ingest_files(
     return result
 
 
-def accept_gap(settings: Settings, event_type: str, *, clock: Clock = utc_now) -> str:
-    """Move our position over entries that were removed from a stream before we read them. Returns the new position."""
+def accept_gap(settings: Settings, event_type: str, *, clock: Clock = utc_now) -> int:
+    """Go on behind entries that were removed from a stream before we read them. Returns how many were lost."""
+    stream = streams.EVENT_STREAMS[event_type]
     with streams.connect(settings) as client, warehouse.connect(settings) as connection:
-        removed = streams.last_removed(client, streams.EVENT_STREAMS[event_type])
-        stored = position(connection, event_type, streams.EVENT_STREAMS[event_type])
-        if stored is None or streams.as_pair(removed) <= streams.as_pair(stored):
-            return stored or streams.START
+        stored = position(connection, event_type, stream)
+        if stored is None:
+            return 0
+        place, removed = StreamPosition.parse(stored), streams.state(client, stream).removed
+        if removed <= place.entries:
+            return 0
         connection.execute(
             f"UPDATE ops.position_{event_type} SET position = ?, version = version + 1, updated_at = ? WHERE source = ?",
-            [removed, clock().replace(tzinfo=None), streams.EVENT_STREAMS[event_type]],
+            [StreamPosition(place.entry_id, removed).text(), clock().replace(tzinfo=None), stream],
         )
-    return removed
+    return removed - place.entries
 
 
 def waiting(settings: Settings) -> dict[str, int]:

@@ -51,28 +51,30 @@ def data_dir(settings: Settings) -> Path:
     return settings.home / "postgres"
 
 
-def _socket_dir(settings: Settings) -> Path:
+def socket_folder(settings: Settings) -> Path:
+    """Where the embedded server's Unix socket is."""
     return process.socket_dir(settings, "pg")
 
 
-def _unprivileged_user() -> int | None:
+def _unprivileged_account() -> process.Account | None:
     """PostgreSQL refuses to run as root: as root, its server runs as an account without rights."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
         try:
-            return pwd.getpwnam(name).pw_uid
+            found = pwd.getpwnam(name)
+            return process.Account(found.pw_uid, found.pw_gid)
         except KeyError:
             continue
     raise ServiceError("PostgreSQL refuses to run as root and there is no account `nobody`. Run as an ordinary user.")
 
 
-def _hand_over(path: Path, uid: int | None) -> None:
+def _hand_over(path: Path, account: process.Account | None) -> None:
     """Give a folder to the server's account; parents become passable (not listable) for it."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if uid is None:
+    if account is None:
         return
-    os.chown(path, uid, -1)
+    os.chown(path, account.uid, account.gid)
     _passable(path)
 
 
@@ -87,14 +89,14 @@ def conninfo(settings: Settings, database: str) -> str:
     """A libpq connection string for one of `DATABASES`, without a password: that stands in a file only we can read."""
     name = f"{settings.postgres_prefix}{database}"
     if settings.postgres_url is None:
-        return make_conninfo(host=str(_socket_dir(settings)), user="postgres", dbname=name)
+        return make_conninfo(host=str(socket_folder(settings)), user="postgres", dbname=name)
     return make_conninfo(**_url_parts(settings), dbname=name)
 
 
 def server_conninfo(settings: Settings) -> str:
     """A connection to the server's own maintenance database."""
     if settings.postgres_url is None:
-        return make_conninfo(host=str(_socket_dir(settings)), user="postgres", dbname="postgres")
+        return make_conninfo(host=str(socket_folder(settings)), user="postgres", dbname="postgres")
     parts = _url_parts(settings)
     given = conninfo_to_dict(settings.postgres_url.get_secret_value()).get("dbname")
     return make_conninfo(**parts, dbname=given or "postgres")
@@ -153,16 +155,16 @@ def start(settings: Settings) -> None:
 def _start_embedded(settings: Settings) -> None:
     if process.running(settings, NAME) is not None and _answers(settings):
         return
-    binaries, data, uid = _binaries(), data_dir(settings), _unprivileged_user()
-    _hand_over(data, uid)
-    _hand_over(_socket_dir(settings), uid)
-    if uid is not None:
+    binaries, data, account = _binaries(), data_dir(settings), _unprivileged_account()
+    _hand_over(data, account)
+    _hand_over(socket_folder(settings), account)
+    if account is not None:
         _passable(binaries / "postgres")
     if not (data / "PG_VERSION").exists():
-        _initialize(settings, binaries, data, uid)
+        _initialize(settings, binaries, data, account)
     options = [part for name, value in SERVER_OPTIONS.items() for part in ("-c", f"{name}={value}")]
-    command = [str(binaries / "postgres"), "-D", str(data), "-k", str(_socket_dir(settings)), *options]
-    process.spawn(settings, NAME, command, cwd=data, uid=uid)
+    command = [str(binaries / "postgres"), "-D", str(data), "-k", str(socket_folder(settings)), *options]
+    process.spawn(settings, NAME, command, cwd=data, account=account)
     ready = process.wait_until(
         lambda: _answers(settings), seconds=60, alive=lambda: process.running(settings, NAME) is not None
     )
@@ -170,7 +172,7 @@ def _start_embedded(settings: Settings) -> None:
         raise process.failed_start(settings, NAME)
 
 
-def _initialize(settings: Settings, binaries: Path, data: Path, uid: int | None) -> None:
+def _initialize(settings: Settings, binaries: Path, data: Path, account: process.Account | None) -> None:
     # Trust is safe here: only this account can reach the socket (folder and socket are 0700).
     command = [
         str(binaries / "initdb"),
@@ -183,7 +185,7 @@ def _initialize(settings: Settings, binaries: Path, data: Path, uid: int | None)
         "UTF8",
         "--no-locale",
     ]
-    made = subprocess.run(command, capture_output=True, text=True, user=uid, cwd="/")
+    made = subprocess.run(command, capture_output=True, text=True, cwd="/", **(account.as_popen() if account else {}))
     if made.returncode != 0:
         problem = OSError(made.stderr)
         if is_disk_full(problem):
@@ -216,7 +218,9 @@ def check(settings: Settings) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1].strip().rstrip(".")
+    """The part of libpq's answer that says why."""
+    text = str(error).strip().splitlines()[0]
+    return text.split("failed: ")[-1].removeprefix("FATAL:").strip().rstrip(".?")
 
 
 def _make_databases(settings: Settings) -> None:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -25,6 +26,22 @@ from searchflow.settings import Settings
 
 UNIX_SOCKET_PATH_LIMIT = 100
 """Bytes. Linux allows 107 and macOS 103 for the whole path of a socket."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Another account to run a process as. Its group goes with it: ours must not decide what it may read."""
+
+    uid: int
+    gid: int
+
+    def as_popen(self) -> dict[str, Any]:
+        """The arguments of `subprocess.Popen`."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+
+_children: list[subprocess.Popen[bytes]] = []
+"""Processes this one started. They outlive it; while it lives, they are reaped when they end."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +100,7 @@ def stop(settings: Settings, name: str, *, signal: int, patience: float = 20.0) 
             with contextlib.suppress(psutil.NoSuchProcess):
                 orphan.terminate()
         psutil.wait_procs(children, timeout=5)
+        _children[:] = [child for child in _children if child.poll() is None]
     _record_path(settings, name).unlink(missing_ok=True)
     return entry is not None
 
@@ -94,7 +112,7 @@ def spawn(
     *,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    uid: int | None = None,
+    account: Account | None = None,
 ) -> ProcessRecord:
     """Start `command` in a session of its own, its output in `<home>/logs/<name>.log`, and record it."""
     settings.logs_dir.mkdir(parents=True, exist_ok=True)
@@ -107,8 +125,9 @@ def spawn(
             env=dict(env) if env is not None else None,
             cwd=cwd,
             start_new_session=True,
-            user=uid,
+            **(account.as_popen() if account else {}),
         )
+    _children.append(process)
     try:
         return record(settings, name, process.pid)
     except psutil.NoSuchProcess:

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import redis
+from redis.exceptions import NoPermissionError
 
 from searchflow.errors import ConfigurationError, ServiceError
 from searchflow.services import process
@@ -112,7 +113,9 @@ def check(settings: Settings) -> None:
     try:
         with client(settings) as connection:
             connection.ping()
-    except (redis.AuthenticationError, redis.NoPermissionError):
+    except ConfigurationError:
+        raise
+    except (redis.AuthenticationError, NoPermissionError):
         raise ServiceError(f"The {whose} refused the user or password. {todo}") from None
     except redis.BusyLoadingError:
         raise ServiceError(f"The {whose} is still loading its data. Try again in a moment.") from None

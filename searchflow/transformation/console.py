@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlmesh.core.console import NoopConsole
+from sqlmesh.core.console import NoopConsole, set_console
 from sqlmesh.core.snapshot import Snapshot
 
 from searchflow.transformation.result import ModelProgress, ModelRun
@@ -26,6 +26,10 @@ class RunConsole(NoopConsole):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.listen(None, datetime.min)
+
+    def take_over(self) -> None:
+        """SQLMesh has one console in a process: be that."""
+        set_console(self)
 
     def listen(self, callback: Callback | None, now: datetime) -> None:
         """Forget the last run; report the next one, which starts at `now`, to `callback`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,15 +39,13 @@ def project(settings: Settings, *, root: Path = ROOT) -> Iterator[Project]:
 
     One block at a time in a process: SQLMesh reports to one console.
     """
-    from sqlmesh.core.console import set_console
-
     with _lock:
         key = (root, settings.home)
         if key in _projects:
             _projects[key].context.refresh()
         else:
             _projects[key] = _open(settings, root)
-        set_console(_projects[key].console)
+        _projects[key].console.take_over()
         yield _projects[key]
 
 
@@ -69,10 +68,16 @@ def _forget_adapter(context: Context) -> None:
 
 
 def _open(settings: Settings, root: Path) -> Project:
+    with warnings.catch_warnings():
+        # SQLMesh 0.236 uses what Pydantic and pandas have deprecated; nothing that anybody here could act on.
+        warnings.simplefilter("ignore")
+        return _load(settings, root)
+
+
+def _load(settings: Settings, root: Path) -> Project:
     from sqlmesh import Context
     from sqlmesh.core.config import Config
     from sqlmesh.core.config.loader import load_configs
-    from sqlmesh.core.console import set_console
     from sqlmesh.utils.errors import SQLMeshError
 
     from searchflow.transformation import atomic
@@ -81,7 +86,7 @@ def _open(settings: Settings, root: Path) -> Project:
     atomic.install()
     warehouse.stage_extensions(settings.extensions_dir)
     console = RunConsole()
-    set_console(console)
+    console.take_over()
     try:
         # A file of ours: otherwise SQLMesh reads the repository's .env, which may belong to another home, over everything.
         with _environment_kept():

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from searchflow.transformation.project import Project
 
+MOST_RANGES = 30
+"""A range of days is one query a model; beyond this one query over all of them is cheaper."""
+
 
 def transform(
     settings: Settings,
@@ -44,7 +47,7 @@ def transform(
 
     clock = time.perf_counter()
     stamp = now.astimezone(UTC).replace(tzinfo=None)
-    result = TransformationResult(str(uuid.uuid4()), environment, "nothing", stamp)
+    result = TransformationResult(str(uuid.uuid4()), environment, "run", stamp)
     settings.run_dir.mkdir(parents=True, exist_ok=True)
     with locked(settings, "transformation", wait=True), project(settings, root=root) as opened:
         with warehouse.connect(settings) as connection:
@@ -88,27 +91,45 @@ def _list_changes(
         )
     if batches or days:
         today = result.started_at.date()
-        result.restated_days = sorted(day for day in days if day < today)
-        removed = []
-        for snapshot in made:
-            wanted = {today, *days} if snapshot.is_incremental_by_time_range else {today}
-            if not snapshot.is_seed:
-                removed += [(snapshot, interval) for interval in _ranges(wanted)]
-        opened.context.state_sync.remove_intervals(removed, remove_shared_versions=result.environment == "prod")
+        days = {day for day in _covered(days, made) if day < today}
+        result.restated_days = sorted(days)
+        _mark_missing(opened, [snapshot for snapshot in made if not snapshot.is_seed], today, days, result.environment)
     changes.mark_seen(connection, result.environment, batches, result.started_at)
 
 
+def _covered(days: Collection[date], snapshots: list[Snapshot]) -> set[date]:
+    """Those days that an incremental model has: only they can be made anew, the others are missing anyway."""
+    spans = {span for each in snapshots if each.is_incremental_by_time_range for span in each.intervals}
+    return {day for day in days if any(start <= _milliseconds(day) < end for start, end in spans)}
+
+
+def _milliseconds(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
+
+
+def _mark_missing(
+    opened: Project, snapshots: list[Snapshot], today: date, days: Collection[date], environment: str
+) -> None:
+    """Each call takes one range of days a model: of several it would keep the last."""
+    for interval in _ranges([today]):
+        whole = [(snapshot, interval) for snapshot in snapshots if not snapshot.is_incremental_by_time_range]
+        opened.context.state_sync.remove_intervals(whole, remove_shared_versions=environment == "prod")
+    for interval in _ranges([today, *days]):
+        by_day = [(snapshot, interval) for snapshot in snapshots if snapshot.is_incremental_by_time_range]
+        opened.context.state_sync.remove_intervals(by_day, remove_shared_versions=environment == "prod")
+
+
 def _ranges(days: Collection[date]) -> list[tuple[int, int]]:
-    """Days as SQLMesh's intervals in milliseconds, neighbours joined."""
+    """Days as SQLMesh's intervals in milliseconds, neighbours joined; very many become one from the first to the last."""
     ranges: list[tuple[int, int]] = []
-    for day in sorted(days):
-        start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
+    for day in sorted(set(days)):
+        start = _milliseconds(day)
         end = start + 86_400_000
         if ranges and ranges[-1][1] == start:
             ranges[-1] = (ranges[-1][0], end)
         else:
             ranges.append((start, end))
-    return ranges
+    return ranges if len(ranges) <= MOST_RANGES else [(ranges[0][0], ranges[-1][1])]
 
 
 def _evaluate(opened: Project, snapshots: list[Snapshot], result: TransformationResult) -> Exception | None:
@@ -124,19 +145,16 @@ def _evaluate(opened: Project, snapshots: list[Snapshot], result: Transformation
             result.mode = "plan"
             context.plan(
                 result.environment,
-                end=now,
-                execution_time=now,
+                execution_time=now,  # also where the plan ends
                 ignore_cron=True,  # today's part of a day counts, whatever the minute
-                run=True,
                 include_unmodified=True,
                 skip_tests=True,  # `make check` runs them, and the linter
                 skip_linter=True,
                 no_prompts=True,
                 auto_apply=True,
             )
-        else:
+        if deployed is not None:  # a plan makes what has changed; days that are missing in other models are for a run
             context.run(result.environment, end=now, execution_time=now, ignore_cron=True, skip_janitor=True)
-            result.mode = "run" if opened.console.runs else "nothing"
     except (SQLMeshError, duckdb.Error) as error:
         return error
     return None
@@ -152,7 +170,7 @@ def _count_rows(opened: Project, connection: duckdb.DuckDBPyConnection) -> None:
         where = ""
         if snapshot.is_incremental_by_time_range and snapshot.model.time_column is not None:
             column = snapshot.model.time_column.column.sql(dialect="duckdb")
-            days = [f"{column} >= '{start}' AND {column} < '{end}'" for start, end in run.intervals]
+            days = [f"{column}::TIMESTAMP >= '{start}' AND {column}::TIMESTAMP < '{end}'" for start, end in run.intervals]
             where = f" WHERE ({') OR ('.join(days)})"
         counts.append(f"SELECT '{name}', count(*) FROM {snapshot.table_name()}{where}")
     if counts:

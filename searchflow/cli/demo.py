@@ -1,0 +1,145 @@
+"""`searchflow demo`: the whole platform once, from nothing, and a summary of what happened and where to look."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from searchflow import warehouse
+from searchflow.cli.output import Json, console, print_json, print_table
+from searchflow.cli.support import Verbose, flows_of, settings_of_command
+from searchflow.errors import UsageError
+from searchflow.ingestion.accounting import accounting
+from searchflow.services import process
+from searchflow.settings import ROOT, Settings
+
+BUSY = (
+    "Another `searchflow demo` (process {pid}) is at work in this home folder; nothing was changed. Wait for it to end, "
+    "or set SEARCHFLOW_HOME to another folder."
+)
+LAYERS = ("raw", "staging", "intermediate", "marts", "activation")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog="Example: `searchflow demo --days 420 --events 250000 --json`")(demo)
+
+
+def demo(
+    days: Annotated[int | None, typer.Option(min=1, max=3650, help="Days of history [default: 400]")] = None,
+    events: Annotated[int | None, typer.Option(min=1, help="Events over that history [default: 250,000]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed, another world [default: 42]")] = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """The whole platform once: start the servers, simulate history up to now, publish, ingest, model, validate,
+    activate, report. Run twice, the second run adds only what is new."""
+    settings = settings_of_command()
+    process.prepare_home(settings)
+    with process.locked(settings, "demo", wait=False, busy=BUSY):
+        began = time.monotonic()
+        with flows_of(settings, verbose=verbose):
+            started = time.monotonic() - began
+            from flows.pipeline import run_pipeline
+
+            results = run_pipeline(generate=True, days=days, events=events, seed=seed)
+        summary = summarize(settings, results, started, time.monotonic() - began)
+    if as_json:
+        print_json(summary)
+    else:
+        show(summary)
+
+
+def summarize(settings: Settings, results: dict[str, Any], started: float, total: float) -> dict[str, Any]:
+    """The demo's document: what this run did, and what the platform holds now."""
+    generated, ingested = results["generate"], results["ingest"]
+    gates: dict[str, Any] = {}
+    for stage in ("validate raw", "validate marts", "validate activation"):
+        gates |= results[stage]
+    from searchflow.transformation import table_rows
+
+    with warehouse.connect(settings, read_only=True) as connection:
+        rows = table_rows(connection)
+        totals = accounting(connection)
+    return {
+        "events": {
+            "generated": generated["events"],
+            "published": generated["published"],
+            **{name: ingested[name] for name in ("received", "stored", "duplicates", "dead_letters")},
+        },
+        "accounting": totals.as_dict(),
+        "rows": rows,
+        "syncs": {
+            name: {key: sync[key] for key in ("added", "changed", "removed", "unchanged", "rejected")}
+            for name, sync in results["activate"].items()
+        },
+        "gates": {
+            suite: {key: gate[key] for key in ("outcome", "passed", "failed", "warned")}
+            for suite, gate in gates.items()
+        },
+        "seconds": {"start servers": round(started, 2), **results["seconds"], "total": round(total, 2)},
+        "look": where_to_look(settings),
+    }
+
+
+def where_to_look(settings: Settings) -> dict[str, str]:
+    """Paths, addresses and commands to go on with."""
+    return {
+        "quality report": str(settings.reports_dir / "quality" / "index.html"),
+        "Prefect": settings.prefect_api_url.removesuffix("/api"),
+        "dashboards": "searchflow dashboards",
+        "SQL": 'searchflow query "SELECT * FROM marts.mart_kpi_daily ORDER BY kpi_date DESC LIMIT 7"',
+        "dead letters": "searchflow dlq list",
+        "keep it running": "searchflow up",
+        "stop": "searchflow down",
+    }
+
+
+def show(summary: dict[str, Any]) -> None:
+    """The summary for people."""
+    events, totals = summary["events"], summary["accounting"]
+    by_layer = [
+        {"layer": "generated", "rows": events["generated"], "what": "events of simulated travellers, this run"},
+        {
+            "layer": "published",
+            "rows": events["published"],
+            "what": "lines sent to the streams, repeated and broken ones too",
+        },
+        *(
+            {
+                "layer": layer,
+                "rows": sum(count for table, count in summary["rows"].items() if table.startswith(f"{layer}.")),
+                "what": _tables(summary["rows"], layer),
+            }
+            for layer in LAYERS
+        ),
+    ]
+    print_table(
+        "Events per layer", [row for row in by_layer if row["rows"] or row["layer"] in ("generated", "published")]
+    )
+    verdict = "holds" if totals["holds"] else "DOES NOT HOLD"
+    console.print(
+        f"[bold]Accounting {verdict}[/bold]: received {totals['received']:,} = stored {totals['stored']:,} "
+        f"+ exact duplicates {totals['duplicates']:,} + dead letters {totals['dead_letters']:,}\n"
+    )
+    print_table("Activated", [{"sync": name, **counts} for name, counts in summary["syncs"].items()])
+    passed = sum(gate["passed"] for gate in summary["gates"].values())
+    failed = sum(gate["failed"] for gate in summary["gates"].values())
+    warned = sum(gate["warned"] for gate in summary["gates"].values())
+    console.print(
+        f"[bold]Quality gates[/bold]: {len(summary['gates'])} suites, {passed} expectations passed, {failed} failed, "
+        f"{warned} warned\n"
+    )
+    print_table("Seconds a stage", [{"stage": name, "seconds": value} for name, value in summary["seconds"].items()])
+    print_table("Look further", [{"what": name, "where": _short(place)} for name, place in summary["look"].items()])
+
+
+def _short(place: str) -> str:
+    return place.removeprefix(f"{ROOT}/")
+
+
+def _tables(rows: dict[str, int], layer: str) -> str:
+    named = [table.removeprefix(f"{layer}.") for table in rows if table.startswith(f"{layer}.")]
+    return ", ".join(f"{name} {rows[f'{layer}.{name}']:,}" for name in named[:4]) + (" …" if len(named) > 4 else "")

@@ -1,0 +1,106 @@
+"""Commands that look: query, lineage."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import duckdb
+import typer
+from rich.text import Text
+from rich.tree import Tree
+
+from searchflow import services, warehouse
+from searchflow.cli.output import Json, console, print_json, print_table, safe
+from searchflow.cli.support import settings_of_command
+from searchflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from searchflow.transformation.lineage import Node
+
+MAX_ROWS_SHOWN = 200
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog='Example: `searchflow query "SELECT * FROM marts.mart_kpi_daily ORDER BY 1 DESC LIMIT 7"`')(
+        query
+    )
+    app.command(epilog="Example: `searchflow lineage marts.mart_campaign_attribution.roas`")(lineage)
+
+
+def query(
+    sql: Annotated[str, typer.Argument(help="One SELECT. Tables are raw.*, staging.*, marts.*, ops.* and so on.")],
+    as_json: Json = False,
+) -> None:
+    """Run read-only SQL on the warehouse, on a consistent snapshot. It cannot write, read files or reach the network."""
+    settings = settings_of_command()
+    services.start(settings)
+    with warehouse.connect(settings, read_only=True) as connection:
+        statement = _only_select(connection, sql)
+        warehouse.confine(connection, settings)
+        try:
+            cursor = connection.execute(statement)
+            names = [column[0] for column in cursor.description or []]
+            rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        except duckdb.Error as error:
+            raise _explained(error) from None
+    if as_json:
+        print_json(rows)
+        return
+    print_table(f"{len(rows):,} rows", rows[:MAX_ROWS_SHOWN], columns=names)
+    if len(rows) > MAX_ROWS_SHOWN:
+        typer.echo(f"The first {MAX_ROWS_SHOWN} are shown; `--json` gives all.")
+
+
+def _only_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    try:
+        statements = connection.extract_statements(sql)
+    except duckdb.Error as error:
+        raise _explained(error) from None
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise UsageError("Only one SELECT is allowed: this command never changes anything. Split or rewrite it.")
+    refused = sorted(warehouse.table_functions(connection, sql) - warehouse.HARMLESS_TABLE_FUNCTIONS)
+    if refused:
+        raise UsageError(
+            f"The function {refused[0]} is not allowed here: it reaches beyond the tables. Use tables only."
+        )
+    return sql
+
+
+def _explained(error: duckdb.Error) -> UsageError:
+    text = str(error)
+    missing = re.search(r"Table with name (\S+) does not exist", text)
+    if missing:
+        return UsageError(
+            f"There is no table {missing.group(1)}. Run `searchflow transform` to build models, or check the name."
+        )
+    return UsageError(f"The query cannot run: {text.splitlines()[0][:300]}. Correct it and try again.")
+
+
+def lineage(
+    target: Annotated[str, typer.Argument(help="SCHEMA.TABLE or SCHEMA.TABLE.COLUMN")], as_json: Json = False
+) -> None:
+    """Show where a table's columns, or one column, come from, up to the raw fields."""
+    settings = settings_of_command()
+    services.start(settings)
+    from searchflow.transformation import lineage as trace
+
+    found = trace(settings, target)
+    if as_json:
+        print_json([node.as_dict() for node in found])
+        return
+    for node in found:
+        tree = Tree(_label(node))
+        _grow(tree, node)
+        console.print(tree)
+
+
+def _label(node: Node) -> Text:
+    note = f"  {node.description}" if node.description else ""
+    return Text.assemble(safe(f"{node.table}.{node.column}"), (note, "dim"))
+
+
+def _grow(tree: Tree, node: Node) -> None:
+    for parent in node.parents:
+        _grow(tree.add(_label(parent)), parent)

@@ -1,0 +1,141 @@
+"""Keep the platform running: up, down, status, dashboards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+from searchflow import services
+from searchflow.cli.output import Json, console, print_json, print_table
+from searchflow.cli.support import settings_of_command, use_prefect
+from searchflow.errors import PortInUseError, UsageError
+from searchflow.ingestion.worker import utc_now
+from searchflow.ops import status as health
+from searchflow.services import prefect, process, valkey
+from searchflow.settings import ROOT, Settings
+
+LIVE_RATE = 10.0
+"""Events a second of simulated traffic: enough to watch, little enough to forget about."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog="Example: `searchflow up --rate 0` (no simulated traffic)")(up)
+    app.command(epilog="Example: `searchflow down`")(down)
+    app.command(epilog="Example: `searchflow status --json`")(status)
+    app.command(epilog="Example: `searchflow dashboards --port 8600`")(dashboards)
+
+
+def up(
+    rate: Annotated[float, typer.Option(help="Simulated events a second; 0 for none.")] = LIVE_RATE,
+    as_json: Json = False,
+) -> None:
+    """Start the servers, the Prefect server, all deployments with their schedules, the dashboards and live traffic.
+    They go on after this command ends; `searchflow down` stops them. Safe to call again."""
+    settings = settings_of_command()
+    if rate < 0:
+        raise UsageError("--rate is a number of events a second, 0 or more.")
+    process.prepare_home(settings)
+    _check_ports(settings)
+    with console.status("starting servers") as shown:
+        services.start(settings)
+        services.write_env_file(settings)
+        shown.update("starting the Prefect server (the first time makes its tables)")
+        prefect.start(settings)
+        use_prefect(settings)
+        shown.update("starting deployments, dashboards and traffic")
+        with process.locked(settings, "services", wait=True):
+            _start_background(settings, rate)
+    where = {
+        "Prefect": settings.prefect_api_url.removesuffix("/api"),
+        "dashboards": f"http://127.0.0.1:{settings.dashboards_port}",
+        "stream server": valkey.shown(settings),
+        "logs": str(settings.logs_dir),
+    }
+    if as_json:
+        print_json({"services": health.collect(settings, now=utc_now()).services, "where": where})
+        return
+    print_table("Running", [{"what": name, "where": place} for name, place in where.items()])
+    typer.echo("`searchflow status` shows health, lag and freshness; `searchflow down` stops everything.")
+
+
+def _check_ports(settings: Settings) -> None:
+    """A port that somebody else holds is said before anything is started."""
+    if process.running(settings, "dashboards") is None and process.port_taken(settings.dashboards_port):
+        raise PortInUseError(settings.dashboards_port, "SEARCHFLOW_DASHBOARDS_PORT", "dashboards")
+    if process.running(settings, prefect.NAME) is None and process.port_taken(settings.prefect_port):
+        raise PortInUseError(settings.prefect_port, "SEARCHFLOW_PREFECT_PORT", "Prefect server")
+
+
+def _start_background(settings: Settings, rate: float) -> None:
+    from dashboards import command as dashboards_command
+
+    environment = dict(os.environ) | {"SEARCHFLOW_HOME": str(settings.home)}
+    environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
+    traffic = [*(sys.executable, "-m", "searchflow.cli", "generate"), "--rate", str(rate), "--verbose"]
+    commands = {
+        "flows": [sys.executable, "-m", "flows.deployments"],
+        "dashboards": dashboards_command(settings),
+        "live-traffic": traffic,
+    }
+    for name in health.BACKGROUND:
+        if name == "live-traffic" and not rate:
+            continue
+        if process.running(settings, name) is None:
+            process.spawn(settings, name, commands[name], env=environment, cwd=ROOT)
+
+
+def down(as_json: Json = False) -> None:
+    """Stop everything that `up` and `demo` started in this home. The data stays."""
+    settings = settings_of_command()
+    with console.status("stopping"):
+        stopped = services.stop_all(settings)
+    if as_json:
+        print_json({"stopped": stopped})
+    else:
+        typer.echo(f"Stopped {', '.join(stopped)}." if stopped else "Nothing was running.")
+
+
+def status(as_json: Json = False) -> int:
+    """Show health, stream lag, freshness of each model, and the last runs. Exit status 1 when something is unwell."""
+    settings = settings_of_command()
+    state = health.collect(settings, now=utc_now())
+    if as_json:
+        print_json(state.as_dict())
+        return 0 if state.healthy else 1
+    print_table("Services", [{"service": name, "state": said} for name, said in state.services.items()])
+    if state.lag:
+        print_table("Streams", [{"stream": name, **lag} for name, lag in state.lag.items()])
+    if state.accounting is not None:
+        console.print(
+            f"[bold]Accounting[/bold]: {state.accounting.sentence()}; {state.open_dead_letters:,} letters open"
+        )
+    if state.services["PostgreSQL"] == "up":
+        print_table("Freshness", state.freshness)
+        print_table("Last runs", state.last_runs)
+        print_table("Last syncs", state.last_syncs)
+        print_table("Quality", state.quality)
+    if not state.healthy:
+        typer.echo("Something is unwell: `searchflow up` starts what is down; logs are in " + str(settings.logs_dir))
+    return 0 if state.healthy else 1
+
+
+def dashboards(
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Loopback port; default: the setting's.")] = None,
+) -> int:
+    """Serve the dashboards in the foreground, on loopback, until Ctrl-C."""
+    settings = settings_of_command()
+    services.start(settings)
+    chosen = port or settings.dashboards_port
+    if process.port_taken(chosen):
+        raise PortInUseError(chosen, "SEARCHFLOW_DASHBOARDS_PORT", "dashboards")
+    from dashboards import command
+
+    environment = dict(os.environ) | {"SEARCHFLOW_HOME": str(settings.home), "SEARCHFLOW_DASHBOARDS_PORT": str(chosen)}
+    typer.echo(f"Dashboards: http://127.0.0.1:{chosen} (Ctrl-C ends)")
+    chosen_settings = settings.model_copy(update={"dashboards_port": chosen})
+    return subprocess.call(command(chosen_settings), env=environment, cwd=ROOT)

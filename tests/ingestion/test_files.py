@@ -1,0 +1,118 @@
+"""Files are loaded once by content, grow, and carry the daily feeds beside them."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from searchflow import warehouse
+from searchflow.errors import UsageError
+from searchflow.ingestion import worker
+from searchflow.ingestion.accounting import accounting
+from searchflow.ingestion.commit import Counts
+from searchflow.ingestion.feeds import ingest_feeds
+from searchflow.settings import Settings
+from tests import foreign
+
+pytestmark = pytest.mark.integration
+
+
+def clock() -> datetime:
+    return foreign.NOW
+
+
+def load(settings: Settings, path: Path) -> worker.IngestionResult:
+    return worker.ingest_files(settings, path, clock=clock)
+
+
+def fetch(settings: Settings, sql: str) -> list[Any]:
+    with warehouse.connect(settings, read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def lines(*documents: dict[str, Any]) -> bytes:
+    return b"".join(foreign.line(**document) + b"\n" for document in documents)
+
+
+def test_a_file_with_all_types_is_loaded_once_by_content(fresh_platform: Settings, tmp_path: Path) -> None:
+    content = (
+        lines(foreign.search(1), foreign.click(1), foreign.conversion(1)) + b"\n" + foreign.line(**foreign.search(2))
+    )
+    (tmp_path / "events.jsonl").write_bytes(content)  # a blank line, and no newline at the end
+    assert load(fresh_platform, tmp_path).counts == Counts(received=4, stored=4)
+    again = load(fresh_platform, tmp_path)
+    assert (again.counts, again.files_known) == (Counts(), 1)
+    (tmp_path / "events.jsonl").rename(tmp_path / "renamed.jsonl")
+    (tmp_path / "copy.jsonl").write_bytes(content)
+    assert load(fresh_platform, tmp_path).files_known == 2
+    assert fetch(fresh_platform, "SELECT source, source_position FROM raw.search_events ORDER BY 2") == [
+        ("file:events.jsonl", "1"),
+        ("file:events.jsonl", "5"),
+    ]
+    with warehouse.connect(fresh_platform) as connection:
+        assert accounting(connection).holds
+
+
+def test_a_file_that_grew_is_read_from_where_it_ended(fresh_platform: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "growing.jsonl"
+    path.write_bytes(lines(foreign.search(1)))
+    load(fresh_platform, path)
+    path.write_bytes(path.read_bytes() + lines(foreign.search(2), foreign.search(3)))
+    assert load(fresh_platform, path).counts == Counts(received=2, stored=2)
+
+
+def test_a_file_written_anew_is_read_from_its_start_and_known_events_are_duplicates(
+    fresh_platform: Settings, tmp_path: Path
+) -> None:
+    path = tmp_path / "daily.jsonl"
+    path.write_bytes(lines(foreign.search(1), foreign.search(2)))
+    load(fresh_platform, path)
+    path.write_bytes(lines(foreign.search(2), foreign.search(3)))
+    assert load(fresh_platform, path).counts == Counts(received=2, stored=1, duplicates=1)
+
+
+def test_gzip_is_read_like_the_file_it_holds(fresh_platform: Settings, tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "events.jsonl.gz", "wb") as handle:
+        handle.write(lines(*(foreign.search(number) for number in range(1, 51))))
+    assert load(fresh_platform, tmp_path).counts == Counts(received=50, stored=50)
+
+
+def test_feeds_are_loaded_once_and_bad_rows_become_letters(fresh_platform: Settings, tmp_path: Path) -> None:
+    (tmp_path / "ad_spend_2026.csv").write_text(
+        "spend_date,utm_source,utm_campaign,currency,cost,impressions,clicks\n"
+        "2026-05-19,google,summer,CAD,12.5,1000,40\n"
+        "2026-05-19,bing,,CAD,3,,\n"
+        "2026-05-19,meta,x,CAD,-1,1,1\n"
+        "not a date,meta,x,CAD,1,1,1\n"
+        "too,few\n"
+    )
+    (tmp_path / "user_profiles.jsonl").write_bytes(
+        b'{"user_id": "u1", "email": "a@example.org", "marketing_consent": true, "updated_at": "2026-05-01T00:00:00+02:00"}\n'
+        b'{"email": "nobody@example.org", "updated_at": "2026-05-01T00:00:00Z"}\n'
+        b"broken\n"
+    )
+    assert ingest_feeds(fresh_platform, tmp_path, now=foreign.NOW) == Counts(received=8, stored=3, dead_letters=5)
+    assert ingest_feeds(fresh_platform, tmp_path, now=foreign.NOW) == Counts()
+    assert fetch(fresh_platform, "SELECT utm_source, utm_campaign, cost, impressions FROM raw.ad_spend ORDER BY 1") == [
+        ("bing", None, 3.0, None),
+        ("google", "summer", 12.5, 1000),
+    ]
+    assert fetch(fresh_platform, "SELECT user_id, updated_at, marketing_consent FROM raw.user_profiles") == [
+        ("u1", datetime(2026, 4, 30, 22), True)  # noqa: DTZ001 (the warehouse's UTC has no zone)
+    ]
+    [(letter,)] = fetch(fresh_platform, "SELECT raw_payload FROM raw.dead_letters WHERE reason LIKE '%header%'")
+    assert bytes(letter) == b"too,few\n"
+
+
+def test_a_path_without_events_says_what_to_give(tmp_path: Path) -> None:
+    from searchflow.ingestion.file_source import event_files
+
+    with pytest.raises(UsageError, match="no file or folder"):
+        event_files(tmp_path / "nowhere")
+    (tmp_path / "events.txt").write_text("")
+    with pytest.raises(UsageError, match="no event file"):
+        event_files(tmp_path / "events.txt")
