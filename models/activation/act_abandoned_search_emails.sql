@@ -21,7 +21,7 @@ SELECT
   users.name::TEXT AS name, /* Personal data: name */
   users.locale::TEXT AS locale, /* Personal data: the language to write in */
   users.time_zone::TEXT AS time_zone, /* Personal data: where their day begins */
-  abandoned.query::TEXT AS query, /* What they asked for */
+  abandoned.query::TEXT AS query, /* Personal data: what they asked for */
   abandoned.destination::TEXT AS destination, /* Where the first result they clicked leads; null without a click */
   abandoned.searched_at::TIMESTAMP AS searched_at /* When they searched, UTC */
 FROM marts.mart_abandoned_searches AS abandoned

@@ -33,7 +33,8 @@ WITH searches AS (
   WHERE
     funnel.searched_at >= @execution_dtntz - @HOURS(@abandoned_hours)
     AND funnel.searched_at <= @execution_dtntz - @HOURS(@VAR('abandoned_after_hours', 1))
-    AND NOT funnel.is_bot
+    AND NOT COALESCE(funnel.is_bot, FALSE)
+    AND funnel.conversions = 0
     AND (
       users.last_converted_at IS NULL OR users.last_converted_at < funnel.searched_at
     )
@@ -42,7 +43,7 @@ SELECT
   user_id::TEXT AS user_id, /* Who searched */
   search_event_id::TEXT AS search_event_id, /* Their newest such search of the day */
   searched_at::TIMESTAMP AS searched_at, /* When, UTC */
-  query::TEXT AS query, /* What they asked for */
+  query::TEXT AS query, /* Personal data: what they asked for */
   destination::TEXT AS destination, /* Where the first result they clicked leads; null without a click */
   search_date::DATE AS trigger_window, /* The day of the search, UTC: one message a user and day */
   (

@@ -28,7 +28,7 @@ WITH searches AS (
     revenue
   FROM marts.fct_search_funnel
   WHERE
-    search_date BETWEEN @start_ds AND @end_ds AND NOT is_bot
+    search_date BETWEEN @start_ds AND @end_ds AND NOT COALESCE(is_bot, FALSE)
 ), places AS (
   /* What is known as a destination, and since when. */
   SELECT

@@ -27,7 +27,7 @@ WITH looks AS (
   WHERE
     searched_at >= @execution_dtntz - @DAYS(@VAR('recommendation_window_days', 90))
     AND NOT destination IS NULL
-    AND NOT is_bot
+    AND NOT COALESCE(is_bot, FALSE)
 ), interests AS (
   SELECT
     visitor_id,
