@@ -1,0 +1,357 @@
+"""ECharts options as plain dictionaries: easy to test, and no JavaScript in them.
+
+Texts that come from events appear only as data (names and categories), which ECharts draws on a canvas or escapes; never inside a
+formatter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from dashboards import formats, theme
+
+Option = dict[str, Any]
+_DAYS = {"year": "{yyyy}", "month": "{MMM}", "day": "{d} {MMM}", "hour": "{HH}:{mm}"}
+_BAR_WIDTH = 18
+
+
+def _base(*, legend: bool = False) -> Option:
+    option: Option = {
+        "animationDuration": 250,
+        "animationDurationUpdate": 250,
+        "grid": {"left": 4, "right": 14, "top": 36 if legend else 12, "bottom": 4, "containLabel": True},
+        "tooltip": {"trigger": "axis", "confine": True},
+    }
+    if legend:
+        option["legend"] = {"top": 0, "left": 0, "itemWidth": 18, "itemHeight": 10, "type": "scroll"}
+    return option
+
+
+def _value_axis(prefix: str = "", suffix: str = "", *, highest: float | None = None) -> Option:
+    axis: Option = {
+        "type": "value",
+        "splitNumber": 4,
+        "axisLabel": {"formatter": f"{prefix}{{value}}{suffix}"},
+    }
+    if highest is not None:
+        axis["max"] = highest
+    return axis
+
+
+def _points(days: Sequence[date], values: Sequence[float | None], digits: int) -> list[list[Any]]:
+    return [
+        [day.isoformat(), None if value is None else round(value, digits)]
+        for day, value in zip(days, values, strict=True)
+    ]
+
+
+def trend(
+    days: Sequence[date],
+    values: Sequence[float | None],
+    *,
+    name: str,
+    smooth: Sequence[float | None] | None = None,
+    before: Sequence[float | None] | None = None,
+    prefix: str = "",
+    suffix: str = "",
+    tooltip: str = "%,.0f",
+    digits: int = 2,
+) -> Option:
+    """One measure over time: the values (pale bars when there is a smooth line, else a line) beside those of a year before."""
+    option = _base(legend=True)
+    option["tooltip"]["valueFormatter"] = tooltip
+    option["xAxis"] = {
+        "type": "time",
+        "axisLabel": {"formatter": _DAYS, "hideOverlap": True},
+        "splitLine": {"show": False},
+    }
+    option["yAxis"] = _value_axis(prefix, suffix)
+    series: list[Option] = []
+    if smooth is None:
+        series.append(_line(name, _points(days, values, digits), theme.NOW))
+    else:
+        series.append(
+            {
+                "type": "bar",
+                "name": name,
+                "data": _points(days, values, digits),
+                "itemStyle": {"color": theme.NOW, "opacity": 0.28},
+                "barMaxWidth": _BAR_WIDTH,
+            }
+        )
+        series.append(_line("7-day average", _points(days, smooth, digits), theme.NOW))
+    if before is not None and any(value is not None for value in before):
+        line = _line("A year before", _points(days, before, digits), theme.BEFORE)
+        line["lineStyle"] |= {"type": "dashed", "width": 1.5}
+        series.append(line)
+    option["series"] = series
+    return option
+
+
+def _line(name: str, data: list[list[Any]], color: str) -> Option:
+    return {
+        "type": "line",
+        "name": name,
+        "data": data,
+        "showSymbol": len(data) == 1,
+        "connectNulls": False,
+        "lineStyle": {"width": 2.2, "color": color},
+        "itemStyle": {"color": color},
+        "emphasis": {"disabled": True},
+    }
+
+
+def funnel(steps: Sequence[tuple[str, int]]) -> Option:
+    """The steps as bars from the top down, each with its number and its share of the first."""
+    first = steps[0][1] if steps else 0
+    option = _base()
+    option["grid"]["right"] = 120
+    option["tooltip"] = {"show": False}
+    option["xAxis"] = {"type": "value", "show": False, "max": max(first, 1)}
+    option["yAxis"] = _names([name for name, _ in steps])
+    option["series"] = [
+        {
+            "type": "bar",
+            "barWidth": 34,
+            "itemStyle": {"color": theme.NOW, "borderRadius": [0, 4, 4, 0]},
+            "label": {"show": True, "position": "right"},
+            "data": [{"value": number, "label": {"formatter": _share_label(number, first)}} for _, number in steps],
+        }
+    ]
+    return option
+
+
+def _share_label(number: int, first: int) -> str:
+    return f"{formats.count(number)}  ({formats.percent(number / first)})" if first else formats.count(number)
+
+
+def _names(names: Sequence[str]) -> Option:
+    return {
+        "type": "category",
+        "data": list(names),
+        "inverse": True,
+        "axisTick": {"show": False},
+        "axisLine": {"show": False},
+        "axisLabel": {"width": 130, "overflow": "truncate"},
+    }
+
+
+def ranked(
+    names: Sequence[str],
+    values: Sequence[float | None],
+    *,
+    labels: Sequence[str],
+    colors: Sequence[str] | None = None,
+    name: str,
+    tooltip: str = "%,.0f",
+    prefix: str = "",
+    suffix: str = "",
+) -> Option:
+    """Horizontal bars in the given order, with their numbers beside them."""
+    option = _base()
+    option["grid"]["right"] = 76
+    option["tooltip"] = {
+        "trigger": "axis",
+        "confine": True,
+        "axisPointer": {"type": "shadow"},
+        "valueFormatter": tooltip,
+    }
+    option["xAxis"] = _value_axis(prefix, suffix) | {
+        "axisLabel": {"show": False},
+        "splitLine": {"show": False},
+    }
+    option["yAxis"] = _names(names)
+    option["series"] = [
+        {
+            "type": "bar",
+            "name": name,
+            "barMaxWidth": _BAR_WIDTH,
+            "label": {"show": True, "position": "right"},
+            "data": [
+                {
+                    "value": None if value is None else round(value, 4),
+                    "label": {"formatter": shown},
+                    "itemStyle": {
+                        "color": colors[place] if colors else theme.NOW,
+                        "borderRadius": [0, 3, 3, 0],
+                    },
+                }
+                for place, (value, shown) in enumerate(zip(values, labels, strict=True))
+            ],
+        }
+    ]
+    return option
+
+
+def changes(names: Sequence[str], values: Sequence[float]) -> Option:
+    """Money more or less than before: bars to the right in blue-green, to the left in vermilion, with signs."""
+    option = _base()
+    option["grid"] |= {"right": 70, "left": 70}
+    option["grid"]["containLabel"] = True
+    option["tooltip"] = {
+        "trigger": "axis",
+        "confine": True,
+        "axisPointer": {"type": "shadow"},
+        "valueFormatter": formats.MONEY_FORMAT,
+    }
+    option["xAxis"] = {"type": "value", "axisLabel": {"show": False}, "splitLine": {"show": False}}
+    option["yAxis"] = _names(names) | {"axisLine": {"show": False, "onZero": False}}
+    option["series"] = [
+        {
+            "type": "bar",
+            "name": "Change of revenue",
+            "barMaxWidth": _BAR_WIDTH,
+            "data": [
+                {
+                    "value": round(value, 2),
+                    "label": {
+                        "show": True,
+                        "position": "right" if value >= 0 else "left",
+                        "formatter": f"{'+' if value > 0 else ''}{formats.money(value)}",
+                    },
+                    "itemStyle": {"color": theme.GREEN if value >= 0 else theme.VERMILION, "borderRadius": 3},
+                }
+                for value in values
+            ],
+        }
+    ]
+    return option
+
+
+def shares(
+    rows: Sequence[str],
+    parts: Sequence[str],
+    values: Mapping[tuple[str, str], float],
+    *,
+    colors: Mapping[str, str],
+    labels: Mapping[str, str],
+) -> Option:
+    """Each row as one bar of 100 %, split into the same parts in the same order: how a whole is shared differently."""
+    option = _base(legend=True)
+    option["tooltip"] |= {
+        "axisPointer": {"type": "shadow"},
+        "valueFormatter": formats.PERCENT_FORMAT,
+        "order": "seriesAsc",
+    }
+    option["xAxis"] = _value_axis(suffix="%", highest=100)
+    option["yAxis"] = _names([labels.get(row, row) for row in rows])
+    totals = {row: sum(values.get((row, part), 0) for part in parts) for row in rows}
+    option["series"] = [
+        {
+            "type": "bar",
+            "stack": "share",
+            "name": labels.get(part, part),
+            "barMaxWidth": 26,
+            "itemStyle": {"color": colors.get(part, theme.GREY)},
+            "data": [round(100 * values.get((row, part), 0) / totals[row], 2) if totals[row] else None for row in rows],
+        }
+        for part in parts
+    ]
+    return option
+
+
+def areas(
+    days: Sequence[date],
+    parts: Sequence[str],
+    values: Mapping[tuple[date, str], float],
+    *,
+    colors: Mapping[str, str],
+    labels: Mapping[str, str],
+) -> Option:
+    """How many in each part over time, one on top of the other."""
+    option = _base(legend=True)
+    option["tooltip"]["valueFormatter"] = "%,.0f"
+    option["xAxis"] = {
+        "type": "time",
+        "axisLabel": {"formatter": _DAYS, "hideOverlap": True},
+        "splitLine": {"show": False},
+    }
+    option["yAxis"] = _value_axis()
+    option["series"] = [
+        {
+            **_line(
+                labels.get(part, part),
+                _points(days, [values.get((day, part), 0) for day in days], 0),
+                colors.get(part, theme.GREY),
+            ),
+            "stack": "all",
+            "areaStyle": {"color": colors.get(part, theme.GREY), "opacity": 0.55},
+            "lineStyle": {"width": 0.8, "color": colors.get(part, theme.GREY)},
+        }
+        for part in parts
+    ]
+    return option
+
+
+def flows(
+    links: Sequence[tuple[str, str, float]],
+    *,
+    order: Sequence[str],
+    colors: Mapping[str, str],
+    labels: Mapping[str, str],
+) -> Option:
+    """From what on the left to what on the right, as wide as many."""
+    mark = "\u200b"  # the same name stands on both sides, and a node needs a name of its own
+    left = [name for name in order if any(link[0] == name for link in links)]
+    right = [name for name in order if any(link[1] == name for link in links)]
+    nodes = [
+        {
+            "name": labels.get(name, name) + tail,
+            "depth": depth,
+            "itemStyle": {"color": colors.get(name, theme.GREY)},
+            "label": {"position": side},
+        }
+        for depth, (names, tail, side) in enumerate(((left, "", "right"), (right, mark, "left")))
+        for name in names
+    ]
+    return {
+        "animationDuration": 250,
+        "tooltip": {"trigger": "item", "confine": True, "valueFormatter": "%,.0f"},
+        "series": [
+            {
+                "type": "sankey",
+                "left": 4,
+                "right": 4,
+                "top": 8,
+                "bottom": 8,
+                "nodeWidth": 10,
+                "nodeGap": 14,
+                "draggable": False,
+                "emphasis": {"focus": "adjacency"},
+                "lineStyle": {"color": "source", "opacity": 0.28, "curveness": 0.5},
+                "data": nodes,
+                "links": [
+                    {"source": labels.get(a, a), "target": labels.get(b, b) + mark, "value": number}
+                    for a, b, number in links
+                ],
+            }
+        ],
+    }
+
+
+def stacked_hours(rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, tuple[str, str]]) -> Option:
+    """Events by hour, one colour a kind (kind -> its name and colour)."""
+    option = _base(legend=True)
+    option["tooltip"] |= {"axisPointer": {"type": "shadow"}, "valueFormatter": "%,.0f"}
+    option["xAxis"] = {
+        "type": "time",
+        "axisLabel": {"formatter": _DAYS, "hideOverlap": True},
+        "splitLine": {"show": False},
+    }
+    option["yAxis"] = _value_axis()
+    option["series"] = [
+        {
+            "type": "bar",
+            "stack": "events",
+            "name": name,
+            "barMaxWidth": _BAR_WIDTH,
+            "itemStyle": {"color": color},
+            "data": [
+                [f"{row['hour']:%Y-%m-%dT%H:%M:%S}", row["received"]] for row in rows if row["event_type"] == kind
+            ],
+        }
+        for kind, (name, color) in kinds.items()
+    ]
+    return option

@@ -1,0 +1,70 @@
+"""Periods of whole days and what each is compared with. Pure: the last day is given, never read from a clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+PRESETS = {
+    "7d": "Last 7 days",
+    "28d": "Last 28 days",
+    "90d": "Last 90 days",
+    "12m": "Last 12 months",
+    "ytd": "Year to date",
+    "all": "All days",
+    "custom": "Other days …",
+}
+DEFAULT_PRESET = "28d"
+"""Whole weeks, so that two neighbouring periods have the same weekdays."""
+
+
+@dataclass(frozen=True)
+class Period:
+    """Whole days, both ends included."""
+
+    first: date
+    last: date
+
+    @property
+    def days(self) -> int:
+        """How many."""
+        return (self.last - self.first).days + 1
+
+    def previous(self) -> Period:
+        """As many days, just before."""
+        return Period(self.first - timedelta(days=self.days), self.first - timedelta(days=1))
+
+    def year_before(self) -> Period:
+        """The same dates of the year before."""
+        return Period(a_year_before(self.first), a_year_before(self.last))
+
+    def earlier(self, days: int) -> Period:
+        """The period with some more days at its beginning."""
+        return Period(self.first - timedelta(days=days), self.last)
+
+    def within(self, whole: Period) -> bool:
+        """True when no day of it lies outside of `whole`."""
+        return whole.first <= self.first and self.last <= whole.last
+
+
+def a_year_before(day: date) -> date:
+    """The same date of the year before; the 28th for 29 February."""
+    try:
+        return day.replace(year=day.year - 1)
+    except ValueError:
+        return day.replace(year=day.year - 1, day=28)
+
+
+def of_preset(name: str, known: Period, *, last_over: date) -> Period:
+    """The days a preset means: they end on the last day that is over, so that no part of a day is compared with whole ones."""
+    last = min(max(last_over, known.first), known.last)
+    lengths = {"7d": 7, "28d": 28, "90d": 90}
+    if name in lengths:
+        first = last - timedelta(days=lengths[name] - 1)
+    elif name == "12m":
+        first = a_year_before(last) + timedelta(days=1)
+    elif name == "ytd":
+        first = last.replace(month=1, day=1)
+    else:
+        first = known.first
+    return Period(max(first, known.first), last)

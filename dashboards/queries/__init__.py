@@ -1,0 +1,1 @@
+"""All SQL of the dashboards: over marts and ops (and counts of dead letters), values always bound, one module a page."""

@@ -1,0 +1,113 @@
+"""How the platform itself is doing: what came in, what ran, how fresh each table is, what was refused."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from dashboards.source import Reading
+from searchflow.ingestion.accounting import Accounting, accounting
+
+
+def accounts(reading: Reading) -> Accounting:
+    """The accounting identity over everything that ever came in, by the platform's own definition."""
+    return accounting(reading.cursor)
+
+
+def late_events(reading: Reading) -> int:
+    """Events that arrived late, ever."""
+    return int(reading.row("SELECT coalesce(sum(late), 0)::BIGINT AS n FROM ops.ingestion_batches")["n"])
+
+
+def arrivals(reading: Reading, since: datetime) -> list[dict[str, Any]]:
+    """Events that came in, by hour and type."""
+    return reading.rows(
+        """
+        SELECT date_trunc('hour', committed_at) AS hour, event_type, sum(received)::BIGINT AS received
+        FROM ops.ingestion_batches WHERE committed_at >= $since AND event_type IN ('search', 'click', 'conversion')
+        GROUP BY ALL ORDER BY hour, event_type
+        """,
+        {"since": since},
+    )
+
+
+def last_commit(reading: Reading) -> datetime | None:
+    """When something was last stored."""
+    at: datetime | None = reading.row("SELECT max(committed_at) AS at FROM ops.ingestion_batches")["at"]
+    return at
+
+
+def dead_letters(reading: Reading) -> list[dict[str, Any]]:
+    """Refused inputs by reason, the most frequent first."""
+    return reading.rows(
+        """
+        SELECT reason_code, count(*) AS letters, count(*) FILTER (status = 'open') AS open,
+               count(*) FILTER (status = 'replayed') AS replayed, count(*) FILTER (status = 'discarded') AS discarded,
+               max(received_at) AS newest
+        FROM raw.dead_letters GROUP BY reason_code ORDER BY letters DESC, reason_code
+        """
+    )
+
+
+def stages(reading: Reading, since: datetime) -> list[dict[str, Any]]:
+    """The newest run of each stage, and how its runs since then went."""
+    return reading.rows(
+        """
+        WITH ranked AS (
+            SELECT *, row_number() OVER (PARTITION BY stage ORDER BY started_at DESC) AS recency,
+                   count(*) FILTER (started_at >= $since) OVER (PARTITION BY stage) AS runs,
+                   count(*) FILTER (started_at >= $since AND status <> 'completed') OVER (PARTITION BY stage) AS failures,
+                   median(duration_s) FILTER (started_at >= $since) OVER (PARTITION BY stage) AS typical_s
+            FROM ops.stage_runs
+        )
+        SELECT stage, status, started_at, duration_s, typical_s, runs, failures, rows_in, rows_out, rejected, error
+        FROM ranked WHERE recency = 1 ORDER BY started_at DESC, stage
+        """,
+        {"since": since},
+    )
+
+
+def models(reading: Reading) -> list[dict[str, Any]]:
+    """The newest run of each model."""
+    return reading.rows(
+        """
+        SELECT model, status, started_at, duration_s, rows, audits_passed, audits_failed, interval_end, error
+        FROM ops.model_runs WHERE environment = 'prod'
+        QUALIFY row_number() OVER (PARTITION BY model ORDER BY started_at DESC, run_id) = 1 ORDER BY duration_s DESC NULLS LAST, model
+        """
+    )
+
+
+def syncs(reading: Reading) -> list[dict[str, Any]]:
+    """The newest run of each sync."""
+    return reading.rows(
+        """
+        SELECT sync, status, started_at, added, changed, removed, unchanged, rejected, retried, mode, error
+        FROM ops.sync_runs QUALIFY row_number() OVER (PARTITION BY sync ORDER BY started_at DESC, run_id) = 1 ORDER BY sync
+        """
+    )
+
+
+def freshness(reading: Reading) -> list[dict[str, Any]]:
+    """The newest event and the last load of each raw table and model."""
+    return reading.rows(
+        """
+        SELECT table_name, last_event_ts, last_loaded_at FROM ops.freshness
+        WHERE table_name NOT LIKE 'staging.%' ORDER BY last_loaded_at NULLS FIRST, table_name
+        """
+    )
+
+
+def problems(reading: Reading) -> list[dict[str, Any]]:
+    """Checks that did not pass in the newest run of their suite."""
+    return reading.rows(
+        """
+        WITH latest AS (
+            SELECT suite, run_id FROM ops.validation_results
+            QUALIFY row_number() OVER (PARTITION BY suite ORDER BY checked_at DESC, run_id DESC) = 1
+        )
+        SELECT suite, outcome, sentence, observed, unexpected_count, checked_at
+        FROM ops.validation_results JOIN latest USING (suite, run_id) WHERE outcome <> 'pass'
+        ORDER BY list_position(['error', 'fail', 'warn'], outcome), suite, expectation LIMIT 200
+        """
+    )

@@ -1,0 +1,83 @@
+"""How far a page's numbers can be trusted: when they were made, what the quality gate said, what is in quarantine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from dashboards.source import Reading
+
+CRITICAL = ("fail", "error")
+
+
+@dataclass(frozen=True)
+class SuiteOutcome:
+    """The newest run of one suite: how many checks ended how, and what the worst of them said."""
+
+    suite: str
+    checked_at: datetime
+    passed: int
+    warned: int
+    failed: int
+    crashed: int
+    sentence: str | None
+
+    @property
+    def checks(self) -> int:
+        """How many in all."""
+        return self.passed + self.warned + self.failed + self.crashed
+
+    @property
+    def outcome(self) -> str:
+        """The worst: pass, warn, fail or error."""
+        for outcome, number in (("error", self.crashed), ("fail", self.failed), ("warn", self.warned)):
+            if number:
+                return outcome
+        return "pass"
+
+
+def outcomes(reading: Reading, suites: list[str] | None = None) -> list[SuiteOutcome]:
+    """The newest run of these suites (all, when None), the worst first."""
+    rows = reading.rows(
+        """
+        WITH latest AS (
+            SELECT suite, run_id FROM ops.validation_results
+            WHERE $suites IS NULL OR list_contains($suites, suite)
+            QUALIFY row_number() OVER (PARTITION BY suite ORDER BY checked_at DESC, run_id DESC) = 1
+        )
+        SELECT suite, max(checked_at) AS checked_at, count(*) FILTER (outcome = 'pass') AS passed,
+               count(*) FILTER (outcome = 'warn') AS warned, count(*) FILTER (outcome = 'fail') AS failed,
+               count(*) FILTER (outcome = 'error') AS crashed,
+               first(sentence ORDER BY list_position(['error', 'fail', 'warn'], outcome), expectation)
+                   FILTER (outcome <> 'pass') AS sentence
+        FROM ops.validation_results JOIN latest USING (suite, run_id)
+        GROUP BY suite ORDER BY crashed + failed DESC, warned DESC, suite
+        """,
+        {"suites": suites},
+    )
+    return [SuiteOutcome(**row) for row in rows]
+
+
+def built_at(reading: Reading, models: list[str]) -> datetime | None:
+    """When the oldest of these models was last made: what was stored before is in all of them."""
+    row = reading.row(
+        """
+        SELECT min(made) AS made FROM (
+            SELECT model, max(started_at) AS made FROM ops.model_runs
+            WHERE status = 'succeeded' AND environment = 'prod' AND list_contains($models, model) GROUP BY model)
+        """,
+        {"models": models},
+    )
+    made: datetime | None = row["made"]
+    return made
+
+
+def finality(reading: Reading, day: date) -> float | None:
+    """Share of a day's events that are expected to be here."""
+    rows = reading.rows("SELECT finality FROM marts.mart_kpi_daily WHERE kpi_date = $day", {"day": day})
+    return rows[0]["finality"] if rows else None
+
+
+def open_dead_letters(reading: Reading) -> int:
+    """Inputs that could not be stored and wait for a decision."""
+    return int(reading.row("SELECT count(*) AS n FROM raw.dead_letters WHERE status = 'open'")["n"])
