@@ -48,11 +48,7 @@ def prune(settings: Settings, keep_runs: int = RUNS_KEPT) -> None:
 
 
 def _runs(settings: Settings) -> list[Path]:
-    """Folders of runs, the newest first: in the order in which they were written."""
+    """Folders of runs, the newest first: their names begin with the moment of the check."""
     if not folder(settings).exists():
         return []
-    return sorted(
-        (path for path in folder(settings).iterdir() if path.is_dir()),
-        key=lambda path: path.stat().st_mtime_ns,
-        reverse=True,
-    )
+    return sorted((path for path in folder(settings).iterdir() if path.is_dir()), reverse=True)

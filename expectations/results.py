@@ -112,7 +112,8 @@ class ValidationReport:
         """
         blocking = [suite for suite in self.blocking if sync is None or sync in suite.syncs]
         if blocking:
-            more = f" {len(blocking) - 1} more tables failed." if len(blocking) > 1 else ""
+            others = ", ".join(suite.suite for suite in blocking[1:])
+            more = f" Also closed: {others}." if others else ""
             what = f"{sync} is blocked" if sync else "The quality gate is closed"
             raise GateFailed(
                 f"{what}: {blocking[0].reason()}.{more} The quality report says more; correct the data, then run "

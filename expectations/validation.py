@@ -32,7 +32,6 @@ def validate(
     now: datetime,
     on_progress: OnProgress | None = None,
     build_report: bool = True,
-    run_id: str | None = None,
 ) -> ValidationReport:
     """Run the suites of a group, or one suite, on one snapshot of the warehouse.
 
@@ -44,8 +43,8 @@ def validate(
         ServiceError: the warehouse does not answer.
     """
     suites = load_suites(selection)
-    # The clock only makes the id unique, and sorts runs with the same `now`.
-    run_id = run_id or f"{now.astimezone(UTC):%Y%m%dT%H%M%S}-{time.time_ns() // 1000:x}-{selection}"
+    # Runs sort by their id; the clock only makes it unique and tells runs with the same `now` apart.
+    run_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%S}-{time.time_ns() // 1000:x}-{selection}"
     results = []
     for result in _run(settings, suites, now, run_id):
         results.append(result)

@@ -25,7 +25,7 @@ SUITE = Suite(
     table="ops.ingestion_batches",
     group="raw",
     title="The books of ingestion",
-    numbers="all of them: something was lost or counted twice on the way in",
+    numbers="all of them: whether anything was lost, or counted twice, on the way in",
     checks=(
         critical("No delivery is booked twice.", unique("batch_id")),
         critical(

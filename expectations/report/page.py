@@ -92,7 +92,7 @@ def _say(checked: Sequence[TableFindings], blocking: Sequence[TableFindings], wa
         return (
             Outcome.FAIL,
             f"{_count(len(blocking), 'table')} must not be used",
-            f"What is wrong concerns: {names}. Syncs that depend on it wait.",
+            f"Affected: {names}. Whatever depends on it waits.",
         )
     if warned:
         return (
@@ -117,6 +117,8 @@ def _attention(checked: Sequence[TableFindings], now: datetime) -> str:
 
 def _problem(table: TableFindings, finding: Finding, now: datetime) -> str:
     suite, since = table.suite, finding.since
+    if not finding.outcome.blocks:
+        return _remark(table, finding, now)
     expected = "Could not be checked" if finding.outcome is Outcome.ERROR else "Does not hold"
     rows = [("Seen", finding.observed), ("Concerns", suite.numbers)]
     if finding.outcome.blocks and suite.syncs:
@@ -132,6 +134,15 @@ def _problem(table: TableFindings, finding: Finding, now: datetime) -> str:
     )
 
 
+def _remark(table: TableFindings, finding: Finding, now: datetime) -> str:
+    since = f" · since {moment(finding.since)}{_ago(finding.since, now)}" if finding.since else ""
+    return (
+        f'<article class="problem {finding.outcome}"><h3><span class="pill {finding.outcome}">'
+        f"{WORDS[finding.outcome]}</span> {escape(finding.sentence)}</h3>"
+        f"<p><small>{escape(table.suite.title)} · seen: {escape(finding.observed)}{since}</small></p></article>"
+    )
+
+
 def _syncs(checked: Sequence[TableFindings]) -> str:
     rows = []
     for sync in ALL_SYNCS:
@@ -144,7 +155,7 @@ def _syncs(checked: Sequence[TableFindings]) -> str:
         said = f"must wait for: {', '.join(why)}" if why else "may run"
         rows.append(
             f'<li><span class="mark {outcome}" aria-hidden="true">{MARKS[outcome]}</span>'
-            f"<strong>{escape(SYNC_TITLES[sync])}</strong> <span>{escape(said)}</span></li>"
+            f"<div><strong>{escape(SYNC_TITLES[sync])}</strong> <span>{escape(said)}</span></div></li>"
         )
     return f'<section><h2>What may be sent</h2><ul class="syncs">{"".join(rows)}</ul></section>'
 
@@ -158,11 +169,12 @@ def _trends(checked: Sequence[TableFindings]) -> str:
         points = trend_points([table for table in checked if table.suite.group == group])
         if points:
             title = GROUP_TITLES[group][0]
-            label = f"{title}: share of checks that held, over the last {_count(len(points), 'run')}"
-            span = f"{points[0].at:%d %b %Y} to {points[-1].at:%d %b %Y}" if len(points) > 1 else "one run so far"
+            runs = _count(len(points), "run")
+            label = f"{title}: share of checks that held, over the last {runs}"
+            dates = " to ".join(dict.fromkeys(f"{at.day} {at:%b %Y}" for at in (points[0].at, points[-1].at)))
             cards.append(
                 f"<figure><figcaption>{escape(title)} <strong>{charts.percent(points[-1].rate)}</strong></figcaption>"
-                f"{charts.trend(points, label)}<small>{_count(len(points), 'run')}, {span}</small></figure>"
+                f"{charts.trend(points, label)}<small>{runs}, {dates}</small></figure>"
             )
     if not cards:
         return ""
