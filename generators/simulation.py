@@ -123,7 +123,9 @@ class Simulation:
     def _visits_by_block(self, first: int, last: int, step: int) -> Iterator[tuple[pl.DataFrame, int]]:
         """(visits that start in a block of days, the day after the block), block after block."""
         # A local day may begin on the UTC day before it and end on the day after it.
-        waiting = self._planned(first - journeys.JOURNEY_DAYS - 1, first + 1)
+        before = range(first - journeys.JOURNEY_DAYS - 1, first + 1, step)
+        still_to_come = pl.col("start") >= first * DAY_MS
+        waiting = pl.concat([self._planned(day, min(day + step, first + 1)).filter(still_to_come) for day in before])
         for start in range(first, last, step):
             stop = min(start + step, last)
             planned = pl.concat([waiting, self._planned(start + 1, stop + 1)], rechunk=True)
@@ -142,13 +144,17 @@ class Simulation:
         """`rows` in batches, sorted by arrival."""
         if not len(rows):
             return
-        rows = Rows(*(frame.sort("arrival", "key", "fate") for _, frame in rows.items()))
-        arrivals = np.sort(np.concatenate([frame["arrival"].to_numpy() for _, frame in rows.items()]))
-        edges = [*np.unique(arrivals[lines::lines]).tolist(), end + 1]
-        begin = 0
-        for edge in edges:
-            part = rows.where(pl.col("arrival").is_between(begin, edge - 1))
-            begin = edge
+        frames = [frame.sort("arrival", "key", "fate") for _, frame in rows.items()]
+        arrivals = [frame["arrival"].to_numpy() for frame in frames]
+        edges = [*np.unique(np.sort(np.concatenate(arrivals))[lines::lines]).tolist(), end + 1]
+        places = [np.searchsorted(column, [0, *edges]).tolist() for column in arrivals]
+        for number, edge in enumerate(edges):
+            part = Rows(
+                *(
+                    frame[place[number] : place[number + 1]].rechunk()
+                    for frame, place in zip(frames, places, strict=True)
+                )
+            )
             if len(part):
                 yield batch_of(self.draws, part, edge - 1)
 
