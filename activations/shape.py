@@ -66,6 +66,7 @@ def _grouped(sync: Sync, typed: str) -> str:
     """One row per key; members are ordered by name, because the order of a hash's fields means nothing."""
     assert sync.group is not None
     member, value = quoted(sync.group.member), quoted(sync.group.value)
+    pair = f"concat(to_json({member}), ':', coalesce(to_json({value}::VARCHAR)::VARCHAR, 'null'))"
     ordered = f"ORDER BY {member}) FILTER ({member} IS NOT NULL)"
     return f"""
         SELECT *, md5({DOCUMENT})::UUID AS {HASH}
@@ -73,8 +74,7 @@ def _grouped(sync: Sync, typed: str) -> str:
             SELECT coalesce({quoted(sync.key)}::VARCHAR, '') AS {KEY},
                 list({member}::VARCHAR {ordered} AS {NAMES},
                 list({value}::VARCHAR {ordered} AS {VALUES},
-                concat('{{', string_agg(concat(to_json({member}), ':', to_json({value}::VARCHAR)), ',' {ordered},
-                    '}}') AS {DOCUMENT},
+                concat('{{', string_agg({pair}, ',' {ordered}, '}}') AS {DOCUMENT},
                 CASE
                     WHEN max({PROBLEM}) IS NOT NULL THEN max({PROBLEM})
                     WHEN count({member}) > count(DISTINCT {member}) THEN 'one {sync.group.member} has two rows'

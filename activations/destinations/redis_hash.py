@@ -65,15 +65,17 @@ class RedisHash(Destination):
 
     def deliver(self, batch: Batch) -> Delivery:
         """Replace or remove the hashes of a batch."""
-        rejections = self._taken_names(batch)
-        refused = {rejection.key for rejection in rejections}
+        mappings = {} if batch.operation is Operation.REMOVE else dict(self._mappings(batch))
+        rejections = [
+            Rejection(key, reason) for key, mapping in mappings.items() if (reason := self._problem(key, mapping))
+        ]
+        for rejection in rejections:
+            del mappings[rejection.key]
         with _redis.sorted_failures(self._where), self._client.pipeline(transaction=True) as pipeline:
             if batch.operation is Operation.REMOVE:
                 pipeline.unlink(*(self._name(key) for key in batch.keys))
-            else:
-                for key, mapping in self._mappings(batch):
-                    if key not in refused:
-                        self._replace(pipeline, key, mapping)
+            for key, mapping in mappings.items():
+                self._replace(pipeline, key, mapping)
             pipeline.execute()
         return Delivery(rejections)
 
@@ -102,17 +104,17 @@ class RedisHash(Destination):
         fallback, rest = self._options.fallback, name.removeprefix(self._options.prefix)
         return fallback.key if fallback and rest == fallback.name else rest
 
-    def _taken_names(self, batch: Batch) -> tuple[Rejection, ...]:
-        fallback = self._options.fallback
-        if fallback is None or fallback.name not in batch.keys or batch.operation is Operation.REMOVE:
-            return ()
-        return (Rejection(fallback.name, "this key's hash would be the fallback's"),)
+    def _problem(self, key: str, mapping: dict[str, str]) -> str | None:
+        if self._options.fallback is not None and key == self._options.fallback.name:
+            return "this key's hash would be the fallback's"
+        return None if mapping else "there is nothing to store"
 
     def _mappings(self, batch: Batch) -> Iterator[tuple[str, dict[str, str]]]:
         if self._sync.group is not None:
             names, values = batch.table[NAMES].to_pylist(), batch.table[VALUES].to_pylist()
             for key, members, scores in zip(batch.keys, names, values, strict=True):
-                yield key, dict(zip(members, scores, strict=True))
+                pairs = zip(members, scores, strict=True)
+                yield key, {name: value for name, value in pairs if value is not None}
             return
         fields = [field.name for field in self._sync.fields]
         for row in batch.table.select([KEY, *fields]).to_pylist():

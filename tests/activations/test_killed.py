@@ -51,22 +51,26 @@ def in_destination(scene: Scene, sync: str) -> list[str]:
     return sorted(name.decode().rsplit(":", 1)[1] for name in scene.redis.keys("searchflow:reco:*"))
 
 
+KILLS = {
+    "crm_user_segments": [("delivered", 1), ("recorded", 2)],
+    "abandoned_search_emails": [("delivered", 1), ("recorded", 2), ("delivered", 3)],
+    "recommendations": [("delivered", 2)],
+}
+
+
 @pytest.mark.parametrize("sync", list(ROWS))
 def test_a_killed_sync_ends_right_when_run_again(scene: Scene, small_batches: Path, sync: str) -> None:
     scene.model(*ROWS[sync])
-    kill_at(scene, sync, "delivered", 1, small_batches)
-    assert in_destination(scene, sync) == USERS[:2]
-    assert scene.sql("ledger", "SELECT count(*) FROM activation.sent") == [(0,)]
-
-    kill_at(scene, sync, "recorded", 2, small_batches)
-    assert in_destination(scene, sync) == USERS[:4]
-    assert scene.sql("ledger", "SELECT count(*) FROM activation.sent") == [(4,)]
-
-    kill_at(scene, sync, "delivered", 3, small_batches)
-    assert in_destination(scene, sync) == USERS
+    recorded = 0
+    for when, number in KILLS[sync]:
+        kill_at(scene, sync, when, number, small_batches)
+        delivered = recorded + 2 * number
+        recorded = delivered - (2 if when == "delivered" else 0)
+        assert in_destination(scene, sync) == USERS[:delivered]
+        assert scene.sql("ledger", "SELECT count(*) FROM activation.sent") == [(recorded,)]
 
     result = scene.run(sync, folder=small_batches)
-    assert (result.added, result.unchanged) == (2, 8)
+    assert (result.added, result.unchanged) == (10 - recorded, recorded)
     assert in_destination(scene, sync) == USERS
     assert scene.run(sync, folder=small_batches).status == "unchanged"
     assert scene.reconcile(sync, folder=small_batches).drifted == 0
