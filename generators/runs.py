@@ -1,7 +1,7 @@
 """What was sent until when. `generation.json` in the home folder remembers the world and how far it was published.
 
-It is written after the publication: a run that is killed in between is repeated from where the last one ended, and
-ingestion drops what it already has.
+The world is written before the first publication and the moment after each: a run that is killed in between is repeated
+from where the last one ended, line by line, and ingestion drops what it already has.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from searchflow.settings import Settings
 
 
 class GenerationState(Struct, frozen=True, kw_only=True):
-    """The world of this home folder, and the moment up to which its events were published."""
+    """The world of this home folder, and the moment up to which its events were published (None: not once)."""
 
     simulation: SimulationSettings
-    generated_until: datetime
+    generated_until: datetime | None = None
     version: int = 1
 
 
@@ -52,6 +52,12 @@ class Range:
     def is_empty(self) -> bool:
         """True when there is nothing new."""
         return self.after is not None and self.after >= self.until
+
+    @property
+    def name(self) -> str:
+        """For file names: a file named so never gets other content."""
+        begin = self.after or moment(self.simulation.start_ms)
+        return f"{feeds.stamp(begin)}_{feeds.stamp(self.until)}"
 
     @property
     def expected_events(self) -> int:
@@ -165,7 +171,8 @@ def next_range(
             f"This home was generated with seed {state.simulation.seed}, not {seed}. "
             "Leave --seed out, or set SEARCHFLOW_HOME to another folder."
         )
-    return Range(state.simulation, state.generated_until, max(until, state.generated_until))
+    done = state.generated_until
+    return Range(state.simulation, done, until if done is None else max(until, done))
 
 
 def publish_range(
@@ -174,6 +181,7 @@ def publish_range(
     publisher: Publisher,
     *,
     write_feeds: bool = True,
+    feeds_folder: Path | None = None,
     answer_key: bool = True,
     remember: bool = True,
     stop: threading.Event | None = None,
@@ -181,12 +189,15 @@ def publish_range(
 ) -> RunReport:
     """Send a range: events, feeds, sealed answer key, and last the state. Ends early, in order, when `stop` is set.
 
-    With `remember` off (files for somebody else, standard output) the state of this home stays as it is.
+    Feeds go to `feeds_folder` (default: the home's). With `remember` off (files for somebody else, standard output) the
+    state of this home stays as it is.
     """
     began = time.monotonic()
     report = RunReport(wanted)
     if wanted.is_empty:
         return report
+    if remember and wanted.is_first:
+        save_state(settings, GenerationState(simulation=wanted.simulation))
     simulation = Simulation(wanted.simulation)
     begin = wanted.after or moment(wanted.simulation.start_ms)
     key = AnswerKey(settings.answer_key_dir, f"run_{feeds.stamp(begin)}") if answer_key else None
@@ -204,7 +215,7 @@ def publish_range(
         bar.update(done=report.lines, total=report.lines)
     report.range = Range(wanted.simulation, wanted.after, until)
     if write_feeds:
-        report.feeds = feeds.write(simulation, settings.feeds_dir, after=wanted.after, until=until)
+        report.feeds = feeds.write(simulation, feeds_folder or settings.feeds_dir, after=wanted.after, until=until)
     if key is not None:
         key.seal(simulation=wanted.simulation, after=wanted.after, until=until)
     if remember:

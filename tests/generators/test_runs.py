@@ -13,7 +13,6 @@ import pytest
 from generators import (
     GenerationState,
     JsonlPublisher,
-    Range,
     RunReport,
     load_state,
     next_range,
@@ -63,20 +62,26 @@ def test_a_second_run_adds_only_what_is_new(home: Settings, tmp_path: Path) -> N
     assert run(home, NOW, tmp_path / "three").lines == 0  # a clock that went back
 
 
-def test_a_run_repeated_after_a_kill_sends_the_same_lines(home: Settings, tmp_path: Path) -> None:
-    run(home, NOW, tmp_path / "lost", remember=False)  # killed before the state was written
-    run(home, NOW + timedelta(minutes=7), tmp_path / "again")
-    lost = (tmp_path / "lost").glob("*.jsonl")
-    again = (tmp_path / "again").glob("*.jsonl")
-    # The state of the lost run was never written, so the world may be another one; within a world it is a prefix.
-    assert next(lost).stat().st_size > 0
-    assert next(again).stat().st_size > 0
-    state = load_state(home)
-    assert state is not None
-    wanted = Range(state.simulation, None, NOW)
-    publish_range(home, wanted, JsonlPublisher(tmp_path / "part", "part"), remember=False, quiet=True)
-    whole = next((tmp_path / "again").glob("*.jsonl")).read_bytes()
-    assert whole.startswith((tmp_path / "part" / "part.jsonl").read_bytes())
+class Killed(JsonlPublisher):
+    """Dies when the events are out and the state is not written yet."""
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__(None, None, None)
+        raise SystemError("killed")
+
+
+def test_a_first_run_repeated_after_a_kill_sends_the_same_lines_again(home: Settings, tmp_path: Path) -> None:
+    wanted = next_range(None, NOW, days=10, events=1_500, seed=5)
+    with pytest.raises(SystemError, match="killed"):
+        publish_range(home, wanted, Killed(tmp_path, "lost"), quiet=True)
+    again = run(home, NOW + timedelta(hours=7), tmp_path / "again")
+    assert again.range.is_first
+    assert again.range.simulation == wanted.simulation
+    (file,) = (tmp_path / "again").iterdir()
+    assert file.read_bytes().startswith((tmp_path / "lost.jsonl").read_bytes())
+    assert run(home, NOW + timedelta(hours=8), tmp_path / "more").range.after == again.range.until
+    (first, _) = sorted(home.answer_key_dir.iterdir())
+    assert json.loads((first / "manifest.json").read_text())["lines"] == again.lines
 
 
 def test_the_answer_key_explains_every_line_and_is_sealed(home: Settings, tmp_path: Path) -> None:
