@@ -63,19 +63,21 @@ WITH happenings AS (
       FROM intermediate.int_search_sessions
     )
 ), spaced AS (
-  /* With when the user was seen next: only a silence longer than a limit lets it pass. */
+  /* With when the user was seen and searched next: only a silence longer than a limit lets it pass. */
   SELECT
     user_id,
     seen_at,
     searched_at,
-    MIN(seen_at) OVER (PARTITION BY user_id) AS first_seen_at,
-    LEAD(seen_at) OVER (PARTITION BY user_id ORDER BY seen_at) AS next_seen_at
+    LEAD(seen_at) OVER (PARTITION BY user_id ORDER BY seen_at) AS next_seen_at,
+    LEAD(searched_at) OVER (PARTITION BY user_id ORDER BY searched_at) AS next_searched_at
   FROM happenings
 ), limits AS (
-  SELECT DISTINCT
+  SELECT
     user_id,
-    first_seen_at + @DAYS(@new_user_days) + INTERVAL '1' SECOND AS passed_at
-  FROM spaced
+    MIN(seen_at) + @DAYS(@new_user_days) + INTERVAL '1' SECOND AS passed_at
+  FROM happenings
+  GROUP BY
+    user_id
   UNION ALL
   SELECT
     user_id,
@@ -90,6 +92,9 @@ WITH happenings AS (
   FROM spaced
   WHERE
     NOT searched_at IS NULL
+    AND (
+      next_searched_at IS NULL OR next_searched_at > searched_at + @HOURS(@abandoned_hours)
+    )
 ), moments AS (
   /* What happened, and when a limit passed: that says nothing new, but the rule may answer otherwise from then on. */
   SELECT
