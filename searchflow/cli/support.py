@@ -29,7 +29,8 @@ def use_prefect(settings: Settings, *, verbose: bool = False) -> None:
     # The full log is in Prefect; the terminal belongs to progress and results.
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "20" if verbose else "60"
     if not verbose:
-        logging.getLogger("prefect").setLevel(logging.INFO)
+        # Some libraries call logging.info() on the root logger, which would give it a handler on standard error.
+        logging.getLogger().addHandler(logging.NullHandler())
         warnings.filterwarnings("ignore")
 
 
