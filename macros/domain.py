@@ -17,7 +17,7 @@ def channel(evaluator, source, medium, campaign):  # type: ignore[no-untyped-def
     """The marketing channel of a visit; no utm field at all means it came directly.
 
     Example: `@CHANNEL(utm_source, utm_medium, utm_campaign)` renders
-    `CASE WHEN utm_source IS NULL AND ... THEN 'direct' WHEN LOWER(utm_medium) IN ('cpc', ...) THEN 'paid_search' ... END`.
+    `CASE WHEN utm_source IS NULL AND ... THEN 'direct' WHEN LOWER(utm_medium) IN ('cpc', ...) THEN 'paid_search' ...`.
     """
     nothing = exp.and_(*(exp.Is(this=column.copy(), expression=exp.null()) for column in (source, medium, campaign)))
     case = exp.Case().when(nothing, exp.Literal.string("direct"))

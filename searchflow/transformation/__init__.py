@@ -3,8 +3,9 @@
     from searchflow.transformation import transform
     result = transform(settings, now=now)
 
-The scheduler is SQLMesh's own; ours are the warm project, the console that listens, and which days are made anew. SQLMesh
-takes seconds to import, so this package imports it only when something is run. Knows nothing outside `searchflow`.
+The scheduler is SQLMesh's own; ours are the warm project, the console that listens, and which days are made anew.
+SQLMesh takes seconds to import, so this package imports it only when something is run. Knows nothing outside
+`searchflow`.
 """
 
 from searchflow.transformation.lineage import Node, lineage, model_names
@@ -15,8 +16,8 @@ from searchflow.transformation.tables import table_rows
 __all__ = [
     "ModelProgress",
     "ModelRun",
-    "TransformationResult",
     "Node",
+    "TransformationResult",
     "lineage",
     "model_names",
     "table_rows",

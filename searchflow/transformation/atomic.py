@@ -1,7 +1,7 @@
 """Readers never see a day missing while it is made anew.
 
-SQLMesh replaces days with a DELETE and an INSERT, in one transaction where the engine has them, and declares DuckDB as an
-engine that has none. DuckLake has: without this, a dashboard or a sync that reads in between finds the days empty.
+SQLMesh replaces days with a DELETE and an INSERT, in one transaction where the engine has them, and declares DuckDB as
+an engine that has none. DuckLake has: without this, a dashboard or a sync that reads in between finds the days empty.
 """
 
 from __future__ import annotations
@@ -25,4 +25,4 @@ def _replace_days_at_once(self: DuckDBEngineAdapter, *args: Any, **kwargs: Any) 
 
 def install() -> None:
     """Make SQLMesh's DuckDB adapter replace days in one transaction, in this process."""
-    DuckDBEngineAdapter._insert_overwrite_by_condition = _replace_days_at_once  # type: ignore[method-assign]
+    DuckDBEngineAdapter._insert_overwrite_by_condition = _replace_days_at_once

@@ -1,11 +1,11 @@
 """Which earlier days new data changes.
 
-A commit of ingestion lists the days its events lie on. That is not all: a click or booking changes the day of its search, an
-event beside midnight the session of the neighbouring day, and a login the days of the session's anonymous part. All of it
-follows from the new events alone, so the cost follows them too and not the history.
+A click or booking changes the day of its search, an event beside midnight the session of the neighbouring day, and a
+login the days of the session's anonymous part. All of it follows from the new events alone, so the cost follows them
+too, and not the history.
 
-Which commits a transformation has already seen is kept in `ops.transformed_batches`. A row is written after the days were
-marked for SQLMesh and before they are made: killed in between, the next run marks them again, or finds them marked.
+Which commits a transformation has already seen is kept in `ops.transformed_batches`. A row is written after the days
+were marked for SQLMesh and before they are made: killed in between, the next run marks them again or finds them marked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ FRESH_EVENTS = """
     SELECT 'click', event_ts, session_id, user_id, lower(payload ->> '$.search_event_id') FROM raw.click_events
     WHERE batch_id IN (SELECT batch_id FROM new_batches) AND event_ts BETWEEN ? AND ?
     UNION ALL
-    SELECT 'conversion', event_ts, session_id, user_id, lower(payload ->> '$.click_event_id') FROM raw.conversion_events
+    SELECT 'conversion', event_ts, session_id, user_id, lower(payload ->> '$.click_event_id')
+    FROM raw.conversion_events
     WHERE batch_id IN (SELECT batch_id FROM new_batches) AND event_ts BETWEEN ? AND ?
 """
 
@@ -45,8 +46,8 @@ SEARCH_DAYS = """
         ON searches.event_id = clicked.search_event_id AND searches.event_ts BETWEEN ? AND ?
 """
 
-# Only a session that is awake at the midnight between can reach over it. The cut of a session that never sleeps looks one
-# midnight further.
+# Only a session that is awake at the midnight between can reach over it. The cut of a session that never sleeps looks
+# one midnight further.
 NEIGHBOUR_DAYS = """
     WITH days AS (SELECT DISTINCT session_id, event_ts::DATE AS day FROM fresh),
     nearby AS (
@@ -59,9 +60,9 @@ NEIGHBOUR_DAYS = """
     SELECT DISTINCT nearby.event_ts::DATE
     FROM days
     JOIN nearby ON nearby.session_id = days.session_id
-    WHERE (nearby.event_ts >= days.day - to_minutes($gap) AND nearby.event_ts < days.day)
-        OR (nearby.event_ts >= days.day + INTERVAL 1 DAY AND nearby.event_ts <= days.day + INTERVAL 1 DAY + to_minutes($gap))
-        OR (nearby.event_ts >= days.day + INTERVAL 2 DAY AND nearby.event_ts <= days.day + INTERVAL 2 DAY + to_minutes($gap))
+    WHERE nearby.event_ts BETWEEN days.day - to_minutes($gap) AND days.day
+        OR nearby.event_ts BETWEEN days.day + INTERVAL 1 DAY AND days.day + INTERVAL 1 DAY + to_minutes($gap)
+        OR nearby.event_ts BETWEEN days.day + INTERVAL 2 DAY AND days.day + INTERVAL 2 DAY + to_minutes($gap)
 """
 
 RENAMED_SESSIONS = """

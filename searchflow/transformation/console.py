@@ -25,7 +25,7 @@ class RunConsole(NoopConsole):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.listen(None, datetime.min)
+        self.listen(None, datetime(1970, 1, 1))  # noqa: DTZ001  (UTC, as all our times are)
 
     def take_over(self) -> None:
         """SQLMesh has one console in a process: be that."""
@@ -70,7 +70,7 @@ class RunConsole(NoopConsole):
         *_: Any,
         **__: Any,
     ) -> None:
-        """One range of days of a model is over. No duration means that it failed; why comes with `log_failed_models`."""
+        """One range of days of a model is over. Without a duration it failed; `log_failed_models` says why."""
         with self._lock:
             run = self.runs[snapshot.name]
             if duration_ms is None:

@@ -16,7 +16,7 @@ SAMPLE_ROWS = 3
 
 
 class ModelsFailed(TransformationFailed):
-    """Models or their blocking audits failed; `result` says what each model did, `rows` has the first bad rows by audit."""
+    """Models or their blocking audits failed. `result`: what each model did; `rows`: the first bad rows by audit."""
 
     def __init__(self, message: str, result: TransformationResult, rows: dict[str, list[dict[str, object]]]) -> None:
         self.result, self.rows = result, rows

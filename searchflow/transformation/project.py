@@ -18,6 +18,7 @@ from searchflow.settings import ROOT, Settings
 
 if TYPE_CHECKING:
     from sqlmesh import Context
+    from sqlmesh.core.snapshot import Snapshot
 
     from searchflow.transformation.console import RunConsole
 
@@ -31,6 +32,25 @@ class Project:
 
     context: Context
     console: RunConsole
+    _snapshots: list[Snapshot] | None = None
+
+    def snapshots(self) -> list[Snapshot]:
+        """The models as SQLMesh versions them, with the days that each has. Kept: they remember how they render."""
+        if self._snapshots is None:
+            self._snapshots = list(self.context.snapshots.values())
+        self.context.state_sync.refresh_snapshot_intervals(self._snapshots)
+        return self._snapshots
+
+    def reload(self) -> None:
+        """Read the files again that changed since."""
+        if any(loader.reload_needed() for loader in self.context._loaders):
+            with _quiet():
+                self.context.load()
+            self.forget_snapshots()
+
+    def forget_snapshots(self) -> None:
+        """After a plan: it gave the changed models their versions."""
+        self._snapshots = None
 
 
 @contextmanager
@@ -42,7 +62,7 @@ def project(settings: Settings, *, root: Path = ROOT) -> Iterator[Project]:
     with _lock:
         key = (root, settings.home)
         if key in _projects:
-            _projects[key].context.refresh()
+            _projects[key].reload()
         else:
             _projects[key] = _open(settings, root)
         _projects[key].console.take_over()
@@ -68,10 +88,16 @@ def _forget_adapter(context: Context) -> None:
 
 
 def _open(settings: Settings, root: Path) -> Project:
-    with warnings.catch_warnings():
-        # SQLMesh 0.236 uses what Pydantic and pandas have deprecated; nothing that anybody here could act on.
-        warnings.simplefilter("ignore")
+    with _quiet():
         return _load(settings, root)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """SQLMesh 0.236 uses what Pydantic and pandas have deprecated; nothing that anybody here could act on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _load(settings: Settings, root: Path) -> Project:
@@ -88,7 +114,7 @@ def _load(settings: Settings, root: Path) -> Project:
     console = RunConsole()
     console.take_over()
     try:
-        # A file of ours: otherwise SQLMesh reads the repository's .env, which may belong to another home, over everything.
+        # A file of ours: otherwise SQLMesh reads the repository's .env over everything, and that may be another home's.
         with _environment_kept():
             configs = load_configs("config", Config, [root], dotenv_path=_environment_file(settings))
         context = Context(paths=[root], config=configs)

@@ -1,4 +1,4 @@
-"""One transformation: plan when model files changed, else run; before that, put the days that new data touched on the list."""
+"""One transformation: list the days that new data touched, then plan when model files changed, else run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from searchflow import warehouse
-from searchflow.errors import TransformationFailed
 from searchflow.ops import record
 from searchflow.services.process import locked
 from searchflow.settings import ROOT, Settings
@@ -37,10 +36,12 @@ def transform(
     restate: Collection[date] = (),
     root: Path = ROOT,
 ) -> TransformationResult:
-    """Bring the models of `environment` up to `now`; make the days in `restate` anew besides those that new data touched.
+    """Bring the models of `environment` up to `now`.
+
+    Earlier days that new data touched are made anew, and those in `restate`.
 
     Raises:
-        TransformationFailed: a model or a blocking audit failed. The other models are done; the next call goes on from there.
+        TransformationFailed: a model or a blocking audit failed. What does not depend on it is done; call again.
         BusyError, ServiceError, ConfigurationError: it could not begin.
     """
     from searchflow.transformation.project import project
@@ -52,14 +53,14 @@ def transform(
     with locked(settings, "transformation", wait=True), project(settings, root=root) as opened:
         with warehouse.connect(settings) as connection:
             opened.console.listen(on_progress, stamp)
-            snapshots = list(opened.context.snapshots.values())
+            snapshots = opened.snapshots()
             _list_changes(opened, connection, snapshots, restate, result)
             problem = _evaluate(opened, snapshots, result)
-            result.models = sorted(
-                opened.console.runs.values(), key=lambda run: (run.started_at or datetime.max, run.name)
-            )
-            result.warnings = opened.console.warnings
             _count_rows(opened, connection)
+            result.models = list(opened.console.runs.values())
+            result.warnings = opened.console.warnings
+            if not result.models and result.mode == "run":
+                result.mode = "nothing"
             result.duration_s = time.perf_counter() - clock
             _record(connection, result)
         if problem is not None or opened.console.failures:
@@ -120,7 +121,7 @@ def _mark_missing(
 
 
 def _ranges(days: Collection[date]) -> list[tuple[int, int]]:
-    """Days as SQLMesh's intervals in milliseconds, neighbours joined; very many become one from the first to the last."""
+    """Days as SQLMesh's intervals in milliseconds, neighbours joined; very many become one over all of them."""
     ranges: list[tuple[int, int]] = []
     for day in sorted(set(days)):
         start = _milliseconds(day)
@@ -153,8 +154,11 @@ def _evaluate(opened: Project, snapshots: list[Snapshot], result: Transformation
                 no_prompts=True,
                 auto_apply=True,
             )
+            opened.forget_snapshots()
         if deployed is not None:  # a plan makes what has changed; days that are missing in other models are for a run
-            context.run(result.environment, end=now, execution_time=now, ignore_cron=True, skip_janitor=True)
+            # What `context.run` does, with models that are already loaded and rendered.
+            scheduler = context.create_scheduler(opened.snapshots(), context.snapshot_evaluator)
+            scheduler.run(result.environment, end=now, execution_time=now, ignore_cron=True)
     except (SQLMeshError, duckdb.Error) as error:
         return error
     return None
@@ -170,7 +174,9 @@ def _count_rows(opened: Project, connection: duckdb.DuckDBPyConnection) -> None:
         where = ""
         if snapshot.is_incremental_by_time_range and snapshot.model.time_column is not None:
             column = snapshot.model.time_column.column.sql(dialect="duckdb")
-            days = [f"{column}::TIMESTAMP >= '{start}' AND {column}::TIMESTAMP < '{end}'" for start, end in run.intervals]
+            days = [
+                f"{column}::TIMESTAMP >= '{start}' AND {column}::TIMESTAMP < '{end}'" for start, end in run.intervals
+            ]
             where = f" WHERE ({') OR ('.join(days)})"
         counts.append(f"SELECT '{name}', count(*) FROM {snapshot.table_name()}{where}")
     if counts:
@@ -201,6 +207,3 @@ def _record(connection: duckdb.DuckDBPyConnection, result: TransformationResult)
             for run in result.models
         ],
     )
-
-
-__all__ = ["TransformationFailed", "transform"]
