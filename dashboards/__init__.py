@@ -1,4 +1,4 @@
-"""Pages for the people who decide: executives, product, marketing, operations. Reads the marts; may import only `searchflow`.
+"""Pages for the people who decide, from executives to operations. Reads the marts; may import only `searchflow`.
 
 Rooms: `pages/` (one file a page, read top to bottom), `queries/` (all SQL, over marts and ops only), `charts` (ECharts
 options), `formats` (numbers and words), `periods` (dates and what they are compared with), `filters` (the sidebar),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from pathlib import Path
 
 import duckdb
 import streamlit as st
@@ -24,18 +25,13 @@ PAGES = {
     "Platform": [st.Page("pages/operations.py", title="Operations")],
 }
 
-WORDMARK = """<svg xmlns="http://www.w3.org/2000/svg" width="150" height="32" viewBox="0 0 150 32" role="img" aria-label="SearchFlow">
-<g fill="#2A6FBB"><rect y="6" width="22" height="4.4" rx="2.2"/><rect x="3" y="13.8" width="16" height="4.4" rx="2.2" opacity=".75"/>
-<rect x="6.5" y="21.6" width="9" height="4.4" rx="2.2" opacity=".5"/></g>
-<text x="31" y="22.5" font-family="Source Sans Pro,Source Sans 3,Helvetica,Arial,sans-serif" font-size="19" font-weight="600" fill="#4F8FD0">SearchFlow</text>
-</svg>"""
-"""A funnel and the name, in blues that are legible on light and on dark."""
+WORDMARK = Path(__file__).with_name("wordmark.svg")
 
 
 def main() -> None:
     """Draw the page that was asked for."""
     page = st.navigation(PAGES)
-    st.logo(WORDMARK, size="large")
+    st.logo(str(WORDMARK), size="large")
     # An emoji; and no :material: icon on a page above: it would become its tab's icon, fetched from outside.
     st.set_page_config(page_title=f"{page.title} · SearchFlow", page_icon="🧭", layout="wide")
     try:
@@ -49,7 +45,8 @@ def main() -> None:
         st.info(
             f"There is nothing to show yet: {formats.plain(formats.listed(error.missing))} "
             f"{'has' if len(error.missing) == 1 else 'have'} not been built. "
-            "Run `searchflow demo` for a first look, or `searchflow ingest` and then `searchflow transform` for your own data."
+            "Run `searchflow demo` for a first look, or `searchflow ingest` and then `searchflow transform` "
+            "for your own data."
         )
     except SearchFlowError as error:
         st.error(f"The platform does not answer. {formats.plain(error, limit=400)}")

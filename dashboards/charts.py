@@ -1,13 +1,13 @@
 """ECharts options as plain dictionaries: easy to test, and no JavaScript in them.
 
-Texts that come from events appear only as data (names and categories), which ECharts draws on a canvas or escapes; never inside a
-formatter.
+Texts of events appear only as data (names and categories), which ECharts draws on a canvas or escapes; never
+inside a formatter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from dashboards import formats, theme
@@ -59,7 +59,7 @@ def trend(
     tooltip: str = "%,.0f",
     digits: int = 2,
 ) -> Option:
-    """One measure over time: the values (pale bars when there is a smooth line, else a line) beside those of a year before."""
+    """One measure over time (pale bars when there is a smooth line, else a line) beside that of a year before."""
     option = _base(legend=True)
     option["tooltip"]["valueFormatter"] = tooltip
     option["xAxis"] = {
@@ -77,7 +77,7 @@ def trend(
                 "type": "bar",
                 "name": name,
                 "data": _points(days, values, digits),
-                "itemStyle": {"color": theme.NOW, "opacity": 0.28},
+                "itemStyle": {"color": theme.NOW, "opacity": 0.36},
                 "barMaxWidth": _BAR_WIDTH,
             }
         )
@@ -188,26 +188,27 @@ def ranked(
 def changes(names: Sequence[str], values: Sequence[float]) -> Option:
     """Money more or less than before: bars to the right in blue-green, to the left in vermilion, with signs."""
     option = _base()
-    option["grid"] |= {"right": 70, "left": 70}
-    option["grid"]["containLabel"] = True
-    option["tooltip"] = {
-        "trigger": "axis",
-        "confine": True,
-        "axisPointer": {"type": "shadow"},
-        "valueFormatter": formats.MONEY_FORMAT,
+    option["tooltip"] |= {"axisPointer": {"type": "shadow"}, "valueFormatter": formats.MONEY_FORMAT}
+    lowest, highest = min([*values, 0]), max([*values, 0])
+    room = 0.32 * (highest - lowest)  # for the labels at the ends of the bars
+    option["xAxis"] = {
+        "type": "value",
+        "axisLabel": {"show": False},
+        "splitLine": {"show": False},
+        "min": lowest - room if lowest < 0 else 0,
+        "max": highest + room if highest > 0 else 0,
     }
-    option["xAxis"] = {"type": "value", "axisLabel": {"show": False}, "splitLine": {"show": False}}
     option["yAxis"] = _names(names) | {"axisLine": {"show": False, "onZero": False}}
     option["series"] = [
         {
             "type": "bar",
             "name": "Change of revenue",
             "barMaxWidth": _BAR_WIDTH,
+            "label": {"show": True},
             "data": [
                 {
                     "value": round(value, 2),
                     "label": {
-                        "show": True,
                         "position": "right" if value >= 0 else "left",
                         "formatter": f"{'+' if value > 0 else ''}{formats.money(value)}",
                     },
@@ -331,14 +332,18 @@ def flows(
     }
 
 
-def stacked_hours(rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, tuple[str, str]]) -> Option:
-    """Events by hour, one colour a kind (kind -> its name and colour)."""
+def stacked_hours(
+    rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, tuple[str, str]], *, first: datetime, last: datetime
+) -> Option:
+    """Events by hour, one colour a kind (kind -> its name and colour), over the whole time from first to last."""
     option = _base(legend=True)
     option["tooltip"] |= {"axisPointer": {"type": "shadow"}, "valueFormatter": "%,.0f"}
     option["xAxis"] = {
         "type": "time",
         "axisLabel": {"formatter": _DAYS, "hideOverlap": True},
         "splitLine": {"show": False},
+        "min": f"{first:%Y-%m-%dT%H:%M:%S}",
+        "max": f"{last:%Y-%m-%dT%H:%M:%S}",
     }
     option["yAxis"] = _value_axis()
     option["series"] = [

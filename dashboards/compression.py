@@ -18,7 +18,7 @@ LEVEL = 6
 
 
 class KeptGzip:
-    """ASGI middleware around everything; it touches only whole answers for `…/static/…` files with the endings above."""
+    """ASGI middleware around everything; it touches only whole answers for `…/static/…` with the endings above."""
 
     def __init__(self, app: Any) -> None:
         self.app = app

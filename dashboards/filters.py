@@ -58,7 +58,7 @@ def in_sidebar(
     applies: Sequence[str],
     reason: str,
 ) -> tuple[Period, Filters]:
-    """Draw the filters. Those that do not apply to the page are shown disabled, with the reason, and keep their value."""
+    """Draw the filters. Those that do not apply are shown disabled, with the reason, and keep their value."""
     with st.sidebar:
         period = _period(known, last_over)
         chosen = {}

@@ -1,4 +1,4 @@
-"""Numbers and words as people read them. Everything here is pure; texts of events are escaped before they meet Markdown."""
+"""Numbers and words as people read them. Pure; texts of events are escaped before they meet Markdown."""
 
 from __future__ import annotations
 
@@ -32,27 +32,42 @@ LABELS = {
     "abandoned_search_emails": "Abandoned-search e-mails",
 }
 COUNTRIES = {
-    **{"AE": "United Arab Emirates", "AR": "Argentina", "AT": "Austria", "AU": "Australia", "BE": "Belgium"},
-    **{"BR": "Brazil", "CA": "Canada", "CH": "Switzerland", "CL": "Chile", "CN": "China", "CO": "Colombia"},
-    **{
-        "DE": "Germany",
-        "DK": "Denmark",
-        "ES": "Spain",
-        "FI": "Finland",
-        "FR": "France",
-        "GB": "United Kingdom",
-    },
-    **{"GR": "Greece", "HK": "Hong Kong", "IE": "Ireland", "IL": "Israel", "IN": "India", "IT": "Italy"},
-    **{"JP": "Japan", "KR": "South Korea", "MX": "Mexico", "NL": "Netherlands", "NO": "Norway"},
-    **{
-        "NZ": "New Zealand",
-        "PL": "Poland",
-        "PT": "Portugal",
-        "SE": "Sweden",
-        "SG": "Singapore",
-        "TR": "Türkiye",
-    },
-    **{"US": "United States", "ZA": "South Africa"},
+    "AE": "United Arab Emirates",
+    "AR": "Argentina",
+    "AT": "Austria",
+    "AU": "Australia",
+    "BE": "Belgium",
+    "BR": "Brazil",
+    "CA": "Canada",
+    "CH": "Switzerland",
+    "CL": "Chile",
+    "CN": "China",
+    "CO": "Colombia",
+    "DE": "Germany",
+    "DK": "Denmark",
+    "ES": "Spain",
+    "FI": "Finland",
+    "FR": "France",
+    "GB": "United Kingdom",
+    "GR": "Greece",
+    "HK": "Hong Kong",
+    "IE": "Ireland",
+    "IL": "Israel",
+    "IN": "India",
+    "IT": "Italy",
+    "JP": "Japan",
+    "KR": "South Korea",
+    "MX": "Mexico",
+    "NL": "Netherlands",
+    "NO": "Norway",
+    "NZ": "New Zealand",
+    "PL": "Poland",
+    "PT": "Portugal",
+    "SE": "Sweden",
+    "SG": "Singapore",
+    "TR": "Türkiye",
+    "US": "United States",
+    "ZA": "South Africa",
 }
 UNKNOWN = "(unknown)"
 """How a null shows in filters and tables."""

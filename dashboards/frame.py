@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import streamlit as st
 
-from dashboards import filters, formats
+from dashboards import filters, formats, theme
 from dashboards.charts import Option
 from dashboards.filters import DIMENSIONS, Filters
 from dashboards.periods import Period
@@ -51,8 +51,8 @@ def open_page(
 ) -> Page:
     """Draw the top of a page and return what it draws from.
 
-    `tables` are those it shows: they must exist, and their gates count. `applies` are the filters that its data know; the
-    others are drawn disabled, with the `reason`.
+    `tables` are those it shows: they must exist, and their gates count. `applies` are the filters that its data know;
+    the others are drawn disabled, with the `reason`.
 
     Raises:
         NotBuiltError: a table does not exist yet, or holds nothing.
@@ -60,12 +60,10 @@ def open_page(
     reading, now = visit.get().reading, visit.get().now
     st.title(title, anchor=False)
     reading.require(*FILTER_TABLES, *tables)
-    calendar = choices.calendar(reading)
-    if calendar is None:
+    known = choices.calendar(reading)
+    if known is None:
         raise NotBuiltError(["marts.mart_kpi_daily"])
-    period, chosen = filters.in_sidebar(
-        calendar.known, calendar.last_over, choices.values(reading), applies=applies, reason=reason
-    )
+    period, chosen = filters.in_sidebar(known, yesterday(now), choices.values(reading), applies=applies, reason=reason)
     words = [about, f"**{formats.days(period.first, period.last)}** ({formats.plural(period.days, 'day')})"]
     if chosen.any_dimension:
         words.append(f"only **{formats.plain(chosen.words())}**")
@@ -75,7 +73,12 @@ def open_page(
     trust_line(
         reading, suites, now, before=[_built(reading, tables, now)], after=[completeness] if completeness else []
     )
-    return Page(reading, now, calendar.known, period, chosen)
+    return Page(reading, now, known, period, chosen)
+
+
+def yesterday(now: datetime) -> date:
+    """The last day that is over."""
+    return now.date() - timedelta(days=1)
 
 
 def open_platform_page(title: str, *, about: str) -> Visit:
@@ -143,6 +146,9 @@ def gate_words(suites: Sequence[trust.SuiteOutcome], now: datetime) -> tuple[str
 
 def chart(option: Option, *, alt: str, height: int = 300, key: str | None = None) -> None:
     """An ECharts chart with its description for screen readers."""
+    color = theme.CHART_TEXT["dark" if st.context.theme.type == "dark" else "light"]
+    for series in option["series"]:
+        series["label"] = {"color": color, **series.get("label", {})}
     st.echarts_chart(option, height=height, alt=alt, key=key)
 
 

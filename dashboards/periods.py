@@ -56,7 +56,7 @@ def a_year_before(day: date) -> date:
 
 
 def of_preset(name: str, known: Period, *, last_over: date) -> Period:
-    """The days a preset means: they end on the last day that is over, so that no part of a day is compared with whole ones."""
+    """The days a preset means, up to the last day that is over: no part of a day is compared with whole ones."""
     last = min(max(last_over, known.first), known.last)
     lengths = {"7d": 7, "28d": 28, "90d": 90}
     if name in lengths:

@@ -1,8 +1,9 @@
-"""The dashboards as an ASGI application on loopback: warmed up before the first visit, compressed, with a health check."""
+"""The dashboards as an ASGI application on loopback: warmed up, compressed, with a health check."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import sys
 from collections.abc import AsyncIterator
@@ -20,7 +21,7 @@ from starlette.routing import Route
 from dashboards import source, theme
 from dashboards.compression import KeptGzip
 from dashboards.filters import Filters
-from dashboards.periods import of_preset
+from dashboards.periods import DEFAULT_PRESET, of_preset
 from searchflow import warehouse
 from searchflow.errors import PortInUseError, SearchFlowError
 from searchflow.services import process
@@ -70,7 +71,7 @@ def application() -> st.App:
 
 @asynccontextmanager
 async def _lifespan(_app: st.App) -> AsyncIterator[None]:
-    """Open the lake and ask the first page's questions in the background: the first visitor does not wait for imports."""
+    """Open the lake and ask the first page's questions meanwhile: the first visitor does not wait for imports."""
     warming = asyncio.create_task(asyncio.to_thread(warm_up))
     try:
         yield
@@ -82,7 +83,7 @@ async def _lifespan(_app: st.App) -> AsyncIterator[None]:
 
 def warm_up() -> None:
     """What every first page needs. The platform may not be up yet: then a page says so."""
-    import pandas  # noqa: F401 (Streamlit imports it at the first table)
+    importlib.import_module("pandas")  # Streamlit imports it at the first table
 
     from dashboards.queries import choices, kpis
 
@@ -90,11 +91,10 @@ def warm_up() -> None:
         with source.reading() as reading:
             if not {"marts.mart_kpi_daily", "marts.fct_search_funnel_daily"} <= reading.tables():
                 return
-            calendar = choices.calendar(reading)
+            known = choices.calendar(reading)
             choices.values(reading)
-            if calendar is not None:
-                period = of_preset("28d", calendar.known, last_over=calendar.last_over)
-                kpis.daily(reading, Filters(), period)
+            if known is not None:
+                kpis.daily(reading, Filters(), of_preset(DEFAULT_PRESET, known, last_over=known.last))
     except SearchFlowError as error:
         logging.getLogger(__name__).info("nothing to warm up: %s", error)
 

@@ -1,7 +1,7 @@
 """The lake as the pages see it: read-only, one snapshot a page, each answer kept until the data changes.
 
-A page runs in one transaction, so all its numbers fit together while pipelines write. Answers are cached by the snapshot's id:
-they are made anew exactly when something was committed.
+A page runs in one transaction, so all its numbers fit together while pipelines write. Answers are cached by the
+snapshot's id: they are made anew exactly when something was committed.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ class Reading:
     def tables(self) -> frozenset[str]:
         """Every table and view of the lake, as `schema.name`."""
         found = self.table(
-            "SELECT table_schema || '.' || table_name AS name FROM information_schema.tables WHERE table_catalog = $lake",
+            "SELECT table_schema || '.' || table_name AS name FROM information_schema.tables "
+            "WHERE table_catalog = $lake",
             {"lake": warehouse.CATALOG},
         )
         return frozenset(found["name"].to_pylist())

@@ -1,7 +1,7 @@
 """Colours by meaning, and Streamlit's theme made of them. The only place with colour codes.
 
-The palette is built on Okabe and Ito's, which stays apart in the common forms of colour blindness. Better and worse are blue-green
-and vermilion, never red against green, and always come with an arrow or a word. No font is fetched: the bundled one is used.
+The palette is built on Okabe and Ito's, which stays apart in the common forms of colour blindness. Better and worse are
+blue-green and vermilion, never red against green, and come with an arrow, a sign or a word. Fonts are the bundled ones.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, OCHRE, GREY = (
-    "#2A6FBB",
+    "#2F78C4",
     "#E69F00",
     "#009E73",
     "#CC79A7",
@@ -20,6 +20,8 @@ BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, OCHRE, GREY = (
 )
 NOW, BEFORE = BLUE, GREY
 """This period, and what it is compared with."""
+CHART_TEXT = {"light": "#3A4555", "dark": "#C3CCD8"}
+"""Numbers beside bars: ECharts would draw them with an outline of its own."""
 
 CHANNELS = {
     "organic": GREEN,

@@ -34,20 +34,37 @@ def render(page: Page) -> None:
 def _tiles(page: Page, model: str, total: attribution.Spend) -> None:
     earlier = page.period.previous()
     before = attribution.total(page.reading, page.filters, earlier, model) if earlier.within(page.known) else None
-    tiles = (
-        ("Ad spend", formats.money(total.cost), total.cost, before and before.cost, "off", "What the campaigns cost."),
-        ("Revenue credited", formats.money(total.revenue), total.revenue, before and before.revenue, "normal", "Booked value of the days; every model shares the same sum."),
-        ("Return on ad spend", formats.ratio(total.roas), total.roas, before and before.roas, "normal", "Revenue of campaigns that cost something, per dollar spent."),
-        ("Cost per booking", formats.money(total.cost_per_booking), total.cost_per_booking, before and before.cost_per_booking, "inverse", "Spend per booking credited to campaigns that cost something. Less is better."),
-    )  # fmt: skip
-    with st.grid(4, gap="small"):
-        for label, written, value, then, color, meaning in tiles:
-            change = formats.change(value, then)
+    with st.grid(4, gap="small", min_column_width=155):
+        for label, written, value, color, meaning in (
+            ("Ad spend", formats.money, lambda spend: spend.cost, "off", "What the campaigns cost."),
+            (
+                "Revenue credited",
+                formats.money,
+                lambda spend: spend.revenue,
+                "normal",
+                "Booked value of the days; every model shares the same sum.",
+            ),
+            (
+                "Return on ad spend",
+                formats.ratio,
+                lambda spend: spend.roas,
+                "normal",
+                "Revenue of campaigns that cost something, per dollar spent.",
+            ),
+            (
+                "Cost per booking",
+                formats.money,
+                lambda spend: spend.cost_per_booking,
+                "inverse",
+                "Spend per booking credited to campaigns that cost something. Less is better.",
+            ),
+        ):
+            change = formats.change(value(total), value(before)) if before else None
             st.metric(
                 label,
-                written,
+                written(value(total)),
                 None if change is None else 0 if abs(change) < 0.0005 else f"{change * 100:+,.1f}%",
-                delta_color=color,  # type: ignore[arg-type]
+                delta_color=color,
                 delta_description=None if change is None else f"vs {formats.plural(page.period.days, 'day')} before",
                 help=meaning,
                 border=True,
@@ -149,6 +166,6 @@ render(
         about="What each channel cost and brought",
         tables=["marts.mart_campaign_attribution"],
         applies=("channel",),
-        reason="Bookings are credited to visits; spend is known by campaign only. Platform, device and country do not apply.",
+        reason="Bookings are credited to visits, and spend is known by campaign only.",
     )
 )

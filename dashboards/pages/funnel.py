@@ -150,9 +150,9 @@ def _unserved(page: Page) -> None:
         [row | {"destination": row["destination"], "zero_result_rate": 100 * row["zero_result_rate"]} for row in rows],
         {
             "destination": column("Destination", width="medium"),
-            "zero_result_searches": numbers("Searches without results"),
+            "zero_result_searches": numbers("In vain", help="Searches that found nothing."),
             "zero_result_rate": numbers("Share", formats.PERCENT_FORMAT),
-            "searches": numbers("All searches"),
+            "searches": numbers("Of searches"),
             "bookings": numbers("Bookings"),
         },
         alt="Destinations with searches that found nothing",

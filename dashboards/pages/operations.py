@@ -28,10 +28,10 @@ def render(page: Visit) -> None:
     suites = trust.outcomes(page.reading)
     stages = operations.stages(page.reading, now - RECENT)
     _tiles(page, now, accounts, stages, suites)
-    (st.success if accounts.holds else st.error)(
-        f"{'✓ Nothing lost, nothing counted twice' if accounts.holds else '✕ The accounts do not add up: run `searchflow status`'}: "
-        f"{accounts.sentence()}."
-    )
+    if accounts.holds:
+        st.success(f"✓ Nothing lost, nothing counted twice: {accounts.sentence()}.")
+    else:
+        st.error(f"✕ The accounts do not add up: {accounts.sentence()}. Run `searchflow status`.")
     _arrivals(page, now)
     running, fresh, quality, letters, syncs = st.tabs(["Runs", "Freshness", "Quality", "Dead letters", "Syncs"])
     with running:
@@ -72,7 +72,7 @@ def _tiles(
             _newest_check(suites, now),
         ),
     )
-    with st.grid(4, gap="small"):
+    with st.grid(4, gap="small", min_column_width=155):
         for label, value, words in tiles:
             st.metric(label, value, delta=words, delta_color="off", delta_arrow="off", border=True, height="stretch")
 
@@ -88,7 +88,7 @@ def _arrivals(page: Visit, now: datetime) -> None:
         nothing("No event came in during the last 48 hours. `searchflow up` starts live traffic and ingestion.")
         return
     chart(
-        charts.stacked_hours(rows, KINDS),
+        charts.stacked_hours(rows, KINDS, first=now - ARRIVALS, last=now),
         alt="Events received by hour in the last 48 hours",
         height=220,
         key="arrivals",
@@ -209,7 +209,8 @@ def _letters(page: Visit, now: datetime) -> None:
         nothing("No input was ever refused.")
         return
     st.markdown(
-        "Inputs that could not be stored, by reason. `searchflow dlq list` shows them, `searchflow dlq replay` tries them again."
+        "Inputs that could not be stored, by reason. `searchflow dlq list` shows them, `searchflow dlq replay` tries "
+        "them again."
     )
     table(
         [row | {"newest": formats.age(now - row["newest"])} for row in rows],

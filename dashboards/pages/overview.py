@@ -67,7 +67,8 @@ def render(page: Page) -> None:
     """Tiles, trends, and where the change came from."""
     if page.filters.any_dimension:
         st.caption(
-            "With a filter, bookings and revenue are those that the days' searches led to; without, those made on the days."
+            "With a filter, bookings and revenue are those that the days' searches led to; without one, those made on "
+            "the days."
         )
     now = kpis.daily(page.reading, page.filters, page.period.earlier(SMOOTH - 1))
     shown = now[SMOOTH - 1 :]
@@ -110,7 +111,7 @@ def _compared(page: Page, period: Period) -> Kpis | None:
 
 def _tiles(shown: Sequence[tuple[date, Kpis]], before: Kpis | None, year: Kpis | None, period: Period) -> None:
     total = kpis.total(list(shown))
-    with st.grid(4, gap="small"):
+    with st.grid(4, gap="small", min_column_width=155):
         for tile in TILES:
             value = tile.value(total)
             delta = _delta(tile, value, tile.value(before) if before else None)
@@ -151,8 +152,8 @@ def _last_year(tile: Tile, value: float | None, year: Kpis | None) -> str:
     then = tile.value(year) if year else None
     change = _change(tile, value, then)
     if change is None:
-        return "Nothing to compare a year before"
-    return f"{change} on {tile.written(then)} a year before".replace("$", "\\$")
+        return "No comparison a year ago"
+    return f"{change} on {tile.written(then)} a year ago".replace("$", "\\$")
 
 
 def _sparkline(shown: Sequence[tuple[date, Kpis]], tile: Tile) -> list[float] | None:
@@ -176,21 +177,10 @@ def _trend(
     bars: bool = False,
 ) -> None:
     """By day with a 7-day average, or by week; beside it the same a year before."""
-    year = page.period.year_before().earlier(SMOOTH - 1)
-    then = kpis.daily(page.reading, page.filters, year) if page.period.year_before().last >= page.known.first else []
     weekly = page.period.days > DAILY_UP_TO
     days, values = _weeks(now, value) if weekly else _days(now, value)
-    smooth = None if weekly else _averages(now, value)
-    before = _a_year_before(
-        days,
-        dict(
-            zip(
-                *(_weeks(then, value) if weekly else (_days(then, value)[0], _averages(then, value))),
-                strict=True,
-            )
-        ),
-        page.known,
-    )
+    smooth = None if weekly else _averages(now, value, page.known)
+    before = _a_year_before(page, value, weekly=weekly, places=len(days))
     if not bars and smooth is not None:
         values, smooth = smooth, None
     option = charts.trend(
@@ -214,12 +204,16 @@ def _days(
     return [day for day, _ in shown], [value(kpi) for _, kpi in shown]
 
 
-def _averages(daily: Sequence[tuple[date, Kpis]], value: Callable[[Kpis], float | None]) -> list[float | None]:
-    """Of seven days: a rate of the seven days' sums, a sum divided by seven."""
+def _averages(
+    daily: Sequence[tuple[date, Kpis]], value: Callable[[Kpis], float | None], known: Period
+) -> list[float | None]:
+    """Of seven days, all of them known: a rate of the seven days' sums, a sum divided by seven."""
     averages: list[float | None] = []
     for place in range(SMOOTH - 1, len(daily)):
-        week = kpis.total(list(daily[place - SMOOTH + 1 : place + 1]))
-        averages.append(value(Kpis(**{name: getattr(week, name) / SMOOTH for name in kpis.COLUMNS})))
+        week = daily[place - SMOOTH + 1 : place + 1]
+        total = kpis.total(list(week))
+        mean = Kpis(**{name: getattr(total, name) / SMOOTH for name in kpis.COLUMNS})
+        averages.append(value(mean) if week[0][0] >= known.first else None)
     return averages
 
 
@@ -234,10 +228,20 @@ def _weeks(
     ]
 
 
-def _a_year_before(days: Sequence[date], then: dict[date, float | None], known: Period) -> list[float | None]:
-    """The values a year before each day, by place: they are as many, or one more where there was a leap day."""
-    values = [value if day >= known.first else None for day, value in then.items()][-len(days) :]
-    return [None] * (len(days) - len(values)) + values
+def _a_year_before(
+    page: Page, value: Callable[[Kpis], float | None], *, weekly: bool, places: int
+) -> list[float | None]:
+    """The same line a year before, place by place; a leap day more or less is cut or left empty at the beginning."""
+    year = page.period.year_before()
+    if year.last < page.known.first:
+        return [None] * places
+    then = kpis.daily(page.reading, page.filters, year.earlier(SMOOTH - 1))
+    if weekly:
+        days, sums = _weeks(then, value)
+        values = [one if day >= page.known.first else None for day, one in zip(days, sums, strict=True)]
+    else:
+        values = _averages(then, value, page.known)
+    return [None] * (places - len(values)) + values[-places:]
 
 
 def _times_100(share: float | None) -> float | None:

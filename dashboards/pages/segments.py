@@ -86,7 +86,8 @@ def _transitions(page: Page) -> None:
     first_month = page.period.first.replace(day=1)
     st.subheader("Who moved where", anchor=False)
     st.caption(
-        f"Changes of segment from {formats.day(first_month)} on, whole months, all visitors together. Left what they were, right what they became."
+        f"Changes of segment from {formats.day(first_month)} on, whole months, all visitors together. "
+        "Left what they were, right what they became."
     )
     rows = segments.transitions(page.reading, page.period)
     if not rows:

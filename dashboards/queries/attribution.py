@@ -24,7 +24,7 @@ DEFAULT_MODEL = "last_non_direct"
 _SPEND = """
     sum(cost)::DOUBLE AS cost, sum(revenue)::DOUBLE AS revenue, sum(conversions)::DOUBLE AS bookings,
     sum(revenue)::DOUBLE / nullif(sum(cost)::DOUBLE, 0) AS roas,
-    sum(cost)::DOUBLE / nullif(sum(conversions), 0) AS cost_per_booking
+    nullif(sum(cost), 0)::DOUBLE / nullif(sum(conversions), 0) AS cost_per_booking
 """
 
 

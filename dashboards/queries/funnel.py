@@ -77,7 +77,8 @@ def unserved(reading: Reading, period: Period) -> list[dict[str, Any]]:
     """Destinations people asked for and found nothing, the most asked for first."""
     return reading.rows(
         """
-        SELECT destination, sum(zero_result_searches)::BIGINT AS zero_result_searches, sum(searches)::BIGINT AS searches,
+        SELECT destination, sum(zero_result_searches)::BIGINT AS zero_result_searches,
+               sum(searches)::BIGINT AS searches,
                sum(zero_result_searches) / sum(searches) AS zero_result_rate, sum(bookings)::BIGINT AS bookings
         FROM marts.mart_destination_demand WHERE demand_date BETWEEN $first AND $last AND destination IS NOT NULL
         GROUP BY destination HAVING sum(zero_result_searches) > 0

@@ -1,7 +1,7 @@
-"""The figures of the business, from `mart_kpi_daily`; with a filter from `fct_search_funnel_daily`, which knows the dimensions.
+"""The figures of the business, from `mart_kpi_daily`; with a filter from `fct_search_funnel_daily`.
 
-The two differ on purpose: the first counts bookings on the day they were made, the second those that a day's searches led to,
-whenever they were made. The page says which one it shows.
+The two differ on purpose: the first counts bookings on the day they were made, the second those that a day's searches
+led to, whenever they were made. The page says which one it shows.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def movers(reading: Reading, filters: Filters, now: Period, before: Period, dime
         f"""
         SELECT {dimension} AS value,
                coalesce(sum(revenue) FILTER (search_date BETWEEN $first AND $last), 0)::DOUBLE AS revenue_now,
-               coalesce(sum(revenue) FILTER (search_date BETWEEN $before_first AND $before_last), 0)::DOUBLE AS revenue_before
+               coalesce(sum(revenue) FILTER (search_date BETWEEN $before_first AND $before_last), 0)::DOUBLE
+                   AS revenue_before
         FROM marts.fct_search_funnel_daily
         WHERE search_date BETWEEN $before_first AND $last AND {condition}
         GROUP BY ALL ORDER BY abs(revenue_now - revenue_before) DESC, value LIMIT 8

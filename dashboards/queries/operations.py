@@ -56,7 +56,8 @@ def stages(reading: Reading, since: datetime) -> list[dict[str, Any]]:
         WITH ranked AS (
             SELECT *, row_number() OVER (PARTITION BY stage ORDER BY started_at DESC) AS recency,
                    count(*) FILTER (started_at >= $since) OVER (PARTITION BY stage) AS runs,
-                   count(*) FILTER (started_at >= $since AND status <> 'completed') OVER (PARTITION BY stage) AS failures,
+                   count(*) FILTER (started_at >= $since AND status <> 'completed')
+                       OVER (PARTITION BY stage) AS failures,
                    median(duration_s) FILTER (started_at >= $since) OVER (PARTITION BY stage) AS typical_s
             FROM ops.stage_runs
         )
@@ -73,7 +74,8 @@ def models(reading: Reading) -> list[dict[str, Any]]:
         """
         SELECT model, status, started_at, duration_s, rows, audits_passed, audits_failed, interval_end, error
         FROM ops.model_runs WHERE environment = 'prod'
-        QUALIFY row_number() OVER (PARTITION BY model ORDER BY started_at DESC, run_id) = 1 ORDER BY duration_s DESC NULLS LAST, model
+        QUALIFY row_number() OVER (PARTITION BY model ORDER BY started_at DESC, run_id) = 1
+        ORDER BY duration_s DESC NULLS LAST, model
         """
     )
 
@@ -83,7 +85,8 @@ def syncs(reading: Reading) -> list[dict[str, Any]]:
     return reading.rows(
         """
         SELECT sync, status, started_at, added, changed, removed, unchanged, rejected, retried, mode, error
-        FROM ops.sync_runs QUALIFY row_number() OVER (PARTITION BY sync ORDER BY started_at DESC, run_id) = 1 ORDER BY sync
+        FROM ops.sync_runs QUALIFY row_number() OVER (PARTITION BY sync ORDER BY started_at DESC, run_id) = 1
+        ORDER BY sync
         """
     )
 

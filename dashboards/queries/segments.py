@@ -18,7 +18,8 @@ def now(reading: Reading, filters: Filters) -> list[dict[str, Any]]:
     return reading.rows(
         f"""
         SELECT segments.segment, count(*) AS users, sum(segments.lifetime_revenue)::DOUBLE AS revenue,
-               avg(segments.lifetime_revenue)::DOUBLE AS revenue_per_user, avg(segments.conversions)::DOUBLE AS bookings_per_user,
+               avg(segments.lifetime_revenue)::DOUBLE AS revenue_per_user,
+               avg(segments.conversions)::DOUBLE AS bookings_per_user,
                median(date_diff('day', segments.last_seen_at, segments.segment_as_of)) AS days_since_seen,
                count(*) / sum(count(*)) OVER () AS share, max(segments.segment_as_of) AS as_of
         FROM marts.mart_user_segments AS segments JOIN marts.dim_users AS users USING (user_id)
@@ -29,7 +30,7 @@ def now(reading: Reading, filters: Filters) -> list[dict[str, Any]]:
 
 
 def history(reading: Reading, period: Period) -> list[dict[str, Any]]:
-    """Users in each segment at the end of each day of the period: who entered less who left, summed up from the beginning."""
+    """Users in each segment at the end of each day: who entered less who left, summed up from the beginning."""
     return reading.rows(
         """
         WITH changes AS (
