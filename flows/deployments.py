@@ -44,6 +44,15 @@ class Deployment:
         """Where the flow is, as `prefect.yaml` writes it."""
         return f"{self.flow.fn.__module__}:{self.flow.fn.__name__}"
 
+    @property
+    def schedule_text(self) -> str | None:
+        """`300 s` or a cron line, as people write it."""
+        if self.schedule is None:
+            return None
+        if self.schedule.interval is not None:
+            return f"{self.schedule.interval.total_seconds():.0f} s"
+        return self.schedule.cron
+
     def prepared(self) -> RunnerDeployment:
         """For `serve`."""
         made = self.flow.to_deployment(

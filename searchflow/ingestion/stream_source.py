@@ -11,8 +11,10 @@ from searchflow.errors import ServiceError, SourceGapError
 from searchflow.events import Rejection
 from searchflow.ingestion.source import SourceBatch
 
+LINES_AN_ENTRY = 500
+"""What a batched entry holds, about."""
 ENTRIES_A_READ = 64
-"""A batched entry holds about 500 events: enough entries for a commit in few round trips, without reading far ahead."""
+"""Enough for a commit in few round trips, without reading far ahead."""
 SINGLE_ENTRIES_A_READ = 10_000
 
 
@@ -73,7 +75,7 @@ class StreamSource:
 
     def _read(self, place: StreamPosition, limit: int, wait_seconds: float) -> SourceBatch | None:
         batch, entry_id, taken = SourceBatch([], [], ""), place.entry_id, 0
-        count = ENTRIES_A_READ
+        count = max(1, min(ENTRIES_A_READ, limit // LINES_AN_ENTRY))
         while len(batch.lines) < limit:
             block = int(wait_seconds * 1000) if wait_seconds and not taken else None
             entries = streams.read(self.client, self.name, entry_id, entries=count, block_ms=block)
@@ -83,7 +85,7 @@ class StreamSource:
                 self._take(batch, found_id, fields)
             entry_id, taken = entries[-1][0], taken + len(entries)
             if batch.received < 2 * taken:  # producers that write one event an entry
-                count = SINGLE_ENTRIES_A_READ
+                count = max(1, min(SINGLE_ENTRIES_A_READ, limit - len(batch.lines)))
         batch.position = StreamPosition(entry_id, place.entries + taken).text()
         return batch if taken else None
 

@@ -1,0 +1,54 @@
+# The five verbs of this repository. `make help` lists them from their own comments.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+export PYTHONDONTWRITEBYTECODE :=
+export DO_NOT_TRACK := 1
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format docs lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+install: $(READY) ## Make .venv from requirements.lock (hashes checked) and install the `searchflow` command
+
+$(READY): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed as '$(PYTHON)'. Name yours: make install PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "$(PYTHON) is not Python 3.11. Name one: make install PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "Making $(VENV) (about 200 packages; the first time takes a minute or two)" >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip check >/dev/null
+	@$(BIN)/python -m compileall -q $(VENV)/lib searchflow generators activations expectations dashboards flows || true
+	@touch $@
+
+demo: $(READY) ## The whole platform once, from nothing: see what it does in about a minute
+	@$(BIN)/searchflow demo
+
+test: $(READY) ## All tests, on real embedded servers in temporary folders
+	@$(BIN)/python -m tests.run
+
+check: $(READY) ## Lint, types, SQLMesh linter and formats, and that docs and code agree
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/sqlmesh --ignore-warnings lint
+	$(BIN)/sqlmesh format --check
+	$(BIN)/python -m searchflow.devtools.docs
+
+format: $(READY) ## Format Python and models
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/sqlmesh format
+
+docs: $(READY) ## Check that every command, path, setting and model in the docs exists
+	$(BIN)/python -m searchflow.devtools.docs
+
+lock: $(READY) ## Compile requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --strip-extras --quiet --output-file requirements.lock
+
+clean: ## Remove the environment and caches; data in .searchflow stays
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -1,0 +1,73 @@
+"""Imports point one way, and every package says what it is for."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from searchflow.settings import ROOT
+
+PACKAGES = ("searchflow", "generators", "activations", "expectations", "dashboards", "flows", "benchmarks")
+SIDE_BY_SIDE = {"generators", "activations", "expectations", "dashboards"}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level packages a file imports, also inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def may_import(path: Path) -> set[str]:
+    """What of ours a file may know."""
+    package = path.relative_to(ROOT).parts[0]
+    if package == "flows" or path.is_relative_to(ROOT / "searchflow" / "cli"):
+        return set(PACKAGES)
+    if package == "benchmarks":
+        return set(PACKAGES) - {"flows"}
+    return {package, "searchflow"}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_point_one_way(package: str) -> None:
+    wrong = {
+        str(path.relative_to(ROOT)): sorted(imported(path) & set(PACKAGES) - may_import(path))
+        for path in modules(package)
+        if imported(path) & set(PACKAGES) - may_import(path)
+    }
+    assert wrong == {}
+
+
+def test_application_code_imports_no_model_and_no_macro() -> None:
+    """Loading a SQLMesh context drops and re-imports them."""
+    for package in PACKAGES:
+        for path in modules(package):
+            assert not imported(path) & {"models", "macros"}, path
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_says_what_it_is_for(package: str) -> None:
+    for init in (ROOT / package).rglob("__init__.py"):
+        docstring = ast.get_docstring(ast.parse(init.read_text()))
+        assert docstring, init
+        assert len(docstring) > 20, init
+
+
+def test_packages_come_from_the_repository_wherever_one_stands(tmp_path: Path) -> None:
+    names = ", ".join(PACKAGES)
+    code = f"import {names}\nfor m in ({names}): print(m.__file__)"
+    shown = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    for line in shown.stdout.splitlines():
+        assert Path(line).is_relative_to(ROOT)
