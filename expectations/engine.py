@@ -9,13 +9,17 @@ value is ever selected, so that none can appear in a result, a report or a log.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 
-import great_expectations as gx
-import great_expectations.expectations as gxe
 import sqlalchemy as sa
+
+with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # it imports what Python has deprecated
+    import great_expectations as gx
+    import great_expectations.expectations as gxe
+
 from great_expectations.core import ExpectationSuiteValidationResult
 from great_expectations.core.metric_domain_types import MetricDomainTypes
 from great_expectations.core.metric_function_types import MetricPartialFunctionTypes
@@ -243,7 +247,7 @@ class Session:
 
     def __init__(self, settings: Settings, *, snapshot: int, now: datetime, run_id: str) -> None:
         self._context = new_context()
-        self._run = RunIdentifier(run_name=run_id, run_time=now.astimezone(UTC))
+        self._identifier = RunIdentifier(run_name=run_id, run_time=now.astimezone(UTC))
         self._moments = {
             "now": _literal(now),
             "history_start": _literal(settings.history_start),
@@ -257,6 +261,11 @@ class Session:
 
     def run(self, suite: Suite) -> ExpectationSuiteValidationResult:
         """Check one table. A check that crashes is a result too; only a lost connection raises."""
+        # Great Expectations would rather have one data source a schema; one for all is a connection less each.
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            return self._run(suite)
+
+    def _run(self, suite: Suite) -> ExpectationSuiteValidationResult:
         schema, table = suite.table.split(".")
         asset = self._lake.add_table_asset(suite.name, table_name=table, schema_name=f"{warehouse.CATALOG}.{schema}")
         checks = [expectation(check, self._moments) for check in suite.checks]
@@ -265,7 +274,9 @@ class Session:
             data=asset.add_batch_definition_whole_table("all rows"),
             suite=self._context.suites.add(gx.ExpectationSuite(suite.name, expectations=checks)),
         )
-        return self._context.validation_definitions.add(definition).run(result_format=RESULT_FORMAT, run_id=self._run)
+        return self._context.validation_definitions.add(definition).run(
+            result_format=RESULT_FORMAT, run_id=self._identifier
+        )
 
     def __enter__(self) -> Session:
         return self

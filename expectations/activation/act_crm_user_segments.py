@@ -4,11 +4,11 @@ from expectations.suite import (
     COUNTRY_CODE,
     SEGMENTS,
     Suite,
+    aggregate,
     between,
     critical,
     has_exactly_columns,
     matches,
-    never,
     none_where,
     not_null,
     one_of,
@@ -34,11 +34,11 @@ SUITE = Suite(
         critical("No lifetime revenue is negative.", between("lifetime_revenue", low=0)),
         critical(
             "Everybody who has a segment is sent, and nobody else.",
-            never(
+            aggregate(
                 "as_many_as_have_a_segment",
-                """
-                SELECT count(*) AS sent, (SELECT count(*) FROM lake.marts.mart_user_segments) AS with_segment
-                FROM {batch} HAVING count(*) <> (SELECT count(*) FROM lake.marts.mart_user_segments)""",
+                broken="count(*) <> (SELECT count(*) FROM lake.marts.mart_user_segments)",
+                sent="count(*)",
+                with_segment="(SELECT count(*) FROM lake.marts.mart_user_segments)",
             ),
         ),
         warning("Countries are written as two letters.", matches("country", COUNTRY_CODE)),

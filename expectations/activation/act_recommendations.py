@@ -2,10 +2,10 @@
 
 from expectations.suite import (
     Suite,
+    aggregate,
     between,
     critical,
     has_exactly_columns,
-    never,
     none_where,
     not_null,
     unique,
@@ -34,11 +34,11 @@ SUITE = Suite(
         critical("Ranks start at 1.", between("rank", low=1)),
         critical(
             "All recommendations are sent, and no others.",
-            never(
+            aggregate(
                 "as_many_as_there_are",
-                """
-                SELECT count(*) AS sent, (SELECT count(*) FROM lake.marts.mart_recommendations) AS recommended
-                FROM {batch} HAVING count(*) <> (SELECT count(*) FROM lake.marts.mart_recommendations)""",
+                broken="count(*) <> (SELECT count(*) FROM lake.marts.mart_recommendations)",
+                sent="count(*)",
+                recommended="(SELECT count(*) FROM lake.marts.mart_recommendations)",
             ),
         ),
         warning(

@@ -6,11 +6,11 @@ from expectations.suite import (
     DEVICE_TYPES,
     PLATFORMS,
     Suite,
+    aggregate,
     between,
     critical,
     has_columns,
     matches,
-    never,
     none_where,
     not_ahead,
     not_null,
@@ -56,20 +56,17 @@ SUITE = Suite(
         ),
         critical(
             "When searches were received, the funnel is not empty.",
-            never(
+            aggregate(
                 "not_empty",
-                """
-                SELECT count(*) AS searches_received FROM lake.raw.search_events
-                HAVING count(*) > 0 AND (SELECT count(*) FROM {batch}) = 0""",
+                broken="count(*) = 0 AND (SELECT count(*) FROM lake.raw.search_events) > 0",
+                searches_received="(SELECT count(*) FROM lake.raw.search_events)",
             ),
         ),
         critical(
             "The funnel has no more searches than were received.",
-            never(
+            aggregate(
                 "not_more_than_received",
-                """
-                SELECT count(*) - (SELECT count(*) FROM lake.raw.search_events) AS unexpected FROM {batch}
-                HAVING count(*) > (SELECT count(*) FROM lake.raw.search_events)""",
+                unexpected="greatest(count(*) - (SELECT count(*) FROM lake.raw.search_events), 0)",
             ),
         ),
         critical("Every search has an identifier.", not_null("search_event_id")),
@@ -82,11 +79,11 @@ SUITE = Suite(
         critical("No search lies more than a day in the future.", not_ahead("searched_at")),
         critical("Every search has a visitor.", not_null("visitor_id")),
         critical("Every search came through a channel that we define.", one_of("channel", CHANNELS)),
-        critical("The number of clicks is known.", not_null("clicks")),
+        critical("The clicks of every search are known.", not_null("clicks")),
         critical("No number of clicks is negative.", between("clicks", low=0)),
-        critical("The number of bookings is known.", not_null("conversions")),
+        critical("The bookings of every search are known.", not_null("conversions")),
         critical("No number of bookings is negative.", between("conversions", low=0)),
-        critical("Revenue is known.", not_null("revenue")),
+        critical("The revenue of every search is known.", not_null("revenue")),
         critical("No revenue is negative.", between("revenue", low=0)),
         critical(
             "Nobody books without having clicked.", none_where("booked_after_click", "conversions > 0 AND clicks = 0")
@@ -97,11 +94,10 @@ SUITE = Suite(
         ),
         warning(
             "The funnel reaches to the newest search received.",
-            never(
+            aggregate(
                 "up_to_date",
-                """
-                SELECT max(searched_at) AS newest FROM {batch}
-                HAVING max(searched_at) < (SELECT max(event_ts) FROM lake.raw.search_events) - INTERVAL 24 HOUR""",
+                broken="max(searched_at) < (SELECT max(event_ts) FROM lake.raw.search_events) - INTERVAL 24 HOUR",
+                newest="max(searched_at)",
             ),
         ),
         warning("Numbers of results are not negative.", between("results_count", low=0)),
@@ -114,11 +110,10 @@ SUITE = Suite(
         warning("Countries are written as two letters.", matches("country", COUNTRY_CODE)),
         warning(
             "Runaway sessions (bots) make at most a fifth of all searches.",
-            never(
+            aggregate(
                 "few_bots",
-                """
-                SELECT count(*) FILTER (WHERE is_bot) AS unexpected FROM {batch}
-                HAVING count(*) FILTER (WHERE is_bot) > 0.2 * count(*)""",
+                broken="count(*) FILTER (WHERE is_bot) > 0.2 * count(*)",
+                bot_searches="count(*) FILTER (WHERE is_bot)",
             ),
         ),
     ),

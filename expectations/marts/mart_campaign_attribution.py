@@ -3,6 +3,7 @@
 from expectations.suite import (
     CHANNELS,
     Suite,
+    aggregate,
     between,
     critical,
     has_columns,
@@ -75,10 +76,7 @@ SUITE = Suite(
         ),
         warning(
             "All seven models are there.",
-            never(
-                "all_models",
-                "SELECT count(DISTINCT model) AS models FROM {batch} HAVING count(DISTINCT model) NOT IN (0, 7)",
-            ),
+            aggregate("all_models", broken="count(DISTINCT model) NOT IN (0, 7)", models="count(DISTINCT model)"),
         ),
     ),
 )

@@ -1,6 +1,6 @@
 """Destinations to recommend, and the popular list for those about whom nothing is known."""
 
-from expectations.suite import Suite, between, critical, has_columns, never, not_null, unique, warning
+from expectations.suite import Suite, aggregate, between, critical, has_columns, never, not_null, unique, warning
 
 SUITE = Suite(
     table="marts.mart_recommendations",
@@ -29,11 +29,10 @@ SUITE = Suite(
         ),
         warning(
             "There is a popular list to fall back on.",
-            never(
+            aggregate(
                 "popular_list",
-                """
-                SELECT count(*) AS recommendations FROM {batch}
-                HAVING count(*) > 0 AND count(*) FILTER (WHERE user_id = '__popular__') = 0""",
+                broken="count(*) > 0 AND count(*) FILTER (WHERE user_id = '__popular__') = 0",
+                recommendations="count(*)",
             ),
         ),
     ),

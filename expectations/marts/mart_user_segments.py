@@ -3,6 +3,7 @@
 from expectations.suite import (
     SEGMENTS,
     Suite,
+    aggregate,
     critical,
     has_columns,
     never,
@@ -57,11 +58,7 @@ SUITE = Suite(
         ),
         warning(
             "Not everybody is in the same segment.",
-            never(
-                "several_segments",
-                """
-                SELECT count(*) AS users FROM {batch} HAVING count(*) >= 100 AND count(DISTINCT segment) = 1""",
-            ),
+            aggregate("several_segments", broken="count(*) >= 100 AND count(DISTINCT segment) = 1", users="count(*)"),
         ),
     ),
 )

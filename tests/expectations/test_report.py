@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from expectations import validate
+from expectations.report import building, data_docs, page
+from searchflow.settings import Settings
+from tests.expectations.small_company import NOW
+
+Company = Callable[..., Settings]
+HOSTILE = "<script>alert(1)</script>"
+
+
+class Loads(HTMLParser):
+    """Every address that a page loads or links to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset", "data") and value]
+
+
+def pages(settings: Settings) -> list[Path]:
+    return sorted((settings.reports_dir / "quality").rglob("*.html"))
+
+
+@pytest.mark.integration
+def test_the_report_is_whole_offline_and_shows_no_personal_data(company: Company) -> None:
+    settings = company(
+        f"""
+        UPDATE raw.user_profiles SET email = 'zoe.martin@example', country = 'zoe.martin@example.org';
+        UPDATE raw.search_events SET payload = '{{"platform": "{HOSTILE}", "query": "zoe.martin@example.org"}}';
+        UPDATE raw.dead_letters SET reason_code = '{HOSTILE}';
+        UPDATE marts.dim_users SET platform = '{HOSTILE}', searches = 0;
+        INSERT INTO raw.click_events SELECT * REPLACE ('zoe.martin@example.org' AS payload) FROM raw.click_events
+        """
+    )
+    validate(settings, now=NOW)
+    written = pages(settings)
+    assert building.report_path(settings) in written
+    assert len(written) > 20
+    for path in written:
+        html = path.read_text()
+        loads = Loads()
+        loads.feed(html)
+        assert [address for address in loads.addresses if re.match(r"(https?:)?//", address)] == [], path
+        for address in loads.addresses:
+            target = address.split("#")[0]
+            if target and not target.startswith("data:"):
+                assert (path.parent / target).exists(), (path, address)
+    everything = "".join(
+        path.read_text(errors="replace")
+        for folder in (settings.reports_dir / "quality", settings.home / "quality")
+        for path in folder.rglob("*")
+        if path.is_file() and "vendor" not in path.parts and path.suffix in (".html", ".json")
+    )
+    for secret in ("zoe.martin", "Zoé", "Zo\\u00e9", HOSTILE, "u-1"):
+        assert secret not in everything, secret
+
+
+@pytest.mark.integration
+def test_the_page_says_what_is_wrong_since_when_and_what_waits(company: Company) -> None:
+    settings = company()
+    suite = "marts.mart_user_segments"
+    validate(settings, suite, now=NOW - timedelta(days=5), build_report=False)
+    company("DELETE FROM marts.mart_user_segments")
+    validate(settings, suite, now=NOW - timedelta(days=3), build_report=False)
+    validate(settings, suite, now=NOW)
+    html = building.report_path(settings).read_text()
+    assert "1 table must not be used" in html
+    assert "All users, and nobody else, have a segment." in html
+    assert "27 Feb 2026, 12:00 UTC, 3 days ago" in html
+    assert "must wait for: User segments" in html
+    assert "20 tables not checked yet" in html
+    assert html.count("<circle") == 3  # three runs in the trend
+
+
+@pytest.mark.integration
+def test_a_second_report_takes_the_place_of_the_first(company: Company) -> None:
+    settings = company("DELETE FROM marts.mart_user_segments")
+    validate(settings, "marts.mart_user_segments", now=NOW - timedelta(hours=1))
+    assert "must not be used" in building.report_path(settings).read_text()
+    settings = company()
+    validate(settings, "marts.mart_user_segments", now=NOW)
+    assert "All numbers can be used" in building.report_path(settings).read_text()
+    assert [path.name for path in settings.reports_dir.iterdir()] == ["quality"]
+
+
+def test_a_report_without_any_run_says_so() -> None:
+    html = page.render([], now=NOW)
+    assert "Nothing was checked yet" in html
+
+
+def test_nothing_that_great_expectations_loads_from_outside_is_left_in_a_page() -> None:
+    import great_expectations.render.view as view
+
+    templates = Path(view.__file__).parent / "templates"
+    for template in sorted(templates.glob("*.j2")):
+        html = data_docs.rewrite(template.read_text(), "../")
+        assert not re.search(r"""(src|href)=["']?https?://""", html), template.name
+        assert "amazonaws" not in html, template.name
+    imports = data_docs.rewrite((templates / "js_script_imports.j2").read_text(), "")
+    for name in set(data_docs.VENDORED.values()):
+        assert (data_docs.STATIC / "vendor" / name).exists(), name
+    assert 'src="static/vendor/bootstrap-table.min.js"' in imports
+    assert "vega" not in imports

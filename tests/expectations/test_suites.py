@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from expectations import GROUPS, load_suites, suite_names
+from expectations.suite import ALL_SYNCS, Suite, critical, not_null
+from searchflow.errors import NotFoundError
+from searchflow.settings import ROOT
+from searchflow.warehouse import RAW_TABLES
+
+
+def test_every_raw_table_mart_and_activation_model_has_a_suite() -> None:
+    models = {f"marts.{path.stem}" for path in (ROOT / "models" / "marts").glob("*.sql")}
+    models |= {f"activation.{path.stem}" for path in (ROOT / "models" / "activation").glob("*.sql")}
+    assert set(suite_names()) >= {f"raw.{table}" for table in RAW_TABLES} | models
+
+
+def test_a_group_holds_its_suites_and_a_name_holds_one() -> None:
+    assert {suite.group for suite in load_suites("raw")} == {"raw"}
+    assert [suite.name for suite in load_suites("marts.dim_users")] == ["marts.dim_users"]
+    assert len(load_suites("all")) == sum(len(load_suites(group)) for group in GROUPS)
+
+
+def test_an_unknown_suite_is_named_with_the_closest_known_one() -> None:
+    with pytest.raises(NotFoundError, match=r"No suite is called 'marts.dim_user'. Did you mean marts.dim_users\?"):
+        load_suites("marts.dim_user")
+
+
+def test_every_check_says_a_sentence_and_every_suite_what_it_concerns() -> None:
+    for suite in load_suites():
+        assert suite.title
+        assert suite.numbers
+        assert set(suite.syncs) <= set(ALL_SYNCS)
+        assert any(check.severity == "critical" for check in suite.checks), suite.name
+        for check in suite.checks:
+            assert check.sentence.endswith("."), (suite.name, check.name)
+            assert len(check.sentence.split()) > 3, (suite.name, check.name)
+
+
+def test_two_checks_of_a_suite_cannot_share_a_name() -> None:
+    twice = critical("Every user has an identifier.", not_null("user_id"))
+    with pytest.raises(ValueError, match="two checks are called not_null:user_id"):
+        Suite(table="marts.x", group="marts", title="x", numbers="x", checks=(twice, twice))
+
+
+def test_reading_the_catalogue_does_not_import_great_expectations() -> None:
+    code = "import sys, expectations; expectations.load_suites(); sys.exit('great_expectations' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
