@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
@@ -54,6 +54,7 @@ class Batch:
     operation: Operation
     table: pa.Table
     now: datetime
+    sequence: int = 0  # of the sync: how many batches were acknowledged before this one
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -78,15 +79,19 @@ class Batch:
 
     @cached_property
     def identity(self) -> str:
-        """The same for the same rows and content, also in another run: an idempotency key for the whole batch."""
-        digest = hashlib.sha256(self.operation.value.encode())
+        """An idempotency key for the whole batch.
+
+        The same when a batch is repeated, also by the run after a crash; another one when the same rows are sent again
+        later (a segment that went to and fro), because batches were acknowledged in between.
+        """
+        digest = hashlib.sha256(f"{self.operation.value}\0{self.sequence}".encode())
         for key, content in zip(self.keys, self._texts(HASH), strict=True):
             digest.update(f"\0{key}\0{content}".encode())
         return digest.hexdigest()
 
     def part(self, start: int, length: int) -> Batch:
         """Some of its rows: a destination that refuses a batch as a whole is asked again with its halves."""
-        return Batch(self.operation, self.table.slice(start, length), self.now)
+        return replace(self, table=self.table.slice(start, length))
 
 
 @dataclass(frozen=True)

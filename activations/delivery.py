@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from activations.base import KIND, Batch, Delivery, Destination
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from activations.base import KEY, KIND, Batch, Delivery, Destination
 from activations.declaration import Sync
 from activations.ledger import Ledger
 from activations.retry import Retries
@@ -31,12 +34,13 @@ class Tally:
 
     def add(self, batch: Batch, delivery: Delivery) -> None:
         """Count a recorded batch."""
-        refused = {rejection.key for rejection in delivery.rejections}
-        kinds = batch.table[KIND].to_pylist()
-        for key, kind in zip(batch.keys, kinds, strict=True):
-            if key not in refused:
-                self.sent[kind] = self.sent.get(kind, 0) + 1
-        self.rejected += len(refused)
+        taken = batch.table
+        if delivery.rejections:
+            refused = pa.array([rejection.key for rejection in delivery.rejections], pa.string())
+            taken = taken.filter(pc.invert(pc.is_in(taken[KEY], refused)))
+        for counted in pc.value_counts(taken[KIND]).to_pylist():
+            self.sent[counted["values"]] = self.sent.get(counted["values"], 0) + counted["counts"]
+        self.rejected += len(batch) - taken.num_rows
         self.repeated += delivery.repeated
         self.batches += 1
 
@@ -66,7 +70,7 @@ class Courier:
             delivery = self._attempt(batch)
             if delivery.rejections:
                 self.on_rejected(batch, delivery)
-            self.ledger.acknowledge(self.sync, self.run_id, self.tally.batches, batch, delivery)
+            self.ledger.acknowledge(self.sync, self.run_id, batch, delivery)
             self.tally.add(batch, delivery)
             done += len(batch)
             if on_progress is not None:

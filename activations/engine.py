@@ -69,12 +69,14 @@ def new_run_id(now: datetime) -> str:
 
 @contextmanager
 def snapshot(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Verdicts and rows of one moment: a suite that passed must have seen the rows that leave, or newer rows wait."""
+    """One moment of lake and ledger: verdicts, model and what was acknowledged fit together."""
     connection.execute("BEGIN")
     try:
         yield
-    finally:
-        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
 
 
 def plan_sync(
@@ -211,7 +213,8 @@ class Run:
             courier = Courier(
                 self.sync, self.run_id, destination, self.ledger, self.retries, self._record_rejected, self.tally
             )
-            courier.deliver(planner.batches(self.connection, self.sync, self.now), total, on_progress)
+            sequence = self.ledger.next_sequence(self.sync)
+            courier.deliver(planner.batches(self.connection, self.sync, self.now, sequence), total, on_progress)
 
     def _record_invalid(self) -> None:
         rejections, hashes = planner.invalid_rows(self.connection)

@@ -11,7 +11,8 @@ Schema `activation` of the database `ledger`:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
@@ -40,9 +41,9 @@ CREATE TABLE IF NOT EXISTS activation.rejected (
     sync text NOT NULL, key text NOT NULL, hash uuid NOT NULL, reason text NOT NULL, run_id text NOT NULL,
     rejected_at timestamp NOT NULL, PRIMARY KEY (sync, key, hash));
 CREATE TABLE IF NOT EXISTS activation.batches (
-    run_id text NOT NULL, number integer NOT NULL, sync text NOT NULL, operation text NOT NULL, sent integer NOT NULL,
+    sync text NOT NULL, sequence bigint NOT NULL, run_id text NOT NULL, operation text NOT NULL, sent integer NOT NULL,
     rejected integer NOT NULL, repeated integer NOT NULL, acknowledged_at timestamp NOT NULL,
-    PRIMARY KEY (run_id, number));
+    PRIMARY KEY (sync, sequence));
 CREATE TABLE IF NOT EXISTS activation.row_log (
     run_id text NOT NULL, sync text NOT NULL, key text NOT NULL, kind text NOT NULL, status text NOT NULL, reason text,
     before text, logged_at timestamp NOT NULL);
@@ -127,16 +128,28 @@ class Ledger:
         )
         return dict(found.fetchall())
 
-    def acknowledge(self, sync: Sync, run_id: str, number: int, batch: Batch, delivery: Delivery) -> None:
-        """Record a delivered batch, all of it or nothing."""
+    def next_sequence(self, sync: Sync) -> int:
+        """The number of the sync's next batch."""
+        row = self._connection.execute(
+            "SELECT coalesce(max(sequence) + 1, 0) FROM activation.batches WHERE sync = %s", [sync.name]
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def acknowledge(self, sync: Sync, run_id: str, batch: Batch, delivery: Delivery) -> None:
+        """Record a delivered batch, all of it or nothing.
+
+        Raises:
+            ServiceError: the ledger is gone; the next run repeats this batch, which does no harm.
+        """
         reasons = {rejection.key: rejection.reason for rejection in delivery.rejections}
         counts = (len(batch) - len(reasons), len(reasons), delivery.repeated)
-        with self._connection.transaction(), self._connection.cursor() as cursor:
+        with self._writing() as cursor:
             self._stage(cursor, sync, batch, reasons)
             self._apply(cursor, sync, run_id, batch)
             cursor.execute(
                 "INSERT INTO activation.batches VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
-                [run_id, number, sync.name, batch.operation, *counts, utc(batch.now)],
+                [sync.name, batch.sequence, run_id, batch.operation, *counts, utc(batch.now)],
             )
 
     def reject(
@@ -146,10 +159,21 @@ class Ledger:
         table = pa.table({KEY: [each.key for each in rejections], HASH: list(hashes)})
         table = table.append_column(KIND, pa.array(["invalid"] * len(rejections)))
         table = table.append_column("reason", pa.array([each.reason for each in rejections]))
-        with self._connection.transaction(), self._connection.cursor() as cursor:
+        with self._writing() as cursor:
             self._make_work_table(cursor)
             copy_in(cursor, "acknowledged", table.rename_columns(["key", "hash", "kind", "reason"]))
             self._log(cursor, sync, run_id, utc(now))
+
+    @contextmanager
+    def _writing(self) -> Iterator[psycopg.Cursor]:
+        try:
+            with self._connection.transaction(), self._connection.cursor() as cursor:
+                yield cursor
+        except psycopg.OperationalError:
+            raise ServiceError(
+                "The ledger stopped answering. Run `searchflow status`, then run the sync again: it continues where "
+                "the ledger knows it was."
+            ) from None
 
     def _make_work_table(self, cursor: psycopg.Cursor) -> None:
         if not self._made:

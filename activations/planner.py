@@ -139,7 +139,7 @@ def _write_differences(connection: duckdb.DuckDBPyConnection, sync: Sync, now: d
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE differences AS
         WITH rejected AS (SELECT key, hash FROM ledger.activation.rejected WHERE {known_bad})
-        SELECT DISTINCT coalesce(c.{KEY}, s.key) AS {KEY}, c.{HASH}, c.{PROBLEM},
+        SELECT DISTINCT ON (c.{KEY}, s.key, c.{HASH}) coalesce(c.{KEY}, s.key) AS {KEY}, c.{HASH}, c.{PROBLEM},
             CASE
                 WHEN c.{KEY} IS NULL THEN '{Kind.REMOVED}'
                 WHEN r.key IS NOT NULL THEN 'held'
@@ -179,14 +179,15 @@ def stage(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
     """)
 
 
-def batches(connection: duckdb.DuckDBPyConnection, sync: Sync, now: datetime) -> Iterator[Batch]:
-    """The staged rows: first what is new or changed, then who left."""
+def batches(connection: duckdb.DuckDBPyConnection, sync: Sync, now: datetime, sequence: int) -> Iterator[Batch]:
+    """The staged rows: first what is new or changed, then who left. `sequence` is the number of the first."""
     send = Operation.APPEND if sync.once else Operation.UPSERT
     for table, operation in (("outgoing", send), ("leaving", Operation.REMOVE)):
         first = 0
         while (rows := _rows(connection, table, first, sync.batch_size)).num_rows:
-            yield Batch(operation, rows, now)
+            yield Batch(operation, rows, now, sequence)
             first += sync.batch_size
+            sequence += 1
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, table: str, first: int, count: int) -> pa.Table:

@@ -80,7 +80,9 @@ def _sorted(where: str) -> Iterator[None]:
         raise _Refused(_row_reason(error)) from None
     except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
         raise ConfigurationError(
-            where, f"PostgreSQL answers {_row_reason(error)}.", "Correct the table, its grants or the sync file."
+            where,
+            f"PostgreSQL answers {_row_reason(error)}.",
+            "Correct the table (its key must be unique), its grants or the sync file.",
         ) from None
     except psycopg.Error as error:  # connection gone, shutdown, deadlock, disk full: may pass
         raise Retryable(f"PostgreSQL: {type(error).__name__}") from error

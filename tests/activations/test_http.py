@@ -108,6 +108,24 @@ def test_an_answer_lost_after_applying_repeats_with_the_same_idempotency_key(crm
     assert keys[0] == keys[1] != keys[2]
 
 
+def test_a_run_that_gave_up_is_repeated_with_the_same_idempotency_key(crm_api: Runner) -> None:
+    crm_api.api.apply_then = [500] * 5
+    with pytest.raises(DestinationUnavailable):
+        crm_api.run()
+    crm_api.run()
+    keys = [key for key, _ in crm_api.api.tries]
+    assert len(set(keys[:6])) == 1
+    assert len(set(keys)) == 2
+
+
+def test_a_row_that_goes_to_and_fro_gets_new_idempotency_keys(crm_api: Runner) -> None:
+    for segment in ("regular", "at_risk", "regular"):
+        crm_api.scene.model(CRM, [crm_row("u1", segment)])
+        crm_api.run()
+    assert len({key for key, _ in crm_api.api.tries}) == 3
+    assert crm_api.api.rows["u1"]["segment"] == "regular"
+
+
 def test_retries_that_are_used_up_keep_what_was_acknowledged(crm_api: Runner) -> None:
     crm_api.run()
     crm_api.scene.sql("ledger", "DELETE FROM activation.sent")
