@@ -4,7 +4,8 @@
 MODEL (
   name intermediate.int_arrivals_daily,
   kind INCREMENTAL_BY_TIME_RANGE (
-    time_column event_date
+    time_column event_date,
+    partition_by_time_column FALSE
   ),
   grain (event_date, event_type, within_hours),
   audits (

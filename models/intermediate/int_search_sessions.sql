@@ -5,7 +5,8 @@
 MODEL (
   name intermediate.int_search_sessions,
   kind INCREMENTAL_BY_TIME_RANGE (
-    time_column session_date
+    time_column session_date,
+    partition_by_time_column FALSE
   ),
   grain (
     session_key

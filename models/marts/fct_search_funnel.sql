@@ -5,7 +5,8 @@
 MODEL (
   name marts.fct_search_funnel,
   kind INCREMENTAL_BY_TIME_RANGE (
-    time_column search_date
+    time_column search_date,
+    partition_by_time_column FALSE
   ),
   grain (
     search_event_id

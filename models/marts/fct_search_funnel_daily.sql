@@ -2,7 +2,8 @@
 MODEL (
   name marts.fct_search_funnel_daily,
   kind INCREMENTAL_BY_TIME_RANGE (
-    time_column search_date
+    time_column search_date,
+    partition_by_time_column FALSE
   ),
   grain (search_date, platform, device_type, country, channel),
   audits (
