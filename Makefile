@@ -28,7 +28,8 @@ demo: $(READY) ## The whole platform once, from nothing: see what it does in abo
 	@$(BIN)/searchflow demo
 
 test: $(READY) ## All tests, on real embedded servers in temporary folders
-	@$(BIN)/python -m tests.run
+	$(BIN)/sqlmesh --ignore-warnings test
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY) ## Lint, types, SQLMesh linter and formats, and that docs and code agree
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from searchflow.cli.output import Json, console, print_json, print_table
 from searchflow.cli.support import Verbose, flows_of, settings_of_command
 from searchflow.errors import UsageError
 from searchflow.ingestion.accounting import accounting
-from searchflow.services import process
+from searchflow.services import lifecycle, process
 from searchflow.settings import ROOT, Settings
 
 BUSY = (
@@ -37,7 +37,7 @@ def demo(
     """The whole platform once: start the servers, simulate history up to now, publish, ingest, model, validate,
     activate, report. Run twice, the second run adds only what is new."""
     settings = settings_of_command()
-    process.prepare_home(settings)
+    lifecycle.enter_home(settings)
     with process.locked(settings, "demo", wait=False, busy=BUSY):
         began = time.monotonic()
         with flows_of(settings, verbose=verbose):

@@ -15,7 +15,7 @@ from searchflow.cli.support import settings_of_command, use_prefect
 from searchflow.errors import PortInUseError, UsageError
 from searchflow.ingestion.worker import utc_now
 from searchflow.ops import status as health
-from searchflow.services import prefect, process, valkey
+from searchflow.services import lifecycle, prefect, process, valkey
 from searchflow.settings import ROOT, Settings
 
 LIVE_RATE = 10.0
@@ -39,7 +39,7 @@ def up(
     settings = settings_of_command()
     if rate < 0:
         raise UsageError("--rate is a number of events a second, 0 or more.")
-    process.prepare_home(settings)
+    lifecycle.enter_home(settings)
     _check_ports(settings)
     with console.status("starting servers") as shown:
         services.start(settings)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from searchflow import services
-from searchflow.services import prefect, process
+from searchflow.services import prefect
 from searchflow.settings import Settings, load_settings
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the flows' log on standard error.")]
@@ -55,6 +55,5 @@ def flows_of(settings: Settings, *, verbose: bool = False) -> Iterator[None]:
 
 def run_flow(settings: Settings, flow: Callable[[], Any], *, verbose: bool = False) -> Any:
     """Start what is needed, run one flow, return its result. `flow` imports what it needs itself."""
-    process.prepare_home(settings)
     with flows_of(settings, verbose=verbose):
         return flow()

@@ -17,15 +17,20 @@ def start(settings: Settings) -> None:
     Raises:
         ServiceError, StorageError, ConfigurationError: each names what to change.
     """
-    if settings.redis_url is not None:
-        valkey.check(settings)  # before anything is written: a wrong URL should leave no traces
-    if settings.postgres_url is not None:
-        postgres.check(settings)
-    process.prepare_home(settings)
+    enter_home(settings)
     with process.locked(settings, "services", wait=True):
         valkey.start(settings)
         postgres.start(settings)
         warehouse.prepare(settings)
+
+
+def enter_home(settings: Settings) -> None:
+    """Check the servers that are configured, then make the home folder: a wrong URL leaves no traces."""
+    if settings.redis_url is not None:
+        valkey.check(settings)
+    if settings.postgres_url is not None:
+        postgres.check(settings)
+    process.prepare_home(settings)
 
 
 def require(settings: Settings) -> None:

@@ -1,0 +1,74 @@
+"""Run the command line as a user does: another process, a home of its own, free ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from searchflow.settings import Settings, load_settings
+
+TIMEOUT = 240
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class CommandLine:
+    """`searchflow` with the environment of one home."""
+
+    home: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("SEARCHFLOW_", "PREFECT_"))
+        }
+        self.environment = {
+            **inherited,
+            "SEARCHFLOW_ENV_FILE": "",
+            "SEARCHFLOW_HOME": str(self.home),
+            "SEARCHFLOW_PREFECT_PORT": str(free_port()),
+            "SEARCHFLOW_DASHBOARDS_PORT": str(free_port()),
+            "DO_NOT_TRACK": "1",
+            **self.environment,
+        }
+
+    @property
+    def settings(self) -> Settings:
+        return load_settings(
+            home=self.home,
+            prefect_port=int(self.environment["SEARCHFLOW_PREFECT_PORT"]),
+            dashboards_port=int(self.environment["SEARCHFLOW_DASHBOARDS_PORT"]),
+        )
+
+    def start(self, *arguments: str, **changes: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "searchflow.cli", *arguments],
+            env=self.environment | changes,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments, **changes)
+        out, err = process.communicate(timeout=TIMEOUT)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def json(self, *arguments: str) -> Any:
+        """The command's JSON document; it must succeed and print nothing else."""
+        done = self.run(*arguments, "--json")
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout)

@@ -1,0 +1,89 @@
+"""The demo, twice: the second run adds only what is new. And two at once: the second changes nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from searchflow import services, warehouse
+from tests.commands import CommandLine
+
+pytestmark = pytest.mark.integration
+KEYS = {"events", "rows", "syncs", "gates", "seconds"}
+
+
+@pytest.fixture(scope="module")
+def cli() -> Iterator[CommandLine]:
+    from tests.conftest import temporary_home
+
+    with temporary_home() as home:
+        line = CommandLine(home)
+        yield line
+        services.stop_all(line.settings)
+
+
+def test_the_demo_runs_twice_and_a_second_one_beside_it_changes_nothing(cli: CommandLine) -> None:
+    running = cli.start("demo", "--days", "45", "--events", "6000", "--json")
+    while not (cli.home / "run" / "demo.lock").exists():
+        assert running.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.5)
+    beside = cli.run("demo", "--json")
+    assert beside.returncode == 2
+    assert beside.stderr.count("\n") == 1
+    assert f"process {running.pid}" in beside.stderr
+    out, err = running.communicate(timeout=240)
+    assert running.returncode == 0, err[-3000:]
+    first = json.loads(out)
+    assert set(first) >= KEYS
+    assert first["events"]["generated"] == pytest.approx(6000, rel=0.1)
+    assert first["events"]["received"] >= first["events"]["published"]  # and the feeds
+    assert first["accounting"]["holds"]
+    assert all(gate["failed"] == 0 for gate in first["gates"].values())
+    assert first["syncs"]["crm_user_segments"]["added"] == first["rows"]["activation.act_crm_user_segments"] > 0
+
+    second = cli.json("demo")
+    assert second["events"]["generated"] < 100
+    assert second["accounting"]["holds"]
+    grown = second["rows"]["raw.search_events"] - first["rows"]["raw.search_events"]
+    assert grown <= second["events"]["stored"]
+    for name, sync in second["syncs"].items():
+        assert sync["added"] + sync["changed"] + sync["removed"] <= max(20, sync["unchanged"] // 4), name
+    with warehouse.connect(cli.settings, read_only=True) as connection:
+        for event_type in ("search", "click", "conversion"):
+            row = connection.execute(
+                f"SELECT count(*) - count(DISTINCT event_id) FROM raw.{event_type}_events"
+            ).fetchone()
+            assert row == (0,)
+
+
+def test_status_tells_health_lag_freshness_and_runs(cli: CommandLine) -> None:
+    state = cli.json("status")
+    assert state["healthy"]
+    assert set(state["lag"]) == {"search", "click", "conversion"}
+    assert {"marts.fct_search_funnel", "marts.mart_kpi_daily"} <= {row["table_name"] for row in state["freshness"]}
+    assert {run["stage"]: run["status"] for run in state["last_runs"]}["transformation"] == "completed"
+    assert len(state["last_syncs"]) == 3
+
+
+def test_sqlmesh_works_by_itself_while_the_services_run(cli: CommandLine) -> None:
+    from searchflow.services import sqlmesh_environment
+    from searchflow.settings import ROOT
+
+    environment = cli.environment | sqlmesh_environment(cli.settings)
+    for arguments in (["plan", "dev", "--auto-apply", "--no-prompts"], ["lint"], ["format", "--check"]):
+        done = subprocess.run(
+            ["sqlmesh", "--ignore-warnings", *arguments],
+            executable=str(ROOT / ".venv" / "bin" / "sqlmesh"),
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == 0, (arguments, done.stdout[-2000:], done.stderr[-2000:])
