@@ -1,0 +1,1 @@
+"""What contributors run on the repository itself; no part of the running platform. May import only `searchflow`."""
