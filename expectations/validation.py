@@ -45,13 +45,13 @@ def validate(
     suites = load_suites(selection)
     # Runs sort by their id; the clock only makes it unique and tells runs with the same `now` apart.
     run_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%S}-{time.time_ns() // 1000:x}-{selection}"
-    results = []
-    for result in _run(settings, suites, now, run_id):
-        results.append(result)
-        if on_progress is not None:
-            on_progress(result.suite, len(results), len(suites))
-    found = ValidationReport(run_id, selection, now, tuple(results), building.report_path(settings))
-    with warehouse.connect(settings) as connection:
+    results: list[SuiteResult] = []
+    with warehouse.connect(settings) as connection:  # one for all: opening one costs more than most checks
+        for result in _run(settings, connection, suites, now, run_id):
+            results.append(result)
+            if on_progress is not None:
+                on_progress(result.suite, len(results), len(suites))
+        found = ValidationReport(run_id, selection, now, tuple(results), building.report_path(settings))
         record.rows(connection, "ops.validation_results", _rows(found))
     history.keep(settings, run_id, history.SUMMARY, found.as_dict())
     history.prune(settings)
@@ -60,11 +60,12 @@ def validate(
     return found
 
 
-def _run(settings: Settings, suites: Sequence[Suite], now: datetime, run_id: str) -> Iterator[SuiteResult]:
+def _run(
+    settings: Settings, connection: duckdb.DuckDBPyConnection, suites: Sequence[Suite], now: datetime, run_id: str
+) -> Iterator[SuiteResult]:
     from expectations.engine import Session  # imports Great Expectations
 
-    with warehouse.connect(settings, read_only=True) as connection:
-        snapshot, present = warehouse.snapshot_id(connection), _tables(connection)
+    snapshot, present = warehouse.snapshot_id(connection), _tables(connection)
     with Session(settings, snapshot=snapshot, now=now, run_id=run_id) as session:
         for suite in suites:
             if suite.table not in present:

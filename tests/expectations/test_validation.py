@@ -52,7 +52,7 @@ def test_a_search_that_is_stored_twice_closes_the_gate_and_is_named(company: Com
     report = validate(company("INSERT INTO raw.search_events SELECT * FROM raw.search_events LIMIT 1"), "raw", now=NOW)
     results = {suite.suite: suite for suite in report.suites}
     assert broken(results["raw.search_events"]) == {"unique:event_id": Outcome.FAIL}
-    assert broken(results["ops.ingestion_batches"]) == {"stored_rows_are_there": Outcome.FAIL}
+    assert broken(results["ops.ingestion_batches"]) == {"rows_are_there": Outcome.FAIL}
     assert report.blocked_syncs == {"crm_user_segments", "abandoned_search_emails", "recommendations"}
     with pytest.raises(GateFailed, match=r"raw.search_events: “None of the searches is stored twice.”") as raised:
         report.gate()
