@@ -1,4 +1,4 @@
-"""The Streamlit script: runs anew at each visit and filter change, opens one snapshot, runs the chosen page in it.
+"""The application: runs anew at each visit and filter change, opens one snapshot, runs the chosen page in it.
 
 What goes wrong is said in words with what to do next; no traceback reaches a browser.
 """
@@ -16,23 +16,24 @@ from dashboards import formats, frame, source
 from searchflow.errors import SearchFlowError
 
 PAGES = {
-    "Business": [
-        st.Page("pages/overview.py", title="Executive overview", default=True),
-        st.Page("pages/funnel.py", title="Search funnel"),
-        st.Page("pages/attribution.py", title="Marketing attribution"),
-        st.Page("pages/segments.py", title="User segments"),
-    ],
-    "Platform": [st.Page("pages/operations.py", title="Operations")],
+    "Business": {
+        "overview": "Executive overview",
+        "funnel": "Search funnel",
+        "attribution": "Marketing attribution",
+        "segments": "User segments",
+    },
+    "Platform": {"operations": "Operations"},
 }
-
-WORDMARK = Path(__file__).with_name("wordmark.svg")
+"""Section -> file in `pages/`, which is also the page's address -> title. The first is the front page."""
+HERE = Path(__file__).parent
+WORDMARK = HERE / "wordmark.svg"
 
 
 def main() -> None:
     """Draw the page that was asked for."""
-    page = st.navigation(PAGES)
+    page = st.navigation(_pages())
     st.logo(str(WORDMARK), size="large")
-    # An emoji; and no :material: icon on a page above: it would become its tab's icon, fetched from outside.
+    # An emoji; a :material: icon here or on a page would be fetched from outside.
     st.set_page_config(page_title=f"{page.title} · SearchFlow", page_icon="🧭", layout="wide")
     try:
         with st.spinner("Reading the marts …"), source.reading() as reading:
@@ -59,4 +60,11 @@ def main() -> None:
         )
 
 
-main()
+def _pages() -> dict[str, list[st.Page]]:
+    first = next(iter(PAGES["Business"]))
+    return {
+        section: [
+            st.Page(HERE / "pages" / f"{name}.py", title=title, default=name == first) for name, title in names.items()
+        ]
+        for section, names in PAGES.items()
+    }

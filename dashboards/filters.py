@@ -13,7 +13,7 @@ from dashboards.periods import Period
 
 DIMENSIONS = {"platform": "Platform", "device_type": "Device", "country": "Country", "channel": "Channel"}
 URL_KEYS = {"platform": "platform", "device_type": "device", "country": "country", "channel": "channel"}
-"""Dimension -> its name in the URL. A widget's key is its name in the URL."""
+"""Dimension -> its name in the URL, which is its widget's key. Values there are what people read (?country=Canada)."""
 
 
 @dataclass(frozen=True)

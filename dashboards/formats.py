@@ -93,7 +93,7 @@ def money(value: float | None) -> str:
     sign, size = ("−" if value < 0 else ""), abs(value)
     if size >= 999_500:
         return f"{sign}{CURRENCY}{size / 1_000_000:,.2f}M"
-    if size >= 1000:
+    if size >= 999.995:
         return f"{sign}{CURRENCY}{size:,.0f}"
     return f"{sign}{CURRENCY}{size:,.2f}"
 

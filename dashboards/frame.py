@@ -59,7 +59,7 @@ def open_page(
     """
     reading, now = visit.get().reading, visit.get().now
     st.title(title, anchor=False)
-    reading.require(*FILTER_TABLES, *tables)
+    reading.require(*dict.fromkeys((*FILTER_TABLES, *tables)))
     known = choices.calendar(reading)
     if known is None:
         raise NotBuiltError(["marts.mart_kpi_daily"])

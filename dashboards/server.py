@@ -27,7 +27,7 @@ from searchflow.errors import PortInUseError, SearchFlowError
 from searchflow.services import process
 from searchflow.settings import Settings
 
-SCRIPT = Path(__file__).with_name("app.py")
+SCRIPT = Path(__file__).parent / "script" / "visit.py"
 ADDRESS = "127.0.0.1"
 OPTIONS: dict[str, Any] = {
     "server.address": ADDRESS,

@@ -16,11 +16,12 @@ def render(page: Page) -> None:
         "Attribution model",
         list(MODELS),
         index=list(MODELS).index(attribution.DEFAULT_MODEL),
-        format_func=lambda name: f"{formats.label(name)}: {MODELS[name]}",
+        format_func=formats.label,
         key="model",
         bind="query-params",
-        width=520,
+        width=260,
     )
+    st.caption(MODELS[model])
     total = attribution.total(page.reading, page.filters, page.period, model)
     if not total.cost and not total.revenue:
         nothing("Neither spend nor bookings on these days with these filters. Choose more days, or remove a filter.")
@@ -145,7 +146,7 @@ def _models(page: Page) -> None:
 def _campaigns(page: Page, model: str) -> None:
     rows = attribution.campaigns(page.reading, page.filters, page.period, model)
     st.subheader("Campaigns", anchor=False)
-    st.caption(f"{formats.label(model)}: {MODELS[model]} The 200 with most revenue at most.")
+    st.caption(f"{formats.label(model)}. The 200 with most revenue at most.")
     table(
         [row | {"channel": formats.label(row["channel"])} for row in rows],
         {

@@ -15,8 +15,8 @@ from dashboards.queries import kpis
 from dashboards.queries.kpis import Kpis
 
 SMOOTH = 7
+# Longer periods are drawn by week: a bar a day would be a hair.
 DAILY_UP_TO = 120
-"""Longer periods are drawn by week: a bar a day would be a hair."""
 
 
 @dataclass(frozen=True)

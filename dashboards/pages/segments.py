@@ -10,6 +10,7 @@ from dashboards import charts, formats, theme
 from dashboards.frame import Page, chart, column, nothing, numbers, open_page, table
 from dashboards.queries import segments
 
+# As in the models (config.yaml holds the limits); the first that holds, in this order, counts.
 MEANING = {
     "high_value": "Booked for more than CA$500, or five times.",
     "new_user": "First seen within the last 7 days.",
@@ -17,7 +18,6 @@ MEANING = {
     "abandoned_search": "Searched within 48 hours, booked nothing since.",
     "regular": "Everybody else.",
 }
-"""As in the models (config.yaml holds the limits); the first that holds, in this order, counts."""
 
 
 def render(page: Page) -> None:

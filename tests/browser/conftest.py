@@ -1,0 +1,138 @@
+"""The dashboards as they are served, in Debian's Chromium. Skipped, with the reason, where there is none."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboards import command
+from searchflow.settings import ROOT, Settings
+from tests.dashboards.showroom import opened
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+
+
+@pytest.fixture(scope="session")
+def address() -> Iterator[str]:
+    """The showroom, served by the command that `searchflow up` uses."""
+    with opened() as settings:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        chosen = settings.model_copy(update={"dashboards_port": port})
+        log = settings.logs_dir / "dashboards.log"
+        with log.open("wb") as output:
+            server = subprocess.Popen(
+                command(chosen), env=_environment(settings), cwd=ROOT, stdout=output, stderr=output
+            )
+        try:
+            yield _ready(f"http://127.0.0.1:{port}", server, log)
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    return dict(os.environ) | {"SEARCHFLOW_HOME": str(settings.home), "SEARCHFLOW_ENV_FILE": ""}
+
+
+def _ready(url: str, server: subprocess.Popen[bytes], log: Path) -> str:
+    for _ in range(300):
+        assert server.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(f"{url}/healthz", timeout=5) as answer:
+                assert json.load(answer)["warehouse"].startswith("up")
+                return url
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"the dashboards did not answer: {log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One Chromium for all tests."""
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: run `make install`.")
+    if not CHROMIUM.exists():
+        pytest.skip(f"There is no Chromium at {CHROMIUM}: `apt-get install chromium` puts one there.")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Visitor:
+    """A tab that notes what must not happen: console errors, failed requests, requests to elsewhere."""
+
+    def __init__(self, browser: Any, address: str, **options: Any) -> None:
+        self.address = address
+        self.context = browser.new_context(**({"viewport": {"width": 1360, "height": 900}} | options))
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(30_000)
+        self.complaints: list[str] = []
+        self.page.on("console", self._console)
+        self.page.on("request", self._request)
+        self.page.on("response", self._response)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"script error: {error}"))
+        self.page.on("dialog", lambda dialog: self.complaints.append(f"a dialog opened: {dialog.message}"))
+
+    def open(self, path: str = "") -> None:
+        """Go there and wait until the page is complete."""
+        self.page.goto(f"{self.address}/{path}")
+        self.settled()
+
+    def turn_to(self, title: str) -> None:
+        """Choose a page in the navigation."""
+        self.page.get_by_test_id("stSidebarNav").get_by_text(title, exact=True).click()
+        self.page.get_by_role("heading", level=1, name=title).wait_for()
+        self.settled()
+
+    def settled(self) -> None:
+        """The script has ended and every chart is drawn."""
+        self.page.get_by_role("heading", level=1).wait_for()
+        self.page.wait_for_function(
+            "document.querySelector('[data-testid=stApp]').getAttribute('data-test-script-state') === 'notRunning'"
+        )
+        self.page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")
+
+    def text(self) -> str:
+        """What can be read on the page."""
+        return " ".join(self.page.get_by_test_id("stMain").inner_text().split())
+
+    def close(self) -> None:
+        self.context.close()
+
+    def _console(self, message: Any) -> None:
+        # At an inner address, Streamlit's client first asks below that address and is told 404 (see _response).
+        if message.type == "error" and "404 (Not Found)" not in message.text:
+            self.complaints.append(f"console: {message.text}")
+
+    def _request(self, request: Any) -> None:
+        if not request.url.startswith((self.address, self.address.replace("http", "ws"), "data:", "blob:")):
+            self.complaints.append(f"outside: {request.url}")
+
+    def _response(self, response: Any) -> None:
+        if response.status >= 400 and "/_stcore/" not in response.url:
+            self.complaints.append(f"{response.status}: {response.url}")
+
+
+@pytest.fixture
+def visitor(browser: Any, address: str) -> Iterator[Visitor]:
+    """A fresh tab; at the end nothing must have gone wrong in it."""
+    tab = Visitor(browser, address)
+    yield tab
+    complaints = tab.complaints
+    tab.close()
+    assert complaints == []

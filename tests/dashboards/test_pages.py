@@ -1,0 +1,239 @@
+"""Each page's numbers are those of SQL on the marts, and its words fit the state of the platform."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from dashboards import formats, source
+from searchflow.settings import load_settings
+from tests.dashboards.conftest import Open, metrics, open_page
+from tests.dashboards.showroom import HOSTILE_CAMPAIGN, HOSTILE_PLATFORM, validate
+
+pytestmark = pytest.mark.integration
+LAST_28_DAYS = "BETWEEN '2026-03-04' AND '2026-03-31'"
+
+
+def one(lake: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
+    row = lake.execute(sql).fetchone()
+    assert row is not None
+    return row
+
+
+def words(app: Any) -> str:
+    parts = [*app.markdown, *app.caption, *app.error, *app.info, *app.success, *app.warning]
+    return " ".join(str(part.value) for part in parts).replace("\\", "")
+
+
+def test_the_overview_shows_the_sums_of_the_kpi_mart(pages: Open, lake: duckdb.DuckDBPyConnection) -> None:
+    tiles = metrics(pages())
+    revenue, bookings, searches, clicked = one(
+        lake,
+        "SELECT sum(revenue), sum(conversions), sum(searches), sum(click_through_rate * searches) / sum(searches) "
+        f"FROM marts.mart_kpi_daily WHERE kpi_date {LAST_28_DAYS}",
+    )
+    assert (revenue, bookings, searches) == (4790, 57, 421)  # by hand, see the showroom
+    assert tiles["Revenue"].value == "CA$4,790"
+    assert tiles["Bookings"].value == "57"
+    assert tiles["Searches"].value == "421"
+    assert tiles["Click-through"].value == formats.percent(clicked) == "39.9%"
+    assert tiles["Nothing found"].value == "6.9%"
+
+
+def test_a_tile_compares_with_the_days_before_and_with_a_year_before(pages: Open) -> None:
+    app = pages()
+    assert metrics(app)["Revenue"].delta == "+14.0%"  # 4,790 on 4,200
+    assert metrics(app)["Searches"].delta == "+0.2%"  # 421 on 420
+    assert metrics(app)["Click-through"].delta == "-0.10 pp"  # 168 of 421 on 168 of 420
+    assert "+14.0% on CA$4,200 a year ago" in words(app)
+
+
+def test_no_year_before_is_said_and_not_counted_as_nothing(pages: Open) -> None:
+    app = pages(period="All days")
+    assert "No comparison a year ago" in words(app)
+    assert metrics(app)["Revenue"].delta == ""
+
+
+def test_a_filter_in_the_url_counts_only_its_searches(pages: Open, lake: duckdb.DuckDBPyConnection) -> None:
+    app = pages(country="Canada")
+    revenue, bookings = one(
+        lake,
+        "SELECT sum(revenue), sum(conversions) FROM marts.fct_search_funnel_daily "
+        f"WHERE country = 'CA' AND search_date {LAST_28_DAYS}",
+    )
+    assert metrics(app)["Revenue"].value == formats.money(float(revenue)) == "CA$3,360"
+    assert metrics(app)["Bookings"].value == str(bookings) == "28"
+    assert "only **Canada**" in words(app)
+    assert "that the days' searches led to" in words(app)
+
+
+def test_changing_a_filter_changes_the_numbers(pages: Open) -> None:
+    app = pages()
+    app.multiselect(key="platform").select("ios").run()
+    assert metrics(app)["Revenue"].value == "CA$1,400"
+    app.selectbox(key="period").select("7d").run()
+    assert metrics(app)["Revenue"].value == "CA$350.00"
+
+
+def test_filters_that_match_nothing_are_answered_in_words(pages: Open) -> None:
+    app = pages(country="Canada", platform="iOS")
+    assert "Nothing happened on these days with these filters" in words(app)
+    assert not app.metric
+
+
+def test_the_funnel_counts_searches_step_by_step(pages: Open, lake: duckdb.DuckDBPyConnection) -> None:
+    app = pages("funnel")
+    steps = app.dataframe[0].value
+    expected = one(
+        lake,
+        "SELECT sum(searches), sum(searches_with_results), sum(searches_with_click), sum(searches_with_conversion) "
+        f"FROM marts.fct_search_funnel_daily WHERE search_date {LAST_28_DAYS}",
+    )
+    assert tuple(steps["searches"]) == expected == (421, 392, 168, 56)
+    assert list(steps["lost"])[1:] == [29, 224, 112]
+    assert steps["of_step_before"][2] == pytest.approx(100 * 168 / 392)
+
+
+def test_the_funnel_by_country_adds_up_to_the_funnel(pages: Open) -> None:
+    app = pages("funnel")
+    app.get_by_key("by").set_value("country").run()
+    by = app.dataframe[1].value
+    assert list(by["name"]) == ["Canada", "United States", "XX"]
+    assert sum(by["searches"]) == 421
+    assert sum(by["revenue"]) == 4760
+
+
+def test_searches_in_vain_are_listed_by_destination(pages: Open) -> None:
+    table = pages("funnel").dataframe[2].value
+    assert list(table["destination"]) == ["Lisbon", "<script>window.hacked=1</script>"]
+    assert list(table["zero_result_searches"]) == [3, 1]
+
+
+def test_every_attribution_model_shares_the_same_revenue(pages: Open, lake: duckdb.DuckDBPyConnection) -> None:
+    app = pages("attribution")
+    by_model = app.dataframe[1].value.drop(columns="channel")
+    assert list(by_model.sum()) == pytest.approx([4790] * 7)
+    for model in ("last_non_direct", "linear"):
+        app.selectbox(key="model").select(model).run()
+        revenue, cost = one(
+            lake,
+            "SELECT sum(revenue)::DOUBLE, sum(cost)::DOUBLE FROM marts.mart_campaign_attribution "
+            f"WHERE model = '{model}' AND channel = 'paid_search' AND attribution_date {LAST_28_DAYS}",
+        )
+        assert metrics(app)["Revenue credited"].value == "CA$4,790"
+        assert metrics(app)["Ad spend"].value == formats.money(cost) == "CA$560.00"
+        assert metrics(app)["Return on ad spend"].value == formats.ratio(revenue / cost)
+
+
+def test_segments_count_users_and_their_history(pages: Open) -> None:
+    app = pages("segments")
+    assert metrics(app)["Regular"].value == "2"
+    assert metrics(app)["High value"].value == "1"
+    history = json.loads(app.get("echarts_chart")[0].proto.spec)["series"]
+    last = {series["name"]: series["data"][-1] for series in history}
+    first = {series["name"]: series["data"][0] for series in history}
+    assert last == {"High value": ["2026-03-31", 1], "New": ["2026-03-31", 1], "Regular": ["2026-03-31", 2]}
+    assert first["Regular"] == ["2026-03-04", 3]
+    assert app.dataframe[1].value.to_dict("records") == [{"from": "Regular", "to": "High value", "transitions": 1}]
+
+
+def test_segments_follow_the_filters_that_users_know(pages: Open) -> None:
+    app = pages("segments")
+    app.multiselect(key="platform").select("web").run()
+    assert set(metrics(app)) == {"High value", "New"}
+    assert app.multiselect(key="channel").disabled
+
+
+def test_operations_shows_the_accounts_and_what_ran(pages: Open) -> None:
+    app = pages("operations")
+    assert "Nothing lost, nothing counted twice: received 12 = stored 9 + duplicates 1 + dead letters 2" in words(app)
+    assert metrics(app)["Events stored"].value == "9"
+    assert metrics(app)["Quality gates passed"].value == "8 of 8"
+    assert not app.multiselect
+
+
+@pytest.mark.parametrize("name", ["overview", "funnel", "attribution", "segments", "operations"])
+def test_every_page_says_how_far_to_trust_it(pages: Open, name: str) -> None:
+    said = words(pages(name))
+    assert "✓ Gate passed" in said
+    assert "2 inputs in quarantine" in said
+    if name != "operations":
+        assert "Data as of" in said
+        assert "31 Mar 2026 is 75.0% complete" in said
+
+
+def test_a_failed_gate_is_told_where_the_number_is_read(pages: Open, lake: duckdb.DuckDBPyConnection) -> None:
+    later = datetime.now(UTC).replace(tzinfo=None) + timedelta(seconds=1)
+    try:
+        validate(lake, "marts.mart_kpi_daily", "fail", later, run_id="v2")
+        app = pages()
+        assert "✕ Gate failed" in words(app)
+        assert "The quality gate of **marts.mart_kpi_daily** failed" in words(app)
+        assert "Gate failed" not in words(pages("segments"))
+    finally:
+        lake.execute("DELETE FROM ops.validation_results WHERE run_id = 'v2'")
+
+
+def test_new_data_shows_at_the_next_visit(pages: Open, lake: duckdb.DuckDBPyConnection) -> None:
+    app = pages()
+    try:
+        lake.execute("UPDATE marts.mart_kpi_daily SET revenue = revenue + 10 WHERE kpi_date = '2026-03-30'")
+        assert metrics(app.run())["Revenue"].value == "CA$4,800"
+    finally:
+        lake.execute("UPDATE marts.mart_kpi_daily SET revenue = revenue - 10 WHERE kpi_date = '2026-03-30'")
+
+
+def test_content_of_events_never_becomes_markup(pages: Open) -> None:
+    app = pages("attribution")
+    assert HOSTILE_CAMPAIGN in list(app.dataframe[2].value["utm_campaign"])  # as text, in a cell
+    filtered = pages(platform=HOSTILE_PLATFORM)
+    markdown = " ".join(str(part.value) for part in filtered.markdown)
+    assert formats.plain(HOSTILE_PLATFORM) in markdown
+    assert HOSTILE_PLATFORM not in markdown
+    assert not any(part.allow_html for part in [*app.markdown, *filtered.markdown])
+
+
+def test_without_a_platform_the_page_says_how_to_start_it(tmp_path: Path) -> None:
+    source.configure(load_settings(home=tmp_path))
+    try:
+        said = words(open_page())
+    finally:
+        source.configure(None)
+    assert "The platform does not answer" in said
+    assert "`searchflow up`" in said
+
+
+def test_before_the_first_transformation_only_operations_has_something_to_show(
+    pages: Open, lake: duckdb.DuckDBPyConnection
+) -> None:
+    lake.execute("ALTER TABLE marts.mart_kpi_daily RENAME TO not_built")
+    try:
+        said = words(pages())
+        assert "There is nothing to show yet: marts.mart_kpi_daily has not been built" in said
+        assert "Run `searchflow demo` for a first look" in said
+        assert "received 12 = stored 9" in words(pages("operations"))
+    finally:
+        lake.execute("ALTER TABLE marts.not_built RENAME TO mart_kpi_daily")
+
+
+def test_empty_marts_are_the_same_as_none(pages: Open, lake: duckdb.DuckDBPyConnection) -> None:
+    lake.execute("CREATE TABLE marts.away AS FROM marts.mart_kpi_daily; DELETE FROM marts.mart_kpi_daily")
+    try:
+        assert "There is nothing to show yet" in words(pages())
+    finally:
+        lake.execute("INSERT INTO marts.mart_kpi_daily FROM marts.away; DROP TABLE marts.away")
+
+
+def test_an_unexpected_failure_is_told_without_a_traceback(pages: Open, lake: duckdb.DuckDBPyConnection) -> None:
+    lake.execute("ALTER TABLE marts.mart_kpi_daily RENAME COLUMN revenue TO income")
+    try:
+        app = pages()
+        assert "The warehouse could not answer this page" in words(app)
+        assert "income" not in words(app)
+    finally:
+        lake.execute("ALTER TABLE marts.mart_kpi_daily RENAME COLUMN income TO revenue")
