@@ -52,6 +52,10 @@ CREATE INDEX IF NOT EXISTS row_log_by_run ON activation.row_log (run_id);
 """
 LAST_MADE = "activation.row_log_by_run"
 
+# Batches are looked up by key, whatever the planner believes: right after a first run it has no statistics, and a join
+# would read the whole ledger for each batch.
+TAKEN = "ARRAY(SELECT key FROM acknowledged WHERE reason IS NULL)"
+BEFORE = "(SELECT s.row FROM activation.sent s WHERE s.sync = %(sync)s AND s.key = a.key)"
 WORK_TABLE = """
 CREATE TEMP TABLE acknowledged (
     key text NOT NULL, kind text NOT NULL, hash uuid, row text, reason text) ON COMMIT DELETE ROWS
@@ -196,17 +200,9 @@ class Ledger:
     def _apply(self, cursor: psycopg.Cursor, sync: Sync, run_id: str, batch: Batch) -> None:
         at = utc(batch.now)
         self._log(cursor, sync, run_id, at)
-        cursor.execute(
-            "DELETE FROM activation.rejected USING acknowledged a "
-            "WHERE sync = %s AND rejected.key = a.key AND a.reason IS NULL",
-            [sync.name],
-        )
+        cursor.execute(f"DELETE FROM activation.rejected WHERE sync = %s AND key = ANY({TAKEN})", [sync.name])
         if batch.operation is Operation.REMOVE:
-            cursor.execute(
-                "DELETE FROM activation.sent USING acknowledged a "
-                "WHERE sync = %s AND sent.key = a.key AND a.reason IS NULL",
-                [sync.name],
-            )
+            cursor.execute(f"DELETE FROM activation.sent WHERE sync = %s AND key = ANY({TAKEN})", [sync.name])
             return
         cursor.execute(
             "INSERT INTO activation.sent SELECT %s, key, hash, row, %s, %s FROM acknowledged WHERE reason IS NULL "
@@ -220,8 +216,7 @@ class Ledger:
         cursor.execute(
             "INSERT INTO activation.row_log "
             "SELECT %(run)s, %(sync)s, a.key, a.kind, CASE WHEN a.reason IS NULL THEN 'sent' ELSE 'rejected' END, "
-            "a.reason, s.row, %(at)s "
-            "FROM acknowledged a LEFT JOIN activation.sent s ON s.sync = %(sync)s AND s.key = a.key",
+            f"a.reason, {BEFORE if sync.keeps_rows else 'NULL'}, %(at)s FROM acknowledged a",
             {"run": run_id, "sync": sync.name, "at": at},
         )
         cursor.execute(
