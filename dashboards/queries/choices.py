@@ -17,14 +17,16 @@ def calendar(reading: Reading) -> Period | None:
 
 
 def values(reading: Reading) -> dict[str, list[str]]:
-    """Dimension -> its values."""
-    parts = [
-        f"SELECT '{name}' AS dimension, coalesce({name}, $unknown) AS value, sum(searches) AS searches "
-        f"FROM marts.fct_search_funnel_daily GROUP BY ALL"
-        for name in DIMENSIONS
-    ]
+    """Dimension -> its values, found in one reading of the mart."""
+    names = list(DIMENSIONS)
+    cases = " ".join(f"WHEN grouping({name}) = 0 THEN '{name}'" for name in names)
+    shown = " ".join(f"WHEN grouping({name}) = 0 THEN {name}" for name in names)
     rows = reading.rows(
-        f"SELECT dimension, value FROM ({' UNION ALL '.join(parts)}) ORDER BY searches DESC, value",
+        f"""
+        SELECT CASE {cases} END AS dimension, coalesce(CASE {shown} END, $unknown) AS value
+        FROM marts.fct_search_funnel_daily GROUP BY GROUPING SETS ({", ".join(f"({name})" for name in names)})
+        ORDER BY sum(searches) DESC, value
+        """,
         {"unknown": UNKNOWN},
     )
     found: dict[str, list[str]] = {name: [] for name in DIMENSIONS}
