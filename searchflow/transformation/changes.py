@@ -69,7 +69,7 @@ RENAMED_SESSIONS = """
     CREATE TEMP TABLE renamed AS
     SELECT DISTINCT known.session_id, known.first_seen_at
     FROM fresh
-    JOIN intermediate.int_identity AS known ON known.session_id = fresh.session_id
+    JOIN {identity} AS known ON known.session_id = fresh.session_id
     WHERE fresh.user_id IS NOT NULL
         AND (known.user_id IS NULL OR (known.user_id <> fresh.user_id AND fresh.event_ts <= known.identified_at))
 """
@@ -123,9 +123,17 @@ def mark_seen(connection: duckdb.DuckDBPyConnection, environment: str, batches: 
 
 
 def changed_days(
-    connection: duckdb.DuckDBPyConnection, batches: list[Batch], *, gap_minutes: int, window_days: int
+    connection: duckdb.DuckDBPyConnection,
+    batches: list[Batch],
+    *,
+    gap_minutes: int,
+    window_days: int,
+    identity: str | None,
 ) -> list[date]:
-    """The days whose rows these commits change, in any incremental model."""
+    """The days whose rows these commits change, in any incremental model.
+
+    `identity` is the table that says who sessions belonged to before these commits; None when there is none yet.
+    """
     if not batches:
         return []
     connection.execute(
@@ -145,13 +153,15 @@ def changed_days(
     day, window = timedelta(days=1), timedelta(days=window_days + 1)
     days |= set(_days(connection, SEARCH_DAYS, [first - window, last + day, first - window, last + day]))
     days |= set(_days(connection, NEIGHBOUR_DAYS, {"first": first - day, "last": last + 3 * day, "gap": gap_minutes}))
-    return sorted(days | _renamed_days(connection))
+    if identity is not None:
+        days |= _renamed_days(connection, identity)
+    return sorted(days)
 
 
-def _renamed_days(connection: duckdb.DuckDBPyConnection) -> set[date]:
+def _renamed_days(connection: duckdb.DuckDBPyConnection, identity: str) -> set[date]:
     """Days of sessions that somebody has logged into since."""
     connection.execute("DROP TABLE IF EXISTS renamed")
-    connection.execute(RENAMED_SESSIONS)
+    connection.execute(RENAMED_SESSIONS.format(identity=identity))
     row = connection.execute("SELECT min(first_seen_at) FROM renamed").fetchone()
     if row is None or row[0] is None:
         return set()

@@ -101,6 +101,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _load(settings: Settings, root: Path) -> Project:
+    from ruamel.yaml.error import YAMLError
     from sqlmesh import Context
     from sqlmesh.core.config import Config
     from sqlmesh.core.config.loader import load_configs
@@ -118,9 +119,10 @@ def _load(settings: Settings, root: Path) -> Project:
         with _environment_kept():
             configs = load_configs("config", Config, [root], dotenv_path=_environment_file(settings))
         context = Context(paths=[root], config=configs)
-    except SQLMeshError as error:
+    except (SQLMeshError, YAMLError) as error:
+        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ConfigurationError(
-            "models/", f"the SQLMesh project does not load: {error}", "Run `sqlmesh lint`."
+            "config.yaml, models/", f"the SQLMesh project does not load: {first}.", "Run `sqlmesh lint`."
         ) from error
     try:
         context.state_sync  # noqa: B018  (connects, and makes its tables in a fresh database)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from searchflow.transformation.project import Project
 
+IDENTITY = "intermediate.int_identity"
 MOST_RANGES = 30
 """A range of days is one query a model; beyond this one query over all of them is cheaper."""
 
@@ -44,7 +45,7 @@ def transform(
         TransformationFailed: a model or a blocking audit failed. What does not depend on it is done; call again.
         BusyError, ServiceError, ConfigurationError: it could not begin.
     """
-    from searchflow.transformation.project import project
+    from searchflow.transformation.project import forget, project
 
     clock = time.perf_counter()
     stamp = now.astimezone(UTC).replace(tzinfo=None)
@@ -63,8 +64,10 @@ def transform(
                 result.mode = "nothing"
             result.duration_s = time.perf_counter() - clock
             _record(connection, result)
-        if problem is not None or opened.console.failures:
-            raise failures.explain(opened, result, problem)
+        error = failures.explain(opened, result, problem) if problem or opened.console.failures else None
+    if error is not None:
+        forget(settings)  # perhaps a server went away: the next call connects anew
+        raise error
     return result
 
 
@@ -88,6 +91,7 @@ def _list_changes(
                 batches,
                 gap_minutes=int(variables["session_gap_minutes"]),
                 window_days=int(variables["funnel_window_days"]),
+                identity=next((each.table_name() for each in made if each.model.name == IDENTITY), None),
             )
         )
     if batches or days:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -88,6 +91,27 @@ def query(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
+@contextmanager
+def reader(settings: Settings, sql: str) -> Iterator[set[Any]]:
+    """Ask again and again while the block runs; the answers."""
+    answers: set[Any] = set()
+    stop = threading.Event()
+
+    def ask() -> None:
+        with warehouse.connect(settings, read_only=True) as connection:
+            while not stop.is_set():
+                answers.update(connection.execute(sql).fetchall()[0])
+                time.sleep(0.01)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield answers
+    finally:
+        stop.set()
+        thread.join()
+
+
 @pytest.fixture
 def home_with_models(fresh_platform: Settings) -> Iterator[Settings]:
     yield fresh_platform
@@ -169,7 +193,9 @@ def test_each_run_adds_what_is_new_and_late_events_change_just_the_days_they_bel
 
     # The same as making every day anew.
     kept = {table: query(settings, f"SELECT * FROM {table} ORDER BY ALL") for table in INCREMENTAL}
-    transform(settings, now=at(12, "10:00"), restate=[date(2026, 3, day) for day in range(7, 13)])
+    with reader(settings, "SELECT count(*) FROM marts.fct_search_funnel") as seen:
+        transform(settings, now=at(12, "10:00"), restate=[date(2026, 3, day) for day in range(7, 13)])
+    assert seen == {5}, "who reads meanwhile never finds a day empty"
     for table, expected in kept.items():
         assert query(settings, f"SELECT * FROM {table} ORDER BY ALL") == expected, table
 
