@@ -51,7 +51,7 @@ def _is_ours(text: str, root: Path) -> bool:
     if not _PATH.match(text) or text.startswith(("<", "*")):
         return False
     first, slash, _ = text.partition("/")
-    if first in MADE_LATER:
+    if first in (".", "..", *MADE_LATER):  # ./events is the reader's
         return False
     if not slash:
         return text.endswith(SOURCE_SUFFIXES) and not text.startswith(".")

@@ -42,13 +42,14 @@ def test_a_page_that_agrees_with_the_code_has_no_problem(repository: Path) -> No
 
 See [the models](docs/reference/models.md#page), [the top](#title), [elsewhere](https://example.org/x) and
 `models/marts/dim_users.sql`, `models/marts/<table>.sql`, `models/*/dim_users.sql`, `dim_users.sql`, `deploy/`,
-`.searchflow/reports/quality/index.html`, `application/json`, `ad_spend.csv`, `flows.ingestion:ingest` and
+`.searchflow/reports/quality/index.html`, `./events`, `ad_spend.csv`, `flows.ingestion:ingest` and
 `marts.dim_users`.
 
 ```bash
 make install demo  # twice
 searchflow demo --days 30 --json && searchflow dlq list --status=open
 SEARCHFLOW_HOME=/srv/data .venv/bin/searchflow query "SELECT '--not-an-option'" > out.json
+searchflow ingest --from ./events
 sqlmesh --ignore-warnings plan dev
 cat <<'EOF' > events.jsonl
 searchflow is not a command here
