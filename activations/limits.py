@@ -10,7 +10,7 @@ from activations.planner import Plan
 def exceeded(sync: Sync, plan: Plan) -> list[str]:
     """Why somebody should look before this is sent; empty when it is ordinary."""
     reasons = []
-    if plan.source_rows == 0 and not sync.limits.empty:
+    if plan.source_rows == 0 and plan.sent_rows and not sync.limits.empty:  # never sent, nothing there: a young company
         reasons.append(f"{sync.model} is empty")
     return reasons + too_many_removed(sync, plan.removed, plan.sent_rows)
 

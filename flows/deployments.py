@@ -22,6 +22,7 @@ from flows.maintenance import maintain
 from flows.monitoring import monitor
 from flows.pipeline import run_pipeline
 from flows.reconciliation import reconcile
+from flows.support import utc_now
 from flows.transformation import transform
 from flows.validation import check
 
@@ -38,6 +39,7 @@ class Deployment:
     schedule: Schedule | None
     why: str
     parameters: dict[str, Any] = field(default_factory=dict)
+    first_after: int = 0  # seconds after `serve` starts: at once where people wait for it, and not all together
 
     @property
     def entrypoint(self) -> str:
@@ -55,9 +57,14 @@ class Deployment:
 
     def prepared(self) -> RunnerDeployment:
         """For `serve`."""
+        schedule = self.schedule
+        if schedule is not None and schedule.interval is not None:
+            schedule = Interval(
+                schedule.interval, anchor_date=utc_now() + timedelta(seconds=self.first_after), timezone="UTC"
+            )
         made = self.flow.to_deployment(
             self.name,
-            schedules=[self.schedule] if self.schedule else [],
+            schedules=[schedule] if schedule else [],
             parameters=self.parameters,
             description=self.why,
             # The file form would load a second copy of the module and put flows/ first on sys.path.
@@ -80,23 +87,33 @@ DEPLOYMENTS = (
         every(minutes=5),
         "Follows the streams until shortly before its next run, so a crash costs at most five minutes.",
         {"follow_seconds": 285.0},
+        first_after=3,
     ),
-    Deployment("transform", transform, every(minutes=5), "Marts are minutes behind the events."),
+    Deployment("transform", transform, every(minutes=5), "Marts are minutes behind the events.", first_after=45),
     Deployment(
         "validate",
         check,
         every(minutes=15),
         "Gates open and close with the data; syncs look at the last outcome.",
+        first_after=90,
     ),
-    Deployment("activate", activate, every(minutes=15), "Destinations follow the marts closely enough."),
+    Deployment(
+        "activate", activate, every(minutes=15), "Destinations follow the marts closely enough.", first_after=120
+    ),
     Deployment(
         "reconcile",
         reconcile,
         Cron("30 3 * * *", timezone="UTC"),
         "Drift is rare and reading destinations is dear: nightly.",
     ),
-    Deployment("maintain", maintain, every(hours=1), "Keeps files and the catalog small under constant commits."),
-    Deployment("monitor", monitor, every(minutes=5), "People hear of trouble before they ask."),
+    Deployment(
+        "maintain",
+        maintain,
+        every(hours=1),
+        "Keeps files and the catalog small under constant commits.",
+        first_after=900,
+    ),
+    Deployment("monitor", monitor, every(minutes=5), "People hear of trouble before they ask.", first_after=30),
     Deployment(
         "pipeline",
         run_pipeline,

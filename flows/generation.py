@@ -109,7 +109,7 @@ def generate(
     to: str = "redis",
     out: str | None = None,
 ) -> dict[str, Any]:
-    """Publish history (default) or, with `rate`, live events. Returns counts; `published` counts lines, `events` valid ones."""
+    """Publish history (default) or, with `rate`, live events. `published` counts lines, `events` the valid ones."""
     settings = load_settings()
     with stage(settings, "generation") as noted:
         report = publish_live(rate, duration, seed, to, out) if rate else publish_history(days, events, seed, to, out)

@@ -22,7 +22,7 @@ from prefect.tasks import exponential_backoff
 
 from flows.support import is_retryable, stage, table_artifact, utc_now
 from searchflow import warehouse
-from searchflow.errors import AccountingError
+from searchflow.errors import AccountingError, FencedError
 from searchflow.ingestion import accounting, feeds, worker
 from searchflow.ingestion.commit import Counts
 from searchflow.progress import Bar, progress
@@ -75,7 +75,11 @@ def _ingest(event_type: str, stop: threading.Event | None, bar: Bar | None) -> w
             bar.advance(counts.received)
 
     if stop is None:
-        return worker.ingest_stream(settings, event_type, on_commit=on_commit)
+        try:
+            return worker.ingest_stream(settings, event_type, on_commit=on_commit)
+        except FencedError:
+            log.warning("another worker is draining the stream of %s events: it is left to that one", event_type)
+            return worker.IngestionResult()
     return worker.follow_stream(settings, event_type, stop=stop, on_commit=on_commit)
 
 
@@ -124,7 +128,7 @@ def log_metrics(result: worker.IngestionResult, seconds: float) -> dict[str, Any
     return {**asdict(result.counts), "events_per_second": rate, "accounting": totals.as_dict()}
 
 
-@flow(name="ingestion", task_runner=ThreadPoolTaskRunner(max_workers=3))  # type: ignore[arg-type]
+@flow(name="ingestion", task_runner=ThreadPoolTaskRunner(max_workers=3))
 def ingest(
     source: str = "redis", wait_seconds: float = 0.0, follow_seconds: float = 0.0, feeds_path: str | None = None
 ) -> dict[str, Any]:

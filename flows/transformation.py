@@ -16,21 +16,23 @@ from prefect.cache_policies import NO_CACHE
 from flows.support import stage, table_artifact, utc_now
 from searchflow import transformation
 from searchflow.progress import progress
+from searchflow.services import postgres
 from searchflow.settings import load_settings
 
 
 @task(cache_policy=NO_CACHE, task_run_name="sqlmesh-{environment}")
 def run_models(environment: str, now: datetime) -> transformation.TransformationResult:
     """Plan when model files changed, else run what is due."""
-    log = get_run_logger()
-    with progress("transforming") as bar:
+    settings, log = load_settings(), get_run_logger()
+    # One at a time, on whatever machine: two plans on one environment would undo each other.
+    with postgres.advisory_lock(settings, f"transform {environment}"), progress("transforming") as bar:
 
         def on_progress(step: transformation.ModelProgress) -> None:
             bar.update(done=step.models_done, total=step.models_total)
             if step.state != "started":
                 log.info("%s: %s", step.model, step.state)
 
-        result = transformation.transform(load_settings(), environment=environment, now=now, on_progress=on_progress)
+        result = transformation.transform(settings, environment=environment, now=now, on_progress=on_progress)
     for warning in result.warnings:
         log.warning("%s", warning)
     return result

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import redis
 import zstandard
@@ -132,9 +133,10 @@ def read(
     client: redis.Redis, stream: str, after: str, *, entries: int, block_ms: int | None = None
 ) -> list[tuple[str, dict[bytes, bytes]]]:
     """Up to `entries` entries after position `after`: (entry id, fields). Empty when nothing came within `block_ms`."""
-    answer = client.xread({stream: after}, count=entries, block=block_ms)
+    answer: Any = client.xread({stream: after}, count=entries, block=block_ms)
     if not answer:
         return []
+    # A list of (stream, entries) from older protocol versions, {stream: [entries]} from version 3.
     found = answer[0][1] if isinstance(answer, list) else next(iter(answer.values()))[0]
     return [(entry.decode(), fields) for entry, fields in found]
 

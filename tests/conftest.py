@@ -23,7 +23,6 @@ from searchflow import services  # noqa: E402
 from searchflow.services import postgres, valkey  # noqa: E402
 from searchflow.settings import Settings, load_settings  # noqa: E402
 
-
 _numbers = itertools.count(1)
 
 

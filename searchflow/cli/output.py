@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -16,7 +17,7 @@ from rich.text import Text
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 def print_json(document: Any) -> None:
@@ -38,7 +39,11 @@ def _plain(value: Any) -> Any:
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]], *, columns: Sequence[str] | None = None) -> None:
     """A table for people. Values are shown as text: no markup, no control characters, numbers to the right."""
-    names = list(columns or (rows[0] if rows else ()))
+    names = [
+        name
+        for name in columns or (rows[0] if rows else ())
+        if columns or any(row.get(name) is not None for row in rows)
+    ]
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", pad_edge=False)
     for name in names:
         numeric = all(isinstance(row.get(name), int | float | Decimal | None) for row in rows)

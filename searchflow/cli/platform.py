@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
 
 import typer
 
@@ -103,7 +104,8 @@ def down(as_json: Json = False) -> None:
 def status(as_json: Json = False) -> int:
     """Show health, stream lag, freshness of each model, and the last runs. Exit status 1 when something is unwell."""
     settings = settings_of_command()
-    state = health.collect(settings, now=utc_now())
+    now = utc_now()
+    state = health.collect(settings, now=now)
     if as_json:
         print_json(state.as_dict())
         return 0 if state.healthy else 1
@@ -115,13 +117,30 @@ def status(as_json: Json = False) -> int:
             f"[bold]Accounting[/bold]: {state.accounting.sentence()}; {state.open_dead_letters:,} letters open"
         )
     if state.services["PostgreSQL"] == "up":
-        print_table("Freshness", state.freshness)
-        print_table("Last runs", state.last_runs)
-        print_table("Last syncs", state.last_syncs)
-        print_table("Quality", state.quality)
+        shown = [row for row in state.freshness if row["table_name"].startswith(("marts.", "activation."))]
+        print_table("Freshness", [{"table": row["table_name"], "updated": _ago(row["age_seconds"])} for row in shown])
+        print_table("Last runs", [_when(run, now) for run in state.last_runs])
+        print_table("Last syncs", [_when(run, now) for run in state.last_syncs])
+        passed = sum(suite["failed"] == 0 for suite in state.quality)
+        console.print(f"[bold]Quality[/bold]: {passed} of {len(state.quality)} suites passed at their last run")
+        print_table("Suites that did not", [suite for suite in state.quality if suite["failed"]])
     if not state.healthy:
         typer.echo("Something is unwell: `searchflow up` starts what is down; logs are in " + str(settings.logs_dir))
     return 0 if state.healthy else 1
+
+
+def _ago(seconds: float) -> str:
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return f"{max(0, int(seconds))} seconds ago"
+
+
+def _when(run: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """A run with its start as an age, for people."""
+    age = (now.replace(tzinfo=None) - run["started_at"]).total_seconds()
+    return {name: _ago(age) if name == "started_at" else value for name, value in run.items()}
 
 
 def dashboards(

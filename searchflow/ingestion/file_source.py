@@ -136,6 +136,7 @@ class FileSource:
             ) from error
 
     def read(self, after: str | None, *, limit: int, wait_seconds: float = 0.0) -> SourceBatch | None:
+        """See `Source`."""
         position = FilePosition.parse(after) if after else self.start
         try:
             with self._open() as handle:

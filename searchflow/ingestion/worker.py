@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from searchflow import streams, warehouse
+from searchflow.errors import FencedError
 from searchflow.ingestion.commit import Counts, Limits, commit, position, positions
 from searchflow.ingestion.file_source import FileSource, event_files
 from searchflow.ingestion.source import Source
@@ -124,17 +126,19 @@ def follow_stream(
         source = StreamSource(client, event_type)
         while not stop.is_set():
             began = time.monotonic()
-            drain(
-                settings,
-                connection,
-                source,
-                clock=clock,
-                result=result,
-                batch_events=settings.follow_batch_events,
-                wait_seconds=settings.follow_batch_seconds,
-                on_commit=on_commit,
-                stop=stop,
-            )
+            # Somebody drained the same stream by hand meanwhile: go on from the position they left.
+            with contextlib.suppress(FencedError):
+                drain(
+                    settings,
+                    connection,
+                    source,
+                    clock=clock,
+                    result=result,
+                    batch_events=settings.follow_batch_events,
+                    wait_seconds=settings.follow_batch_seconds,
+                    on_commit=on_commit,
+                    stop=stop,
+                )
             # Trickles are collected for a moment: a commit a second is plenty for ten events a second.
             stop.wait(max(0.0, settings.follow_batch_seconds - (time.monotonic() - began)))
     return result

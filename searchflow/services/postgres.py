@@ -11,6 +11,8 @@ import pwd
 import signal
 import stat
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -215,6 +217,17 @@ def check(settings: Settings) -> None:
             f"The PostgreSQL server of SEARCHFLOW_POSTGRES_URL refused us or is not there: {reason}. "
             "Correct the URL, or unset it to use the embedded server."
         ) from None
+
+
+@contextmanager
+def advisory_lock(settings: Settings, name: str) -> Iterator[None]:
+    """Hold a named lock of this installation on the server, waiting for it; also between machines.
+
+    The server releases it when the process ends, however it ends.
+    """
+    with psycopg.connect(conninfo(settings, "ledger"), autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
+        yield
 
 
 def _first_line(error: Exception) -> str:

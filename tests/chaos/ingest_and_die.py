@@ -13,8 +13,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-
-
 from searchflow.ingestion import commit, stream_source, worker
 from searchflow.settings import load_settings
 

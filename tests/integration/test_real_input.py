@@ -28,10 +28,12 @@ def documents() -> list[dict[str, Any]]:
     ad = {"utm_source": "google", "utm_medium": "cpc", "utm_campaign": "spring"}
     return [
         foreign.search(1, timestamp=moment(days=3, minutes=20), session_id="ana-1", user_id="ana", **ad, vendor={"x": [1]}),
-        foreign.click(1, of=1, timestamp=moment(days=3, minutes=18), session_id="ana-1", user_id="ana", result_destination="Lisbon"),
+        foreign.click(1, 1, timestamp=moment(days=3, minutes=18), session_id="ana-1", user_id="ana",
+                      result_destination="Lisbon"),
         foreign.conversion(1, of=1, timestamp=moment(days=3, minutes=5), session_id="ana-1", user_id="ana"),
         foreign.search(2, timestamp=moment(hours=5), session_id="ben-1", user_id="ben", platform=None, geo=None),
-        foreign.click(2, of=2, timestamp=moment(hours=4.9), session_id="ben-1", user_id="ben", result_destination="Tokyo", result_price=None),
+        foreign.click(2, 2, timestamp=moment(hours=4.9), session_id="ben-1", user_id="ben", result_destination="Tokyo",
+                      result_price=None),
         foreign.search(3, timestamp=moment(hours=8), session_id="x-1"),
         foreign.search(4, timestamp=moment(hours=7.9), session_id="x-1", user_id="cleo", query="flights to Rome"),
         foreign.search(5, timestamp=moment(hours=30), session_id="y-1", results_count=0, query="", user_id=None),
@@ -56,9 +58,7 @@ def test_foreign_files_and_streams_go_all_the_way_and_again_adds_nothing(cli: Co
     refused = [
         line for line in refused if b'"timestamp": "2026-05-20T12:06:00' not in line
     ]  # the future of another clock
-    (tmp_path / "events.jsonl").write_bytes(
-        b"\n".join([*map(lambda event: foreign.line(**event), events[:5]), *refused])
-    )
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join([*(foreign.line(**event) for event in events[:5]), *refused]))
     (tmp_path / "ad_spend.csv").write_text(
         "spend_date,utm_source,utm_campaign,currency,cost,impressions,clicks\n"
         f"{TODAY - timedelta(days=3):%Y-%m-%d},google,spring,CAD,100,1000,50\n"

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -34,11 +33,11 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def cli(home: Path) -> Iterator[CommandLine]:
+def cli(home: Path) -> CommandLine:
     line = CommandLine(home)
     services.start(line.settings)
     prefect.start(line.settings)
-    yield line
+    return line
 
 
 def test_a_schedule_of_ten_seconds_runs_and_the_list_commands_answer(cli: CommandLine, tmp_path: Path) -> None:
