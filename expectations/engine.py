@@ -80,7 +80,7 @@ class LakeDatasource(SQLDatasource):
         """On the same connection as everything else: attaching the lake a second time costs a fifth of a second."""
         engine: SqlAlchemyExecutionEngine | None = self._execution_engine  # type: ignore[has-type]
         if engine is None:
-            engine = self._execution_engine = DuckDBExecutionEngine(engine=self.get_engine())
+            engine = self._execution_engine = DuckDBExecutionEngine(engine=self.get_engine(), create_temp_table=False)
         return engine
 
 

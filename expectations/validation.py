@@ -80,8 +80,9 @@ def _run(
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
     rows = connection.execute(
-        "SELECT table_schema || '.' || table_name FROM information_schema.tables WHERE table_catalog = ?",
-        [warehouse.CATALOG],
+        "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = $lake UNION ALL "
+        "SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE database_name = $lake",
+        {"lake": warehouse.CATALOG},
     ).fetchall()
     return {str(row[0]) for row in rows}
 

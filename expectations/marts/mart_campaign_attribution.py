@@ -37,6 +37,7 @@ SUITE = Suite(
                 "cost",
                 "roas",
                 "cost_per_booking",
+                "known_until",
             ),
         ),
         critical("Every row has a day.", not_null("attribution_date")),

@@ -19,9 +19,9 @@ from tests.expectations.small_company import MODELS, RAW
 TABLE = re.compile(r"\b(?:raw|ops|staging|marts|activation)\.\w+")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def company_home(platform: Settings) -> Iterator[Settings]:
-    """An empty home for a module, with databases of its own on the session's servers."""
+    """An empty home for these tests, with databases of its own on the session's servers."""
     folder = Path(tempfile.mkdtemp(prefix="sf-"))
     settings = load_settings(
         home=folder,
@@ -37,7 +37,7 @@ def company_home(platform: Settings) -> Iterator[Settings]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def rows(company_home: Settings) -> dict[str, pa.Table]:
     """The company is written once; this is what its tables hold."""
     with warehouse.connect(company_home) as connection:
