@@ -13,7 +13,7 @@ from typing import Any
 from dashboards import formats, theme
 
 Option = dict[str, Any]
-_DAYS = {"year": "{yyyy}", "month": "{MMM}", "day": "{d} {MMM}", "hour": "{HH}:{mm}"}
+_DAYS = {"year": "{yyyy}", "month": "{d} {MMM}", "day": "{d} {MMM}", "hour": "{HH}:{mm}"}
 _BAR_WIDTH = 18
 
 
@@ -40,6 +40,10 @@ def _value_axis(prefix: str = "", suffix: str = "", *, highest: float | None = N
     return axis
 
 
+def _time_axis() -> Option:
+    return {"type": "time", "axisLabel": {"formatter": _DAYS, "hideOverlap": True}, "splitLine": {"show": False}}
+
+
 def _points(days: Sequence[date], values: Sequence[float | None], digits: int) -> list[list[Any]]:
     return [
         [day.isoformat(), None if value is None else round(value, digits)]
@@ -62,11 +66,7 @@ def trend(
     """One measure over time (pale bars when there is a smooth line, else a line) beside that of a year before."""
     option = _base(legend=True)
     option["tooltip"]["valueFormatter"] = tooltip
-    option["xAxis"] = {
-        "type": "time",
-        "axisLabel": {"formatter": _DAYS, "hideOverlap": True},
-        "splitLine": {"show": False},
-    }
+    option["xAxis"] = _time_axis()
     option["yAxis"] = _value_axis(prefix, suffix)
     series: list[Option] = []
     if smooth is None:
@@ -264,11 +264,7 @@ def areas(
     """How many in each part over time, one on top of the other."""
     option = _base(legend=True)
     option["tooltip"]["valueFormatter"] = "%,.0f"
-    option["xAxis"] = {
-        "type": "time",
-        "axisLabel": {"formatter": _DAYS, "hideOverlap": True},
-        "splitLine": {"show": False},
-    }
+    option["xAxis"] = _time_axis()
     option["yAxis"] = _value_axis()
     option["series"] = [
         {
@@ -333,18 +329,14 @@ def flows(
 
 
 def stacked_hours(
-    rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, tuple[str, str]], *, first: datetime, last: datetime
+    hours: Sequence[datetime],
+    kinds: Mapping[str, tuple[str, str]],
+    counts: Mapping[tuple[datetime, str], int],
 ) -> Option:
-    """Events by hour, one colour a kind (kind -> its name and colour), over the whole time from first to last."""
+    """Events in each of these hours, one colour a kind (kind -> its name and colour); an hour without any has a zero."""
     option = _base(legend=True)
     option["tooltip"] |= {"axisPointer": {"type": "shadow"}, "valueFormatter": "%,.0f"}
-    option["xAxis"] = {
-        "type": "time",
-        "axisLabel": {"formatter": _DAYS, "hideOverlap": True},
-        "splitLine": {"show": False},
-        "min": f"{first:%Y-%m-%dT%H:%M:%S}",
-        "max": f"{last:%Y-%m-%dT%H:%M:%S}",
-    }
+    option["xAxis"] = _time_axis()
     option["yAxis"] = _value_axis()
     option["series"] = [
         {
@@ -353,9 +345,7 @@ def stacked_hours(
             "name": name,
             "barMaxWidth": _BAR_WIDTH,
             "itemStyle": {"color": color},
-            "data": [
-                [f"{row['hour']:%Y-%m-%dT%H:%M:%S}", row["received"]] for row in rows if row["event_type"] == kind
-            ],
+            "data": [[f"{hour:%Y-%m-%dT%H:%M:%S}", counts.get((hour, kind), 0)] for hour in hours],
         }
         for kind, (name, color) in kinds.items()
     ]

@@ -47,12 +47,18 @@ visit: ContextVar[Visit] = ContextVar("visit")
 
 
 def open_page(
-    title: str, *, about: str, tables: Sequence[str], applies: Sequence[str] = tuple(DIMENSIONS), reason: str = ""
+    title: str,
+    *,
+    about: str,
+    tables: Sequence[str],
+    applies: Sequence[str] = tuple(DIMENSIONS),
+    reason: str = "",
+    compares: bool = True,
 ) -> Page:
     """Draw the top of a page and return what it draws from.
 
     `tables` are those it shows: they must exist, and their gates count. `applies` are the filters that its data know;
-    the others are drawn disabled, with the `reason`.
+    the others are drawn disabled, with the `reason`. `compares` says that the page shows changes.
 
     Raises:
         NotBuiltError: a table does not exist yet, or holds nothing.
@@ -64,7 +70,7 @@ def open_page(
     if known is None:
         raise NotBuiltError(["marts.mart_kpi_daily"])
     period, chosen = filters.in_sidebar(known, yesterday(now), choices.values(reading), applies=applies, reason=reason)
-    words = [about, f"**{formats.days(period.first, period.last)}** ({formats.plural(period.days, 'day')})"]
+    words = [about, _days_in_words(period, known if compares else None)]
     if chosen.any_dimension:
         words.append(f"only **{formats.plain(chosen.words())}**")
     st.markdown(" · ".join(words))
@@ -74,6 +80,14 @@ def open_page(
         reading, suites, now, before=[_built(reading, tables, now)], after=[completeness] if completeness else []
     )
     return Page(reading, now, known, period, chosen)
+
+
+def _days_in_words(period: Period, known: Period | None) -> str:
+    """The days, and those they are compared with when those are known."""
+    before = period.previous()
+    compares = known is not None and before.within(known)
+    compared = f", compared with {formats.days(before.first, before.last)}" if compares else ""
+    return f"**{formats.days(period.first, period.last)}** ({formats.plural(period.days, 'day')}{compared})"
 
 
 def yesterday(now: datetime) -> date:

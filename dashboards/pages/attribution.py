@@ -66,7 +66,7 @@ def _tiles(page: Page, model: str, total: attribution.Spend) -> None:
                 written(value(total)),
                 None if change is None else 0 if abs(change) < 0.0005 else f"{change * 100:+,.1f}%",
                 delta_color=color,
-                delta_description=None if change is None else f"vs {formats.plural(page.period.days, 'day')} before",
+                delta_description=None if change is None else "vs previous",
                 help=meaning,
                 border=True,
                 height="stretch",

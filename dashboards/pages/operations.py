@@ -87,8 +87,11 @@ def _arrivals(page: Visit, now: datetime) -> None:
     if not rows:
         nothing("No event came in during the last 48 hours. `searchflow up` starts live traffic and ingestion.")
         return
+    last = now.replace(minute=0, second=0, microsecond=0)
+    hours = [last - timedelta(hours=n) for n in reversed(range(ARRIVALS // timedelta(hours=1)))]
+    counts = {(row["hour"], row["event_type"]): row["received"] for row in rows}
     chart(
-        charts.stacked_hours(rows, KINDS, first=now - ARRIVALS, last=now),
+        charts.stacked_hours(hours, KINDS, counts),
         alt="Events received by hour in the last 48 hours",
         height=220,
         key="arrivals",

@@ -76,7 +76,7 @@ def render(page: Page) -> None:
         nothing("Nothing happened on these days with these filters. Choose more days, or remove a filter.")
         return
     before, year = _compared(page, page.period.previous()), _compared(page, page.period.year_before())
-    _tiles(shown, before, year, page.period)
+    _tiles(shown, before, year)
     st.subheader("Revenue", anchor=False)
     _trend(
         page,
@@ -109,7 +109,7 @@ def _compared(page: Page, period: Period) -> Kpis | None:
     return kpis.total(kpis.daily(page.reading, page.filters, period)) if period.within(page.known) else None
 
 
-def _tiles(shown: Sequence[tuple[date, Kpis]], before: Kpis | None, year: Kpis | None, period: Period) -> None:
+def _tiles(shown: Sequence[tuple[date, Kpis]], before: Kpis | None, year: Kpis | None) -> None:
     total = kpis.total(list(shown))
     with st.grid(4, gap="small", min_column_width=155):
         for tile in TILES:
@@ -123,7 +123,7 @@ def _tiles(shown: Sequence[tuple[date, Kpis]], before: Kpis | None, year: Kpis |
                     tile.written(value),
                     delta,
                     delta_color="inverse" if tile.less_is_better else "normal",
-                    delta_description=f"vs {formats.plural(period.days, 'day')} before" if delta is not None else None,
+                    delta_description="vs previous" if delta is not None else None,
                     help=tile.meaning,
                     chart_data=_sparkline(shown, tile),
                     chart_type="area",

@@ -131,6 +131,7 @@ render(
             "marts.dim_users",
         ],
         applies=("platform", "device_type", "country"),
+        compares=False,
         reason="A user comes by many channels: segments are not split by channel.",
     )
 )
