@@ -44,8 +44,8 @@ format: $(READY) ## Format Python and models
 	$(BIN)/ruff format .
 	$(BIN)/sqlmesh format
 
-docs: $(READY) ## Check that every command, path, setting and model in the docs exists
-	$(BIN)/python -m searchflow.devtools.docs
+docs: $(READY) ## Write the generated tables of the docs, and check every command, path, setting and model in them
+	$(BIN)/python -m searchflow.devtools.docs --write
 
 lock: $(READY) ## Compile requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes \

@@ -1,4 +1,4 @@
-"""People hear of it before they ask: health, lag, freshness and the accounting identity, every minute.
+"""People hear of it before they ask: health, lag, freshness and the accounting identity, every five minutes.
 
 A state that changes (well to unwell or back) is a Prefect event, once each; an automation can turn it into a message.
 """

@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.support import link_artifact, stage, table_artifact, utc_now
 from searchflow.errors import GateFailed
 from searchflow.progress import progress
+from searchflow.services import postgres
 from searchflow.settings import load_settings
 
 
@@ -22,12 +23,14 @@ def run_suites(selection: str, now: datetime, report: bool) -> Any:
     """Run the suites of `selection` (a group, a suite, or `all`)."""
     from expectations import validate  # imports Great Expectations: 3 s, only here
 
-    with progress(f"validating {selection}") as bar:
+    settings = load_settings()
+    # Not beside a transformation: suites that compare tables would see one mart newer than another.
+    with postgres.advisory_lock(settings, "transform prod"), progress(f"validating {selection}") as bar:
 
         def on_progress(suite: str, done: int, total: int) -> None:
             bar.update(done=done, total=total)
 
-        return validate(load_settings(), selection, now=now, on_progress=on_progress, build_report=report)
+        return validate(settings, selection, now=now, on_progress=on_progress, build_report=report)
 
 
 @task(cache_policy=NO_CACHE)

@@ -1,6 +1,6 @@
 /* How long events took to arrive: one row per day of the event, type and lateness bucket.
-   Only events of live batches tell: a batch counts as live when ingestion had caught up with the present and most of the batch
-   was on time. A loaded history says nothing about lateness. */
+   Only events of live batches tell: a batch counts as live when ingestion had caught up with the present, nothing in it is older
+   than a week, and most of it was on time. A loaded history says nothing about lateness. */
 MODEL (
   name intermediate.int_arrivals_daily,
   kind INCREMENTAL_BY_TIME_RANGE (
@@ -46,7 +46,9 @@ WITH events AS (
     batch_id
   FROM ops.ingestion_batches
   WHERE
-    last_event_ts >= committed_at - @HOURS(1) AND late * 2 <= stored
+    last_event_ts >= committed_at - @HOURS(1)
+    AND first_event_ts >= committed_at - @HOURS(168)
+    AND late * 2 <= stored
 ), bucketed AS (
   SELECT
     events.event_ts::DATE AS event_date,

@@ -1,11 +1,10 @@
 /* Demand for destinations: one row per day and destination. Bots are left out.
    A search asks for the destination of its first click, else for a place that its text names and that somebody had clicked
-   by that day (so that days made one by one and all at once agree). Searches that name none are the row without destination. */
+   by that day. Searches that name none are the row without destination.
+   Made anew at each run: a late click on an earlier search makes a place known earlier, and moves later days. */
 MODEL (
   name marts.mart_destination_demand,
-  kind INCREMENTAL_BY_TIME_RANGE (
-    time_column demand_date
-  ),
+  kind FULL,
   grain (demand_date, destination),
   audits (
     NOT_NULL(columns := (demand_date, searches, zero_result_searches, clicks, bookings, revenue)),
@@ -28,7 +27,7 @@ WITH searches AS (
     revenue
   FROM marts.fct_search_funnel
   WHERE
-    search_date BETWEEN @start_ds AND @end_ds AND NOT COALESCE(is_bot, FALSE)
+    NOT COALESCE(is_bot, FALSE)
 ), places AS (
   /* What is known as a destination, and since when. */
   SELECT
@@ -92,9 +91,7 @@ WITH searches AS (
     DATE_DIFF('DAY', event_ts::DATE, check_in) AS lead_time_days
   FROM staging.stg_search_events
   WHERE
-    event_ts >= @start_ds::TIMESTAMP
-    AND event_ts < @end_ds::TIMESTAMP + @DAYS(1)
-    AND check_in >= event_ts::DATE
+    check_in >= event_ts::DATE
 )
 SELECT
   asked.search_date::DATE AS demand_date, /* The day of the search, UTC */

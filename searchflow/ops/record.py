@@ -24,6 +24,8 @@ TABLES: dict[str, str] = {
         batch_id VARCHAR, shard VARCHAR, event_type VARCHAR, source VARCHAR, started_at TIMESTAMP,
         committed_at TIMESTAMP, received BIGINT, stored BIGINT, duplicates BIGINT, dead_letters BIGINT, late BIGINT,
         first_event_ts TIMESTAMP, last_event_ts TIMESTAMP, touched_days DATE[], position VARCHAR""",
+    "ops.transformed_batches": """
+        environment VARCHAR, batch_id VARCHAR, shard VARCHAR, seen_at TIMESTAMP""",
     "ops.model_runs": """
         run_id VARCHAR, environment VARCHAR, model VARCHAR, interval_start TIMESTAMP, interval_end TIMESTAMP,
         started_at TIMESTAMP, duration_s DOUBLE, rows BIGINT, audits_passed BIGINT, audits_failed BIGINT,

@@ -95,9 +95,6 @@ class Batch:
 
 def new_batches(connection: duckdb.DuckDBPyConnection, environment: str) -> list[Batch]:
     """Commits that stored something and that no transformation of this environment has seen."""
-    connection.execute(
-        f"CREATE TABLE IF NOT EXISTS {SEEN} (environment VARCHAR, batch_id VARCHAR, shard VARCHAR, seen_at TIMESTAMP)"
-    )
     found = connection.execute(
         f"""
         SELECT DISTINCT batch_id, shard FROM ops.ingestion_batches AS batches
