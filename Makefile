@@ -1,5 +1,5 @@
 # The five verbs of this repository. `make help` lists them from their own comments.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
