@@ -39,7 +39,7 @@ class Deployment:
     schedule: Schedule | None
     why: str
     parameters: dict[str, Any] = field(default_factory=dict)
-    first_after: int = 0  # seconds after `serve` starts: at once where people wait for it, and not all together
+    first_after: int = 0  # seconds after `serve` starts: soon, not all together, and not before all are registered
 
     @property
     def entrypoint(self) -> str:
@@ -87,18 +87,18 @@ DEPLOYMENTS = (
         every(minutes=5),
         "Follows the streams until shortly before its next run, so a crash costs at most five minutes.",
         {"follow_seconds": 285.0},
-        first_after=3,
+        first_after=20,
     ),
-    Deployment("transform", transform, every(minutes=5), "Marts are minutes behind the events.", first_after=45),
+    Deployment("transform", transform, every(minutes=5), "Marts are minutes behind the events.", first_after=75),
     Deployment(
         "validate",
         check,
         every(minutes=15),
         "Gates open and close with the data; syncs look at the last outcome.",
-        first_after=90,
+        first_after=110,
     ),
     Deployment(
-        "activate", activate, every(minutes=15), "Destinations follow the marts closely enough.", first_after=120
+        "activate", activate, every(minutes=15), "Destinations follow the marts closely enough.", first_after=140
     ),
     Deployment(
         "reconcile",
@@ -113,7 +113,7 @@ DEPLOYMENTS = (
         "Keeps files and the catalog small under constant commits.",
         first_after=900,
     ),
-    Deployment("monitor", monitor, every(minutes=5), "People hear of trouble before they ask.", first_after=30),
+    Deployment("monitor", monitor, every(minutes=5), "People hear of trouble before they ask.", first_after=45),
     Deployment(
         "pipeline",
         run_pipeline,

@@ -116,7 +116,7 @@ WITH looks AS (
   SELECT
     user_id,
     destination,
-    ROUND(points / MAX(points) OVER (PARTITION BY user_id), 4) AS score
+    ROUND(points / MAX(points) OVER (PARTITION BY user_id), 3) AS score
   FROM wanted
 ), ranked AS (
   SELECT

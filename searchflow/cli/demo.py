@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from typing import Annotated, Any
 
@@ -85,14 +86,15 @@ def summarize(settings: Settings, results: dict[str, Any], started: float, total
 
 def where_to_look(settings: Settings) -> dict[str, str]:
     """Paths, addresses and commands to go on with."""
+    command = "searchflow" if shutil.which("searchflow") else ".venv/bin/searchflow"
     return {
         "quality report": str(settings.reports_dir / "quality" / "index.html"),
         "Prefect": settings.prefect_api_url.removesuffix("/api"),
-        "dashboards": "searchflow dashboards",
-        "SQL": 'searchflow query "SELECT * FROM marts.mart_kpi_daily ORDER BY kpi_date DESC LIMIT 7"',
-        "dead letters": "searchflow dlq list",
-        "keep it running": "searchflow up",
-        "stop": "searchflow down",
+        "dashboards": f"{command} dashboards",
+        "SQL": f'{command} query "SELECT * FROM marts.mart_kpi_daily ORDER BY kpi_date DESC LIMIT 7"',
+        "dead letters": f"{command} dlq list",
+        "keep it running": f"{command} up",
+        "stop": f"{command} down",
     }
 
 

@@ -123,7 +123,8 @@ def status(as_json: Json = False) -> int:
         print_table("Last syncs", [_when(run, now) for run in state.last_syncs])
         passed = sum(suite["failed"] == 0 for suite in state.quality)
         console.print(f"[bold]Quality[/bold]: {passed} of {len(state.quality)} suites passed at their last run")
-        print_table("Suites that did not", [suite for suite in state.quality if suite["failed"]])
+        if passed < len(state.quality):
+            print_table("Suites that did not", [suite for suite in state.quality if suite["failed"]])
     if not state.healthy:
         typer.echo("Something is unwell: `searchflow up` starts what is down; logs are in " + str(settings.logs_dir))
     return 0 if state.healthy else 1
