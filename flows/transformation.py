@@ -7,7 +7,6 @@ as a task run with its intervals, rows, duration and audits.
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -15,13 +14,14 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.support import stage, table_artifact, utc_now
 from searchflow import transformation
+from searchflow.ingestion import cut
 from searchflow.progress import progress
 from searchflow.services import postgres
 from searchflow.settings import load_settings
 
 
 @task(cache_policy=NO_CACHE, task_run_name="sqlmesh-{environment}")
-def run_models(environment: str, now: datetime) -> transformation.TransformationResult:
+def run_models(environment: str) -> transformation.TransformationResult:
     """Plan when model files changed, else run what is due."""
     settings, log = load_settings(), get_run_logger()
     # One at a time, on whatever machine: two plans on one environment would undo each other.
@@ -32,6 +32,7 @@ def run_models(environment: str, now: datetime) -> transformation.Transformation
             if step.state != "started":
                 log.info("%s: %s", step.model, step.state)
 
+        now = cut.take(settings, utc_now)  # ingestion goes on: what is committed from here on is left to the next run
         result = transformation.transform(settings, environment=environment, now=now, on_progress=on_progress)
     for warning in result.warnings:
         log.warning("%s", warning)
@@ -51,9 +52,9 @@ def transform(environment: str = "prod") -> dict[str, Any]:
     Raises:
         TransformationFailed: a model or an audit failed; names it, with the first rows that break the audit.
     """
-    settings, now = load_settings(), utc_now()
+    settings = load_settings()
     with stage(settings, "transformation") as noted:
-        result = run_models(environment, now)
+        result = run_models(environment)
         for run in result.models:
             model(run.name, asdict(run))
         noted.rows_in, noted.rows_out = result.new_batches, len(result.models)

@@ -25,3 +25,16 @@ def channel(evaluator, source, medium, campaign):  # type: ignore[no-untyped-def
         values = [exp.Literal.string(value) for value in media]
         case = case.when(exp.In(this=exp.Lower(this=medium.copy()), expressions=values), exp.Literal.string(name))
     return case.else_(exp.Literal.string("other"))
+
+
+@macro()
+def known(evaluator, ingested_at):  # type: ignore[no-untyped-def]
+    """True for what was ingested before this run began, so that all models of a run see the same events.
+
+    Ingestion goes on while models are made; without this cut a later model would know events that an earlier one does
+    not. Rows of unit tests may leave the column out.
+
+    Example: `@KNOWN(ingested_at)` renders `COALESCE(ingested_at <= CAST('2026-05-20 12:00:00' AS TIMESTAMP), TRUE)`.
+    """
+    moment = exp.cast(exp.Literal.string(str(evaluator.locals["execution_dtntz"])), "timestamp")
+    return exp.Coalesce(this=exp.LTE(this=ingested_at.copy(), expression=moment), expressions=[exp.true()])

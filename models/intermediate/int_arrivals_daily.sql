@@ -22,7 +22,7 @@ WITH events AS (
     batch_id
   FROM raw.search_events
   WHERE
-    event_ts >= @start_ds::TIMESTAMP AND event_ts < @end_ds::TIMESTAMP + @DAYS(1)
+    event_ts >= @start_ds::TIMESTAMP AND event_ts < @end_ds::TIMESTAMP + @DAYS(1) AND @KNOWN(ingested_at)
   UNION ALL
   SELECT
     'click' AS event_type,
@@ -31,7 +31,7 @@ WITH events AS (
     batch_id
   FROM raw.click_events
   WHERE
-    event_ts >= @start_ds::TIMESTAMP AND event_ts < @end_ds::TIMESTAMP + @DAYS(1)
+    event_ts >= @start_ds::TIMESTAMP AND event_ts < @end_ds::TIMESTAMP + @DAYS(1) AND @KNOWN(ingested_at)
   UNION ALL
   SELECT
     'conversion' AS event_type,
@@ -40,7 +40,7 @@ WITH events AS (
     batch_id
   FROM raw.conversion_events
   WHERE
-    event_ts >= @start_ds::TIMESTAMP AND event_ts < @end_ds::TIMESTAMP + @DAYS(1)
+    event_ts >= @start_ds::TIMESTAMP AND event_ts < @end_ds::TIMESTAMP + @DAYS(1) AND @KNOWN(ingested_at)
 ), live AS (
   SELECT DISTINCT
     batch_id

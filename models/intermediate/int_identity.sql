@@ -21,18 +21,24 @@ WITH events AS (
     user_id,
     event_ts
   FROM staging.stg_search_events
+  WHERE
+    @KNOWN(ingested_at)
   UNION ALL
   SELECT
     session_id,
     user_id,
     event_ts
   FROM staging.stg_click_events
+  WHERE
+    @KNOWN(ingested_at)
   UNION ALL
   SELECT
     session_id,
     user_id,
     event_ts
   FROM staging.stg_conversion_events
+  WHERE
+    @KNOWN(ingested_at)
 ), sightings AS (
   SELECT
     session_id,

@@ -39,6 +39,7 @@ WITH events AS (
   WHERE
     event_ts >= @start_ds::TIMESTAMP - @HOURS(@session_cut_hours) - @MINUTES(@session_gap_minutes)
     AND event_ts < @end_ds::TIMESTAMP + @DAYS(2)
+    AND @KNOWN(ingested_at)
   UNION ALL
   SELECT
     event_id,
@@ -58,6 +59,7 @@ WITH events AS (
   WHERE
     event_ts >= @start_ds::TIMESTAMP - @HOURS(@session_cut_hours) - @MINUTES(@session_gap_minutes)
     AND event_ts < @end_ds::TIMESTAMP + @DAYS(2)
+    AND @KNOWN(ingested_at)
   UNION ALL
   SELECT
     event_id,
@@ -77,6 +79,7 @@ WITH events AS (
   WHERE
     event_ts >= @start_ds::TIMESTAMP - @HOURS(@session_cut_hours) - @MINUTES(@session_gap_minutes)
     AND event_ts < @end_ds::TIMESTAMP + @DAYS(2)
+    AND @KNOWN(ingested_at)
 ), paced /* Times beside each other */ AS (
   SELECT
     *,

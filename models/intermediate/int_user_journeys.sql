@@ -22,6 +22,8 @@ WITH bookings AS (
   INNER JOIN intermediate.int_search_sessions AS sessions
     ON sessions.session_id = conversions.session_id
     AND conversions.event_ts BETWEEN sessions.session_start AND sessions.session_end
+  WHERE
+    @KNOWN(conversions.ingested_at)
 )
 SELECT
   bookings.conversion_event_id::TEXT AS conversion_event_id, /* The booking */

@@ -36,7 +36,7 @@ WITH searches AS (
     results_count
   FROM staging.stg_search_events
   WHERE
-    event_ts >= @start_ds::TIMESTAMP AND event_ts < @end_ds::TIMESTAMP + @DAYS(1)
+    event_ts >= @start_ds::TIMESTAMP AND event_ts < @end_ds::TIMESTAMP + @DAYS(1) AND @KNOWN(ingested_at)
 ), sessions /* A search's session may have begun the day before */ AS (
   SELECT
     session_id,
@@ -68,6 +68,7 @@ WITH searches AS (
   WHERE
     clicks.event_ts >= @start_ds::TIMESTAMP - @DAYS(1)
     AND clicks.event_ts < @end_ds::TIMESTAMP + @DAYS(1) + @DAYS(@funnel_window_days)
+    AND @KNOWN(clicks.ingested_at)
 ), bookings AS (
   SELECT
     clicks.search_event_id,
@@ -83,6 +84,7 @@ WITH searches AS (
   WHERE
     conversions.event_ts >= @start_ds::TIMESTAMP - @DAYS(1)
     AND conversions.event_ts < @end_ds::TIMESTAMP + @DAYS(1) + @DAYS(@funnel_window_days)
+    AND @KNOWN(conversions.ingested_at)
   GROUP BY
     clicks.search_event_id
 ), clicked AS (

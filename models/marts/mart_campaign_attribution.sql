@@ -47,6 +47,8 @@ WITH models AS (
     ingested_at,
     ROUND(COALESCE(booking_value_reporting, 0) * 100)::BIGINT AS cents
   FROM staging.stg_conversion_events
+  WHERE
+    @KNOWN(ingested_at)
 ), journeys AS (
   /* A removal effect is of a channel, however often it was touched: its touchpoints share it. */
   SELECT

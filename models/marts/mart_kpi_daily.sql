@@ -44,6 +44,8 @@ WITH funnel AS (
     COUNT(*) AS conversions,
     COALESCE(SUM(booking_value_reporting), 0) AS revenue
   FROM staging.stg_conversion_events
+  WHERE
+    @KNOWN(ingested_at)
   GROUP BY
     event_ts::DATE
 ), dates AS (

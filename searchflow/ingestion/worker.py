@@ -15,6 +15,7 @@ import duckdb
 from searchflow import streams, warehouse
 from searchflow.errors import FencedError
 from searchflow.ingestion.commit import Counts, Limits, commit, position, positions
+from searchflow.ingestion.cut import CommitGate
 from searchflow.ingestion.file_source import FileSource, event_files
 from searchflow.ingestion.source import Source
 from searchflow.ingestion.stream_source import StreamPosition, StreamSource
@@ -72,16 +73,18 @@ def drain(
     limit = batch_events or settings.batch_events
     limits = limits_of(settings)
     after = position(connection, source.shard, source.key)
-    while stop is None or not stop.is_set():
-        batch = source.read(after, limit=limit, wait_seconds=wait_seconds)
-        if batch is None:
-            return
-        counts = commit(connection, source, batch, after=after, now=clock(), limits=limits)
-        source.committed(batch.position)
-        after = batch.position
-        result.add(source.name if source.shard == "file" else source.shard, counts)
-        if on_commit is not None:
-            on_commit(source.name, counts)
+    with CommitGate(settings) as gate:
+        while stop is None or not stop.is_set():
+            batch = source.read(after, limit=limit, wait_seconds=wait_seconds)
+            if batch is None:
+                return
+            with gate.commit():
+                counts = commit(connection, source, batch, after=after, now=clock(), limits=limits)
+            source.committed(batch.position)
+            after = batch.position
+            result.add(source.name if source.shard == "file" else source.shard, counts)
+            if on_commit is not None:
+                on_commit(source.name, counts)
 
 
 def ingest_stream(

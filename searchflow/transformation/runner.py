@@ -79,7 +79,7 @@ def _list_changes(
     result: TransformationResult,
 ) -> None:
     """Tell SQLMesh which days are missing again: those of late data, and today for what is always made as a whole."""
-    batches = changes.new_batches(connection, result.environment)
+    batches = changes.new_batches(connection, result.environment, result.started_at)
     result.new_batches = len(batches)
     days = set(restate)
     made = [snapshot for snapshot in snapshots if snapshot.is_model and snapshot.evaluatable and snapshot.intervals]
