@@ -1,6 +1,7 @@
 """Every deployment and its schedule, each with its reason. `serve` runs them here; `prefect.yaml` deploys the same.
 
-Schedules do not pile up: a deployment runs once at a time, and a run that would overlap is cancelled.
+Runs of one kind never overlap: they hold a lock in PostgreSQL, which a killed process cannot keep. (A concurrency limit
+of Prefect is kept by a run that was killed, and would stop ingestion until somebody clears it.)
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from datetime import timedelta
 from typing import Any
 
 from prefect import Flow, serve
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Cron, Interval, Schedule
 from prefect.types.entrypoint import EntrypointType
@@ -69,7 +69,6 @@ class Deployment:
             description=self.why,
             # The file form would load a second copy of the module and put flows/ first on sys.path.
             entrypoint_type=EntrypointType.MODULE_PATH,
-            concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
         )
         assert isinstance(made, RunnerDeployment)
         return made

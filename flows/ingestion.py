@@ -26,6 +26,7 @@ from searchflow.errors import AccountingError, FencedError
 from searchflow.ingestion import accounting, feeds, worker
 from searchflow.ingestion.commit import Counts
 from searchflow.progress import Bar, progress
+from searchflow.services import postgres
 from searchflow.settings import Settings, load_settings
 from searchflow.streams import EVENT_TYPES
 
@@ -137,8 +138,10 @@ def ingest(
     total = worker.IngestionResult()
     with stage(settings, "ingestion") as report:
         if source == "redis":
-            _from_streams(settings, total, wait_seconds, follow_seconds)
             total = _with_feeds(total, feeds_path or str(settings.feeds_dir))
+            with _alone(settings, follow_seconds) as alone:
+                if alone:
+                    _from_streams(settings, total, wait_seconds, follow_seconds)
         else:
             _from_path(total, Path(source))
         report.rows_in, report.rows_out = total.counts.received, total.counts.stored
@@ -156,6 +159,18 @@ def _from_streams(settings: Settings, total: worker.IngestionResult, wait: float
         for event_type, future in zip(EVENT_TYPES, futures, strict=True):
             done = future.result()
             total.add(event_type, done.counts, commits=done.commits)
+
+
+@contextmanager
+def _alone(settings: Settings, follow_seconds: float) -> Iterator[bool]:
+    """One follower at a time, on whatever machine; a single drain may run beside it."""
+    if not follow_seconds:
+        yield True
+        return
+    with postgres.try_advisory_lock(settings, "follow streams") as alone:
+        if not alone:
+            get_run_logger().info("another run follows the streams: nothing to do here")
+        yield alone
 
 
 @contextmanager

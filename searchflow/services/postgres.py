@@ -230,6 +230,14 @@ def advisory_lock(settings: Settings, name: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def try_advisory_lock(settings: Settings, name: str) -> Iterator[bool]:
+    """The same without waiting: True when we hold it, False when somebody else does."""
+    with psycopg.connect(conninfo(settings, "ledger"), autocommit=True) as connection:
+        row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
+        yield bool(row and row[0])
+
+
 def _first_line(error: Exception) -> str:
     """The part of libpq's answer that says why."""
     text = str(error).strip().splitlines()[0]

@@ -99,7 +99,7 @@ def stop(settings: Settings, name: str, *, signal: int, patience: float = 20.0) 
         for orphan in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 orphan.terminate()
-        psutil.wait_procs(children, timeout=5)
+        psutil.wait_procs(children, timeout=15)  # a commit or a model under way is finished
         _children[:] = [child for child in _children if child.poll() is None]
     _record_path(settings, name).unlink(missing_ok=True)
     return entry is not None

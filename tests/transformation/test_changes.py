@@ -17,6 +17,7 @@ from searchflow.transformation import changes
 pytestmark = pytest.mark.integration
 
 MIDNIGHT = datetime(2026, 3, 9)  # noqa: DTZ001  (UTC, as the warehouse keeps it)
+FAR = datetime(2999, 1, 1)  # noqa: DTZ001  (after every commit)
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def commit(
 
 
 def days(lake: duckdb.DuckDBPyConnection, *batches: str, identity: str | None = None) -> list[date]:
-    new = [batch for batch in changes.new_batches(lake, "prod", datetime(2999, 1, 1)) if batch.batch_id in batches]
+    new = [batch for batch in changes.new_batches(lake, "prod", FAR) if batch.batch_id in batches]
     return changes.changed_days(lake, new, gap_minutes=30, window_days=30, identity=identity)
 
 
@@ -113,8 +114,8 @@ def test_a_login_changes_the_days_of_the_sessions_anonymous_part(lake: duckdb.Du
 
 def test_a_commit_is_new_once_for_each_environment(lake: duckdb.DuckDBPyConnection) -> None:
     commit(lake, "one", "search", "a", "03-02 10:00")
-    found = changes.new_batches(lake, "prod", datetime(2999, 1, 1))
+    found = changes.new_batches(lake, "prod", FAR)
     changes.mark_seen(lake, "prod", found, MIDNIGHT)
     assert [batch.batch_id for batch in found] == ["one"]
-    assert changes.new_batches(lake, "prod", datetime(2999, 1, 1)) == []
-    assert changes.new_batches(lake, "dev", datetime(2999, 1, 1)) == found
+    assert changes.new_batches(lake, "prod", FAR) == []
+    assert changes.new_batches(lake, "dev", FAR) == found

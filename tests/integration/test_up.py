@@ -1,0 +1,68 @@
+"""`up` keeps the platform running, also after its processes were killed; `down` stops all of it and leaves the data."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from searchflow import services
+from searchflow.services import process
+from tests.commands import CommandLine
+
+pytestmark = pytest.mark.integration
+NAMES = ("dashboards", "flows", "live-traffic", "postgres", "prefect-server", "valkey")
+
+
+@pytest.fixture
+def cli(home: Path) -> CommandLine:
+    return CommandLine(home)
+
+
+def until(ready: Callable[[], bool], seconds: float = 150) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, "nothing happened in time"
+        time.sleep(1)
+
+
+def stored(cli: CommandLine) -> int:
+    return int(cli.json("query", "SELECT coalesce(sum(stored), 0) AS stored FROM ops.ingestion_batches")[0]["stored"])
+
+
+def test_live_traffic_is_ingested_also_after_a_kill_and_down_leaves_the_data(cli: CommandLine) -> None:
+    running = cli.json("up", "--rate", "50")
+    assert set(running["services"].values()) == {"up"}
+    settings = cli.settings
+    assert httpx.get(settings.prefect_api_url.removesuffix("/api")).status_code == 200
+    until(lambda: _answers(f"http://127.0.0.1:{settings.dashboards_port}/healthz"))
+    until(lambda: stored(cli) > 100)
+
+    runner = process.running(settings, "flows")
+    assert runner is not None
+    for each in [*psutil.Process(runner.pid).children(recursive=True), psutil.Process(runner.pid)]:
+        os.kill(each.pid, signal.SIGKILL)
+    until(lambda: process.running(settings, "flows") is None, 30)
+    before = stored(cli)
+    assert cli.json("up", "--rate", "50")["services"]["flows"] == "up"
+    until(lambda: stored(cli) > before + 50)
+
+    pids = [found.pid for name in NAMES if (found := process.running(settings, name))]
+    assert len(pids) == len(NAMES)
+    assert set(cli.json("down")["stopped"]) == set(NAMES)
+    assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+    assert stored(cli) > before  # starts the servers again: the data is still there
+    services.stop_all(settings)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
