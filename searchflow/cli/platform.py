@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from datetime import datetime
 from typing import Annotated, Any
@@ -146,7 +145,7 @@ def _when(run: dict[str, Any], now: datetime) -> dict[str, Any]:
 
 def dashboards(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Loopback port; default: the setting's.")] = None,
-) -> int:
+) -> None:
     """Serve the dashboards in the foreground, on loopback, until Ctrl-C."""
     settings = settings_of_command()
     services.start(settings)
@@ -157,5 +156,7 @@ def dashboards(
 
     environment = dict(os.environ) | {"SEARCHFLOW_HOME": str(settings.home), "SEARCHFLOW_DASHBOARDS_PORT": str(chosen)}
     typer.echo(f"Dashboards: http://127.0.0.1:{chosen} (Ctrl-C ends)")
-    chosen_settings = settings.model_copy(update={"dashboards_port": chosen})
-    return subprocess.call(command(chosen_settings), env=environment, cwd=ROOT)
+    arguments = command(settings.model_copy(update={"dashboards_port": chosen}))
+    sys.stdout.flush()
+    os.chdir(ROOT)
+    os.execve(arguments[0], arguments, environment)  # noqa: S606 (this process becomes the server: one to stop, not two)
