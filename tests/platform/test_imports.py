@@ -11,7 +11,7 @@ import pytest
 
 from searchflow.settings import ROOT
 
-PACKAGES = ("searchflow", "generators", "activations", "expectations", "dashboards", "flows", "benchmarks")
+PACKAGES = ("searchflow", "generators", "activations", "expectations", "dashboards", "flows")
 SIDE_BY_SIDE = {"generators", "activations", "expectations", "dashboards"}
 
 
@@ -35,8 +35,6 @@ def may_import(path: Path) -> set[str]:
     package = path.relative_to(ROOT).parts[0]
     if package == "flows" or path.is_relative_to(ROOT / "searchflow" / "cli"):
         return set(PACKAGES)
-    if package == "benchmarks":
-        return set(PACKAGES) - {"flows"}
     return {package, "searchflow"}
 
 
