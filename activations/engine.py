@@ -70,13 +70,8 @@ def new_run_id(now: datetime) -> str:
 @contextmanager
 def snapshot(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """One moment of lake and ledger: verdicts, model and what was acknowledged fit together."""
-    connection.execute("BEGIN")
-    try:
+    with warehouse.transaction(connection):
         yield
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
 
 
 def plan_sync(

@@ -6,8 +6,6 @@ only what is new.
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +15,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 import generators
-from flows.support import stage, table_artifact, utc_now
+from flows.support import stage, stopped_by_signals, table_artifact, utc_now
 from generators.runs import current_world
 from searchflow import streams
 from searchflow.errors import UsageError
@@ -82,21 +80,6 @@ def _publisher(settings: Settings, to: str, out: str | None, name: str, log: Any
 
 def _folder(out: str | None) -> Path:
     return Path(out or "events")
-
-
-@contextmanager
-def stopped_by_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and Ctrl-C set, so that a run ends in order."""
-    stop = threading.Event()
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before[number] = signal.signal(number, lambda *_: stop.set())
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @flow(name="generation")

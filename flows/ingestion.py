@@ -6,7 +6,6 @@ Shape: wait for new events -> searches, clicks, conversions in parallel -> log m
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 
-from flows.support import is_retryable, stage, table_artifact, utc_now
+from flows.support import is_retryable, stage, stopped_by_signals, table_artifact, utc_now
 from searchflow import warehouse
 from searchflow.errors import AccountingError, FencedError
 from searchflow.ingestion import accounting, feeds, worker
@@ -180,21 +179,15 @@ def _until(follow_seconds: float) -> Iterator[threading.Event | None]:
     if not follow_seconds:
         yield None
         return
-    stop = threading.Event()
-    timer = threading.Timer(min(follow_seconds, threading.TIMEOUT_MAX), stop.set)
-    timer.daemon = True
-    timer.start()
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before[number] = signal.signal(number, lambda *_: stop.set())
-    try:
-        yield stop
-    finally:
-        timer.cancel()
-        stop.set()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with stopped_by_signals() as stop:
+        timer = threading.Timer(min(follow_seconds, threading.TIMEOUT_MAX), stop.set)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield stop
+        finally:
+            timer.cancel()
+            stop.set()
 
 
 def _from_path(total: worker.IngestionResult, path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,6 +89,21 @@ def stage(settings: Settings, name: str) -> Iterator[Stage]:
                 record.rows(connection, "ops.stage_runs", [row])
         except SearchFlowError:
             get_run_logger().warning("the run could not be noted in ops.stage_runs: the warehouse does not answer")
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set, so that a run ends in order."""
+    stop = threading.Event()
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_id() -> str:

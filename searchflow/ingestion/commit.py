@@ -13,7 +13,7 @@ import random
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import duckdb
@@ -22,6 +22,7 @@ import pyarrow as pa
 from searchflow import events, warehouse
 from searchflow.errors import AccountingError, FencedError, SearchFlowError, StorageError, is_disk_full
 from searchflow.events import Rejection
+from searchflow.ingestion import checks
 from searchflow.ingestion.source import Source, SourceBatch
 from searchflow.ops import record
 
@@ -60,26 +61,6 @@ class Counts:
             )
 
 
-@dataclass
-class Prepared:
-    """A batch after validation: Arrow columns by event type, and what was rejected (line position, bytes, why)."""
-
-    columns: dict[str, pa.Table]
-    rejected: list[tuple[str, bytes, Rejection]]
-    lines: list[bytes]
-    line_positions: list[str]
-    days: dict[str, set[date]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the settings say about time."""
-
-    history_start: datetime
-    future_tolerance: timedelta
-    lateness: timedelta
-
-
 def commit(
     connection: duckdb.DuckDBPyConnection,
     source: Source,
@@ -87,7 +68,7 @@ def commit(
     *,
     after: str | None,
     now: datetime,
-    limits: Limits,
+    limits: checks.Limits,
 ) -> Counts:
     """Write one batch that was read from `source` behind position `after`. Returns what became of it.
 
@@ -96,7 +77,7 @@ def commit(
         StorageError: the disk is full; nothing was written.
     """
     started = time.monotonic()
-    prepared = prepare(connection, batch, source.event_type, now, limits)
+    prepared = checks.prepare(connection, batch, source.event_type, now, limits)
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with warehouse.transaction(connection):
@@ -130,126 +111,15 @@ def positions(connection: duckdb.DuckDBPyConnection, shard: str) -> list[tuple[s
     return [(str(key), str(text)) for key, text in found]
 
 
-# --- before the transaction: what needs no lock -----------------------------------------------------------------
-
-
-def prepare(
-    connection: duckdb.DuckDBPyConnection, batch: SourceBatch, only: str | None, now: datetime, limits: Limits
-) -> Prepared:
-    """Validate a batch against the contract; `only` is the single event type its source may hold."""
-    good, decoded, refused = events.decode(batch.lines)
-    rejected = list(batch.broken)
-    rejected += [(batch.line_positions[index], batch.lines[index], why) for index, why in refused.items()]
-    by_type: dict[str, tuple[list[int], list[events.Event]]] = {}
-    for index, event in zip(good, decoded, strict=True):
-        indices, members = by_type.setdefault(events.EVENT_TYPE_OF[type(event)], ([], []))
-        indices.append(index)
-        members.append(event)
-    prepared = Prepared({}, rejected, batch.lines, batch.line_positions)
-    for event_type, (indices, members) in by_type.items():
-        if only is not None and event_type != only:
-            why = Rejection("invalid_value", f"event_type is {event_type} in the stream of {only} events", event_type)
-            rejected += [(batch.line_positions[index], batch.lines[index], why) for index in indices]
-            continue
-        table = _columns(batch, indices, members, rejected)
-        prepared.columns[event_type] = _checked(connection, table, event_type, batch, rejected, now, limits)
-    return prepared
-
-
-def _columns(
-    batch: SourceBatch,
-    indices: list[int],
-    members: Sequence[events.Event],
-    rejected: list[tuple[str, bytes, Rejection]],
-) -> pa.Table:
-    """The raw columns of one event type. Bytes that are not UTF-8 in a field nobody decodes are found here."""
-    payload = pa.array([batch.lines[index] for index in indices], type=pa.binary())
-    try:
-        payload = payload.cast(pa.string())
-    except pa.ArrowInvalid:
-        keep = []
-        for place, index in enumerate(indices):
-            found = events.explain(batch.lines[index])
-            if isinstance(found, Rejection):
-                rejected.append((batch.line_positions[index], batch.lines[index], found))
-            else:
-                keep.append(place)
-        indices, members = [indices[place] for place in keep], [members[place] for place in keep]
-        payload = pa.array([batch.lines[index] for index in indices], type=pa.binary()).cast(pa.string())
-    return pa.table(
-        {
-            "seq": pa.array(indices, type=pa.int64()),
-            "event_id": pa.array([event.event_id for event in members], type=pa.string()),
-            "event_ts": pa.array([event.timestamp for event in members], type=pa.timestamp("us", tz="UTC")),
-            "user_id": pa.array([event.user_id for event in members], type=pa.string()),
-            "session_id": pa.array([event.session_id for event in members], type=pa.string()),
-            "payload": payload,
-        }
-    )
-
-
-# What only whole columns show cheaply. The order is the order in which reasons are given.
-CHECKS = {
-    "uuid": ("invalid_value", "event_id (a string) is not a UUID"),
-    "json": ("invalid_json", "the document holds text or a number that the warehouse cannot read"),
-    "nul": ("invalid_value", "an identifier (a string) holds a NUL character"),
-    "future": ("timestamp_in_future", "timestamp is more than {tolerance:.0f} minutes ahead of our clock"),
-    "old": ("timestamp_too_old", "timestamp is before the start of history ({start:%Y-%m-%d})"),
-}
-
-
-def _checked(
-    connection: duckdb.DuckDBPyConnection,
-    table: pa.Table,
-    event_type: str,
-    batch: SourceBatch,
-    rejected: list[tuple[str, bytes, Rejection]],
-    now: datetime,
-    limits: Limits,
-) -> pa.Table:
-    """Canonical ids and UTC times; rows that fail a column check go to `rejected`."""
-    connection.register("incoming", table)
-    try:
-        checked = connection.execute(
-            """
-            SELECT seq, lower(CAST(TRY_CAST(event_id AS UUID) AS VARCHAR)) AS event_id,
-                   CAST(event_ts AT TIME ZONE 'UTC' AS TIMESTAMP) AS event_ts, user_id, session_id, payload,
-                   CASE WHEN TRY_CAST(event_id AS UUID) IS NULL THEN 'uuid'
-                        WHEN NOT json_valid(payload) THEN 'json'
-                        WHEN contains(session_id, chr(0)) OR contains(coalesce(user_id, ''), chr(0)) THEN 'nul'
-                        WHEN event_ts > $latest THEN 'future'
-                        WHEN event_ts < $earliest THEN 'old' END AS problem
-            FROM incoming
-            """,
-            {"latest": now + limits.future_tolerance, "earliest": limits.history_start},
-        ).to_arrow_table()
-    finally:
-        connection.unregister("incoming")
-    problems = checked.column("problem")
-    if problems.null_count == len(checked):
-        return checked.drop_columns(["problem"])
-    sequence = checked.column("seq").to_pylist()
-    for index, problem in zip(sequence, problems.to_pylist(), strict=True):
-        if problem is not None:
-            code, text = CHECKS[problem]
-            minutes = limits.future_tolerance.total_seconds() / 60
-            why = Rejection(code, text.format(tolerance=minutes, start=limits.history_start), event_type)
-            rejected.append((batch.line_positions[index], batch.lines[index], why))
-    return checked.filter(pa.compute.is_null(problems)).drop_columns(["problem"])
-
-
-# --- inside the transaction -------------------------------------------------------------------------------------
-
-
 def _write(
     connection: duckdb.DuckDBPyConnection,
     source: Source,
     batch: SourceBatch,
-    prepared: Prepared,
+    prepared: checks.Prepared,
     after: str | None,
     now: datetime,
     started: float,
-    limits: Limits,
+    limits: checks.Limits,
 ) -> Counts:
     batch_id = str(uuid.uuid4())
     stamp = now.replace(tzinfo=None)
@@ -399,7 +269,7 @@ def _runs(days: Sequence[date], most: int = 8) -> list[tuple[date, date]]:
 
 
 def _late(
-    connection: duckdb.DuckDBPyConnection, event_type: str, fresh: pa.Table, limits: Limits, stamp: datetime
+    connection: duckdb.DuckDBPyConnection, event_type: str, fresh: pa.Table, limits: checks.Limits, stamp: datetime
 ) -> int:
     """How many events are older than the watermark: the newest event of the type so far, less the allowed lateness."""
     row = connection.execute(
@@ -420,7 +290,7 @@ def _late(
 def insert(
     connection: duckdb.DuckDBPyConnection,
     source: str,
-    prepared: Prepared,
+    prepared: checks.Prepared,
     event_type: str,
     fresh: pa.Table,
     batch_id: str,

@@ -17,6 +17,7 @@ import duckdb
 from searchflow import warehouse
 from searchflow.errors import NotFoundError, UsageError
 from searchflow.events import REASON_CODES
+from searchflow.ingestion import checks
 from searchflow.ingestion import commit as committing
 from searchflow.ingestion.source import SourceBatch
 from searchflow.ingestion.worker import limits_of
@@ -127,14 +128,14 @@ def replay(
         if not letters:
             return ReplayResult(0, 0, 0, 0, [])
         batch = SourceBatch([bytes(raw) for _, raw in letters], [str(letter) for letter, _ in letters], "")
-        prepared = committing.prepare(connection, batch, None, now, limits_of(settings))
+        prepared = checks.prepare(connection, batch, None, now, limits_of(settings))
         with warehouse.transaction(connection):
             return _store(connection, prepared, [str(letter) for letter, _ in letters], now, actor)
 
 
 def _store(
     connection: duckdb.DuckDBPyConnection,
-    prepared: committing.Prepared,
+    prepared: checks.Prepared,
     ids: list[str],
     now: datetime,
     actor: str,

@@ -14,7 +14,8 @@ import duckdb
 
 from searchflow import streams, warehouse
 from searchflow.errors import FencedError
-from searchflow.ingestion.commit import Counts, Limits, commit, position, positions
+from searchflow.ingestion.checks import Limits
+from searchflow.ingestion.commit import Counts, commit, position, positions
 from searchflow.ingestion.cut import CommitGate
 from searchflow.ingestion.file_source import FileSource, event_files
 from searchflow.ingestion.source import Source

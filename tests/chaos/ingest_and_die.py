@@ -13,13 +13,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from searchflow.ingestion import commit, stream_source, worker
+from searchflow.ingestion import checks, commit, stream_source, worker
 from searchflow.settings import load_settings
 
 # step -> (where the function is, its name, die before or after it)
 STEPS: dict[str, tuple[Any, str, str]] = {
     "after reading a batch": (stream_source.StreamSource, "_read", "after"),
-    "after validating it": (commit, "prepare", "after"),
+    "after validating it": (checks, "prepare", "after"),
     "before the position moves": (commit, "_move_position", "before"),
     "after the position moved": (commit, "_move_position", "after"),
     "after looking for duplicates": (commit, "new_rows", "after"),
