@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
-from uuid import UUID
 
 import msgspec
 from msgspec import Meta, Struct
@@ -190,15 +189,6 @@ def _from_validation(message: str, document: dict[str, Any], event_type: str) ->
         f"{field} ({_json_type(value)}) is not allowed: {expected}".replace("`", ""),
         event_type,
     )
-
-
-def is_uuid(text: str) -> bool:
-    """True for any version of UUID in its usual spelling."""
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
 
 
 def same_document(one: str | bytes, other: str | bytes) -> bool:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -25,6 +26,8 @@ from searchflow.events import Rejection
 from searchflow.ingestion import checks
 from searchflow.ingestion.source import Source, SourceBatch
 from searchflow.ops import record
+
+T = TypeVar("T")
 
 LOOKBACK = timedelta(hours=24)
 """Stored rows this long around the batch's events are searched for the same event_id. An exact duplicate has the same
@@ -78,10 +81,20 @@ def commit(
     """
     started = time.monotonic()
     prepared = checks.prepare(connection, batch, source.event_type, now, limits)
+    return in_transaction(connection, lambda: _write(connection, source, batch, prepared, after, now, started, limits))
+
+
+def in_transaction(connection: duckdb.DuckDBPyConnection, write: Callable[[], T]) -> T:
+    """Run `write` in a transaction; again, on the newer snapshot, when another writer's commit came first.
+
+    Raises:
+        StorageError: the disk is full; nothing was written.
+        SearchFlowError: it cannot be committed; nothing was written.
+    """
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with warehouse.transaction(connection):
-                return _write(connection, source, batch, prepared, after, now, started, limits)
+                return write()
         except duckdb.Error as error:
             if is_disk_full(error):
                 raise StorageError(
@@ -90,8 +103,8 @@ def commit(
                 ) from error
             if "conflict" not in str(error).lower() or attempt == ATTEMPTS:
                 raise SearchFlowError(
-                    f"The commit of a batch failed: {str(error).splitlines()[0][:300]}. Nothing was written; run the same "
-                    "command again."
+                    f"The commit of a batch failed: {str(error).splitlines()[0][:300]}. Nothing was written; run the "
+                    "same command again."
                 ) from error
             time.sleep(random.uniform(0.01, 0.05) * attempt)  # noqa: S311 (jitter)
     raise AssertionError("unreachable")

@@ -129,8 +129,8 @@ def replay(
             return ReplayResult(0, 0, 0, 0, [])
         batch = SourceBatch([bytes(raw) for _, raw in letters], [str(letter) for letter, _ in letters], "")
         prepared = checks.prepare(connection, batch, None, now, limits_of(settings))
-        with warehouse.transaction(connection):
-            return _store(connection, prepared, [str(letter) for letter, _ in letters], now, actor)
+        ids = [str(letter) for letter, _ in letters]
+        return committing.in_transaction(connection, lambda: _store(connection, prepared, ids, now, actor))
 
 
 def _store(

@@ -23,7 +23,7 @@ from msgspec import Meta, Struct
 from searchflow import warehouse
 from searchflow.errors import UsageError
 from searchflow.events import Rejection
-from searchflow.ingestion.commit import Counts, insert_dead_letters
+from searchflow.ingestion.commit import Counts, in_transaction, insert_dead_letters
 from searchflow.ingestion.file_source import FilePosition, open_content
 from searchflow.ops import record
 from searchflow.settings import Settings
@@ -146,8 +146,7 @@ def _load(connection: duckdb.DuckDBPyConnection, feed: Feed, file: Path, now: da
         raise UsageError(f"{file} cannot be read ({error}). Check the file and its rights.") from error
     digest = hashlib.sha256(content).hexdigest()
     key = f"feed:{feed.prefix}:{digest}"
-    known = connection.execute("SELECT 1 FROM ops.position_file WHERE source = ?", [key]).fetchone()
-    if known or not content:
+    if _is_known(connection, key) or not content:
         return Counts()
     rows, letters = [], []
     for line, raw, document in _documents(file, content):
@@ -160,12 +159,15 @@ def _load(connection: duckdb.DuckDBPyConnection, feed: Feed, file: Path, now: da
     counts = Counts(received=len(rows) + len(letters), stored=len(rows), dead_letters=len(letters))
     counts.check()
     batch_id, stamp = str(uuid.uuid4()), now.replace(tzinfo=None)
-    with warehouse.transaction(connection):
+    position = FilePosition(len(content), content.count(b"\n"), digest).text()
+
+    def write() -> Counts:
+        if _is_known(connection, key):  # somebody else loaded the same file meanwhile
+            return Counts()
         connection.execute(
             "UPDATE ops.position_file SET version = version + 1, batch_id = ? WHERE source = ?",
             [batch_id, record.GUARD],
         )
-        position = FilePosition(len(content), content.count(b"\n"), digest).text()
         connection.execute(
             "INSERT INTO ops.position_file VALUES (?, ?, 1, ?, ?, NULL)", [key, position, batch_id, stamp]
         )
@@ -192,7 +194,13 @@ def _load(connection: duckdb.DuckDBPyConnection, feed: Feed, file: Path, now: da
                 }
             ],
         )
-    return counts
+        return counts
+
+    return in_transaction(connection, write)
+
+
+def _is_known(connection: duckdb.DuckDBPyConnection, key: str) -> bool:
+    return connection.execute("SELECT 1 FROM ops.position_file WHERE source = ?", [key]).fetchone() is not None
 
 
 def _documents(file: Path, content: bytes) -> Iterator[tuple[int, bytes, dict[str, Any]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import threading
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,22 @@ def test_feeds_are_loaded_once_and_bad_rows_become_letters(fresh_platform: Setti
     ]
     [(letter,)] = fetch(fresh_platform, "SELECT raw_payload FROM raw.dead_letters WHERE reason LIKE '%header%'")
     assert bytes(letter) == b"too,few\n"
+
+
+def test_a_feed_that_two_load_at_once_is_loaded_once(fresh_platform: Settings, tmp_path: Path) -> None:
+    (tmp_path / "ad_spend.csv").write_text("spend_date,currency,cost\n" + "2026-05-19,CAD,1\n" * 500)
+    totals: list[Counts] = []
+
+    def work() -> None:
+        totals.append(ingest_feeds(fresh_platform, tmp_path, now=foreign.NOW))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(total.stored for total in totals) == [0, 0, 500]
+    assert fetch(fresh_platform, "SELECT count(*) FROM raw.ad_spend") == [(500,)]
 
 
 def test_a_path_without_events_says_what_to_give(tmp_path: Path) -> None:
