@@ -14,10 +14,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.tasks import exponential_backoff
 
 import activations
-from flows.support import is_retryable, stage, table_artifact, utc_now
+from flows.support import is_retryable, models_at_rest, stage, table_artifact, utc_now
 from searchflow.errors import DeliveryFailed, NegativeAnswer
 from searchflow.progress import progress
-from searchflow.services import postgres
 from searchflow.settings import load_settings
 
 
@@ -55,8 +54,7 @@ def activate(syncs: list[str] | None = None, dry_run: bool = False, approve: boo
     names = [activations.load_sync(name).name for name in syncs] if syncs else sorted(activations.load_syncs())
     results: dict[str, Any] = {}
     problems: list[NegativeAnswer] = []
-    # Not beside a transformation or another activation: what is sent fits together.
-    with postgres.advisory_lock(settings, "transform prod"), stage(settings, "activation") as noted:
+    with models_at_rest(settings), stage(settings, "activation") as noted:
         for name in names:
             try:
                 results[name] = run_sync(name, now, dry_run, approve)

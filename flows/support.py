@@ -22,6 +22,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from searchflow import warehouse
 from searchflow.errors import SearchFlowError, ServiceError
 from searchflow.ops import record
+from searchflow.services import postgres
 from searchflow.settings import Settings
 
 RETRYABLE = (ServiceError, redis.ConnectionError, redis.TimeoutError, psycopg.OperationalError, OSError)
@@ -89,6 +90,17 @@ def stage(settings: Settings, name: str) -> Iterator[Stage]:
                 record.rows(connection, "ops.stage_runs", [row])
         except SearchFlowError:
             get_run_logger().warning("the run could not be noted in ops.stage_runs: the warehouse does not answer")
+
+
+@contextmanager
+def models_at_rest(settings: Settings, environment: str = "prod") -> Iterator[None]:
+    """Hold the models of an environment still, on whatever machine: they are made, checked and sent one after the other.
+
+    Two plans on one environment would undo each other; suites that compare tables would see one newer than another;
+    what is sent would not fit together.
+    """
+    with postgres.advisory_lock(settings, f"transform {environment}"):
+        yield
 
 
 @contextmanager

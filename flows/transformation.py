@@ -12,11 +12,10 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.support import stage, table_artifact, utc_now
+from flows.support import models_at_rest, stage, table_artifact, utc_now
 from searchflow import transformation
 from searchflow.ingestion import cut
 from searchflow.progress import progress
-from searchflow.services import postgres
 from searchflow.settings import load_settings
 
 
@@ -24,8 +23,7 @@ from searchflow.settings import load_settings
 def run_models(environment: str) -> transformation.TransformationResult:
     """Plan when model files changed, else run what is due."""
     settings, log = load_settings(), get_run_logger()
-    # One at a time, on whatever machine: two plans on one environment would undo each other.
-    with postgres.advisory_lock(settings, f"transform {environment}"), progress("transforming") as bar:
+    with models_at_rest(settings, environment), progress("transforming") as bar:
 
         def on_progress(step: transformation.ModelProgress) -> None:
             bar.update(done=step.models_done, total=step.models_total)

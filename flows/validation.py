@@ -11,10 +11,9 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.support import link_artifact, stage, table_artifact, utc_now
+from flows.support import link_artifact, models_at_rest, stage, table_artifact, utc_now
 from searchflow.errors import GateFailed
 from searchflow.progress import progress
-from searchflow.services import postgres
 from searchflow.settings import load_settings
 
 
@@ -24,8 +23,7 @@ def run_suites(selection: str, now: datetime, report: bool) -> Any:
     from expectations import validate  # imports Great Expectations: 3 s, only here
 
     settings = load_settings()
-    # Not beside a transformation: suites that compare tables would see one mart newer than another.
-    with postgres.advisory_lock(settings, "transform prod"), progress(f"validating {selection}") as bar:
+    with models_at_rest(settings), progress(f"validating {selection}") as bar:
 
         def on_progress(suite: str, done: int, total: int) -> None:
             bar.update(done=done, total=total)

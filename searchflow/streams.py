@@ -7,7 +7,7 @@ compressed. Batching makes a producer about six times cheaper than one entry an 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,14 +139,6 @@ def read(
     # A list of (stream, entries) from older protocol versions, {stream: [entries]} from version 3.
     found = answer[0][1] if isinstance(answer, list) else next(iter(answer.values()))[0]
     return [(entry.decode(), fields) for entry, fields in found]
-
-
-def iterate(client: redis.Redis, stream: str, *, entries: int = 200) -> Iterator[tuple[str, dict[bytes, bytes]]]:
-    """Everything that is in a stream, oldest first."""
-    position = START
-    while found := read(client, stream, position, entries=entries):
-        yield from found
-        position = found[-1][0]
 
 
 def as_pair(position: str) -> tuple[int, int]:
