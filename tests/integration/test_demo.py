@@ -74,13 +74,15 @@ def test_sqlmesh_works_by_itself_while_the_services_run(cli: CommandLine) -> Non
     from searchflow.services import sqlmesh_environment
     from searchflow.settings import ROOT
 
-    environment = cli.environment | sqlmesh_environment(cli.settings)
+    # SQLMesh lets a .env in the root override the environment: a clone that ran `make demo` has one of its own servers.
+    dotenv = cli.home / "sqlmesh.env"
+    dotenv.write_text("".join(f"{name}='{value}'\n" for name, value in sqlmesh_environment(cli.settings).items()))
     for arguments in (["plan", "dev", "--auto-apply", "--no-prompts"], ["lint"], ["format", "--check"]):
         done = subprocess.run(
-            ["sqlmesh", "--ignore-warnings", *arguments],
+            ["sqlmesh", "--dotenv", str(dotenv), "--ignore-warnings", *arguments],
             executable=str(ROOT / ".venv" / "bin" / "sqlmesh"),
             cwd=ROOT,
-            env=environment,
+            env=cli.environment,
             capture_output=True,
             text=True,
             timeout=240,
