@@ -21,7 +21,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m pip check >/dev/null
-	@$(BIN)/python -m compileall -q $(VENV)/lib searchflow generators activations expectations dashboards flows || true
+	@$(BIN)/python -m compileall -q $(VENV)/lib searchflow generators activations expectations dashboards flows benchmarks || true
 	@touch $@
 
 demo: $(READY) ## The whole platform once, from nothing: see what it does in about a minute

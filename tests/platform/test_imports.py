@@ -11,7 +11,7 @@ import pytest
 
 from searchflow.settings import ROOT
 
-PACKAGES = ("searchflow", "generators", "activations", "expectations", "dashboards", "flows")
+PACKAGES = ("searchflow", "generators", "activations", "expectations", "dashboards", "flows", "benchmarks")
 SIDE_BY_SIDE = {"generators", "activations", "expectations", "dashboards"}
 
 
@@ -33,8 +33,12 @@ def imported(path: Path) -> set[str]:
 def may_import(path: Path) -> set[str]:
     """What of ours a file may know."""
     package = path.relative_to(ROOT).parts[0]
-    if package == "flows" or path.is_relative_to(ROOT / "searchflow" / "cli"):
+    if path.is_relative_to(ROOT / "searchflow" / "cli"):
         return set(PACKAGES)
+    if package == "flows":
+        return set(PACKAGES) - {"benchmarks"}
+    if package == "benchmarks":
+        return set(PACKAGES) - {"dashboards"}
     return {package, "searchflow"}
 
 

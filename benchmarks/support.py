@@ -1,0 +1,64 @@
+"""What benchmarks share: a platform of their own, and work in a child process whose memory is measured."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import Options
+from searchflow import services
+from searchflow.settings import Settings, load_settings
+
+
+@contextmanager
+def platform(options: Options, **overrides: Any) -> Iterator[Settings]:
+    """Embedded servers in the workspace for the block; whatever the user has configured is left alone."""
+    # Sockets have little room for a path, and the workspace may be far down.
+    with tempfile.TemporaryDirectory(prefix="sf-bench-") as folder:
+        settings = load_settings(home=Path(folder), redis_url=None, postgres_url=None, data_location=None, **overrides)
+        options.progress("starting the servers")
+        try:
+            services.start(settings)
+            yield settings
+        finally:
+            services.stop_all(settings)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a piece of work took. `peak_bytes` is the largest resident size of its process."""
+
+    result: Any
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+
+
+def timed(work: Callable[..., Any], *arguments: Any) -> Measured:
+    """Run `work` here and measure it."""
+    began, cpu = time.perf_counter(), time.process_time()
+    result = work(*arguments)
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
+    scale = 1 if sys.platform == "darwin" else 1024  # kilobytes on Linux
+    return Measured(result, seconds, cpu_seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale)
+
+
+def in_child(work: Callable[..., Any], *arguments: Any) -> Measured:
+    """Run `work` (a function of a module) in a fresh process and measure it, without the start of the process."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(timed, work, *arguments).result()
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {"cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()}
