@@ -47,6 +47,7 @@ class SyncResult:
     unchanged: int = 0  # with the refreshed and the held
     rejected: int = 0
     retried: int = 0
+    quarantined: int = 0  # rows of the model that a suite of the gate held back: neither sent nor removed
     seconds: float = 0.0
     refreshed: int = 0
     held: int = 0  # rejected before and the same since: not tried again
@@ -158,6 +159,7 @@ def _planned(plan: Plan, run_id: str, seconds: float) -> SyncResult:
         unchanged=plan.unchanged + plan.held,
         rejected=plan.invalid,
         seconds=round(seconds, 3),
+        quarantined=plan.quarantined,
         refreshed=plan.refreshed,
         held=plan.held,
         blocked=blocked,
@@ -263,6 +265,7 @@ class Run:
             "unchanged": self.plan.unchanged + self.plan.held,
             "rejected": self.tally.rejected,
             "retried": self.retries.retried,
+            "quarantined": self.plan.quarantined,
         }
 
     def _write(self, status: str, error: str | None, seconds: float) -> None:
@@ -290,6 +293,7 @@ class Run:
             unchanged=counts["unchanged"],
             rejected=counts["rejected"],
             retried=counts["retried"],
+            quarantined=counts["quarantined"],
             seconds=round(seconds, 3),
             refreshed=self.tally.sent.get(Kind.REFRESHED, 0),
             held=self.plan.held,

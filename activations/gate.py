@@ -11,8 +11,9 @@ import duckdb
 from activations.declaration import Sync
 from searchflow.errors import GateFailed
 
-OUTCOMES = ("pass", "warn", "fail", "error")
-"""The worst last. Anything else that stands in the table counts as an error."""
+OUTCOMES = ("pass", "warn", "quarantine", "fail", "error")
+"""The worst last; up to `quarantine` the gate is open, without the rows that are in it. Anything
+else that stands in the table counts as an error."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class GateVerdict:
     @property
     def opens(self) -> bool:
         """May a sync that names this suite send?"""
-        return self.rank <= OUTCOMES.index("warn")
+        return self.rank <= OUTCOMES.index("quarantine")
 
 
 Gate = Mapping[str, GateVerdict] | Callable[[str], GateVerdict | None]

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 import duckdb
 import pyarrow as pa
 
+from activations import quarantine
 from activations.base import DOCUMENT, HASH, KEY, KIND, Batch, Kind, Operation, Rejection
 from activations.declaration import Sync
 from activations.ledger import utc
@@ -51,6 +52,7 @@ class Plan:
     source_rows: int = 0
     sent_rows: int = 0  # what the destination holds, as far as it told us
     repeated_keys: int = 0
+    quarantined: int = 0  # rows of the model that a suite of the gate held back
     blocked: tuple[str, ...] = ()
     gate: tuple[str, ...] = ()  # suites that close the gate
     samples: tuple[Sample, ...] = field(default=(), repr=False)
@@ -89,7 +91,7 @@ def compare(connection: duckdb.DuckDBPyConnection, sync: Sync, *, now: datetime,
     """Fill the temporary tables `current_rows`, `sent_rows` and `differences`, and count."""
     check_model(connection, sync)
     read_sent(connection, sync)
-    read_current(connection, sync)
+    quarantined = read_current(connection, sync)
     _write_differences(connection, sync, now, retry_rejected)
     kinds = dict(connection.execute(f"SELECT {KIND}, count(*) FROM temp.differences GROUP BY ALL").fetchall())
     facts = connection.execute(f"""
@@ -107,6 +109,7 @@ def compare(connection: duckdb.DuckDBPyConnection, sync: Sync, *, now: datetime,
         source_rows=facts[0],
         sent_rows=facts[1],
         repeated_keys=facts[2],
+        quarantined=quarantined,
     )
 
 
@@ -118,12 +121,14 @@ def read_sent(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
     """)
 
 
-def read_current(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
-    """`current_rows`: what the model says now."""
+def read_current(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
+    """`current_rows`: what the model says now, without rows in quarantine. Returns how many those are."""
+    held_back = quarantine.hold_back(connection, sync)
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE current_rows AS
-        SELECT {KEY}, {HASH}, {PROBLEM} FROM ({shaped(sync, quoted(sync.model))})
+        SELECT {KEY}, {HASH}, {PROBLEM} FROM ({shaped(sync, quarantine.SENDABLE)})
     """)
+    return held_back
 
 
 def _write_differences(connection: duckdb.DuckDBPyConnection, sync: Sync, now: datetime, retry_rejected: bool) -> None:
@@ -156,8 +161,9 @@ def _write_differences(connection: duckdb.DuckDBPyConnection, sync: Sync, now: d
 
 
 def _is_ours(sync: Sync) -> str:
-    """Rows that only the ledger has matter to a mirror; other modes leave them where they are."""
-    return "true" if sync.mode == "mirror" else f"c.{KEY} IS NOT NULL"
+    """Rows that only the ledger has matter to a mirror, unless they are in quarantine; other modes leave them."""
+    left = f"s.key NOT IN (SELECT {KEY} FROM {quarantine.HELD_KEYS})" if sync.mode == "mirror" else "false"
+    return f"c.{KEY} IS NOT NULL OR {left}"
 
 
 def stage(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
@@ -168,7 +174,7 @@ def stage(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
         CREATE OR REPLACE TEMP TABLE outgoing AS
         SELECT row_number() OVER (ORDER BY {KEY}) - 1 AS position, {KEY}, m.{HASH}::VARCHAR AS {HASH}, d.{KIND},
             m.{DOCUMENT}, {columns}
-        FROM temp.differences d JOIN ({shaped(sync, quoted(sync.model))}) m USING ({KEY})
+        FROM temp.differences d JOIN ({shaped(sync, quarantine.SENDABLE)}) m USING ({KEY})
         WHERE d.{KIND} IN ({kinds}) AND m.{PROBLEM} IS NULL
         ORDER BY position
     """)

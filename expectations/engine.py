@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 
+import duckdb
 import sqlalchemy as sa
 
 with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # it imports what Python has deprecated
@@ -241,7 +243,7 @@ class Session:
     def __init__(self, settings: Settings, *, snapshot: int, now: datetime, run_id: str) -> None:
         self._context = new_context()
         self._identifier = RunIdentifier(run_name=run_id, run_time=now.astimezone(UTC))
-        self._moments = {
+        self.moments = {
             "now": _literal(now),
             "history_start": _literal(settings.history_start),
         }
@@ -262,7 +264,7 @@ class Session:
     def _run(self, suite: Suite) -> ExpectationSuiteValidationResult:
         schema, table = suite.table.split(".")
         asset = self._lake.add_table_asset(suite.name, table_name=table, schema_name=f"{warehouse.CATALOG}.{schema}")
-        checks = [expectation(check, self._moments) for check in suite.checks]
+        checks = [expectation(check, self.moments) for check in suite.checks]
         definition = gx.ValidationDefinition(
             name=suite.name,
             data=asset.add_batch_definition_whole_table("all rows"),
@@ -271,6 +273,16 @@ class Session:
         return self._context.validation_definitions.add(definition).run(
             result_format=RESULT_FORMAT, run_id=self._identifier
         )
+
+    @contextmanager
+    def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Plain DuckDB on the database that the checks use: the lake at the run's snapshot, for reading."""
+        with self._lake.get_engine().connect() as pooled:
+            driver: Any = pooled.connection.driver_connection
+            connection: duckdb.DuckDBPyConnection = driver.duplicate()
+            connection.execute(f"USE {warehouse.CATALOG}")
+            yield connection
+            connection.close()
 
     def __enter__(self) -> Session:
         return self

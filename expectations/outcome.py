@@ -1,7 +1,8 @@
-"""The four outcomes of a check and of a suite.
+"""The five outcomes of a check and of a suite.
 
 Great Expectations knows two: a check that crashed looks like one that failed, and a failed warning like a failed
-critical. A gate must tell them apart, because a crash says nothing about the data.
+critical. A gate must tell them apart, because a crash says nothing about the data. Between a warning and a failure
+stands quarantine: single rows break a critical check, and these rows, not the table, are kept from being sent.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ class Outcome(StrEnum):
 
     PASS = "pass"  # noqa: S105  (not a password)
     WARN = "warn"
+    QUARANTINE = "quarantine"
     FAIL = "fail"
     ERROR = "error"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from expectations.outcome import Outcome, worst
+from expectations.quarantine import Split
 from searchflow.errors import GateFailed
 
 
@@ -35,6 +36,9 @@ class SuiteResult:
     checks: tuple[CheckResult, ...]
     syncs: tuple[str, ...]
     message: str = ""
+    rows: Split | None = None
+    scope: str = "all rows"
+    seconds: float = 0.0
 
     def _count(self, *outcomes: Outcome) -> int:
         return sum(check.outcome in outcomes for check in self.checks)
@@ -46,8 +50,13 @@ class SuiteResult:
 
     @property
     def warned(self) -> int:
-        """Warnings that do not hold."""
-        return self._count(Outcome.WARN)
+        """What does not hold and blocks nothing: warnings, and single rows in quarantine."""
+        return self._count(Outcome.WARN, Outcome.QUARANTINE)
+
+    @property
+    def quarantined(self) -> int:
+        """Rows that are left out of what is sent."""
+        return self.rows.quarantined if self.rows else 0
 
     @property
     def failed(self) -> int:
@@ -88,6 +97,7 @@ class ValidationReport:
     checked_at: datetime
     suites: tuple[SuiteResult, ...]
     report_path: Path
+    snapshot: int = 0
 
     @property
     def outcome(self) -> Outcome:
@@ -143,6 +153,7 @@ class ValidationReport:
                     "failed": suite.failed,
                     "warned": suite.warned,
                     "errors": suite.errors,
+                    "quarantined": suite.quarantined,
                 }
                 for suite in self.suites
             ],

@@ -10,13 +10,16 @@ who never saw the table understands, and a rule. Rules of four kinds:
   wrong) and others (facts for the report), and should select one row of aggregates.
 
 No rule selects personal data or content of events: what a rule selects is shown to people.
+
+A rule that judges each row by itself also says which rows break it (`broken`). Such rows of a critical check are listed
+by key in `ops.quarantined_rows`, and where dependents carry that key they are left out of what is sent.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Severity = Literal["critical", "warning"]
@@ -33,12 +36,18 @@ EMAIL_SHAPE = r"^[^@\s]+@[^@\s]+\.[^@\s.]+$"
 
 @dataclass(frozen=True)
 class Rule:
-    """One thing that can be checked: `kind` is a name in `expectations.engine.EXPECTATIONS`."""
+    """One thing that can be checked: `kind` is a name in `expectations.engine.EXPECTATIONS`.
+
+    `broken` is SQL that is true of each row that breaks the rule (the table is called `checked`), or None when the rule
+    is about the table as a whole. `local` rules can be judged on new days alone; see `expectations.scope`.
+    """
 
     kind: str
     name: str
     arguments: Mapping[str, Any]
     column: str | None = None
+    broken: str | None = None
+    local: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,9 @@ class Check:
 class Suite:
     """All checks of one table.
 
-    `numbers` says in plain words what is wrong when the table is; `syncs` are those that must not run then.
+    `numbers` says in plain words what is wrong when the table is; `syncs` are those that must not run then. `key` names
+    the columns that tell rows apart. `contained`: dependents carry (part of) the key, so that single broken rows can be
+    left out of what is sent; elsewhere one broken row spoils sums, and closes the gate.
     """
 
     table: str
@@ -68,6 +79,9 @@ class Suite:
     numbers: str
     checks: Sequence[Check]
     syncs: Sequence[str] = ALL_SYNCS
+    key: Sequence[str] = ()
+    contained: bool = False
+    day: str | None = None
     names: frozenset[str] = field(init=False, default=frozenset())
 
     def __post_init__(self) -> None:
@@ -75,6 +89,8 @@ class Suite:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"Suite {self.table}: two checks are called {', '.join(twice)}. Rename one.")
+        if self.contained and not self.key:
+            raise ValueError(f"Suite {self.table}: rows are left out by their key, which is not named. Name it.")
         object.__setattr__(self, "names", frozenset(names))
 
     @property
@@ -110,31 +126,36 @@ def has_rows(at_least: int = 1) -> Rule:
 
 def not_null(column: str) -> Rule:
     """Every row has a value."""
-    return Rule("not_null", f"not_null:{column}", {"column": column}, column)
+    return Rule("not_null", f"not_null:{column}", {"column": column}, column, f"{column} IS NULL", local=True)
 
 
 def one_of(column: str, values: Sequence[str]) -> Rule:
     """Values are from a list; null is allowed."""
-    return Rule("one_of", f"one_of:{column}", {"column": column, "value_set": list(values)}, column)
+    broken = f"{column} NOT IN ({', '.join(map(_text, values))})"
+    return Rule("one_of", f"one_of:{column}", {"column": column, "value_set": list(values)}, column, broken, local=True)
 
 
 def between(column: str, low: float | None = None, high: float | None = None) -> Rule:
     """Numbers are in a range, its ends included; null is allowed."""
-    return Rule("between", f"between:{column}", {"column": column, "min_value": low, "max_value": high}, column)
+    limits = ((low, "<"), (high, ">"))
+    broken = " OR ".join(f"{column} {sign} {limit}" for limit, sign in limits if limit is not None)
+    arguments = {"column": column, "min_value": low, "max_value": high}
+    return Rule("between", f"between:{column}", arguments, column, broken, local=True)
 
 
 def matches(column: str, pattern: str) -> Rule:
     """Texts match a regular expression; null is allowed."""
-    return Rule("matches", f"matches:{column}", {"column": column, "regex": pattern}, column)
+    broken = f"NOT regexp_matches({column}, {_text(pattern)})"
+    return Rule("matches", f"matches:{column}", {"column": column, "regex": pattern}, column, broken, local=True)
 
 
-def never(name: str, sql: str, column: str | None = None) -> Rule:
+def never(name: str, sql: str, column: str | None = None, *, broken: str | None = None) -> Rule:
     """`sql` selects nothing.
 
     It reads the table as `FROM {batch}` (without an alias), others as `lake.raw.click_events`; `{now}` and
-    `{history_start}` become timestamps. See the module's docstring for what it may select.
+    `{history_start}` become timestamps. See the module's docstring for what it may select, and `Rule` for `broken`.
     """
-    return Rule("never", name, {"unexpected_rows_query": re.sub(r"\s+", " ", sql).strip()}, column)
+    return Rule("never", name, {"unexpected_rows_query": _one_line(sql)}, column, broken and _one_line(broken))
 
 
 def aggregate(name: str, column: str | None = None, /, **facts: str) -> Rule:
@@ -149,14 +170,17 @@ def aggregate(name: str, column: str | None = None, /, **facts: str) -> Rule:
 
 def none_where(name: str, condition: str) -> Rule:
     """No row fulfils `condition`."""
-    return aggregate(name, unexpected=f"count(*) FILTER (WHERE {condition})")
+    rule = aggregate(name, unexpected=f"count(*) FILTER (WHERE {condition})")
+    return replace(rule, broken=condition, local=True)
 
 
 def unique(*columns: str) -> Rule:
     """No two rows have the same key: one aggregate over the table, not a list of all values."""
     key = columns[0] if len(columns) == 1 else f"({', '.join(columns)})"
     name, column = f"unique:{'+'.join(columns)}", columns[0] if len(columns) == 1 else None
-    return aggregate(name, column, unexpected=f"count(*) - count(DISTINCT {key})")
+    rule = aggregate(name, column, unexpected=f"count(*) - count(DISTINCT {key})")
+    # Which of several rows is right, nobody knows: all of them are broken.
+    return replace(rule, broken=f"count(*) OVER (PARTITION BY {', '.join(columns)}) > 1")
 
 
 def fresh(column: str, hours: int) -> Rule:
@@ -167,5 +191,15 @@ def fresh(column: str, hours: int) -> Rule:
 
 def not_ahead(column: str, hours: int = 24) -> Rule:
     """No value lies in the future by more than `hours`."""
-    ahead = f"count(*) FILTER (WHERE {column} > {{now}} + INTERVAL {hours} HOUR)"
-    return aggregate(f"not_ahead:{column}", column, unexpected=ahead, newest=f"max({column})")
+    ahead = f"{column} > {{now}} + INTERVAL {hours} HOUR"
+    unexpected = f"count(*) FILTER (WHERE {ahead})"
+    rule = aggregate(f"not_ahead:{column}", column, unexpected=unexpected, newest=f"max({column})")
+    return replace(rule, broken=ahead, local=True)
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _one_line(sql: str) -> str:
+    return re.sub(r"\s+", " ", sql).strip()

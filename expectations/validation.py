@@ -9,9 +9,10 @@ from typing import Any
 
 import duckdb
 
-from expectations import history
+from expectations import history, quarantine
 from expectations.catalogue import ALL, load_suites
 from expectations.outcome import Outcome, crash_message, of_check, without_values, worst
+from expectations.quarantine import Split
 from expectations.report import building
 from expectations.results import CheckResult, SuiteResult, ValidationReport
 from expectations.suite import Check, Suite
@@ -47,12 +48,14 @@ def validate(
     run_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%S}-{time.time_ns() // 1000:x}-{selection}"
     results: list[SuiteResult] = []
     with warehouse.connect(settings) as connection:  # one for all: opening one costs more than most checks
-        for result in _run(settings, connection, suites, now, run_id):
+        snapshot = warehouse.snapshot_id(connection)
+        for result in _run(settings, connection, suites, now, run_id, snapshot):
             results.append(result)
             if on_progress is not None:
                 on_progress(result.suite, len(results), len(suites))
-        found = ValidationReport(run_id, selection, now, tuple(results), building.report_path(settings))
+        found = ValidationReport(run_id, selection, now, tuple(results), building.report_path(settings), snapshot)
         record.rows(connection, "ops.validation_results", _rows(found))
+        record.rows(connection, "ops.validated_tables", _table_rows(found))
     history.keep(settings, run_id, history.SUMMARY, found.as_dict())
     history.prune(settings)
     if build_report:
@@ -61,11 +64,16 @@ def validate(
 
 
 def _run(
-    settings: Settings, connection: duckdb.DuckDBPyConnection, suites: Sequence[Suite], now: datetime, run_id: str
+    settings: Settings,
+    connection: duckdb.DuckDBPyConnection,
+    suites: Sequence[Suite],
+    now: datetime,
+    run_id: str,
+    snapshot: int,
 ) -> Iterator[SuiteResult]:
     from expectations.engine import Session  # imports Great Expectations
 
-    snapshot, present = warehouse.snapshot_id(connection), _tables(connection)
+    present = _tables(connection)
     with Session(settings, snapshot=snapshot, now=now, run_id=run_id) as session:
         for suite in suites:
             if suite.table not in present:
@@ -75,7 +83,21 @@ def _run(
             for result in found["results"]:
                 result["exception_info"] = without_values(result.get("exception_info"))
             history.keep(settings, run_id, f"{suite.name}.json", found)
-            yield _suite_result(suite, found)
+            with session.connection() as pinned:
+                rows = quarantine.split(
+                    pinned, connection, suite, _broken(suite, found), moments=session.moments, run_id=run_id, now=now
+                )
+            yield _suite_result(suite, found, rows)
+
+
+def _broken(suite: Suite, found: Mapping[str, Any]) -> list[Check]:
+    """The critical checks that did not hold and can name the rows."""
+    failed = {
+        result["expectation_config"]["meta"]["check"]
+        for result in found["results"]
+        if not result["success"] and crash_message(result.get("exception_info")) is None
+    }
+    return [check for check in quarantine.row_checks(suite) if check.name in failed]
 
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
@@ -93,16 +115,19 @@ def _not_there(suite: Suite) -> SuiteResult:
     return SuiteResult(suite.name, suite.group, suite.title, Outcome.ERROR, (), tuple(suite.syncs), message)
 
 
-def _suite_result(suite: Suite, found: Mapping[str, Any]) -> SuiteResult:
+def _suite_result(suite: Suite, found: Mapping[str, Any], rows: Split) -> SuiteResult:
     by_name = {result["expectation_config"]["meta"]["check"]: result for result in found["results"]}
-    checks = tuple(_check_result(check, by_name[check.name]) for check in suite.checks)
+    contained = suite.contained and not rows.too_many
+    checks = tuple(_check_result(check, by_name[check.name], contained=contained) for check in suite.checks)
     outcome = worst(check.outcome for check in checks)
-    return SuiteResult(suite.name, suite.group, suite.title, outcome, checks, tuple(suite.syncs))
+    return SuiteResult(suite.name, suite.group, suite.title, outcome, checks, tuple(suite.syncs), rows=rows)
 
 
-def _check_result(check: Check, found: Mapping[str, Any]) -> CheckResult:
+def _check_result(check: Check, found: Mapping[str, Any], *, contained: bool) -> CheckResult:
     crash = crash_message(found.get("exception_info"))
     outcome = of_check(success=bool(found["success"]), crashed=crash is not None, severity=check.severity)
+    if outcome is Outcome.FAIL and contained and check.rule.broken:
+        outcome = Outcome.QUARANTINE
     result = found.get("result") or {}
     unexpected = result.get("unexpected_count")
     return CheckResult(
@@ -141,6 +166,25 @@ def _facts(result: Mapping[str, Any]) -> str:
 
 def _figure(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def _table_rows(report: ValidationReport) -> list[dict[str, Any]]:
+    stamp = report.checked_at.astimezone(UTC).replace(tzinfo=None)
+    return [
+        {
+            "run_id": report.run_id,
+            "suite": suite.suite,
+            "checked_at": stamp,
+            "snapshot_id": report.snapshot,
+            "scope": suite.scope,
+            "rows_in": suite.rows.rows_in,
+            "rows_passed": suite.rows.passed,
+            "rows_quarantined": suite.rows.quarantined,
+            "duration_s": suite.seconds,
+        }
+        for suite in report.suites
+        if suite.rows is not None
+    ]
 
 
 def _rows(report: ValidationReport) -> list[dict[str, Any]]:

@@ -160,12 +160,13 @@ def prepare(settings: Settings) -> None:
     from searchflow.ops import record
 
     with connect(settings) as connection:
-        existing = {
-            f"{schema}.{table}"
-            for schema, table in connection.execute(
-                "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ?", [CATALOG]
+        existing: dict[str, list[str]] = dict(
+            connection.execute(
+                "SELECT schema_name || '.' || table_name, list(column_name) FROM duckdb_columns() "
+                "WHERE database_name = ? GROUP BY ALL",
+                [CATALOG],
             ).fetchall()
-        }
+        )
         if not existing:
             connection.execute("CREATE SCHEMA IF NOT EXISTS raw; CREATE SCHEMA IF NOT EXISTS ops")
         for table, columns in RAW_TABLES.items():
@@ -178,8 +179,17 @@ def prepare(settings: Settings) -> None:
         for table, columns in record.TABLES.items():
             if table not in existing:
                 connection.execute(f"CREATE TABLE {table} ({columns})")
+            else:
+                _add_columns(connection, table, columns, existing[table])
             if table.startswith("ops.position_"):
                 _add_guard(connection, table)
+
+
+def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, columns: str, present: list[str]) -> None:
+    """Columns that a newer release declares; DuckLake adds them without touching a file."""
+    for column in (part.strip() for part in columns.split(",")):
+        if column.split()[0] not in present:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
 
 
 def _add_guard(connection: duckdb.DuckDBPyConnection, table: str) -> None:

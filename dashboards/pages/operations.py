@@ -13,7 +13,13 @@ from dashboards.queries import operations, trust
 
 RECENT = timedelta(hours=24)
 ARRIVALS = timedelta(hours=48)
-OUTCOMES = {"pass": "✓ passed", "warn": "! warnings", "fail": "✕ failed", "error": "✕ could not run"}
+OUTCOMES = {
+    "pass": "✓ passed",
+    "warn": "! warnings",
+    "quarantine": "! rows held back",
+    "fail": "✕ failed",
+    "error": "✕ could not run",
+}
 KINDS = {
     "search": ("Searches", theme.BLUE),
     "click": ("Clicks", theme.SKY),

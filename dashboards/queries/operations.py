@@ -111,6 +111,6 @@ def problems(reading: Reading) -> list[dict[str, Any]]:
         )
         SELECT suite, outcome, sentence, observed, unexpected_count, checked_at
         FROM ops.validation_results JOIN latest USING (suite, run_id) WHERE outcome <> 'pass'
-        ORDER BY list_position(['error', 'fail', 'warn'], outcome), suite, expectation LIMIT 200
+        ORDER BY list_position(['error', 'fail', 'quarantine', 'warn'], outcome), suite, expectation LIMIT 200
         """
     )

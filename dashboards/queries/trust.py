@@ -46,9 +46,9 @@ def outcomes(reading: Reading, suites: list[str] | None = None) -> list[SuiteOut
             QUALIFY row_number() OVER (PARTITION BY suite ORDER BY checked_at DESC, run_id DESC) = 1
         )
         SELECT suite, max(checked_at) AS checked_at, count(*) FILTER (outcome = 'pass') AS passed,
-               count(*) FILTER (outcome = 'warn') AS warned, count(*) FILTER (outcome = 'fail') AS failed,
+               count(*) FILTER (outcome IN ('warn', 'quarantine')) AS warned, count(*) FILTER (outcome = 'fail') AS failed,
                count(*) FILTER (outcome = 'error') AS crashed,
-               first(sentence ORDER BY list_position(['error', 'fail', 'warn'], outcome), expectation)
+               first(sentence ORDER BY list_position(['error', 'fail', 'quarantine', 'warn'], outcome), expectation)
                    FILTER (outcome <> 'pass') AS sentence
         FROM ops.validation_results JOIN latest USING (suite, run_id)
         GROUP BY suite ORDER BY crashed + failed DESC, warned DESC, suite

@@ -24,6 +24,8 @@ SUITE = Suite(
     title="To the e-mail queue: abandoned searches",
     numbers="the reminders that customers receive",
     syncs=("abandoned_search_emails",),
+    key=("idempotency_key",),
+    contained=True,
     checks=(
         critical(
             "A message holds what it needs and nothing else.",
@@ -51,6 +53,9 @@ SUITE = Suite(
                 SELECT count(*) AS unexpected FROM messages
                 LEFT JOIN lake.marts.dim_users AS users ON users.user_id = messages.user_id
                 WHERE users.marketing_consent IS DISTINCT FROM TRUE HAVING count(*) > 0""",
+                broken="""
+                NOT EXISTS (SELECT 1 FROM lake.marts.dim_users AS users
+                  WHERE users.user_id = checked.user_id AND users.marketing_consent)""",
             ),
         ),
         critical("Every message is about a search that happened.", not_ahead("searched_at")),

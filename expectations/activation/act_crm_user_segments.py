@@ -22,6 +22,8 @@ SUITE = Suite(
     title="To the CRM: user segments",
     numbers="what sales and service see about a customer",
     syncs=("crm_user_segments",),
+    key=("user_id",),
+    contained=True,
     checks=(
         critical(
             "Only what the CRM needs leaves the house: no name, no address.",

@@ -18,6 +18,8 @@ SUITE = Suite(
     title="To the recommendation cache",
     numbers="which destinations visitors are shown",
     syncs=("recommendations",),
+    key=("user_id", "destination"),
+    contained=True,
     checks=(
         critical(
             "A recommendation holds what it needs and nothing else.",

@@ -20,6 +20,9 @@ SUITE = Suite(
     group="marts",
     title="Users",
     numbers="customer counts, lifetime revenue, segments, and whom we write to",
+    syncs=("crm_user_segments", "abandoned_search_emails"),
+    key=("user_id",),
+    contained=True,
     checks=(
         critical(
             "The table of users has the agreed columns.",

@@ -24,6 +24,8 @@ SUITE = Suite(
     group="marts",
     title="Search funnel, search by search",
     numbers="every step of the funnel, its revenue, and all marts made from it",
+    key=("search_event_id",),
+    day="search_date",
     checks=(
         critical(
             "The funnel has the agreed columns.",

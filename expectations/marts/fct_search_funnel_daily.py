@@ -22,6 +22,8 @@ SUITE = Suite(
     title="Search funnel, day by day",
     numbers="the funnel chart and the daily numbers",
     syncs=(),
+    key=("search_date", "platform", "device_type", "country", "channel"),
+    day="search_date",
     checks=(
         critical(
             "The daily funnel has the agreed columns.",

@@ -8,6 +8,8 @@ SUITE = Suite(
     title="Abandoned searches",
     numbers="how many searches are given up, and whom we remind",
     syncs=("abandoned_search_emails",),
+    key=("user_id", "trigger_window"),
+    contained=True,
     checks=(
         critical(
             "Abandoned searches have the agreed columns.",
@@ -34,6 +36,9 @@ SUITE = Suite(
                 SELECT count(*) AS unexpected FROM abandoned
                 JOIN lake.marts.fct_search_funnel AS funnel ON funnel.search_event_id = abandoned.search_event_id
                 WHERE funnel.conversions > 0 HAVING count(*) > 0""",
+                broken="""
+                EXISTS (SELECT 1 FROM lake.marts.fct_search_funnel AS funnel
+                  WHERE funnel.search_event_id = checked.search_event_id AND funnel.conversions > 0)""",
             ),
         ),
         warning("Searches were abandoned within 48 hours.", none_where("recent", "hours_since_search > 48")),

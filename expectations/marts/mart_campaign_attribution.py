@@ -22,6 +22,7 @@ SUITE = Suite(
     title="Campaign attribution",
     numbers="revenue, return on ad spend and cost per booking of every campaign",
     syncs=(),
+    key=("attribution_date", "model", "utm_source", "utm_medium", "utm_campaign", "channel"),
     checks=(
         critical(
             "The attribution has the agreed columns.",

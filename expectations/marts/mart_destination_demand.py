@@ -8,6 +8,7 @@ SUITE = Suite(
     title="Demand for destinations",
     numbers="demand, searches without results and bookings of each destination",
     syncs=(),
+    key=("demand_date", "destination"),
     checks=(
         critical(
             "The demand has the agreed columns.",

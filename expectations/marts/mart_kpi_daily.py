@@ -14,6 +14,7 @@ SUITE = Suite(
     title="Daily key figures",
     numbers="the key figures and their comparison with the previous day, week, month and year",
     syncs=(),
+    key=("kpi_date",),
     checks=(
         critical(
             "The key figures have the agreed columns.",

@@ -8,6 +8,8 @@ SUITE = Suite(
     title="Recommendations",
     numbers="which destinations visitors are shown",
     syncs=("recommendations",),
+    key=("user_id", "destination"),
+    contained=True,
     checks=(
         critical("Recommendations have the agreed columns.", has_columns("user_id", "destination", "score", "rank")),
         critical("Every recommendation is for somebody.", not_null("user_id")),

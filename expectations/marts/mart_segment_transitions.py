@@ -8,6 +8,7 @@ SUITE = Suite(
     title="Moves between segments",
     numbers="the matrix of moves between segments",
     syncs=(),
+    key=("month", "from_segment", "to_segment"),
     checks=(
         critical("The moves have the agreed columns.", has_columns("month", "from_segment", "to_segment", "users")),
         critical("Every move has a month.", not_null("month")),

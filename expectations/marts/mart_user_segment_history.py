@@ -19,6 +19,7 @@ SUITE = Suite(
     title="History of user segments",
     numbers="how customers moved between segments",
     syncs=(),
+    key=("user_id", "valid_from"),
     checks=(
         critical("The history has the agreed columns.", has_columns("user_id", "segment", "valid_from", "valid_to")),
         critical("Every period belongs to a user.", not_null("user_id")),

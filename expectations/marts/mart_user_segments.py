@@ -21,6 +21,8 @@ SUITE = Suite(
     title="User segments",
     numbers="how many customers are in each segment, and what the CRM is told",
     syncs=("crm_user_segments",),
+    key=("user_id",),
+    contained=True,
     checks=(
         critical(
             "The segments have the agreed columns.",

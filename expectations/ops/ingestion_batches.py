@@ -30,6 +30,7 @@ SUITE = Suite(
     group="raw",
     title="The books of ingestion",
     numbers="all of them: whether anything was lost, or counted twice, on the way in",
+    key=("batch_id",),
     checks=(
         critical("No delivery is booked twice.", unique("batch_id")),
         critical(

@@ -19,6 +19,7 @@ SUITE = Suite(
     title="Ad spend received",
     numbers="cost, return on ad spend and cost per booking of campaigns",
     syncs=(),
+    key=("batch_id", "spend_date", "utm_source", "utm_campaign"),
     checks=(
         critical(
             "The table of ad spend has the agreed columns.",

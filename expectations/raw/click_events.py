@@ -8,6 +8,8 @@ SUITE = Suite(
     group="raw",
     title="Clicks received",
     numbers="click-through rates, positions, destinations asked for, and bookings per search",
+    key=("event_id",),
+    day="event_ts",
     checks=(
         *event_checks("clicks"),
         # Only a warning: the search may be under way still, or its producer may never have sent it.

@@ -8,6 +8,8 @@ SUITE = Suite(
     group="raw",
     title="Bookings received",
     numbers="revenue, conversion rates, campaign returns and customer segments",
+    key=("event_id",),
+    day="event_ts",
     checks=(
         *event_checks("bookings"),
         critical(

@@ -8,6 +8,8 @@ SUITE = Suite(
     group="raw",
     title="Searches received",
     numbers="every number of searches, sessions and visitors, and every rate",
+    key=("event_id",),
+    day="event_ts",
     checks=(
         critical("At least one search was received.", has_rows()),
         *event_checks("searches"),

@@ -46,8 +46,14 @@ def trend(points: Sequence[Point], label: str) -> str:
 
 def strip(outcomes: Sequence[tuple[Outcome, datetime]]) -> str:
     """The last runs of a table as bars, the newest at the right: the taller, the better."""
-    heights = {Outcome.PASS: 14, Outcome.WARN: 9, Outcome.FAIL: 5, Outcome.ERROR: 5}
-    words = {Outcome.PASS: "held", Outcome.WARN: "warned", Outcome.FAIL: "failed", Outcome.ERROR: "not checked"}
+    heights = {Outcome.PASS: 14, Outcome.WARN: 9, Outcome.QUARANTINE: 9, Outcome.FAIL: 5, Outcome.ERROR: 5}
+    words = {
+        Outcome.PASS: "held",
+        Outcome.WARN: "warned",
+        Outcome.QUARANTINE: "held back single rows",
+        Outcome.FAIL: "failed",
+        Outcome.ERROR: "not checked",
+    }
     bars = "".join(
         f'<rect class="{outcome}" x="{place * 7}" y="{14 - heights[outcome]}" width="5" rx="1" '
         f'height="{heights[outcome]}">'

@@ -24,8 +24,14 @@ SYNC_TITLES = {
     "abandoned_search_emails": "Reminders of abandoned searches by e-mail",
     "recommendations": "Recommended destinations to the website",
 }
-MARKS = {Outcome.PASS: "✓", Outcome.WARN: "!", Outcome.FAIL: "✕", Outcome.ERROR: "?"}
-WORDS = {Outcome.PASS: "holds", Outcome.WARN: "warning", Outcome.FAIL: "failed", Outcome.ERROR: "could not be checked"}
+MARKS = {Outcome.PASS: "✓", Outcome.WARN: "!", Outcome.QUARANTINE: "!", Outcome.FAIL: "✕", Outcome.ERROR: "?"}
+WORDS = {
+    Outcome.PASS: "holds",
+    Outcome.WARN: "warning",
+    Outcome.QUARANTINE: "rows held back",
+    Outcome.FAIL: "failed",
+    Outcome.ERROR: "could not be checked",
+}
 STRIP_RUNS = 12
 
 

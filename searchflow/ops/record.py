@@ -34,10 +34,15 @@ TABLES: dict[str, str] = {
         run_id VARCHAR, suite VARCHAR, table_name VARCHAR, expectation VARCHAR, column_name VARCHAR, severity VARCHAR,
         success BOOLEAN, outcome VARCHAR, sentence VARCHAR, observed VARCHAR, unexpected_count BIGINT,
         checked_at TIMESTAMP""",
+    "ops.validated_tables": """
+        run_id VARCHAR, suite VARCHAR, checked_at TIMESTAMP, snapshot_id BIGINT, scope VARCHAR, rows_in BIGINT,
+        rows_passed BIGINT, rows_quarantined BIGINT, duration_s DOUBLE""",
+    "ops.quarantined_rows": """
+        run_id VARCHAR, suite VARCHAR, key VARCHAR, expectations VARCHAR[], quarantined_at TIMESTAMP""",
     "ops.sync_runs": """
         run_id VARCHAR, sync VARCHAR, started_at TIMESTAMP, finished_at TIMESTAMP, status VARCHAR, added BIGINT,
         changed BIGINT, removed BIGINT, unchanged BIGINT, rejected BIGINT, retried BIGINT, mode VARCHAR,
-        error VARCHAR""",
+        error VARCHAR, quarantined BIGINT""",
     "ops.sync_rejections": """
         run_id VARCHAR, sync VARCHAR, key VARCHAR, reason VARCHAR, payload VARCHAR, rejected_at TIMESTAMP""",
     "ops.reconciliation_runs": """

@@ -25,17 +25,17 @@ COLUMNS = {
     "time_zone VARCHAR, query VARCHAR, destination VARCHAR, searched_at TIMESTAMP",
     RECO: "user_id VARCHAR, destination VARCHAR, score DOUBLE, rank INTEGER",
 }
-SUITES = (
-    "marts.dim_users",
-    "marts.mart_user_segments",
-    "marts.mart_abandoned_searches",
-    "marts.mart_recommendations",
-    *COLUMNS,
-)
+SUITES = sorted({suite for sync in activations.load_syncs().values() for suite in sync.gate})
 SEEN = "2026-03-09 08:30:00"
 
 
-OPS = ("ops.validation_results", "ops.sync_runs", "ops.sync_rejections", "ops.reconciliation_runs")
+OPS = (
+    "ops.validation_results",
+    "ops.quarantined_rows",
+    "ops.sync_runs",
+    "ops.sync_rejections",
+    "ops.reconciliation_runs",
+)
 
 
 def crm_row(user: str, segment: str = "regular", revenue: str = "10.50") -> tuple[Any, ...]:
@@ -88,6 +88,11 @@ class Scene:
             for each in ("pass", outcome)
         ]
         record.rows(self.warehouse, "ops.validation_results", rows)
+
+    def quarantine(self, suite: str, *keys: dict[str, str], at: datetime = NOW) -> None:
+        """Rows that the run of a suite at that time held back."""
+        held = [{"run_id": f"{at:%H%M}", "suite": suite, "key": json.dumps(key)} for key in keys]
+        record.rows(self.warehouse, "ops.quarantined_rows", held)
 
     def run(self, name: str, **options: Any) -> activations.SyncResult:
         options.setdefault("now", NOW)

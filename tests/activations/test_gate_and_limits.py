@@ -28,6 +28,41 @@ def test_a_suite_that_did_not_pass_stops_the_sync(scene: Scene, outcome: str) ->
     assert scene.lake("SELECT status, added FROM ops.sync_runs") == [("gate_closed", 0)]
 
 
+def test_rows_in_quarantine_are_neither_sent_nor_taken_back(scene: Scene) -> None:
+    scene.model(CRM, [crm_row(f"u{number}") for number in range(4)])
+    scene.run(SYNC)
+    scene.model(CRM, [crm_row(f"u{number}", "at_risk") for number in range(3)])  # u3 left, or was lost
+    scene.verdicts(**{"marts.dim_users": "quarantine", CRM: "quarantine"}, at=LATER)
+    scene.quarantine("marts.dim_users", {"user_id": "u1"}, {"user_id": "u3"}, at=LATER)
+    scene.quarantine(CRM, {"user_id": "u2"}, at=LATER)
+    result = scene.run(SYNC)
+    assert (result.changed, result.removed, result.quarantined) == (1, 0, 2)
+    assert scene.sql("crm", "SELECT user_id, segment, is_active FROM crm.user_segments ORDER BY 1") == [
+        ("u0", "at_risk", True), ("u1", "regular", True), ("u2", "regular", True), ("u3", "regular", True),
+    ]  # fmt: skip
+    assert scene.lake("SELECT quarantined FROM ops.sync_runs ORDER BY started_at, quarantined") == [(0,), (2,)]
+
+
+def test_a_later_run_of_the_suite_lets_its_rows_out_again(scene: Scene) -> None:
+    scene.model(CRM, [crm_row("u1"), crm_row("u2")])
+    scene.verdicts(**{CRM: "quarantine"}, at=LATER)
+    scene.quarantine(CRM, {"user_id": "u2"}, at=LATER)
+    assert scene.run(SYNC).added == 1
+    scene.verdicts(**{CRM: "pass"}, at=LATER + timedelta(minutes=1))
+    assert scene.run(SYNC).added == 1
+
+
+def test_one_recommendation_in_quarantine_leaves_the_users_others(scene: Scene) -> None:
+    scene.model(RECO, [("u1", "Lisbon", 1.0, 1), ("u1", "Tokyo", 0.5, 2), ("u2", "Tokyo", 1.0, 1)])
+    scene.verdicts(**{RECO: "quarantine"}, at=LATER)
+    scene.quarantine(
+        RECO, {"user_id": "u1", "destination": "Tokyo"}, {"user_id": "u2", "destination": "Tokyo"}, at=LATER
+    )
+    assert scene.run("recommendations").quarantined == 2
+    assert scene.reco("u1") == {"Lisbon": "1.000000"}
+    assert scene.reco("u2") == {}
+
+
 def test_a_suite_that_never_ran_stops_the_sync(scene: Scene) -> None:
     scene.model(CRM, [crm_row("u1")])
     scene.lake(f"DELETE FROM ops.validation_results WHERE suite = '{CRM}'")

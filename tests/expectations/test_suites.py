@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
+import activations
 from expectations import GROUPS, load_suites, suite_names
 from expectations.suite import ALL_SYNCS, Suite, critical, not_null
 from searchflow.errors import NotFoundError
@@ -38,6 +40,30 @@ def test_every_check_says_a_sentence_and_every_suite_what_it_concerns() -> None:
         for check in suite.checks:
             assert check.sentence.endswith("."), (suite.name, check.name)
             assert len(check.sentence.split()) > 3, (suite.name, check.name)
+
+
+def test_the_gate_of_a_sync_names_every_suite_that_concerns_it() -> None:
+    for name, sync in activations.load_syncs().items():
+        assert set(sync.gate) == {suite.name for suite in load_suites() if name in suite.syncs}, name
+
+
+def test_the_gate_of_a_sync_covers_every_checked_table_that_its_model_is_made_from() -> None:
+    checked = set(suite_names()) - {"ops.ingestion_batches"}  # not read by a model; everything in raw is booked there
+    for name, sync in activations.load_syncs().items():
+        assert checked & {sync.model, *upstream(sync.model)} == set(sync.gate) - {"ops.ingestion_batches"}, name
+
+
+def upstream(model: str) -> set[str]:
+    """Tables that a model is made from, however far up, by the text of the model files."""
+    found: set[str] = set()
+    pending = [model]
+    while pending:
+        for path in (ROOT / "models").glob(f"{pending.pop().replace('.', '/')}.*"):
+            text = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
+            named = set(re.findall(r"\b(?:raw|staging|intermediate|marts)\.[a-z_]+", text)) - found
+            found |= named
+            pending += named
+    return found
 
 
 def test_two_checks_of_a_suite_cannot_share_a_name() -> None:

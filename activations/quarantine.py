@@ -1,0 +1,70 @@
+"""Rows that the last run of a suite put in quarantine (`ops.quarantined_rows`) are neither sent nor taken back.
+
+A suite of the sync's gate names a row by its key. The model's rows that carry the same key (or the part of it that the
+model has) are left out; what the destination holds of them stays as it is until the row is right again.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from activations.base import KEY
+from activations.declaration import Sync
+from activations.shape import literal, quoted
+
+SENDABLE = "temp.sendable_rows"
+"""What a sync reads instead of its model, once `hold_back` was called."""
+HELD_KEYS = "temp.held_keys"
+
+
+def hold_back(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
+    """Make `sendable_rows` (the model without quarantined rows) and `held_keys`. Returns how many rows are left out."""
+    columns = [row[0] for row in connection.execute(f"DESCRIBE {quoted(sync.model)}").fetchall()]
+    _read_quarantine(connection, sync)
+    condition = _condition(connection, columns)
+    model, key, named = quoted(sync.model), quoted(_source(sync)), literal(f"$.{_source(sync)}")
+    connection.execute(
+        f"CREATE OR REPLACE TEMP VIEW sendable_rows AS SELECT * FROM {model} AS m WHERE NOT ({condition})"
+    )
+    connection.execute(f"""
+        CREATE OR REPLACE TEMP TABLE held_keys AS
+        SELECT DISTINCT coalesce(m.{key}::VARCHAR, '') AS {KEY} FROM {model} AS m WHERE {condition}
+        UNION SELECT (key ->> {named}) FROM temp.quarantine WHERE (key ->> {named}) IS NOT NULL
+    """)
+    row = connection.execute(f"SELECT count(*) FROM {model} AS m WHERE {condition}").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _source(sync: Sync) -> str:
+    return next(field.source for field in sync.fields if field.name == sync.key)
+
+
+def _read_quarantine(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
+    """`quarantine`: keys of the last run of each suite of the gate, with the names in them."""
+    suites = ", ".join(literal(name) for name in sync.gate)
+    connection.execute(f"""
+        CREATE OR REPLACE TEMP TABLE quarantine AS
+        WITH last_runs AS (
+            SELECT suite, run_id FROM ops.validation_results
+            WHERE suite IN ({suites}) OR split_part(suite, '.', 1) IN ({suites})
+            GROUP BY suite, run_id
+            QUALIFY row_number() OVER (PARTITION BY suite ORDER BY max(checked_at) DESC, run_id DESC) = 1
+        )
+        SELECT DISTINCT suite, key, list_sort(json_keys(key)) AS names
+        FROM ops.quarantined_rows JOIN last_runs USING (suite, run_id)
+    """)
+
+
+def _condition(connection: duckdb.DuckDBPyConnection, columns: list[str]) -> str:
+    """SQL that is true of a row `m` of the model whose key is in quarantine."""
+    shapes = connection.execute("SELECT DISTINCT names FROM temp.quarantine ORDER BY ALL").fetchall()
+    conditions = []
+    for (names,) in shapes:
+        shared = [name for name in names if name in columns]
+        if not shared:
+            continue
+        pairs = " AND ".join(
+            f"(q.key ->> {literal(f'$.{name}')}) IS NOT DISTINCT FROM m.{quoted(name)}::VARCHAR" for name in shared
+        )
+        conditions.append(f"EXISTS (SELECT 1 FROM temp.quarantine AS q WHERE q.names = {names!r} AND {pairs})")
+    return " OR ".join(conditions) or "FALSE"

@@ -1,0 +1,109 @@
+"""Quarantine: the rows that break a critical check, listed completely by their keys in `ops.quarantined_rows`.
+
+Great Expectations counts broken rows and shows at most 200; here one query names them all, on the snapshot that was
+checked. Nothing of a row but its key is written. input = passed + quarantined, each counted by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import duckdb
+import pyarrow as pa
+
+from expectations.suite import Check, Suite
+
+MOST_ROWS = 0.05
+"""A larger share of broken rows is no matter of single rows: then the table itself fails."""
+ALWAYS = 1
+"""So many rows may be quarantined however small the table is, unless they are all of it."""
+
+PART = 100_000
+"""Keys written at once."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of a table: those that passed, and those that broke a critical check."""
+
+    rows_in: int
+    passed: int
+    quarantined: int
+
+    @property
+    def too_many(self) -> bool:
+        """True when leaving rows out would leave out the table."""
+        return self.quarantined > max(ALWAYS, MOST_ROWS * self.rows_in) or self.passed == 0 < self.quarantined
+
+
+def row_checks(suite: Suite) -> list[Check]:
+    """The critical checks that say which rows break them; none where rows have no key to list."""
+    return [check for check in suite.checks if suite.key and check.severity == "critical" and check.rule.broken]
+
+
+def split(
+    pinned: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
+    suite: Suite,
+    broken: Sequence[Check],
+    *,
+    moments: Mapping[str, str],
+    run_id: str,
+    now: datetime,
+) -> Split:
+    """List the rows that break any of `broken`, the checks of this run that did not hold; count all rows.
+
+    Reads through `pinned` (the snapshot that was checked) and writes through `connection`, a part at a time.
+    """
+    if not broken:
+        rows_in, passed = _count(pinned, f"SELECT count(*), count(*) FROM {suite.table}")
+        return Split(rows_in, passed, 0)
+    judged = f"SELECT {_key(suite)} AS key, {_broken_by(broken, moments)} AS broken_by FROM {suite.table} AS checked"
+    rows_in, passed = _count(pinned, f"SELECT count(*), count(*) FILTER (len(broken_by) = 0) FROM ({judged})")
+    found = pinned.execute(f"SELECT key, broken_by FROM ({judged}) WHERE len(broken_by) > 0")
+    listed = 0
+    for part in found.to_arrow_reader(PART):
+        listed += part.num_rows
+        _append(connection, part, suite, run_id, now)
+    return Split(rows_in, passed, listed)
+
+
+def _append(
+    connection: duckdb.DuckDBPyConnection, part: pa.RecordBatch, suite: Suite, run_id: str, now: datetime
+) -> None:
+    connection.register("quarantined_part", pa.Table.from_batches([part]))
+    try:
+        connection.execute(
+            "INSERT INTO ops.quarantined_rows (run_id, suite, key, expectations, quarantined_at) "
+            "SELECT $run_id, $suite, key, broken_by, $now FROM quarantined_part",
+            {"run_id": run_id, "suite": suite.name, "now": now.astimezone(UTC).replace(tzinfo=None)},
+        )
+    finally:
+        connection.unregister("quarantined_part")
+
+
+def _key(suite: Suite) -> str:
+    """The key as a JSON object of texts: {"user_id": "u-1"}."""
+    packed = ", ".join(f"{column} := checked.{column}::VARCHAR" for column in suite.key)
+    return f"to_json(struct_pack({packed}))::VARCHAR"
+
+
+def _broken_by(broken: Sequence[Check], moments: Mapping[str, str]) -> str:
+    """A list with the names of the checks that a row breaks."""
+    cases = ", ".join(f"CASE WHEN {_filled(check, moments)} THEN '{check.name}' END" for check in broken)
+    return f"list_filter([{cases}], name -> name IS NOT NULL)"
+
+
+def _filled(check: Check, moments: Mapping[str, str]) -> str:
+    condition = check.rule.broken or "FALSE"
+    for name, literal in moments.items():
+        condition = condition.replace(f"{{{name}}}", literal)
+    return condition
+
+
+def _count(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[int, int]:
+    row = connection.execute(sql).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
