@@ -1,7 +1,9 @@
 """The sealed truth: what became of every line sent, and who was really behind it.
 
-A folder a run, with Parquet files and `manifest.json` (SHA-256 of each file). Without a manifest it is not sealed: the
-run did not end, and the run that repeats its range replaces the folder. Nothing but `searchflow verify` may read it.
+A folder a run: `lines_*.parquet` (one row a line sent), `visits_*.parquet`, `journeys_*.parquet` (one row a booking and
+visit before it), `kpis_daily.parquet`, `profiles.parquet` and `manifest.json` (the SHA-256 of each file). Without a
+manifest it is not sealed: the run did not end, and the run that repeats its range replaces the folder. Nothing but
+`searchflow verify` may read it. Columns are those of `generators.truth`; docs/guides/verify.md describes them.
 """
 
 from __future__ import annotations
@@ -9,62 +11,85 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import polars as pl
 
-from generators import faults
+from generators import truth
 from generators.simulation import Batch
 
 ROWS_A_FILE = 500_000
-FORMAT = 1
-MANIFEST = "manifest.json"
+FORMAT = 2
+MANIFEST, ATTEMPT = "manifest.json", "attempt"
 
 
 class AnswerKey:
     """Collects the lines of one run, then seals them."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, *, rows_a_file: int = ROWS_A_FILE) -> None:
         self.folder = folder / name
-        self._frames: list[pl.DataFrame] = []
+        self._rows_a_file = rows_a_file
+        self._waiting: list[pl.DataFrame] = []
+        self._counts: list[pl.DataFrame] = []
+        self._bookings: list[pl.DataFrame] = []
         self._files: dict[str, dict[str, Any]] = {}
         self.fates: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.types: Counter[str] = Counter()
+        self.attempt = _attempt(self.folder) + 1
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True)
+        (self.folder / ATTEMPT).write_text(str(self.attempt))
 
     def add(self, batch: Batch) -> None:
         """Note the lines of a batch that was sent."""
         for event_type, frame in batch.frames.items():
             if len(frame):
-                self._frames.append(_explained(frame))
+                self._waiting.append(truth.lines(event_type, frame))
                 self.types[event_type] += len(frame)
-        if sum(map(len, self._frames)) >= ROWS_A_FILE:
-            self._flush()
+        if sum(map(len, self._waiting)) >= self._rows_a_file:
+            self.flush()
 
-    def _flush(self) -> None:
-        if not self._frames:
+    def flush(self) -> None:
+        """Write what was noted so far."""
+        if not self._waiting:
             return
-        rows = pl.concat(self._frames)
-        self._frames = []
+        rows = pl.concat(self._waiting)
+        self._waiting = []
         for fate, count in rows["fate"].value_counts().iter_rows():
             self.fates[fate] += count
         for reason, count in rows["reason"].drop_nulls().value_counts().iter_rows():
             self.reasons[reason] += count
-        path = self.folder / f"lines_{len(self._files) + 1:05d}.parquet"
-        rows.write_parquet(path, compression="zstd", compression_level=1)
-        self._files[path.name] = {"rows": len(rows), "sha256": _sha256(path)}
+        self._part("lines", rows)
+        stored = rows.filter(pl.col("fate") == "stored")
+        self._counts.append(truth.counts(stored))
+        self._bookings.append(truth.bookings(stored))
+        self._part("visits", truth.visits(stored))
+
+    def _part(self, kind: str, rows: pl.DataFrame) -> None:
+        # As text: a later version of the simulator may know other words, and parts of all runs are read as one.
+        number = 1 + sum(name.startswith(f"{kind}_") for name in self._files)
+        self._write(f"{kind}_{number:05d}.parquet", rows.with_columns(pl.col(pl.Enum).cast(pl.String)))
+
+    def add_feeds(self, files: Iterable[Path]) -> None:
+        """Note whom we may write to: the versions of the user profiles in the feed files of this run."""
+        profiles = [file for file in files if file.name.startswith("user_profiles")]
+        if profiles:
+            columns = ["user_id", "marketing_consent", "updated_at"]
+            self._write("profiles.parquet", pl.read_csv(profiles, columns=columns, try_parse_dates=True))
 
     def seal(self, **facts: Any) -> Path:
-        """Write the manifest: from now on the folder must not change."""
-        self._flush()
+        """Add journeys and KPIs, and write the manifest: from now on the folder must not change."""
+        self.flush()
+        self._summarize()
         manifest = {
             "format": FORMAT,
             **facts,
+            "attempt": self.attempt,
             "lines": sum(self.types.values()),
             "lines_by_type": dict(self.types),
             "lines_by_fate": dict(self.fates),
@@ -72,24 +97,34 @@ class AnswerKey:
             "files": self._files,
         }
         path = self.folder / MANIFEST
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-        return path
+        unfinished = path.with_suffix(".json.part")
+        unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+        return unfinished.replace(path)
+
+    def _summarize(self) -> None:
+        if not self._counts:
+            return
+        sealed = [seal.parent for seal in self.folder.parent.glob(f"*/{MANIFEST}")]
+        visits = [part for folder in [*sealed, self.folder] for part in sorted(folder.glob("visits_*.parquet"))]
+        for frame in truth.journeys(pl.concat(self._bookings), visits):
+            self._part("journeys", frame)
+        own = sorted(self.folder.glob("visits_*.parquet"))
+        self._write("kpis_daily.parquet", truth.kpis(self._counts, own))
+
+    def _write(self, name: str, rows: pl.DataFrame) -> None:
+        path = self.folder / name
+        unfinished = path.with_suffix(".part")
+        rows.write_parquet(unfinished, compression="zstd", compression_level=1)
+        unfinished.replace(path)
+        self._files[name] = {"rows": len(rows), "sha256": _sha256(path)}
 
 
-def _explained(frame: pl.DataFrame) -> pl.DataFrame:
-    codes = range(faults.FIRST_MALFORMED + len(faults.MALFORMED))
-    names = pl.Series([faults.fate_name(code) for code in codes], dtype=pl.Categorical)
-    reasons = pl.Series([faults.reason_code(code) for code in codes], dtype=pl.Categorical)
-    return frame.select(
-        "event_id",
-        pl.col("event_type").cast(pl.Categorical),
-        "timestamp",
-        "arrived_at",
-        "session_id",
-        "visitor_id",
-        pl.lit(names.gather(frame["fate"])).alias("fate"),
-        pl.lit(reasons.gather(frame["fate"])).alias("reason"),
-    )
+def _attempt(folder: Path) -> int:
+    """How often this range was begun before: each time, its lines were sent up to some point."""
+    try:
+        return int((folder / ATTEMPT).read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def _sha256(path: Path) -> str:

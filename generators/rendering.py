@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from generators import campaigns, faults
+from generators import campaigns, faults, truth
 from generators.draws import Draws, Keys
 from generators.funnel import TEMPLATES
 from generators.identifiers import hex_name, uuid7
@@ -78,7 +78,10 @@ def _fragments() -> dict[str, pl.Series]:
 
 
 def render(draws: Draws, event_type: str, rows: pl.DataFrame) -> pl.DataFrame:
-    """One row a line: event_id, event_type, timestamp, arrived_at, session_id, visitor_id, fate (a code), line."""
+    """One row a line: event_id, event_type, timestamp, arrived_at, session_id, visitor_id, fate (a code), line.
+
+    Behind them the numbers from which the answer key tells what really happened (`truth.NUMBERS`).
+    """
     body = {"search": _search, "click": _click, "conversion": _conversion}[event_type]
     key, ts, fate = rows["key"].to_numpy(), rows["ts"].to_numpy(), rows["fate"]
     made = pl.DataFrame(
@@ -107,7 +110,7 @@ def render(draws: Draws, event_type: str, rows: pl.DataFrame) -> pl.DataFrame:
     line = pl.concat_str([*head, *body(draws, rows), pl.lit("}")]).cast(pl.Binary).alias("line")
     columns = ["event_id", "timestamp", "arrived_at", "session_id", "visitor_id", "fate"]
     lines = made.select(*columns[:1], pl.lit(event_type).alias("event_type"), *columns[1:], line)
-    return faults.spoil(lines)
+    return pl.concat([faults.spoil(lines), truth.numbers(event_type, rows)], how="horizontal")
 
 
 def user_ids(travellers: pl.Series) -> pl.Series:

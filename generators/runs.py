@@ -217,6 +217,7 @@ def publish_range(
     if write_feeds:
         report.feeds = feeds.write(simulation, feeds_folder or settings.feeds_dir, after=wanted.after, until=until)
     if key is not None:
+        key.add_feeds(report.feeds)
         key.seal(simulation=wanted.simulation, after=wanted.after, until=until)
     if remember:
         save_state(settings, GenerationState(simulation=wanted.simulation, generated_until=until))

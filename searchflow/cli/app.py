@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from searchflow.cli import bench, data, demo, dlq, explore, platform
+from searchflow.cli import bench, data, demo, dlq, explore, platform, verify
 from searchflow.errors import SearchFlowError, StorageError, is_disk_full
 
 # Typer carries its own copy of click; its public BadParameter leads to the bases.
@@ -24,6 +24,7 @@ demo.register(app)
 platform.register(app)
 data.register(app)
 explore.register(app)
+verify.register(app)
 bench.register(app)
 app.add_typer(dlq.app, name="dlq")
 

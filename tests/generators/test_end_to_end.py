@@ -72,5 +72,5 @@ def test_ingestion_finds_what_the_answer_key_says(fresh_platform: Settings) -> N
 
 def _answers(folder: Path) -> pl.DataFrame:
     names = ["event_id", "event_type", "fate"]
-    files = [pl.read_parquet(path).select(pl.col(names).cast(pl.String)) for path in folder.glob("*/*.parquet")]
+    files = [pl.read_parquet(path).select(pl.col(names).cast(pl.String)) for path in folder.glob("*/lines_*.parquet")]
     return pl.concat(files)

@@ -1,0 +1,140 @@
+"""One function a destination: the CRM table, the e-mail outbox and the recommendation cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime
+
+import msgspec
+import polars as pl
+import psycopg
+
+from searchflow import services, streams
+from searchflow.verification import recommendations
+from searchflow.verification.comparison import compare
+from searchflow.verification.expected import World
+from searchflow.verification.found import Found
+from searchflow.verification.key import Key, Shape
+from searchflow.verification.report import Check
+
+OUTBOX = "searchflow:email:outbox"
+RECOMMENDED, FALLBACK = "searchflow:reco:", "popular"
+SCORE_TOLERANCE = 0.0015
+"""Scores have three decimals; the last one may be rounded either way."""
+WorldAt = Callable[[datetime], World]
+
+
+def crm(found: Found, world_at: WorldAt) -> Iterator[Check]:
+    """`crm.user_segments` holds every user with the segment that the rule gives them."""
+    moments = found.sync_moments("crm_user_segments")
+    rows = _crm_rows(found)
+    if not moments:
+        yield _not_yet("crm.user_segments", len(rows))
+        return
+    columns = ("user_id", "segment", "value", "conversions", "last_seen_at", "country")
+    expected = world_at(moments[-1]).segments(moments[-1]).select(columns)
+    yield compare("crm.user_segments", expected, rows, ["user_id"])
+
+
+def _crm_rows(found: Found) -> pl.DataFrame:
+    """Active rows; those of users who left are marked."""
+    shape: Shape = {
+        "user_id": pl.String, "segment": pl.String, "value": pl.Int64, "conversions": pl.Int64,
+        "last_seen_at": pl.Datetime("us"), "country": pl.String,
+    }  # fmt: skip
+    with psycopg.connect(services.postgres_dsn(found.settings, "crm")) as connection:
+        if connection.execute("SELECT to_regclass('crm.user_segments')").fetchone() == (None,):
+            return pl.DataFrame(schema=shape)
+        rows = connection.execute(
+            "SELECT user_id, segment, round(lifetime_revenue * 100)::bigint, conversions, "
+            "last_seen_at AT TIME ZONE 'UTC', country FROM crm.user_segments WHERE is_active"
+        ).fetchall()
+    return pl.DataFrame(rows, schema=shape, orient="row")
+
+
+def outbox(key: Key, found: Found, world_at: WorldAt) -> Iterator[Check]:
+    """One message a user and day of an abandoned search, of users who had agreed: over all syncs so far."""
+    moments = found.sync_moments("abandoned_search_emails")
+    messages = _messages(found)
+    if not moments:
+        yield _not_yet("email.outbox", len(messages))
+        return
+    due = [_due(key, found, moment, world_at) for moment in moments]
+    yield compare("email.outbox", pl.concat(due).unique().select("key"), messages, ["key"])
+
+
+def _due(key: Key, found: Found, moment: datetime, world_at: WorldAt) -> pl.DataFrame:
+    """Messages due at a moment to users whose newest profile by then agrees."""
+    loaded = found.profiles.filter(pl.col("ingested_at") <= moment)["updated_at"].max()
+    newest = (
+        key.profiles.filter(pl.col("updated_at") <= loaded)
+        .sort("updated_at")
+        .group_by("user_id")
+        .agg(pl.col("marketing_consent").last())
+    )
+    agreed = newest.filter(pl.col("marketing_consent")).select("user_id")
+    return world_at(moment).abandoned(moment).join(agreed, on="user_id", how="semi")
+
+
+def _messages(found: Found) -> pl.DataFrame:
+    """The keys of the entries in the stream."""
+    keys = []
+    with streams.connect(found.settings) as client:
+        place = streams.START
+        while entries := streams.read(client, OUTBOX, place, entries=1000):
+            place = entries[-1][0]
+            keys += [msgspec.json.decode(fields[b"data"])["idempotency_key"] for _, fields in entries]
+    return pl.DataFrame({"key": keys}, schema={"key": pl.String})
+
+
+def recommended(found: Found, world_at: WorldAt) -> Iterator[Check]:
+    """Every user's hash and the popular list hold what the rule recommends."""
+    moments = found.sync_moments("recommendations")
+    hashes = _hashes(found)
+    if not moments:
+        yield _not_yet("recommendations.users", hashes["user_id"].n_unique())
+        return
+    expected = recommendations.scores(world_at(moments[-1]), moments[-1])
+    popular = pl.col("user_id") == recommendations.POPULAR
+    yield compare(
+        "recommendations.users",
+        expected.filter(~popular).select("user_id").unique(),
+        hashes.filter(~popular).select("user_id").unique(),
+        ["user_id"],
+    )
+    yield _scores("recommendations.scores", expected.filter(~popular), hashes.filter(~popular))
+    yield _scores("recommendations.popular", expected.filter(popular), hashes.filter(popular))
+
+
+def _scores(check: str, expected: pl.DataFrame, hashes: pl.DataFrame) -> Check:
+    """Scores within the tolerance. Of equal scores at a list's end, either may have been cut off."""
+    both = expected.join(hashes, on=["user_id", "destination"], how="full", coalesce=True, suffix="_found")
+    end = pl.min_horizontal(pl.col("score").min(), pl.col("score_found").min()).over("user_id")
+    at_the_end = pl.coalesce("score", "score_found") <= end + SCORE_TOLERANCE
+    one_sided = (pl.col("score").is_null() | pl.col("score_found").is_null()) & ~at_the_end
+    far = ((pl.col("score") - pl.col("score_found")).abs() > SCORE_TOLERANCE).fill_null(value=False)
+    wrong = both.filter(one_sided | far)
+    why = f"as {' '.join(map(str, wrong.row(0)))} (user, destination, expected, found)" if len(wrong) else ""
+    return Check(check, len(expected), len(hashes), len(wrong), 0, why)
+
+
+def _hashes(found: Found) -> pl.DataFrame:
+    """(user_id, destination, score) of every hash."""
+    rows: list[tuple[str, str, float]] = []
+    with streams.connect(found.settings) as client:
+        names = list(client.scan_iter(match=f"{RECOMMENDED}*", count=1000, _type="hash"))
+        pipeline = client.pipeline(transaction=False)
+        for name in names:
+            pipeline.hgetall(name)
+        for name, members in zip(names, pipeline.execute(), strict=True):
+            user = name.decode().removeprefix(RECOMMENDED)
+            user = recommendations.POPULAR if user == FALLBACK else user
+            rows += [(user, place.decode(), float(score)) for place, score in members.items()]
+    shape = {"user_id": pl.String, "destination": pl.String, "score": pl.Float64}
+    return pl.DataFrame(rows, schema=shape, orient="row")
+
+
+def _not_yet(check: str, rows: int) -> Check:
+    """Before the first sync nothing is expected there."""
+    return replace(Check(check, 0, rows, rows), why="not activated yet: `searchflow activate`")

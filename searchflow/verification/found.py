@@ -1,0 +1,117 @@
+"""What the platform holds, read on one connection, and the moments for which it holds.
+
+Models know the events ingested up to the moment their transformation began (docs/decisions/0010), a destination what the
+model before its last sync knew. Both moments are recorded; when an event was ingested is all that is taken from raw to
+say what must be in a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import duckdb
+import msgspec
+import polars as pl
+
+from searchflow import streams
+from searchflow.ingestion import commit
+from searchflow.ingestion.stream_source import StreamPosition
+from searchflow.settings import Settings
+
+SENT = ("done", "partial", "unchanged")
+"""How a sync run ends that brought its destination up to date."""
+
+
+@dataclass
+class Found:
+    """The platform's side of the comparison."""
+
+    settings: Settings
+    connection: duckdb.DuckDBPyConnection
+
+    def query(self, sql: str, *values: Any) -> pl.DataFrame:
+        """A frame."""
+        return self.connection.execute(sql, list(values)).pl()
+
+    def has(self, table: str) -> bool:
+        """Was this table made already?"""
+        schema, _, name = table.partition(".")
+        return not self.query(
+            "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?", schema, name
+        ).is_empty()
+
+    @cached_property
+    def raw(self) -> pl.DataFrame:
+        """One row a raw row: event_type, event_id, ingested_at, source."""
+        return self.query(
+            " UNION ALL ".join(
+                f"SELECT '{kind}' AS event_type, event_id, ingested_at, source FROM raw.{kind}_events"
+                for kind in streams.EVENT_TYPES
+            )
+        )
+
+    @cached_property
+    def transformations(self) -> list[datetime]:
+        """The moments up to which the transformations of `prod` knew events, oldest first."""
+        seen = self.query(
+            "SELECT DISTINCT seen_at FROM ops.transformed_batches WHERE environment = 'prod' ORDER BY seen_at"
+        )["seen_at"].to_list()
+        if self.has("marts.mart_user_segments"):  # a plan makes models anew without new events
+            seen += self.query("SELECT max(segment_as_of) AS made FROM marts.mart_user_segments")["made"].to_list()
+        return sorted({moment for moment in seen if moment is not None})
+
+    @property
+    def transformed_at(self) -> datetime | None:
+        """The last of them; None before the first."""
+        return self.transformations[-1] if self.transformations and self.has("marts.mart_kpi_daily") else None
+
+    def sync_moments(self, sync: str) -> list[datetime]:
+        """For each run of a sync that reached its destination, the moment its model knew; oldest first, each once."""
+        runs = self.query(
+            "SELECT started_at FROM ops.sync_runs WHERE sync = ? AND list_contains(?, status) AND mode <> 'planned'",
+            sync,
+            list(SENT),
+        )["started_at"].to_list()
+        known = {max((each for each in self.transformations if each <= run), default=None) for run in runs}
+        return sorted(moment for moment in known if moment is not None)
+
+    @cached_property
+    def profiles(self) -> pl.DataFrame:
+        """When versions of user profiles were loaded: (ingested_at, updated_at of the newest)."""
+        return self.query(
+            "SELECT ingested_at, max(updated_at) AS updated_at FROM raw.user_profiles GROUP BY ingested_at"
+        )
+
+    @cached_property
+    def waiting(self) -> set[str]:
+        """Ids of events that are in the streams and not ingested yet."""
+        found: set[str] = set()
+        with streams.connect(self.settings) as client:
+            for event_type, stream in streams.EVENT_STREAMS.items():
+                stored = commit.position(self.connection, event_type, stream)
+                place = StreamPosition.parse(stored).entry_id if stored else streams.START
+                while entries := streams.read(client, stream, place, entries=500):
+                    place = entries[-1][0]
+                    found |= {event_id for _, fields in entries for event_id in _ids(fields)}
+        return found
+
+
+class _Id(msgspec.Struct):
+    event_id: str
+
+
+def _ids(fields: dict[bytes, bytes]) -> list[str]:
+    ids = []
+    try:
+        lines = streams.decode(fields)
+    except ValueError:
+        return []
+    for line in lines:
+        try:
+            ids.append(msgspec.json.decode(line, type=_Id).event_id)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue
+    return ids

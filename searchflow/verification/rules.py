@@ -1,0 +1,85 @@
+"""The numbers of the domain, from `config.yaml`, and exchange rates, from the seed: what the models are told, too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import yaml
+
+from searchflow.settings import ROOT
+
+RATE_UNIT = 100_000_000
+"""Rates have eight decimals; whole numbers keep money exact."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the models call variables."""
+
+    session_gap: timedelta
+    bot_session_searches: int
+    bot_searches_per_minute: int
+    bot_min_searches: int
+    funnel_window: timedelta
+    attribution_window: timedelta
+    high_value_cents: int
+    high_value_conversions: int
+    new_user: timedelta
+    at_risk: timedelta
+    abandoned: timedelta
+    recommendations_per_user: int
+    half_life_days: float
+    rates: pl.DataFrame  # currency, valid_from, valid_to, rate (of the reporting currency, times RATE_UNIT)
+
+
+def load(root: Path = ROOT) -> Rules:
+    """Read both files."""
+    said = yaml.safe_load(_without_templates(root / "config.yaml"))["variables"]
+    return Rules(
+        session_gap=timedelta(minutes=said["session_gap_minutes"]),
+        bot_session_searches=said["bot_session_searches"],
+        bot_searches_per_minute=said["bot_searches_per_minute"],
+        bot_min_searches=said["bot_min_searches"],
+        funnel_window=timedelta(days=said["funnel_window_days"]),
+        attribution_window=timedelta(days=said["attribution_window_days"]),
+        high_value_cents=round(said["high_value_revenue"] * 100),
+        high_value_conversions=said["high_value_conversions"],
+        new_user=timedelta(days=said["new_user_days"]),
+        at_risk=timedelta(days=said["at_risk_days"]),
+        abandoned=timedelta(hours=said["abandoned_hours"]),
+        recommendations_per_user=said["recommendations_per_user"],
+        half_life_days=said["recommendation_half_life_days"],
+        rates=_rates(root / "seeds" / "fx_rates.csv", said["reporting_currency"]),
+    )
+
+
+def _without_templates(path: Path) -> str:
+    """The variables only: connections above them hold templates that are no YAML."""
+    text = path.read_text(encoding="utf-8")
+    return text[text.index("\nvariables:") :]
+
+
+def _rates(path: Path, reporting: str) -> pl.DataFrame:
+    rates = pl.read_csv(path, try_parse_dates=True)
+    base = rates.filter(pl.col("currency") == reporting).select("valid_from", pl.col("rate_to_cad").alias("base"))
+    rate = (pl.col("rate_to_cad") / pl.col("base") * RATE_UNIT).round().cast(pl.Int64)
+    return rates.join(base, on="valid_from").select("currency", "valid_from", "valid_to", rate.alias("rate"))
+
+
+def in_reporting_currency(bookings: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+    """`bookings` (timestamp, cents, currency) with their value in whole cents of the reporting currency: `value`.
+
+    Half a cent is rounded up. Without a rate the value is 0, as the models count it.
+    """
+    made = bookings.with_columns(pl.col("timestamp").dt.date().alias("_day"))
+    pairs = made.select("currency", "_day").unique().join(rules.rates, on="currency")
+    pairs = pairs.filter(pl.col("_day").is_between("valid_from", "valid_to")).select("currency", "_day", "rate")
+    value = (pl.col("cents") * pl.col("rate") + RATE_UNIT // 2) // RATE_UNIT
+    return (
+        made.join(pairs, on=["currency", "_day"], how="left")
+        .with_columns(value.fill_null(0).alias("value"))
+        .drop("_day", "rate")
+    )
