@@ -52,7 +52,8 @@ def publish_live(rate: float, duration: float | None, seed: int | None, to: str,
     name = f"live_{utc_now():%Y%m%dT%H%M%S}"
     with _publisher(settings, to, out, name, log) as publisher, stopped_by_signals() as stop:
         world = current_world(settings, utc_now(), seed=seed)
-        report = generators.run_live(world, rate, publisher, duration=duration, stop=stop)
+        key = generators.AnswerKey(settings.answer_key_dir, name, journal=True) if to == "redis" else None
+        report = generators.run_live(world, rate, publisher, duration=duration, stop=stop, key=key)
     return {
         "events": report.events,
         "lines": report.lines,

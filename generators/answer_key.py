@@ -13,23 +13,26 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import polars as pl
+import pyarrow as pa
+import pyarrow.ipc
 
 from generators import truth
 from generators.simulation import Batch
 
 ROWS_A_FILE = 500_000
 FORMAT = 2
-MANIFEST, ATTEMPT = "manifest.json", "attempt"
+MANIFEST, ATTEMPT, JOURNAL = "manifest.json", "attempt", "journal.arrow"
 
 
 class AnswerKey:
     """Collects the lines of one run, then seals them."""
 
-    def __init__(self, folder: Path, name: str, *, rows_a_file: int = ROWS_A_FILE) -> None:
+    def __init__(self, folder: Path, name: str, *, rows_a_file: int = ROWS_A_FILE, journal: bool = False) -> None:
+        """With `journal`, lines are on disk as soon as `add` returns, for runs that nobody repeats after a kill."""
         self.folder = folder / name
         self._rows_a_file = rows_a_file
         self._waiting: list[pl.DataFrame] = []
@@ -44,13 +47,17 @@ class AnswerKey:
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True)
         (self.folder / ATTEMPT).write_text(str(self.attempt))
+        self._journal = _Journal(self.folder / JOURNAL) if journal else None
 
     def add(self, batch: Batch) -> None:
-        """Note the lines of a batch that was sent."""
+        """Note the lines of a batch that is sent."""
         for event_type, frame in batch.frames.items():
             if len(frame):
-                self._waiting.append(truth.lines(event_type, frame))
-                self.types[event_type] += len(frame)
+                lines = truth.lines(event_type, frame)
+                self._waiting.append(lines)
+                self.types[event_type] += len(lines)
+                if self._journal is not None:
+                    self._journal.write(lines)
         if sum(map(len, self._waiting)) >= self._rows_a_file:
             self.flush()
 
@@ -65,6 +72,8 @@ class AnswerKey:
         for reason, count in rows["reason"].drop_nulls().value_counts().iter_rows():
             self.reasons[reason] += count
         self._part("lines", rows)
+        if self._journal is not None:
+            self._journal.clear()
         stored = rows.filter(pl.col("fate") == "stored")
         self._counts.append(truth.counts(stored))
         self._bookings.append(truth.bookings(stored))
@@ -85,6 +94,8 @@ class AnswerKey:
     def seal(self, **facts: Any) -> Path:
         """Add journeys and KPIs, and write the manifest: from now on the folder must not change."""
         self.flush()
+        if self._journal is not None:
+            self._journal.remove()
         self._summarize()
         manifest = {
             "format": FORMAT,
@@ -117,6 +128,33 @@ class AnswerKey:
         rows.write_parquet(unfinished, compression="zstd", compression_level=1)
         unfinished.replace(path)
         self._files[name] = {"rows": len(rows), "sha256": _sha256(path)}
+
+
+class _Journal:
+    """The lines since the last part, as an Arrow stream: what was written stays readable when the process is killed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._sink: BinaryIO | None = None
+        self._writer: Any = None
+
+    def write(self, lines: pl.DataFrame) -> None:
+        table = lines.with_columns(pl.col(pl.Enum).cast(pl.String)).to_arrow(compat_level=pl.CompatLevel.oldest())
+        if self._sink is None:
+            self._sink = self._path.open("wb")
+            self._writer = pa.ipc.new_stream(self._sink, table.schema)
+        self._writer.write_table(table)
+        self._sink.flush()
+
+    def clear(self) -> None:
+        """Begin anew: what was written is in a part now."""
+        if self._sink is not None:
+            self._sink.close()
+        self._sink = None
+
+    def remove(self) -> None:
+        self.clear()
+        self._path.unlink(missing_ok=True)
 
 
 def _attempt(folder: Path) -> int:

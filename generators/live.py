@@ -230,12 +230,12 @@ def run_live(
 
     with publisher:
         for batch in live(simulation, rate, duration=duration, stop=stop, now=now, on_slow=slower):
+            if key is not None:  # first: nobody can repeat what was sent live, so it must be known before
+                key.add(batch)
             publisher.publish(batch)
             report.events += batch.valid
             report.lines += len(batch)
             report.by_type.update({name: len(frame) for name, frame in batch.frames.items()})
-            if key is not None:
-                key.add(batch)
             report.seconds = time.monotonic() - began
             if on_batch is not None:
                 on_batch(report)

@@ -6,6 +6,7 @@ where raw holds it: such a line was perhaps never sent.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,14 @@ from typing import Any
 
 import msgspec
 import polars as pl
+import pyarrow as pa
+import pyarrow.ipc
 from polars.datatypes import DataTypeClass
 
 from searchflow.errors import UsageError
 
-MANIFEST, FORMAT = "manifest.json", 2
+MANIFEST, JOURNAL, FORMAT = "manifest.json", "journal.arrow", 2
+ATTEMPT = "attempt"
 COLUMNS = (
     "event_id", "event_type", "timestamp", "session_id", "visitor_id", "fate", "reason", "number", "identified",
     "channel", "platform", "device_type", "country", "results", "parent", "position", "destination", "cents", "currency",
@@ -56,7 +60,7 @@ def find(folder: Path) -> list[Path]:
         UsageError: there is none.
     """
     runs = [folder] if (folder / MANIFEST).exists() else sorted(folder.iterdir()) if folder.is_dir() else []
-    runs = [run for run in runs if run.is_dir() and ((run / MANIFEST).exists() or any(run.glob("lines_*.parquet")))]
+    runs = [run for run in runs if run.is_dir() and any((run / name).exists() for name in (MANIFEST, ATTEMPT))]
     if not runs:
         raise UsageError(
             f"There is no answer key in {folder}. It is written with simulated traffic: run `searchflow demo` or "
@@ -92,7 +96,8 @@ def _run(folder: Path) -> tuple[dict[str, Any], dict[str, list[Path]]]:
     path = folder / MANIFEST
     if not path.exists():
         facts = {"run": folder.name, "sealed": False, "lines": None, "attempt": 1}
-        return facts, {"lines": sorted(folder.glob("lines_*.parquet")), "profiles": [], "kpis": []}
+        parts = [*sorted(folder.glob("lines_*.parquet")), *folder.glob(JOURNAL)]
+        return facts, {"lines": parts, "profiles": [], "kpis": []}
     try:
         manifest = msgspec.json.decode(path.read_bytes())
         files = dict(manifest["files"])
@@ -129,10 +134,20 @@ def _check(path: Path, sha256: str) -> None:
 
 def _lines(path: Path, *, sealed: bool) -> pl.DataFrame:
     """The columns that are compared; moments in microseconds without a zone, as in the warehouse."""
-    frame = pl.read_parquet(path, columns=list(COLUMNS))
+    frame = _journal(path) if path.name == JOURNAL else pl.read_parquet(path, columns=list(COLUMNS))
     return frame.with_columns(pl.col("timestamp").dt.replace_time_zone(None).cast(pl.Datetime("us"))).with_columns(
         pl.lit(sealed).alias("sealed")
     )
+
+
+def _journal(path: Path) -> pl.DataFrame:
+    """What a run without a seal wrote since its last part; the last batch may be cut off."""
+    batches = []
+    with contextlib.suppress(pa.ArrowInvalid, OSError), pa.ipc.open_stream(path) as stream:
+        for batch in stream:
+            batches.append(batch)
+    found = [frame for frame in map(pl.from_arrow, batches) if isinstance(frame, pl.DataFrame)]
+    return pl.concat(found).select(COLUMNS) if found else _empty().drop("sealed")
 
 
 def _empty() -> pl.DataFrame:
