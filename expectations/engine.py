@@ -38,6 +38,7 @@ from great_expectations.expectations.metrics.map_metric_provider import (
 from great_expectations.expectations.metrics.metric_provider import metric_partial
 from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
 
+from expectations.scope import Days, is_local, on_days
 from expectations.suite import Check, Suite
 from searchflow import warehouse
 from searchflow.settings import Settings
@@ -255,24 +256,38 @@ class Session:
             on_connect=["SET parquet_metadata_cache = true", *pinned(warehouse.attach_statements(settings), snapshot)],
         )
 
-    def run(self, suite: Suite) -> ExpectationSuiteValidationResult:
-        """Check one table. A check that crashes is a result too; only a lost connection raises."""
+    def run(self, suite: Suite, days: Days | None = None) -> dict[str, Any]:
+        """Check one table; with `days`, look only at their rows where that is enough.
+
+        A check that crashes is a result too; only a lost connection raises.
+        """
+        schema, table = suite.table.split(".")
         # Great Expectations would rather have one data source a schema; one for all is a connection less each.
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
-            return self._run(suite)
+            whole = self._lake.add_table_asset(
+                suite.name, table_name=table, schema_name=f"{warehouse.CATALOG}.{schema}"
+            )
+            if days is None:
+                return self._run(suite.name, whole, suite.checks)
+            found = self._run(suite.name, whole, [check for check in suite.checks if not is_local(check)])
+            changed = self._lake.add_query_asset(
+                f"{suite.name}, {days.words}",
+                query=f"SELECT * FROM {warehouse.CATALOG}.{suite.table} WHERE {days.condition}",
+            )
+            local = [on_days(check, suite) for check in suite.checks if is_local(check)]
+            return together(found, self._run(changed.name, changed, local))
 
-    def _run(self, suite: Suite) -> ExpectationSuiteValidationResult:
-        schema, table = suite.table.split(".")
-        asset = self._lake.add_table_asset(suite.name, table_name=table, schema_name=f"{warehouse.CATALOG}.{schema}")
-        checks = [expectation(check, self.moments) for check in suite.checks]
+    def _run(self, name: str, asset: Any, checks: Sequence[Check]) -> dict[str, Any]:
+        expectations = [expectation(check, self.moments) for check in checks]
         definition = gx.ValidationDefinition(
-            name=suite.name,
+            name=name,
             data=asset.add_batch_definition_whole_table("all rows"),
-            suite=self._context.suites.add(gx.ExpectationSuite(suite.name, expectations=checks)),
+            suite=self._context.suites.add(gx.ExpectationSuite(name, expectations=expectations)),
         )
-        return self._context.validation_definitions.add(definition).run(
+        found: ExpectationSuiteValidationResult = self._context.validation_definitions.add(definition).run(
             result_format=RESULT_FORMAT, run_id=self._identifier
         )
+        return found.to_json_dict()
 
     @contextmanager
     def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -311,6 +326,19 @@ def new_context(sites: dict[str, Any] | None = None) -> EphemeralDataContext:
         data_docs_sites=sites or {},
     )
     return gx.get_context(project_config=config, mode="ephemeral")
+
+
+def together(whole: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+    """One result of two about the same table, with the statistics that Data Docs show."""
+    results = [*whole["results"], *part["results"]]
+    held = sum(bool(result["success"]) for result in results)
+    statistics = {
+        "evaluated_expectations": len(results),
+        "successful_expectations": held,
+        "unsuccessful_expectations": len(results) - held,
+        "success_percent": 100.0 * held / len(results),
+    }
+    return whole | {"results": results, "success": held == len(results), "statistics": statistics}
 
 
 def pinned(statements: Sequence[str], snapshot: int) -> list[str]:

@@ -17,6 +17,7 @@ from expectations.suite import (
     not_ahead,
     not_null,
     unique,
+    usual_volume,
     warning,
 )
 
@@ -57,6 +58,10 @@ def event_checks(what: str) -> Sequence[Check]:
             ),
         ),
         warning(f"New {what} happened within the last day.", fresh("event_ts", hours=24)),
+        warning(
+            f"The last whole day has about as many {what} as the same day of the weeks before.",
+            usual_volume("event_ts"),
+        ),
     )
 
 
@@ -77,4 +82,5 @@ def known_values(**lists: tuple[str, Sequence[str]]) -> Rule:
         f"""
         WITH documents AS (SELECT json_extract_string(payload, [{paths}]) AS fields FROM {{batch}})
         SELECT count(*) AS unexpected, {counts} FROM documents WHERE {anything} HAVING count(*) > 0""",
+        local=True,
     )

@@ -39,6 +39,7 @@ class SuiteResult:
     rows: Split | None = None
     scope: str = "all rows"
     seconds: float = 0.0
+    fingerprint: str = ""
 
     def _count(self, *outcomes: Outcome) -> int:
         return sum(check.outcome in outcomes for check in self.checks)

@@ -31,6 +31,8 @@ PRODUCT_TYPES = ("flight", "hotel", "car", "package")
 SEGMENTS = ("high_value", "new_user", "at_risk", "abandoned_search", "regular")
 CHANNELS = ("direct", "paid_search", "paid_social", "email", "organic", "affiliate", "other")
 COUNTRY_CODE = "^[A-Z]{2}$"
+WEEKS_KNOWN, SPREADS = 4, 5
+"""For `usual_volume`: weekdays needed, and how many robust standard deviations are still usual."""
 EMAIL_SHAPE = r"^[^@\s]+@[^@\s]+\.[^@\s.]+$"
 
 
@@ -39,7 +41,8 @@ class Rule:
     """One thing that can be checked: `kind` is a name in `expectations.engine.EXPECTATIONS`.
 
     `broken` is SQL that is true of each row that breaks the rule (the table is called `checked`), or None when the rule
-    is about the table as a whole. `local` rules can be judged on new days alone; see `expectations.scope`.
+    is about the table as a whole. `local` rules can be judged on the days that changed (`expectations.scope`), and so can
+    keys: `unique` is their SQL.
     """
 
     kind: str
@@ -48,6 +51,7 @@ class Rule:
     column: str | None = None
     broken: str | None = None
     local: bool = False
+    unique: str | None = None
 
 
 @dataclass(frozen=True)
@@ -149,13 +153,13 @@ def matches(column: str, pattern: str) -> Rule:
     return Rule("matches", f"matches:{column}", {"column": column, "regex": pattern}, column, broken, local=True)
 
 
-def never(name: str, sql: str, column: str | None = None, *, broken: str | None = None) -> Rule:
+def never(name: str, sql: str, column: str | None = None, *, broken: str | None = None, local: bool = False) -> Rule:
     """`sql` selects nothing.
 
     It reads the table as `FROM {batch}` (without an alias), others as `lake.raw.click_events`; `{now}` and
-    `{history_start}` become timestamps. See the module's docstring for what it may select, and `Rule` for `broken`.
+    `{history_start}` become timestamps. See the module's docstring for what it may select, and `Rule` for the rest.
     """
-    return Rule("never", name, {"unexpected_rows_query": _one_line(sql)}, column, broken and _one_line(broken))
+    return Rule("never", name, {"unexpected_rows_query": _one_line(sql)}, column, broken and _one_line(broken), local)
 
 
 def aggregate(name: str, column: str | None = None, /, **facts: str) -> Rule:
@@ -180,7 +184,7 @@ def unique(*columns: str) -> Rule:
     name, column = f"unique:{'+'.join(columns)}", columns[0] if len(columns) == 1 else None
     rule = aggregate(name, column, unexpected=f"count(*) - count(DISTINCT {key})")
     # Which of several rows is right, nobody knows: all of them are broken.
-    return replace(rule, broken=f"count(*) OVER (PARTITION BY {', '.join(columns)}) > 1")
+    return replace(rule, broken=f"count(*) OVER (PARTITION BY {', '.join(columns)}) > 1", unique=", ".join(columns))
 
 
 def fresh(column: str, hours: int) -> Rule:
@@ -195,6 +199,39 @@ def not_ahead(column: str, hours: int = 24) -> Rule:
     unexpected = f"count(*) FILTER (WHERE {ahead})"
     rule = aggregate(f"not_ahead:{column}", column, unexpected=unexpected, newest=f"max({column})")
     return replace(rule, broken=ahead, local=True)
+
+
+def usual_volume(column: str, amount: str = "count(*)") -> Rule:
+    """The last whole day has about as much as the same weekday of the eight weeks before.
+
+    Median and median absolute deviation: one odd week changes neither. Silent until four such weekdays are known.
+    """
+    sql = f"""
+        WITH days AS (
+          SELECT CAST({column} AS DATE) AS day, {amount} AS amount FROM {{batch}}
+          WHERE {column} >= CAST({{now}} AS DATE) - 57 AND {column} < CAST({{now}} AS DATE) GROUP BY 1
+        ), last AS (
+          SELECT CAST({{now}} AS DATE) - 1 AS day, coalesce(max(amount), 0) AS amount FROM days
+          WHERE day = CAST({{now}} AS DATE) - 1
+        ), before AS (
+          SELECT count(*) AS weeks, median(amount) AS usual, mad(amount) AS spread FROM days
+          WHERE day < (SELECT day FROM last) AND dayofweek(day) = (SELECT dayofweek(day) FROM last)
+        )
+        SELECT last.day, last.amount, round(before.usual) AS usual FROM last, before
+        WHERE weeks >= {WEEKS_KNOWN} AND abs(amount - usual) > greatest({SPREADS} * 1.4826 * spread, 0.5 * usual)"""
+    return never(f"usual_volume:{column}", sql, column)
+
+
+def usual_size(table: str) -> Rule:
+    """The table has not lost a fifth of its rows: compared with the median of its last thirty runs, from five on."""
+    sql = f"""
+        WITH rows AS (SELECT count(*) AS amount FROM {{batch}}), before AS (
+          SELECT median(rows_in) AS usual, count(*) AS runs FROM (
+            SELECT rows_in FROM lake.ops.validated_tables WHERE suite = '{table}' AND checked_at < {{now}}
+            ORDER BY checked_at DESC LIMIT 30)
+        )
+        SELECT amount AS rows, usual FROM rows, before WHERE runs >= 5 AND amount < 0.8 * usual"""
+    return never("usual_size", sql)
 
 
 def _text(value: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
 
-from expectations import history, quarantine
+from expectations import history, quarantine, scope
 from expectations.catalogue import ALL, load_suites
 from expectations.outcome import Outcome, crash_message, of_check, without_values, worst
 from expectations.quarantine import Split
@@ -33,8 +34,9 @@ def validate(
     now: datetime,
     on_progress: OnProgress | None = None,
     build_report: bool = True,
+    full: bool = False,
 ) -> ValidationReport:
-    """Run the suites of a group, or one suite, on one snapshot of the warehouse.
+    """Run the suites of a group, or one suite, on one snapshot of the warehouse; `full`: look at all rows.
 
     Results are kept in `ops.validation_results` and under `<home>/quality`. The report is built at the end unless
     `build_report` is false (several runs in a row need it only once: call `expectations.build_report` after the last).
@@ -49,7 +51,7 @@ def validate(
     results: list[SuiteResult] = []
     with warehouse.connect(settings) as connection:  # one for all: opening one costs more than most checks
         snapshot = warehouse.snapshot_id(connection)
-        for result in _run(settings, connection, suites, now, run_id, snapshot):
+        for result in _run(settings, connection, suites, now, run_id, snapshot, full):
             results.append(result)
             if on_progress is not None:
                 on_progress(result.suite, len(results), len(suites))
@@ -70,6 +72,7 @@ def _run(
     now: datetime,
     run_id: str,
     snapshot: int,
+    full: bool,
 ) -> Iterator[SuiteResult]:
     from expectations.engine import Session  # imports Great Expectations
 
@@ -79,7 +82,9 @@ def _run(
             if suite.table not in present:
                 yield _not_there(suite)
                 continue
-            found = session.run(suite).to_json_dict()
+            clock = time.monotonic()
+            days = None if full else scope.changed_days(connection, suite, now)
+            found = session.run(suite, days)
             for result in found["results"]:
                 result["exception_info"] = without_values(result.get("exception_info"))
             history.keep(settings, run_id, f"{suite.name}.json", found)
@@ -87,7 +92,8 @@ def _run(
                 rows = quarantine.split(
                     pinned, connection, suite, _broken(suite, found), moments=session.moments, run_id=run_id, now=now
                 )
-            yield _suite_result(suite, found, rows)
+            result = _suite_result(suite, found, rows)
+            yield replace(result, scope=days.words if days else scope.WHOLE, seconds=time.monotonic() - clock)
 
 
 def _broken(suite: Suite, found: Mapping[str, Any]) -> list[Check]:
@@ -120,7 +126,16 @@ def _suite_result(suite: Suite, found: Mapping[str, Any], rows: Split) -> SuiteR
     contained = suite.contained and not rows.too_many
     checks = tuple(_check_result(check, by_name[check.name], contained=contained) for check in suite.checks)
     outcome = worst(check.outcome for check in checks)
-    return SuiteResult(suite.name, suite.group, suite.title, outcome, checks, tuple(suite.syncs), rows=rows)
+    return SuiteResult(
+        suite.name,
+        suite.group,
+        suite.title,
+        outcome,
+        checks,
+        tuple(suite.syncs),
+        rows=rows,
+        fingerprint=scope.fingerprint(suite),
+    )
 
 
 def _check_result(check: Check, found: Mapping[str, Any], *, contained: bool) -> CheckResult:
@@ -181,6 +196,7 @@ def _table_rows(report: ValidationReport) -> list[dict[str, Any]]:
             "rows_passed": suite.rows.passed,
             "rows_quarantined": suite.rows.quarantined,
             "duration_s": suite.seconds,
+            "fingerprint": suite.fingerprint,
         }
         for suite in report.suites
         if suite.rows is not None

@@ -13,6 +13,7 @@ from expectations.suite import (
     not_null,
     one_of,
     unique,
+    usual_size,
     warning,
 )
 
@@ -44,5 +45,6 @@ SUITE = Suite(
             ),
         ),
         warning("Countries are written as two letters.", matches("country", COUNTRY_CODE)),
+        warning("There are about as many users as in the runs before.", usual_size("activation.act_crm_user_segments")),
     ),
 )

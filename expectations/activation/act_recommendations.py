@@ -9,6 +9,7 @@ from expectations.suite import (
     none_where,
     not_null,
     unique,
+    usual_size,
     warning,
 )
 
@@ -46,6 +47,10 @@ SUITE = Suite(
         warning(
             "Nobody is recommended more than 20 destinations.",
             none_where("short_lists", "rank > 20"),
+        ),
+        warning(
+            "There are about as many recommendations as in the runs before.",
+            usual_size("activation.act_recommendations"),
         ),
     ),
 )

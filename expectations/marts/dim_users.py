@@ -12,6 +12,7 @@ from expectations.suite import (
     not_null,
     one_of,
     unique,
+    usual_size,
     warning,
 )
 
@@ -66,5 +67,6 @@ SUITE = Suite(
         ),
         warning("Platforms are ones that we know.", one_of("platform", PLATFORMS)),
         warning("Kinds of devices are ones that we know.", one_of("device_type", DEVICE_TYPES)),
+        warning("There are about as many users as in the runs before.", usual_size("marts.dim_users")),
     ),
 )

@@ -16,6 +16,7 @@ from expectations.suite import (
     not_null,
     one_of,
     unique,
+    usual_volume,
     warning,
 )
 
@@ -25,7 +26,6 @@ SUITE = Suite(
     title="Search funnel, search by search",
     numbers="every step of the funnel, its revenue, and all marts made from it",
     key=("search_event_id",),
-    day="search_date",
     checks=(
         critical(
             "The funnel has the agreed columns.",
@@ -117,6 +117,10 @@ SUITE = Suite(
                 broken="count(*) FILTER (WHERE is_bot) > 0.2 * count(*)",
                 bot_searches="count(*) FILTER (WHERE is_bot)",
             ),
+        ),
+        warning(
+            "The last whole day has about as many searches as the same day of the weeks before.",
+            usual_volume("searched_at"),
         ),
     ),
 )

@@ -13,6 +13,7 @@ from expectations.suite import (
     not_null,
     one_of,
     unique,
+    usual_volume,
     warning,
 )
 
@@ -23,7 +24,6 @@ SUITE = Suite(
     numbers="the funnel chart and the daily numbers",
     syncs=(),
     key=("search_date", "platform", "device_type", "country", "channel"),
-    day="search_date",
     checks=(
         critical(
             "The daily funnel has the agreed columns.",
@@ -84,5 +84,9 @@ SUITE = Suite(
         ),
         warning("Platforms are ones that we know.", one_of("platform", PLATFORMS)),
         warning("Kinds of devices are ones that we know.", one_of("device_type", DEVICE_TYPES)),
+        warning(
+            "The last whole day has about as many searches as the same day of the weeks before.",
+            usual_volume("search_date", "sum(searches)"),
+        ),
     ),
 )

@@ -11,6 +11,7 @@ from expectations.suite import (
     not_null,
     one_of,
     unique,
+    usual_size,
     warning,
 )
 
@@ -80,5 +81,6 @@ SUITE = Suite(
             "All seven models are there.",
             aggregate("all_models", broken="count(DISTINCT model) NOT IN (0, 7)", models="count(DISTINCT model)"),
         ),
+        warning("There are about as many rows as in the runs before.", usual_size("marts.mart_campaign_attribution")),
     ),
 )

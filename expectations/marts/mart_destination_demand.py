@@ -1,6 +1,17 @@
 """Which places people ask for, and whether we can sell them."""
 
-from expectations.suite import Suite, between, critical, has_columns, never, none_where, not_null, unique, warning
+from expectations.suite import (
+    Suite,
+    between,
+    critical,
+    has_columns,
+    never,
+    none_where,
+    not_null,
+    unique,
+    usual_volume,
+    warning,
+)
 
 SUITE = Suite(
     table="marts.mart_destination_demand",
@@ -52,5 +63,9 @@ SUITE = Suite(
             ),
         ),
         warning("People search for stays to come.", between("avg_lead_time_days", low=0)),
+        warning(
+            "People searched for about as much on the last whole day as on the same day of the weeks before.",
+            usual_volume("demand_date", "sum(searches)"),
+        ),
     ),
 )

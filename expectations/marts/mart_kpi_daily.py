@@ -1,6 +1,17 @@
 """The business on a page: one row a day."""
 
-from expectations.suite import Suite, between, critical, has_columns, never, none_where, not_null, unique, warning
+from expectations.suite import (
+    Suite,
+    between,
+    critical,
+    has_columns,
+    never,
+    none_where,
+    not_null,
+    unique,
+    usual_volume,
+    warning,
+)
 
 COMPARED = [
     f"{number}_prev_{period}"
@@ -74,6 +85,10 @@ SUITE = Suite(
         ),
         warning(
             "There are no more visitors than sessions.", none_where("visitors_have_sessions", "visitors > sessions")
+        ),
+        warning(
+            "The last whole day has about as many bookings as the same day of the weeks before.",
+            usual_volume("kpi_date", "sum(conversions)"),
         ),
     ),
 )

@@ -1,6 +1,17 @@
 """Destinations to recommend, and the popular list for those about whom nothing is known."""
 
-from expectations.suite import Suite, aggregate, between, critical, has_columns, never, not_null, unique, warning
+from expectations.suite import (
+    Suite,
+    aggregate,
+    between,
+    critical,
+    has_columns,
+    never,
+    not_null,
+    unique,
+    usual_size,
+    warning,
+)
 
 SUITE = Suite(
     table="marts.mart_recommendations",
@@ -36,6 +47,9 @@ SUITE = Suite(
                 broken="count(*) > 0 AND count(*) FILTER (WHERE user_id = '__popular__') = 0",
                 recommendations="count(*)",
             ),
+        ),
+        warning(
+            "There are about as many recommendations as in the runs before.", usual_size("marts.mart_recommendations")
         ),
     ),
 )

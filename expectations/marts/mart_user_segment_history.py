@@ -10,6 +10,7 @@ from expectations.suite import (
     not_null,
     one_of,
     unique,
+    usual_size,
     warning,
 )
 
@@ -38,6 +39,9 @@ SUITE = Suite(
                 FULL JOIN lake.marts.mart_user_segments AS now ON now.user_id = lasting.user_id
                 WHERE now.segment IS DISTINCT FROM lasting.segment HAVING count(*) > 0""",
             ),
+        ),
+        warning(
+            "There are about as many periods as in the runs before.", usual_size("marts.mart_user_segment_history")
         ),
     ),
 )

@@ -12,6 +12,7 @@ from expectations.suite import (
     not_null,
     one_of,
     unique,
+    usual_size,
     warning,
 )
 
@@ -62,5 +63,6 @@ SUITE = Suite(
             "Not everybody is in the same segment.",
             aggregate("several_segments", broken="count(*) >= 100 AND count(DISTINCT segment) = 1", users="count(*)"),
         ),
+        warning("There are about as many users as in the runs before.", usual_size("marts.mart_user_segments")),
     ),
 )

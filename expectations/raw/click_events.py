@@ -22,6 +22,7 @@ SUITE = Suite(
                 SELECT count(*) AS unexpected FROM clicks
                 ANTI JOIN lake.raw.search_events AS searches ON searches.event_id = clicks.search_event_id
                 HAVING count(*) > 0""",
+                local=True,
             ),
         ),
         warning(

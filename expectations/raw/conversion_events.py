@@ -26,6 +26,7 @@ SUITE = Suite(
                 SELECT count(*) AS unexpected FROM bookings
                 ANTI JOIN lake.raw.click_events AS clicks ON clicks.event_id = bookings.click_event_id
                 HAVING count(*) > 0""",
+                local=True,
             ),
         ),
         warning(

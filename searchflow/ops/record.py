@@ -36,7 +36,7 @@ TABLES: dict[str, str] = {
         checked_at TIMESTAMP""",
     "ops.validated_tables": """
         run_id VARCHAR, suite VARCHAR, checked_at TIMESTAMP, snapshot_id BIGINT, scope VARCHAR, rows_in BIGINT,
-        rows_passed BIGINT, rows_quarantined BIGINT, duration_s DOUBLE""",
+        rows_passed BIGINT, rows_quarantined BIGINT, duration_s DOUBLE, fingerprint VARCHAR""",
     "ops.quarantined_rows": """
         run_id VARCHAR, suite VARCHAR, key VARCHAR, expectations VARCHAR[], quarantined_at TIMESTAMP""",
     "ops.sync_runs": """

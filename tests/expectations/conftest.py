@@ -55,7 +55,8 @@ def company(company_home: Settings, rows: dict[str, pa.Table]) -> Iterator[Calla
     shutil.rmtree(company_home.home / "quality", ignore_errors=True)
     shutil.rmtree(company_home.reports_dir, ignore_errors=True)
     with warehouse.connect(company_home) as connection:
-        connection.execute("DELETE FROM ops.validation_results")
+        for table in ("validation_results", "validated_tables", "quarantined_rows"):
+            connection.execute(f"DELETE FROM ops.{table}")
 
     def change(sql: str = "") -> Settings:
         restore()

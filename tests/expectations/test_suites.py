@@ -15,7 +15,7 @@ from searchflow.warehouse import RAW_TABLES
 
 
 def test_every_raw_table_mart_and_activation_model_has_a_suite() -> None:
-    models = {f"marts.{path.stem}" for path in (ROOT / "models" / "marts").glob("*.sql")}
+    models = {f"marts.{path.stem}" for path in (ROOT / "models" / "marts").glob("*_*.*")}
     models |= {f"activation.{path.stem}" for path in (ROOT / "models" / "activation").glob("*.sql")}
     assert set(suite_names()) >= {f"raw.{table}" for table in RAW_TABLES} | models
 

@@ -158,18 +158,48 @@ def test_a_table_that_is_not_there_yet_is_said_in_one_line(company: Company) -> 
         report.gate()
 
 
+@pytest.mark.parametrize(("yesterday", "usual"), [(90, True), (45, False), (160, False), (0, False)])
+def test_a_day_is_compared_with_the_same_weekday_of_the_weeks_before(
+    company: Company, yesterday: int, usual: bool
+) -> None:
+    """Sundays of 98 to 105 clicks, one of 5 (an outage), and quiet Saturdays."""
+    settings = company(f"""
+        INSERT INTO raw.click_events SELECT clicks.* REPLACE (uuid()::VARCHAR AS event_id, day AS event_ts)
+        FROM raw.click_events AS clicks, (
+          SELECT DATE '2026-03-01' - 7 * week::INT AS day,
+            CASE week WHEN 0 THEN {yesterday} WHEN 3 THEN 5 ELSE 97 + week END AS n
+          FROM range(9) AS weeks (week)
+          UNION ALL SELECT DATE '2026-02-28' - 7 * week::INT, 10 FROM range(8) AS weeks (week)
+        ), range(200) AS numbers (number) WHERE number < n
+    """)
+    outcome = broken(checked(settings, "raw.click_events")).get("usual_volume:event_ts")
+    assert outcome is (None if usual else Outcome.WARN)
+
+
+def test_a_table_that_lost_a_fifth_of_its_rows_warns(company: Company) -> None:
+    more = "INSERT INTO marts.mart_recommendations SELECT 'u-' || n, 'Rome', 1.0, 1 FROM range({}) AS numbers (n);"
+    settings = company(more.format(99))
+    for minute in range(5):
+        validate(settings, "marts.mart_recommendations", now=NOW + timedelta(minutes=minute), build_report=False)
+    settings = company(more.format(70))
+    report = validate(settings, "marts.mart_recommendations", now=NOW + timedelta(minutes=9), build_report=False)
+    assert report.suites[0].problems() == [
+        "warn: There are about as many recommendations as in the runs before. (rows 71, usual 100.0)"
+    ]
+
+
 def test_every_run_is_recorded_and_can_be_repeated(company: Company) -> None:
     settings = company()
     first = validate(settings, "marts.dim_users", now=NOW, build_report=False)
     second = validate(settings, "marts.dim_users", now=NOW, build_report=False)
-    assert first.counts() == second.counts() == {"marts.dim_users": {"passed": 12, "failed": 0, "warned": 0}}
+    assert first.counts() == second.counts() == {"marts.dim_users": {"passed": 13, "failed": 0, "warned": 0}}
     with warehouse.connect(settings, read_only=True) as connection:
         rows = connection.execute(
             "SELECT run_id, suite, count(*), count(DISTINCT expectation), max(checked_at), list(DISTINCT outcome) "
             "FROM ops.validation_results GROUP BY ALL ORDER BY run_id"
         ).fetchall()
     stamp = NOW.replace(tzinfo=None)
-    assert rows == [(run.run_id, "marts.dim_users", 12, 12, stamp, ["pass"]) for run in (first, second)]
+    assert rows == [(run.run_id, "marts.dim_users", 13, 13, stamp, ["pass"]) for run in (first, second)]
 
 
 def test_files_of_old_runs_are_removed_but_each_tables_newest_result_stays(company: Company) -> None:
