@@ -7,6 +7,7 @@ say what must be in a model.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -86,32 +87,37 @@ class Found:
         )
 
     @cached_property
-    def waiting(self) -> set[str]:
-        """Ids of events that are in the streams and not ingested yet."""
-        found: set[str] = set()
+    def _unread(self) -> list[bytes]:
+        """Lines that are in the streams and not ingested yet."""
+        lines: list[bytes] = []
         with streams.connect(self.settings) as client:
             for event_type, stream in streams.EVENT_STREAMS.items():
                 stored = commit.position(self.connection, event_type, stream)
                 place = StreamPosition.parse(stored).entry_id if stored else streams.START
                 while entries := streams.read(client, stream, place, entries=500):
                     place = entries[-1][0]
-                    found |= {event_id for _, fields in entries for event_id in _ids(fields)}
-        return found
+                    for _, fields in entries:
+                        with contextlib.suppress(ValueError):
+                            lines += streams.decode(fields)
+        return lines
+
+    @property
+    def waiting_lines(self) -> int:
+        """How many lines wait, good or bad."""
+        return len(self._unread)
+
+    @cached_property
+    def waiting(self) -> set[str]:
+        """Ids of events that wait."""
+        return {event_id for line in self._unread if (event_id := _id(line)) is not None}
 
 
 class _Id(msgspec.Struct):
     event_id: str
 
 
-def _ids(fields: dict[bytes, bytes]) -> list[str]:
-    ids = []
+def _id(line: bytes) -> str | None:
     try:
-        lines = streams.decode(fields)
-    except ValueError:
-        return []
-    for line in lines:
-        try:
-            ids.append(msgspec.json.decode(line, type=_Id).event_id)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            continue
-    return ids
+        return msgspec.json.decode(line, type=_Id).event_id
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
