@@ -1,9 +1,9 @@
 """The sealed truth: what became of every line sent, and who was really behind it.
 
-A folder a run: `lines_*.parquet` (one row a line sent), `visits_*.parquet`, `journeys_*.parquet` (one row a booking and
-visit before it), `kpis_daily.parquet`, `profiles.parquet` and `manifest.json` (the SHA-256 of each file). Without a
-manifest it is not sealed: the run did not end, and the run that repeats its range replaces the folder. Nothing but
-`searchflow verify` may read it. Columns are those of `generators.truth`; docs/guides/verify.md describes them.
+A folder a run: `lines_*.parquet` (one row a line sent), `visits_*.parquet`, `bookings_*.parquet`, `journeys_*.parquet`
+(one row a booking and visit before it), `kpis_daily.parquet`, `profiles.parquet` and `manifest.json` (the SHA-256 of
+each file). Without a manifest it is not sealed: the run did not end, and the run that repeats its range replaces the
+folder. Nothing but `searchflow verify` may read it. docs/guides/verify.md describes the columns.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import pyarrow.ipc
 from generators import truth
 from generators.simulation import Batch
 
-ROWS_A_FILE = 500_000
+ROWS_A_FILE = 250_000
 FORMAT = 2
 MANIFEST, ATTEMPT, JOURNAL = "manifest.json", "attempt", "journal.arrow"
 
@@ -37,7 +37,6 @@ class AnswerKey:
         self._rows_a_file = rows_a_file
         self._waiting: list[pl.DataFrame] = []
         self._counts: list[pl.DataFrame] = []
-        self._bookings: list[pl.DataFrame] = []
         self._files: dict[str, dict[str, Any]] = {}
         self.fates: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -76,13 +75,12 @@ class AnswerKey:
             self._journal.clear()
         stored = rows.filter(pl.col("fate") == "stored")
         self._counts.append(truth.counts(stored))
-        self._bookings.append(truth.bookings(stored))
+        self._part("bookings", truth.bookings(stored))
         self._part("visits", truth.visits(stored))
 
     def _part(self, kind: str, rows: pl.DataFrame) -> None:
-        # As text: a later version of the simulator may know other words, and parts of all runs are read as one.
         number = 1 + sum(name.startswith(f"{kind}_") for name in self._files)
-        self._write(f"{kind}_{number:05d}.parquet", rows.with_columns(pl.col(pl.Enum).cast(pl.String)))
+        self._write(f"{kind}_{number:05d}.parquet", rows)
 
     def add_feeds(self, files: Iterable[Path]) -> None:
         """Note whom we may write to: the versions of the user profiles in the feed files of this run."""
@@ -112,12 +110,17 @@ class AnswerKey:
         unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
         return unfinished.replace(path)
 
+    def close(self) -> None:
+        """Let go of the journal without a seal, when a run ends in an error."""
+        if self._journal is not None:
+            self._journal.clear()
+
     def _summarize(self) -> None:
         if not self._counts:
             return
         sealed = [seal.parent for seal in self.folder.parent.glob(f"*/{MANIFEST}")]
         visits = [part for folder in [*sealed, self.folder] for part in sorted(folder.glob("visits_*.parquet"))]
-        for frame in truth.journeys(pl.concat(self._bookings), visits):
+        for frame in truth.journeys(sorted(self.folder.glob("bookings_*.parquet")), visits):
             self._part("journeys", frame)
         own = sorted(self.folder.glob("visits_*.parquet"))
         self._write("kpis_daily.parquet", truth.kpis(self._counts, own))
@@ -125,7 +128,9 @@ class AnswerKey:
     def _write(self, name: str, rows: pl.DataFrame) -> None:
         path = self.folder / name
         unfinished = path.with_suffix(".part")
-        rows.write_parquet(unfinished, compression="zstd", compression_level=1)
+        rows.write_parquet(
+            unfinished, compression="zstd", compression_level=1, statistics=not name.startswith("lines_")
+        )
         unfinished.replace(path)
         self._files[name] = {"rows": len(rows), "sha256": _sha256(path)}
 

@@ -34,6 +34,8 @@ CHANNELS = {
 NOBODY = "none"
 """The cause of a booking that no visit's campaign caused."""
 JOURNEY_DAYS = 30
+VISIT_DAYS = 3
+"""No visit lasts longer."""
 _CHUNK_DAYS = 31
 
 
@@ -127,7 +129,8 @@ def visits(stored: pl.DataFrame) -> pl.DataFrame:
         stored.filter(pl.col("event_type") != "click")
         .group_by("session_id", "visitor_id")
         .agg(pl.col("timestamp").min().alias("visited_at"), pl.col("channel").drop_nulls().first())
-        .sort("visited_at", "session_id")
+        # As text: those of all runs are read as one, and a later version of the simulator may know other words.
+        .with_columns(pl.col("channel").cast(pl.String))
     )
 
 
@@ -160,44 +163,50 @@ def counts(stored: pl.DataFrame) -> pl.DataFrame:
 
 def kpis(partial: Sequence[pl.DataFrame], visit_parts: Sequence[Path]) -> pl.DataFrame:
     """`counts` of all parts added up, with the visits of people that began on each day, and how many people made them."""
-    began = (
-        pl.scan_parquet(list(visit_parts))
-        .filter(~pl.col("visitor_id").str.starts_with("bot"))
-        .group_by("session_id", "visitor_id")
-        .agg(pl.col("visited_at").min().dt.date().alias("day"))
-        .group_by("day")
+    total = pl.concat(partial).group_by("day").agg(pl.all().sum()).sort("day")
+    began = [
+        _visits_between(visit_parts, first - timedelta(days=VISIT_DAYS), stop)
+        .filter(~pl.col("visitor_id").str.starts_with("bot"), pl.col("visited_at") >= first)
+        .group_by(pl.col("visited_at").dt.date().alias("day"))
         .agg(pl.len().alias("visits"), pl.col("visitor_id").n_unique().alias("visitors"))
         .collect(engine="streaming")
-    )
-    total = pl.concat(partial).group_by("day").agg(pl.all().sum())
-    return total.join(began, on="day", how="left").with_columns(pl.col("visits", "visitors").fill_null(0)).sort("day")
+        for first, stop in _weeks(total["day"].cast(pl.Datetime("ms", "UTC")))
+    ]
+    return total.join(pl.concat(began), on="day", how="left").with_columns(pl.col("visits", "visitors").fill_null(0))
 
 
-def journeys(booked: pl.DataFrame, visit_parts: Sequence[Path]) -> Iterator[pl.DataFrame]:
-    """One row a booking and visit of its traveller in the 30 days before it, logged in or not.
+def journeys(booking_parts: Sequence[Path], visit_parts: Sequence[Path]) -> Iterator[pl.DataFrame]:
+    """One row a booking and visit of its traveller in the 30 days before it, logged in or not."""
+    booked = pl.scan_parquet(list(booking_parts))
+    for first, stop in _weeks(booked.select("converted_at").collect()["converted_at"]):
+        some = booked.filter(pl.col("converted_at").is_between(first, stop, closed="left")).collect()
+        if len(some):
+            yield _with_visits(some, visit_parts, first - timedelta(days=JOURNEY_DAYS), stop)
 
-    Some weeks at a time, so that memory stays bounded.
-    """
-    first, last = booked["converted_at"].min(), booked["converted_at"].max()
+
+def _weeks(moments: pl.Series) -> Iterator[tuple[datetime, datetime]]:
+    """All of the time between `moments`, some weeks at once, so that memory does not grow with the history."""
+    first, last = moments.min(), moments.max()
     while isinstance(first, datetime) and isinstance(last, datetime) and first <= last:
-        stop = first + timedelta(days=_CHUNK_DAYS)
-        chunk = booked.filter(pl.col("converted_at").is_between(first, stop, closed="left"))
-        if len(chunk):
-            yield _with_visits(chunk, visit_parts, first - timedelta(days=JOURNEY_DAYS), stop)
-        first = stop
+        yield first, first + timedelta(days=_CHUNK_DAYS)
+        first += timedelta(days=_CHUNK_DAYS)
+
+
+def _visits_between(parts: Sequence[Path], first: datetime, stop: datetime) -> pl.LazyFrame:
+    """One row a visit: one whose events lie in two parts is in both."""
+    return (
+        pl.scan_parquet(list(parts))
+        .filter(pl.col("visited_at").is_between(first, stop, closed="left"))
+        .group_by("session_id", "visitor_id")
+        .agg(pl.col("visited_at").min(), pl.col("channel").drop_nulls().first())
+    )
 
 
 def _with_visits(booked: pl.DataFrame, parts: Sequence[Path], first: datetime, stop: datetime) -> pl.DataFrame:
-    before = (
-        pl.scan_parquet(list(parts))
-        .filter(pl.col("visited_at").is_between(first, stop))
-        .join(booked.lazy().select("visitor_id").unique(), on="visitor_id", how="semi")
-        .group_by("session_id", "visitor_id")
-        .agg(pl.col("visited_at").min(), pl.col("channel").drop_nulls().first())
-        .collect(engine="streaming")
-    )
+    travellers = booked.lazy().select("visitor_id").unique()
+    before = _visits_between(parts, first, stop).join(travellers, on="visitor_id", how="semi")
     return (
-        booked.join(before, on="visitor_id")
+        booked.join(before.collect(engine="streaming"), on="visitor_id")
         .filter(
             pl.col("visited_at") <= pl.col("converted_at"),
             pl.col("visited_at") > pl.col("converted_at") - timedelta(days=JOURNEY_DAYS),

@@ -135,6 +135,7 @@ def _check(path: Path, sha256: str) -> None:
 def _lines(path: Path, *, sealed: bool) -> pl.DataFrame:
     """The columns that are compared; moments in microseconds without a zone, as in the warehouse."""
     frame = _journal(path) if path.name == JOURNAL else pl.read_parquet(path, columns=list(COLUMNS))
+    frame = frame.with_columns(pl.col(pl.Enum).cast(pl.String))  # the words of each run are its own
     return frame.with_columns(pl.col("timestamp").dt.replace_time_zone(None).cast(pl.Datetime("us"))).with_columns(
         pl.lit(sealed).alias("sealed")
     )
