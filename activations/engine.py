@@ -28,7 +28,7 @@ from activations.planner import Plan, Sample
 from activations.retry import Retries
 from searchflow import warehouse
 from searchflow.errors import GateFailed, SearchFlowError
-from searchflow.ops import record
+from searchflow.ops import audit_log, record
 from searchflow.settings import Settings
 
 SAMPLES = 5
@@ -280,6 +280,14 @@ class Run:
         }
         record.rows(self.connection, "ops.sync_runs", [row | self.counts()])
 
+        counts = self.counts()
+        audit_log.append(
+            self.settings,
+            "send",
+            f"{self.sync.kind} {self.sync.name}",
+            rows=counts["added"] + counts["changed"] + counts["removed"],
+            detail=f"from {self.sync.model}, {status}, sync run {self.run_id}",
+        )
     def result(self, seconds: float) -> SyncResult:
         """The same for the caller."""
         counts = self.counts()

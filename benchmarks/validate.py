@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import duckdb
+
 from benchmarks.report import Figure, Options, Report
 from benchmarks.support import Measured, in_child, machine, platform
 from searchflow import warehouse
@@ -86,8 +88,14 @@ def _fill(settings: Settings, rows: int, options: Options) -> None:
 
 def _add(settings: Settings, rows: int, until: datetime) -> None:
     """Searches of the six hours before `until`, as ingestion would store and book them."""
+    with warehouse.connect(settings) as connection:
+        connection.execute("SET enable_progress_bar = false")
+        _insert(connection, rows, until)
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, rows: int, until: datetime) -> None:
     stamp = until.replace(tzinfo=None)
-    with warehouse.connect(settings) as connection, warehouse.transaction(connection):
+    with warehouse.transaction(connection):
         connection.execute(
             """
             INSERT INTO raw.search_events

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from searchflow import warehouse
 from searchflow.errors import ServiceError
+from searchflow.ops import audit_log
 from searchflow.settings import Settings, load_settings
 
 MEMORY_LIMIT = "1GB"
@@ -74,6 +75,7 @@ class Reading:
                 return known
         bound = {name: list(v) if isinstance(v, tuple) else v for name, v in given.items()}
         found = self.cursor.execute(sql, bound or None).to_arrow_table()
+        audit_log.append_query(current_settings(), sql, found.num_rows)
         with _lock:
             _answers[key] = found
             while len(_answers) > KEPT_ANSWERS:

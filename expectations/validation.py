@@ -18,7 +18,7 @@ from expectations.report import building
 from expectations.results import CheckResult, SuiteResult, ValidationReport
 from expectations.suite import Check, Suite
 from searchflow import warehouse
-from searchflow.ops import record
+from searchflow.ops import audit_log, record
 from searchflow.settings import Settings
 
 OnProgress = Callable[[str, int, int], None]
@@ -93,6 +93,7 @@ def _run(
                     pinned, connection, suite, _broken(suite, found), moments=session.moments, run_id=run_id, now=now
                 )
             result = _suite_result(suite, found, rows)
+            audit_log.append(settings, "read", suite.table, rows=rows.rows_in, detail=f"quality suite, run {run_id}")
             yield replace(result, scope=days.words if days else scope.WHOLE, seconds=time.monotonic() - clock)
 
 

@@ -21,7 +21,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 from searchflow import warehouse
 from searchflow.errors import SearchFlowError, ServiceError
-from searchflow.ops import record
+from searchflow.ops import audit_log, record
 from searchflow.services import postgres
 from searchflow.settings import Settings
 
@@ -66,16 +66,17 @@ class Stage:
 @contextmanager
 def stage(settings: Settings, name: str) -> Iterator[Stage]:
     """Note a stage in `ops.stage_runs`, also when it fails."""
-    report, started, clock = Stage(), utc_now(), time.monotonic()
+    report, started, clock, run = Stage(), utc_now(), time.monotonic(), run_id()
     status, problem = "completed", None
     try:
-        yield report
+        with audit_log.announced(name, run):
+            yield report
     except Exception as error:
         status, problem = "failed", f"{type(error).__name__}: {error}"[:500]
         raise
     finally:
         row = {
-            "run_id": run_id(),
+            "run_id": run,
             "stage": name,
             "started_at": started.replace(tzinfo=None),
             "duration_s": time.monotonic() - clock,
@@ -86,8 +87,11 @@ def stage(settings: Settings, name: str) -> Iterator[Stage]:
             "error": problem,
         }
         try:
-            with warehouse.connect(settings) as connection:
-                record.rows(connection, "ops.stage_runs", [row])
+            with audit_log.announced(name, run):
+                with warehouse.connect(settings) as connection:
+                    record.rows(connection, "ops.stage_runs", [row])
+                audit_log.append(settings, "run", name, rows=report.rows_out, detail=status)
+                audit_log.anchor(settings)
         except SearchFlowError:
             get_run_logger().warning("the run could not be noted in ops.stage_runs: the warehouse does not answer")
 

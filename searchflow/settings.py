@@ -42,6 +42,9 @@ class Settings(BaseSettings):
         validation_alias="SEARCHFLOW_DATA_PATH",
         description="Parquet files: a folder or s3://...; unset: in home.",
     )
+    secret_key: SecretStr | None = Field(
+        None, description="Signs the audit log's anchors and makes pseudonyms; unset: a key made in home."
+    )
     prefect_port: int = Field(4200, ge=1, le=65535, description="Loopback port of the Prefect server and its UI.")
     dashboards_port: int = Field(8501, ge=1, le=65535, description="Loopback port of the dashboards.")
     history_start: datetime = Field(

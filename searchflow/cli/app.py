@@ -6,8 +6,9 @@ import sys
 
 import typer
 
-from searchflow.cli import bench, data, demo, dlq, explore, platform, verify
+from searchflow.cli import audit, bench, data, demo, dlq, explore, platform, verify
 from searchflow.errors import SearchFlowError, StorageError, is_disk_full
+from searchflow.ops import audit_log
 
 # Typer carries its own copy of click; its public BadParameter leads to the bases.
 _BadCall: type[Exception] = typer.BadParameter.__mro__[2]
@@ -27,6 +28,7 @@ explore.register(app)
 verify.register(app)
 bench.register(app)
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(audit.app, name="audit")
 
 
 def main() -> None:
@@ -36,6 +38,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit status: 0 done, 1 the answer is no, 2 the call or configuration is wrong."""
+    audit_log.announce(f"searchflow {arguments[0] if arguments else ''}".strip())
     try:
         outcome = app(arguments, standalone_mode=False, prog_name="searchflow")
     except SearchFlowError as error:

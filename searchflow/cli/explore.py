@@ -14,6 +14,7 @@ from searchflow import services, warehouse
 from searchflow.cli.output import Json, console, print_json, print_table, safe
 from searchflow.cli.support import settings_of_command
 from searchflow.errors import UsageError
+from searchflow.ops import audit_log
 
 if TYPE_CHECKING:
     from searchflow.transformation.lineage import Node
@@ -45,6 +46,7 @@ def query(
             rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         except duckdb.Error as error:
             raise _explained(error) from None
+    audit_log.append_query(settings, sql, len(rows))
     if as_json:
         print_json(rows)
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from searchflow import warehouse
+from searchflow.ops import audit_log
 from searchflow.services import postgres, process, valkey
 from searchflow.settings import Settings
 
@@ -22,6 +23,7 @@ def start(settings: Settings) -> None:
         valkey.start(settings)
         postgres.start(settings)
         warehouse.prepare(settings)
+        audit_log.prepare(settings)
 
 
 def enter_home(settings: Settings) -> None:

@@ -1,0 +1,57 @@
+"""The audit log: show and verify."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from searchflow import services
+from searchflow.cli.output import Json, print_json, print_table
+from searchflow.cli.support import settings_of_command
+from searchflow.ingestion.worker import utc_now
+from searchflow.ops import audit_log
+
+app = typer.Typer(
+    help="The audit log: who read or changed what, and proof that nobody edited it.", no_args_is_help=True
+)
+
+
+@app.command(epilog="Example: `searchflow audit show --object raw. --action write --hours 24`")
+def show(
+    actor: Annotated[str | None, typer.Option(help="Only this account.")] = None,
+    process: Annotated[str | None, typer.Option(help="Only this command or flow.")] = None,
+    run: Annotated[str | None, typer.Option(help="Only this flow run.")] = None,
+    action: Annotated[str | None, typer.Option(help="run, read, write, define, maintain or send.")] = None,
+    object: Annotated[str | None, typer.Option(help="Only objects whose name begins so.")] = None,  # noqa: A002
+    hours: Annotated[float | None, typer.Option(min=0, help="Only the last hours.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many entries.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Show the newest entries, the newest first."""
+    settings = settings_of_command()
+    services.start(settings)
+    since = None if hours is None else utc_now() - timedelta(hours=hours)
+    entries = audit_log.show(
+        settings, limit=limit, since=since, actor=actor, process=process, run_id=run, action=action, object=object
+    )
+    if as_json:
+        print_json(entries)
+    else:
+        print_table("Audit log", entries)
+
+
+@app.command(epilog="Example: `searchflow audit verify`")
+def verify(as_json: Json = False) -> None:
+    """Recompute every hash of the log and compare it with its anchors. Exit status 1 when anything was edited."""
+    settings = settings_of_command()
+    services.start(settings)
+    found = audit_log.verify(settings)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        typer.echo(
+            f"{found.entries:,} entries, each as it was written; {found.anchors} anchors outside the database agree."
+        )
