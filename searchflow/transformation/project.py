@@ -44,7 +44,7 @@ class Project:
     def reload(self) -> None:
         """Read the files again that changed since."""
         if any(loader.reload_needed() for loader in self.context._loaders):
-            with _quiet():
+            with quiet():
                 self.context.load()
             self.forget_snapshots()
 
@@ -88,12 +88,12 @@ def _forget_adapter(context: Context) -> None:
 
 
 def _open(settings: Settings, root: Path) -> Project:
-    with _quiet():
+    with quiet():
         return _load(settings, root)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """SQLMesh 0.236 uses what Pydantic and pandas have deprecated; nothing that anybody here could act on."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -116,7 +116,7 @@ def _load(settings: Settings, root: Path) -> Project:
     console.take_over()
     try:
         # A file of ours: otherwise SQLMesh reads the repository's .env over everything, and that may be another home's.
-        with _environment_kept():
+        with environment_kept():
             configs = load_configs("config", Config, [root], dotenv_path=_environment_file(settings))
         context = Context(paths=[root], config=configs)
     except (SQLMeshError, YAMLError) as error:
@@ -145,7 +145,7 @@ def _environment_file(settings: Settings) -> Path:
 
 
 @contextmanager
-def _environment_kept() -> Iterator[None]:
+def environment_kept() -> Iterator[None]:
     before = dict(os.environ)
     try:
         yield

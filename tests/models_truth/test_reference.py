@@ -1,0 +1,125 @@
+"""The models say what an independent computation says, row by row, whatever the events are.
+
+Hundreds of histories instead of a few: `pytest tests/models_truth --hypothesis-profile=thorough`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from searchflow.transformation import bare
+from tests.models_truth.histories import FIRST, LAST, NOW, Event, histories
+from tests.models_truth.support import clear, expected, store, table
+from tests.reference import attribution, funnel, users, visits
+from tests.reference.events import frame
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:sqlmesh.*", "ignore::DeprecationWarning:sqlglot.*")
+
+
+@pytest.fixture(scope="module")
+def models() -> bare.BareModels:
+    return bare.BareModels()
+
+
+@pytest.fixture(scope="module")
+def lake() -> Iterator[duckdb.DuckDBPyConnection]:
+    with bare.warehouse() as connection:
+        yield connection
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(history=histories())
+def test_every_model_says_what_the_reference_says(
+    lake: duckdb.DuckDBPyConnection, models: bare.BareModels, history: list[Event]
+) -> None:
+    clear(lake)
+    store(lake, history, "all", NOW)
+    models.make(lake, FIRST, LAST, NOW)
+    compare(lake, [event.document for event in history if event.ingested_at <= NOW], NOW)
+
+
+def compare(lake: duckdb.DuckDBPyConnection, documents: list[str], now: datetime) -> None:
+    """Every model beside the reference made from the same JSON."""
+    truth = Truth.of(documents, now)
+    for name, rows in truth.tables.items():
+        if not rows:
+            assert lake.execute(f"SELECT count(*) FROM {name}").fetchall() == [(0,)], name
+            continue
+        columns = list(rows[0])
+        assert table(lake, name, columns, truth.where.get(name, "TRUE")) == expected(rows, columns), name
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What each model must hold: table -> rows."""
+
+    tables: dict[str, list[dict[str, Any]]]
+    where: dict[str, str]
+
+    @classmethod
+    def of(cls, documents: list[str], now: datetime) -> Truth:
+        events = frame(documents)
+        if not events.height:
+            return cls({"intermediate.int_search_sessions": [], "marts.fct_search_funnel": []}, {})
+        owners = visits.identity(events)
+        sessions = visits.sessions(events, owners)
+        searches = funnel.funnel(events, sessions)
+        touches = visits.touchpoints(sessions)
+        booked = attribution.bookings(events, sessions)
+        paths = attribution.journeys(booked, touches)
+        tables = {
+            "intermediate.int_identity": owners.to_dicts(),
+            "intermediate.int_search_sessions": sessions.to_dicts(),
+            "intermediate.int_touchpoints": touches.to_dicts(),
+            "marts.fct_search_funnel": searches.to_dicts(),
+        }
+        if searches.height:
+            tables["marts.fct_search_funnel_daily"] = funnel.funnel_daily(searches).to_dicts()
+            tables["marts.mart_kpi_daily"] = funnel.kpis(events, sessions, searches)
+            tables |= _of_users(users.deeds(sessions, searches, booked), now)
+        tables |= _of_attribution(booked, paths, attribution.removal_effects(paths, touches))
+        return cls(tables, {"marts.mart_campaign_attribution": "conversions > 0"})
+
+
+def _of_users(everyone: dict[str, users.Deeds], now: datetime) -> dict[str, list[dict[str, Any]]]:
+    histories_ = {user: users.history(did, now) for user, did in everyone.items()}
+    return {
+        "marts.dim_users": users.users(everyone),
+        "marts.mart_user_segments": [
+            {"user_id": user, "segment": users.segment(did, now)} for user, did in everyone.items()
+        ],
+        "marts.mart_user_segment_history": [
+            {"user_id": user, "segment": name, "valid_from": start, "valid_to": end}
+            for user, periods in histories_.items()
+            for name, start, end in periods
+        ],
+        "marts.mart_segment_transitions": users.transitions(histories_),
+    }
+
+
+def _of_attribution(
+    booked: pl.DataFrame, paths: dict[str, Any], effects: dict[str, Any]
+) -> dict[str, list[dict[str, Any]]]:
+    keys = ("attribution_date", "model", "utm_source", "utm_medium", "utm_campaign", "channel")
+    return {
+        "intermediate.int_user_journeys": [
+            {"conversion_event_id": booking, "touchpoint_id": touch["touchpoint_id"], "position": place}
+            for booking, path in paths.items()
+            for place, touch in enumerate(path, start=1)
+        ],
+        "marts.mart_attribution_markov": [
+            {"channel": name, "removal_effect": float(effect)} for name, effect in effects.items()
+        ],
+        "marts.mart_campaign_attribution": [
+            {**dict(zip(keys, key, strict=True)), "conversions": bookings, "revenue": cents}
+            for key, (bookings, cents) in attribution.credits(booked, paths, effects).items()
+        ],
+    }
