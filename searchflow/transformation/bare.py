@@ -24,7 +24,6 @@ from searchflow.ops import record
 from searchflow.settings import ROOT
 
 if TYPE_CHECKING:
-    import pandas as pd
     from sqlmesh import Context
     from sqlmesh.core.model import Model
 
@@ -120,10 +119,11 @@ def _create(connection: duckdb.DuckDBPyConnection, model: Model) -> None:
     connection.execute(f"CREATE TABLE IF NOT EXISTS {model.name} ({columns})")
 
 
-def _fill(connection: duckdb.DuckDBPyConnection, model: Model, frames: list[pd.DataFrame]) -> None:
+def _fill(connection: duckdb.DuckDBPyConnection, model: Model, frames: list[Any]) -> None:
     connection.execute(f"DROP TABLE IF EXISTS {model.name}")
     _create(connection, model)
-    for frame in frames:  # DuckDB finds the variable by its name
+    for frame in frames:
+        connection.register("frame", frame)
         connection.execute(f"INSERT INTO {model.name} BY NAME SELECT * FROM frame")
 
 
@@ -139,5 +139,5 @@ class _Engine:
     def resolve_table(self, name: str) -> str:
         return name
 
-    def fetchdf(self, query: Any) -> pd.DataFrame:
+    def fetchdf(self, query: Any) -> Any:
         return self._connection.execute(query.sql(dialect="duckdb")).df()

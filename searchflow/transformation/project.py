@@ -146,6 +146,7 @@ def _environment_file(settings: Settings) -> Path:
 
 @contextmanager
 def environment_kept() -> Iterator[None]:
+    """Undo what SQLMesh puts into our environment from a `.env`."""
     before = dict(os.environ)
     try:
         yield

@@ -14,8 +14,8 @@ NOW = datetime(2026, 4, 10, 12)  # noqa: DTZ001  (UTC, as the warehouse keeps it
 FIRST, LAST = datetime(2026, 2, 26).date(), NOW.date()  # noqa: DTZ001
 UNKNOWN = "00000000-0000-4000-8000-ffffffffffff"
 
-DAYS = ("2026-03-01", "2026-03-07", "2026-03-08", "2026-03-28", "2026-03-29", "2026-03-31", "2026-04-01", "2026-04-09")
-"""Ends of months, the two nights on which clocks change (8 March in Toronto, 29 March in London), 30 days apart."""
+DAYS = ("2026-03-01", "2026-03-07", "2026-03-08", "2026-03-29", "2026-03-31", "2026-04-07")
+"""Nights on which clocks change (8 March in Toronto, 29 March in London), and days that are 30 or 31 apart."""
 CLOCKS = (
     "00:00:00",
     "00:00:01",
@@ -74,7 +74,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
             events.append(_event(draw, len(events) + 1, kind, clock, session, user, source, made))
             user = user or draw(st.sampled_from((None, None, None, "user-1", "user-3")))
             clock += draw(st.sampled_from(GAPS))
-    events += draw(st.sampled_from((_nobody, _bot, _marathon)))()
+    events += draw(st.sampled_from((_nobody, _nobody, _bot, _marathon, _night_and_day)))()
     doubles = draw(st.lists(st.sampled_from(events), max_size=2)) if events else []
     return events + doubles
 
@@ -164,3 +164,8 @@ def _bot() -> list[Event]:
 def _marathon() -> list[Event]:
     """A session of a known visitor that never sleeps, for three days."""
     return _burst("anna", datetime(2026, 3, 7, 11, 40, tzinfo=UTC), timedelta(minutes=29), 150)
+
+
+def _night_and_day() -> list[Event]:
+    """Awake for ten minutes more than the day after which a midnight cuts a session."""
+    return _burst("anna", datetime(2026, 3, 6, 23, 50, tzinfo=UTC), timedelta(minutes=29), 60)

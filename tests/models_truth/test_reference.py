@@ -120,6 +120,6 @@ def _of_attribution(
         ],
         "marts.mart_campaign_attribution": [
             {**dict(zip(keys, key, strict=True)), "conversions": bookings, "revenue": cents}
-            for key, (bookings, cents) in attribution.credits(booked, paths, effects).items()
+            for key, (bookings, cents) in attribution.credited(booked, paths, effects).items()
         ],
     }

@@ -107,7 +107,7 @@ def _markov(effects: dict[str, Fraction]) -> Claims:
     return claims
 
 
-def credits(
+def credited(
     booked: pl.DataFrame, paths: dict[str, Path], effects: dict[str, Fraction]
 ) -> dict[tuple[Any, ...], list[Any]]:
     """(day, model, source, medium, campaign, channel) -> [bookings, cents]."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -92,7 +93,7 @@ def transitions(histories: dict[str, list[tuple[str, datetime, datetime | None]]
     moves: Counter[tuple[Any, ...]] = Counter()
     movers: dict[tuple[Any, ...], set[str]] = {}
     for user, periods in histories.items():
-        for (left, _, _), (entered, when, _) in zip(periods, periods[1:], strict=False):
+        for (left, _, _), (entered, when, _) in pairwise(periods):
             key = (when.date().replace(day=1), left, entered)
             moves[key] += 1
             movers.setdefault(key, set()).add(user)

@@ -46,10 +46,10 @@ def sessions(events: pl.DataFrame, owners: pl.DataFrame) -> pl.DataFrame:
 def _visits(events: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Cut where it was silent for more than 30 minutes, and at a midnight before which it was not for a day."""
     visits: list[list[dict[str, Any]]] = []
-    previous = awake_since = datetime.min
+    previous = awake_since = events[0]["ts"]
     for event in events:
         midnight = datetime.combine(event["ts"].date(), time())
-        if event["ts"] - previous > GAP if visits else True:
+        if not visits or event["ts"] - previous > GAP:
             awake_since = event["ts"]
             visits.append([])
         elif previous < midnight and midnight - awake_since >= CUT:
