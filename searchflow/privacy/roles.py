@@ -1,0 +1,137 @@
+"""Who may access what: four PostgreSQL roles with the least they need, made by `searchflow roles create`.
+
+They are group roles without login: grant one to each account, for example `GRANT searchflow_analyst TO alice`. The lake's
+catalog is one set of tables, so that PostgreSQL cannot tell the lake's own tables apart: a role may read the lake, or
+read and write it. Who may read single columns is the business of masked views (`searchflow.privacy.masking`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from searchflow.services import postgres
+from searchflow.settings import Settings
+
+READ, WRITE = ("SELECT",), ("SELECT", "INSERT", "UPDATE", "DELETE")
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a role may do with the tables of one schema, those to come included."""
+
+    database: str
+    schema: str
+    privileges: tuple[str, ...]
+    create: bool = False
+
+
+CATALOG_WRITE = (Grant("catalog", "public", WRITE, create=True), Grant("catalog", "audit", ("INSERT",)))
+ROLES: dict[str, tuple[str, tuple[Grant, ...]]] = {
+    "ingest": ("stores events, feeds and dead letters", CATALOG_WRITE),
+    "transform": (
+        "makes models and checks them",
+        (
+            *CATALOG_WRITE,
+            Grant("sqlmesh", "public", WRITE, create=True),
+            Grant("sqlmesh", "sqlmesh", WRITE, create=True),
+        ),
+    ),
+    "analyst": ("asks questions", (Grant("catalog", "public", READ), Grant("catalog", "audit", ("INSERT",)))),
+    "activate": (
+        "sends to destinations",
+        (
+            *CATALOG_WRITE,
+            Grant("ledger", "activation", WRITE, create=True),
+            Grant("crm", "crm", WRITE, create=True),
+        ),
+    ),
+}
+"""Role -> what it is for, and its grants. Everything that is not named here is refused."""
+
+
+def name_of(settings: Settings, role: str) -> str:
+    """The role's name on the server: roles are shared by all databases, so they carry our prefix."""
+    return f"{settings.postgres_prefix}{role}"
+
+
+def create(settings: Settings) -> list[str]:
+    """Make the roles and bring their privileges to what is declared. Safe to call again. Returns their names.
+
+    Raises:
+        psycopg.errors.InsufficientPrivilege: the user of SEARCHFLOW_POSTGRES_URL may not create roles.
+    """
+    names = [name_of(settings, role) for role in ROLES]
+    with psycopg.connect(postgres.server_conninfo(settings), autocommit=True) as connection:
+        for name in names:
+            known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone()
+            if known is None:
+                connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
+    for database in postgres.DATABASES:
+        with psycopg.connect(postgres.conninfo(settings, database)) as connection:
+            _close(connection, database, settings, names)
+            for role, (_, grants) in ROLES.items():
+                for grant in grants:
+                    if grant.database == database:
+                        _open(connection, settings, name_of(settings, role), grant, names)
+    return names
+
+
+def _close(connection: psycopg.Connection, database: str, settings: Settings, names: list[str]) -> None:
+    """Nothing for everybody, and nothing left over from an earlier release."""
+    full = sql.Identifier(f"{settings.postgres_prefix}{database}")
+    everybody = sql.SQL(", ").join([sql.SQL("PUBLIC"), *map(sql.Identifier, names)])
+    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(full, everybody))
+    for (schema,) in connection.execute("SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_)'"):
+        for what in ("SCHEMA {}", "ALL TABLES IN SCHEMA {}", "ALL SEQUENCES IN SCHEMA {}"):
+            target = sql.SQL(what).format(sql.Identifier(schema))
+            connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(target, everybody))
+
+
+def _open(connection: psycopg.Connection, settings: Settings, name: str, grant: Grant, names: list[str]) -> None:
+    role, schema = sql.Identifier(name), sql.Identifier(grant.schema)
+    database = sql.Identifier(f"{settings.postgres_prefix}{grant.database}")
+    privileges = sql.SQL(", ").join(map(sql.SQL, grant.privileges))
+    connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, role))
+    connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
+    usage = sql.SQL("USAGE, CREATE" if grant.create else "USAGE")
+    connection.execute(sql.SQL("GRANT {} ON SCHEMA {} TO {}").format(usage, schema, role))
+    connection.execute(sql.SQL("GRANT {} ON ALL TABLES IN SCHEMA {} TO {}").format(privileges, schema, role))
+    for owner in [sql.SQL("CURRENT_USER"), *map(sql.Identifier, names)]:  # small commits make tables of their own
+        connection.execute(
+            sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA {} GRANT {} ON TABLES TO {}").format(
+                owner, schema, privileges, role
+            )
+        )
+
+
+def granted(settings: Settings) -> dict[str, set[tuple[str, str, str]]]:
+    """What the server says: role -> (database, schema.table, privilege) of every table that it may touch."""
+    names = {name_of(settings, role): role for role in ROLES}
+    found: dict[str, set[tuple[str, str, str]]] = {role: set() for role in ROLES}
+    for database in postgres.DATABASES:
+        with psycopg.connect(postgres.conninfo(settings, database)) as connection:
+            rows = connection.execute(
+                "SELECT role, format('%%s.%%s', schemaname, tablename), privilege FROM pg_tables, unnest(%s::text[]) AS role, "
+                "unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS privilege "
+                "WHERE schemaname !~ '^(pg_|information_)' AND has_database_privilege(role, current_database(), 'CONNECT') "
+                "AND has_schema_privilege(role, schemaname, 'USAGE') "
+                "AND has_table_privilege(role, format('%%I.%%I', schemaname, tablename), privilege)",
+                [list(names)],
+            ).fetchall()
+        for name, table, privilege in rows:
+            found[names[name]].add((database, table, privilege))
+    return found
+
+
+def table() -> str:
+    """The table of docs/reference/roles.md."""
+    lines = ["| role | what it does | database | schema | may |", "|---|---|---|---|---|"]
+    for role, (purpose, grants) in ROLES.items():
+        for number, grant in enumerate(grants):
+            may = ", ".join([*grant.privileges, *(["create tables"] if grant.create else [])])
+            first = (f"`{role}`", purpose) if number == 0 else ("", "")
+            lines.append(f"| {first[0]} | {first[1]} | {grant.database} | `{grant.schema}` | {may} |")
+    return "\n".join(lines)
