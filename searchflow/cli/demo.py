@@ -11,6 +11,7 @@ import typer
 from searchflow import warehouse
 from searchflow.cli.output import Json, console, print_json, print_table
 from searchflow.cli.support import Verbose, flows_of, settings_of_command
+from searchflow.errors import UsageError
 from searchflow.ingestion.accounting import accounting
 from searchflow.services import lifecycle, process
 from searchflow.settings import ROOT, Settings
@@ -45,11 +46,24 @@ def demo(
             from flows.pipeline import run_pipeline
 
             results = run_pipeline(generate=True, days=days, events=events, seed=seed)
+            results["verify"] = verified(settings)
         summary = summarize(settings, results, started, time.monotonic() - began)
     if as_json:
         print_json(summary)
     else:
         show(summary)
+
+
+def verified(settings: Settings) -> dict[str, Any]:
+    """What `searchflow verify` says, in short."""
+    from searchflow import verification
+
+    try:
+        report = verification.verify(settings)
+    except UsageError as error:  # a key of an older version, or one that somebody changed
+        return {"passed": None, "checks": 0, "failed": [], "seconds": 0.0, "error": str(error)}
+    failed = [check.check for check in report.checks if not check.passed]
+    return {"passed": report.passed, "checks": len(report.checks), "failed": failed, "seconds": report.seconds}
 
 
 def summarize(settings: Settings, results: dict[str, Any], started: float, total: float) -> dict[str, Any]:
@@ -79,7 +93,13 @@ def summarize(settings: Settings, results: dict[str, Any], started: float, total
             suite: {key: gate[key] for key in ("outcome", "passed", "failed", "warned")}
             for suite, gate in gates.items()
         },
-        "seconds": {"start servers": round(started, 2), **results["seconds"], "total": round(total, 2)},
+        "verified": results["verify"],
+        "seconds": {
+            "start servers": round(started, 2),
+            **results["seconds"],
+            "verify": results["verify"]["seconds"],
+            "total": round(total, 2),
+        },
         "look": where_to_look(settings),
     }
 
@@ -133,8 +153,17 @@ def show(summary: dict[str, Any]) -> None:
         f"[bold]Quality gates[/bold]: {len(summary['gates'])} suites, {passed} expectations passed, {failed} failed, "
         f"{warned} warned\n"
     )
+    console.print(f"[bold]Answer key[/bold]: {_verdict(summary['verified'])}\n", highlight=False)
     print_table("Seconds a stage", [{"stage": name, "seconds": value} for name, value in summary["seconds"].items()])
     print_table("Look further", [{"what": name, "where": _short(place)} for name, place in summary["look"].items()])
+
+
+def _verdict(verified: dict[str, Any]) -> str:
+    if verified["passed"] is None:
+        return str(verified["error"])
+    if verified["passed"]:
+        return f"all {verified['checks']} checks agree with what the simulator knows to be true (searchflow verify)"
+    return f"{', '.join(verified['failed'])} differ from it: `searchflow verify` shows how"
 
 
 def _short(place: str) -> str:

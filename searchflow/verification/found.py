@@ -37,12 +37,11 @@ class Found:
         """A frame."""
         return self.connection.execute(sql, list(values)).pl()
 
-    def has(self, table: str) -> bool:
-        """Was this table made already?"""
-        schema, _, name = table.partition(".")
-        return not self.query(
-            "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?", schema, name
-        ).is_empty()
+    @cached_property
+    def tables(self) -> frozenset[str]:
+        """What was made already, as `schema.table`."""
+        names = self.query("SELECT table_schema || '.' || table_name AS name FROM information_schema.tables")
+        return frozenset(names["name"])
 
     @cached_property
     def raw(self) -> pl.DataFrame:
@@ -60,14 +59,15 @@ class Found:
         seen = self.query(
             "SELECT DISTINCT seen_at FROM ops.transformed_batches WHERE environment = 'prod' ORDER BY seen_at"
         )["seen_at"].to_list()
-        if self.has("marts.mart_user_segments"):  # a plan makes models anew without new events
+        if "marts.mart_user_segments" in self.tables:  # a plan makes models anew without new events
             seen += self.query("SELECT max(segment_as_of) AS made FROM marts.mart_user_segments")["made"].to_list()
         return sorted({moment for moment in seen if moment is not None})
 
-    @property
+    @cached_property
     def transformed_at(self) -> datetime | None:
         """The last of them; None before the first."""
-        return self.transformations[-1] if self.transformations and self.has("marts.mart_kpi_daily") else None
+        made = self.transformations and "marts.mart_kpi_daily" in self.tables
+        return self.transformations[-1] if made else None
 
     def sync_moments(self, sync: str) -> list[datetime]:
         """For each run of a sync that reached its destination, the moment its model knew; oldest first, each once."""
