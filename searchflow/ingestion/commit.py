@@ -23,7 +23,7 @@ import pyarrow as pa
 from searchflow import events, warehouse
 from searchflow.errors import AccountingError, FencedError, SearchFlowError, StorageError, is_disk_full
 from searchflow.events import Rejection
-from searchflow.ingestion import checks
+from searchflow.ingestion import checks, lateness, schema_changes
 from searchflow.ingestion.source import Source, SourceBatch
 from searchflow.ops import record
 
@@ -153,7 +153,9 @@ def _write(
             for index in conflicts
         ]
         if len(fresh):
-            counts.late += _late(connection, event_type, fresh, limits, stamp)
+            about = (source.name, event_type, fresh)
+            counts.late += lateness.measure(connection, *about, batch_id, stamp, limits.lateness)
+            schema_changes.note(connection, *about, prepared.lines, batch_id, stamp)
             days |= set(insert(connection, source.name, prepared, event_type, fresh, batch_id, stamp))
             times = pa.compute.min_max(fresh.column("event_ts")).as_py()
             bounds += [times["min"], times["max"]]
@@ -279,25 +281,6 @@ def _runs(days: Sequence[date], most: int = 8) -> list[tuple[date, date]]:
         _, closest = min(gaps)
         runs[closest : closest + 2] = [(runs[closest][0], runs[closest + 1][1])]
     return runs
-
-
-def _late(
-    connection: duckdb.DuckDBPyConnection, event_type: str, fresh: pa.Table, limits: checks.Limits, stamp: datetime
-) -> int:
-    """How many events are older than the watermark: the newest event of the type so far, less the allowed lateness."""
-    row = connection.execute(
-        f"SELECT watermark FROM ops.position_{event_type} WHERE source = ?", [record.GUARD]
-    ).fetchone()
-    newest_before = row[0] if row else None
-    newest = min(pa.compute.max(fresh.column("event_ts")).as_py(), stamp)
-    if newest_before is None or newest > newest_before:
-        connection.execute(
-            f"UPDATE ops.position_{event_type} SET watermark = ? WHERE source = ?", [newest, record.GUARD]
-        )
-    if newest_before is None:
-        return 0
-    watermark = pa.scalar(newest_before - limits.lateness, type=pa.timestamp("us"))
-    return int(pa.compute.sum(pa.compute.less(fresh.column("event_ts"), watermark)).as_py() or 0)
 
 
 def insert(

@@ -24,6 +24,16 @@ TABLES: dict[str, str] = {
         batch_id VARCHAR, shard VARCHAR, event_type VARCHAR, source VARCHAR, started_at TIMESTAMP,
         committed_at TIMESTAMP, received BIGINT, stored BIGINT, duplicates BIGINT, dead_letters BIGINT, late BIGINT,
         first_event_ts TIMESTAMP, last_event_ts TIMESTAMP, touched_days DATE[], position VARCHAR""",
+    "ops.arrivals": """
+        batch_id VARCHAR, committed_at TIMESTAMP, event_type VARCHAR, source VARCHAR, events BIGINT, within_1m BIGINT,
+        within_5m BIGINT, within_1h BIGINT, within_6h BIGINT, within_24h BIGINT, slowest_seconds DOUBLE,
+        watermark TIMESTAMP""",
+    "ops.late_days": """
+        batch_id VARCHAR, committed_at TIMESTAMP, event_type VARCHAR, source VARCHAR, event_date DATE, events BIGINT,
+        watermark TIMESTAMP""",
+    "ops.schema_changes": """
+        event_type VARCHAR, field VARCHAR, kind VARCHAR, json_type VARCHAR, previous_types VARCHAR,
+        first_seen_at TIMESTAMP, example VARCHAR, event_id VARCHAR, source VARCHAR, batch_id VARCHAR""",
     "ops.transformed_batches": """
         environment VARCHAR, batch_id VARCHAR, shard VARCHAR, seen_at TIMESTAMP""",
     "ops.model_runs": """

@@ -1,0 +1,48 @@
+"""Every event's lateness is measured, and the days behind the watermark are on record."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from searchflow import warehouse
+from searchflow.ingestion import lateness, worker
+from searchflow.settings import Settings
+from tests import foreign
+
+pytestmark = pytest.mark.integration
+
+
+def test_lateness_is_counted_in_the_commit_and_late_days_are_named(fresh_platform: Settings, tmp_path: Path) -> None:
+    def load(number: int, *ages: timedelta) -> None:
+        lines = [
+            foreign.line(**foreign.search(number * 100 + place, timestamp=(foreign.NOW - age).isoformat()))
+            for place, age in enumerate(ages)
+        ]
+        (tmp_path / f"{number}.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+        worker.ingest_files(fresh_platform, tmp_path / f"{number}.jsonl", clock=lambda: foreign.NOW)
+
+    seconds, minutes, hours = (
+        (lambda n: timedelta(seconds=n)),
+        (lambda n: timedelta(minutes=n)),
+        (lambda n: timedelta(hours=n)),
+    )
+    load(1, seconds(10), seconds(60), minutes(4), minutes(30))
+    load(2, seconds(1), hours(5), hours(20), hours(50), hours(51))
+    with warehouse.connect(fresh_platform, read_only=True) as connection:
+        rows = connection.execute(
+            "SELECT events, within_1m, within_5m, within_1h, within_6h, within_24h FROM ops.arrivals ORDER BY events"
+        ).fetchall()
+        assert rows == [(4, 2, 3, 4, 4, 4), (5, 1, 1, 1, 2, 3)]
+        days = connection.execute("SELECT event_type, event_date, events FROM ops.late_days ORDER BY 2").fetchall()
+        assert days == [
+            ("search", date(2026, 5, 18), 2),
+            ("search", date(2026, 5, 19), 1),
+            ("search", date(2026, 5, 20), 1),
+        ]
+        assert connection.execute("SELECT sum(late) FROM ops.ingestion_batches").fetchone() == (4,)
+        [shares] = lateness.curve(connection)
+        assert (shares["events"], shares["within_1m"], shares["within_24h"]) == (9, round(3 / 9, 6), round(7 / 9, 6))
+        assert [row["event_type"] for row in lateness.curve(connection, by="event_type")] == ["search"]
