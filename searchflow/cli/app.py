@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from searchflow.cli import audit, bench, data, demo, dlq, explore, platform, roles, verify
+from searchflow.cli import audit, bench, data, demo, dlq, explore, platform, privacy, roles, verify
 from searchflow.errors import SearchFlowError, StorageError, is_disk_full
 from searchflow.ops import audit_log
 
@@ -30,6 +30,7 @@ bench.register(app)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(audit.app, name="audit")
 app.add_typer(roles.app, name="roles")
+app.add_typer(privacy.app, name="privacy")
 
 
 def main() -> None:

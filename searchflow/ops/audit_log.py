@@ -8,6 +8,7 @@ earlier hashes outside of the database, signed with the home's key.
 
 from __future__ import annotations
 
+import atexit
 import getpass
 import hashlib
 import hmac
@@ -217,6 +218,12 @@ def _connection(settings: Settings) -> psycopg.Connection:
     if known is None or known.closed:
         known = _connections[where] = psycopg.connect(where, autocommit=True)
     return known
+
+
+@atexit.register
+def _close() -> None:
+    for connection in _connections.values():
+        connection.close()
 
 
 def _caller() -> str:

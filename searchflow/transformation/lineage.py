@@ -61,6 +61,20 @@ def lineage(settings: Settings, name: str, *, root: Path = ROOT) -> list[Node]:
         return [_node(opened.context, table, each, seen) for each in ([column] if column else known[table])]
 
 
+def lineage_of_all(settings: Settings, *, root: Path = ROOT) -> list[Node]:
+    """The tree of every column of every SQL model."""
+    from searchflow.transformation.project import project
+
+    with project(settings, root=root) as opened:
+        seen: dict[tuple[str, str], Node] = {}
+        return [
+            _node(opened.context, model.name, column, seen)
+            for model in opened.context.models.values()
+            if model.is_sql
+            for column in model.columns_to_types or {}
+        ]
+
+
 def _node(context: Context, table: str, column: str, seen: dict[tuple[str, str], Node]) -> Node:
     from sqlmesh.core.lineage import column_dependencies
 

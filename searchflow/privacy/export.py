@@ -1,0 +1,63 @@
+"""A table as CSV for people outside: personal columns left out, user ids as pseudonyms, no cell a spreadsheet would run."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from searchflow import warehouse
+from searchflow.errors import NotFoundError
+from searchflow.ops import audit_log
+from searchflow.privacy.masking import pseudonym
+from searchflow.privacy.personal import personal_columns
+from searchflow.settings import Settings
+
+IDENTIFIERS = ("user_id", "visitor_id")
+BLOCK = 10_000
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""A cell that begins so is a formula to a spreadsheet; an apostrophe makes it text (OWASP: CSV injection)."""
+
+
+def export(settings: Settings, table: str, path: Path) -> int:
+    """Write `table` to a CSV file. Returns the number of rows.
+
+    Raises:
+        NotFoundError: there is no such table.
+    """
+    personal = personal_columns(settings).get(table, {})
+    with warehouse.connect(settings, read_only=True) as connection:
+        known = [
+            row[0]
+            for row in connection.execute(
+                "SELECT table_schema || '.' || table_name FROM information_schema.tables WHERE table_catalog = ?",
+                [warehouse.CATALOG],
+            ).fetchall()
+        ]
+        if table not in known:
+            raise NotFoundError("table", table, known)
+        columns = [row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall() if row[0] not in personal]
+        quoted = ", ".join(f'"{column}"' for column in columns)
+        audit_log.append(settings, "export", table, detail=f"columns {', '.join(columns)}")
+        found = connection.execute(f"SELECT {quoted} FROM {table}")
+        rows = 0
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            while block := found.fetchmany(BLOCK):
+                writer.writerows([_cells(settings, columns, row) for row in block])
+                rows += len(block)
+    return rows
+
+
+def _cells(settings: Settings, columns: list[str], row: tuple[object, ...]) -> list[object]:
+    return [
+        pseudonym(settings, str(value)) if column in IDENTIFIERS and value is not None else harmless(value)
+        for column, value in zip(columns, row, strict=True)
+    ]
+
+
+def harmless(value: object) -> object:
+    """A value that a spreadsheet shows and never runs; numbers stay numbers."""
+    if isinstance(value, str) and value.startswith(FORMULA):
+        return f"'{value}"
+    return value
