@@ -6,7 +6,8 @@ exactly what would have come in one piece. Nothing depends on how far the simula
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -21,12 +22,41 @@ from generators.funnel import Funnel, Rows
 from generators.population import BOT, Population
 from generators.rendering import render
 from generators.settings import DAY_MS, SimulationSettings, milliseconds, moment
+from searchflow.errors import UsageError
 
 TAIL_DAYS = 12
 """Everything of a visit has arrived this many days later: 7 to decide, 3 of lateness, and the hours of the visit."""
 BATCH_LINES = 50_000
-_BLOCK_EVENTS = 60_000
-_BLOCK_DAYS = 31
+SLICE_EVENTS = 60_000
+"""Events in memory at a time, about: a month of a quiet site, twenty minutes of one with five million events a day."""
+MAX_SLICE_DAYS = 31
+TRIPS_AT_A_TIME = 100_000
+ORDER = ("arrival", "key", "fate")
+"""Sorts the rows of one event type; no two are equal in it."""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The travellers whose number hashes to `index` out of `of`: a share of the traffic that knows nothing of the rest.
+
+    By hash, because one traveller in ten (by number) travels far more than the others.
+    """
+
+    index: int = 0
+    of: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.of:
+            raise UsageError(f"There is no partition {self.index} of {self.of}. Count from 0 to {self.of - 1}.")
+
+    def keep(self, draws: Draws, frame: pl.DataFrame) -> pl.DataFrame:
+        """The rows of `frame` whose `traveller` belongs here."""
+        if self.of == 1:
+            return frame
+        return frame.filter(draws.bits("partition", frame["traveller"].to_numpy()) % np.uint64(self.of) == self.index)
+
+
+WHOLE = Partition()
 
 
 @dataclass(frozen=True)
@@ -89,28 +119,43 @@ class Simulation:
         step = timedelta(milliseconds=1)
         return self.batches(after=first - step, until=first + timedelta(days=1) - step)
 
-    def batches(self, *, until: datetime, after: datetime | None = None, lines: int = BATCH_LINES) -> Iterator[Batch]:
-        """What arrives after `after` (None: from the start of history) and up to `until`, about `lines` at a time."""
+    def batches(
+        self,
+        *,
+        until: datetime,
+        after: datetime | None = None,
+        lines: int = BATCH_LINES,
+        partition: Partition = WHOLE,
+    ) -> Iterator[Batch]:
+        """What arrives after `after` (None: from the start of history) and up to `until`, about `lines` at a time.
+
+        With `partition` only what its travellers send. All partitions together, sorted by `ORDER`, are the whole.
+        """
+        for _, rows in self.windows(until=until, after=after, partition=partition):
+            yield from self.cut(rows, lines)
+
+    def windows(
+        self, *, until: datetime, after: datetime | None = None, partition: Partition = WHOLE
+    ) -> Iterator[tuple[datetime, Rows]]:
+        """The same as (moment, rows that arrive up to it), window after window: the moments of all partitions agree."""
         settings = self.settings
         begin = max(milliseconds(after) + 1 if after else settings.start_ms, settings.start_ms)
         end = milliseconds(until) + 1  # exclusive from here on
         if end <= begin:
             return
-        last = (end - 1) // DAY_MS + 1
-        step = int(np.clip(_BLOCK_EVENTS // settings.events_per_day, 1, _BLOCK_DAYS))
-        waiting: Rows | None = None
         first = max(begin // DAY_MS - TAIL_DAYS, settings.start_day)
-        for visits, stop in self._visits_by_block(first, last, step):
+        waiting: Rows | None = None
+        for visits, stop in self._slices(first, end, partition):
             rows = faults.add(self.draws, settings.faults, self.funnel.rows(visits))
             waiting = rows if waiting is None else waiting + rows
-            edge = min(stop * DAY_MS, end)
-            yield from self._cut(waiting.where(pl.col("arrival").is_between(begin, edge - 1)), lines, edge - 1)
+            edge = min(stop, end)
+            if edge > begin:
+                yield moment(edge - 1), waiting.where(pl.col("arrival").is_between(begin, edge - 1))
             waiting = waiting.where(pl.col("arrival") >= max(edge, begin))
 
     def visits(self, first: int, last: int) -> Iterator[pl.DataFrame]:
-        """Visits that start on the UTC days first .. last-1 (days since 1970), in blocks."""
-        step = int(np.clip(4 * _BLOCK_EVENTS // self.settings.events_per_day, 1, 10 * _BLOCK_DAYS))
-        for visits, _ in self._visits_by_block(max(first, self.settings.start_day), last, step):
+        """Visits that start on the UTC days first .. last-1 (days since 1970), in parts."""
+        for visits, _ in self._slices(max(first, self.settings.start_day), last * DAY_MS, WHOLE):
             yield visits
 
     def brought(self, visits: pl.DataFrame) -> pl.DataFrame:
@@ -120,33 +165,57 @@ class Simulation:
         chosen = campaigns.choose(self.draws, people["visit"].to_numpy(), days, people["number"].to_numpy() == 1)
         return pl.DataFrame({"day": days, "campaign": chosen})
 
-    def _visits_by_block(self, first: int, last: int, step: int) -> Iterator[tuple[pl.DataFrame, int]]:
-        """(visits that start in a block of days, the day after the block), block after block."""
+    def _slices(self, first: int, end: int, partition: Partition) -> Iterator[tuple[pl.DataFrame, int]]:
+        """(visits that start before a moment, the moment in ms), from day `first` on until `end` (ms, exclusive).
+
+        A slice holds about `SLICE_EVENTS` events: many days of a quiet site, or minutes of a busy one.
+        """
+        a_day = self.settings.events_per_day / partition.of
+        days = int(np.clip(SLICE_EVENTS // a_day, 1, MAX_SLICE_DAYS))
+        parts = int(np.ceil(a_day / SLICE_EVENTS))
+        for visits, start, stop in self._visits_by_block(first, (end - 1) // DAY_MS + 1, days, partition):
+            if parts == 1:
+                yield visits, stop * DAY_MS
+                continue
+            edges = np.linspace(start * DAY_MS, stop * DAY_MS, parts + 1).astype(np.int64)[1:]
+            visits = visits.sort("start", maintain_order=True)
+            places = np.searchsorted(visits["start"].to_numpy(), edges)
+            for edge, low, high in zip(edges.tolist(), [0, *places[:-1].tolist()], places.tolist(), strict=True):
+                yield visits[low:high], edge
+                if edge >= end:
+                    return
+
+    def _visits_by_block(
+        self, first: int, last: int, step: int, partition: Partition
+    ) -> Iterator[tuple[pl.DataFrame, int, int]]:
+        """(visits that start in a block of days, its first day, the day after it), block after block."""
         # A local day may begin on the UTC day before it and end on the day after it.
-        before = range(first - journeys.JOURNEY_DAYS - 1, first + 1, step)
-        still_to_come = pl.col("start") >= first * DAY_MS
-        waiting = pl.concat([self._planned(day, min(day + step, first + 1)).filter(still_to_come) for day in before])
+        pending = _Pending(first, step)
+        for day in range(first - journeys.JOURNEY_DAYS - 1, first + 1, step):
+            pending.add(self._planned(day, min(day + step, first + 1), partition))
         for start in range(first, last, step):
             stop = min(start + step, last)
-            planned = pl.concat([waiting, self._planned(start + 1, stop + 1)], rechunk=True)
-            inside = planned.filter(pl.col("start").is_between(start * DAY_MS, stop * DAY_MS - 1))
-            waiting = planned.filter(pl.col("start") >= stop * DAY_MS)
-            bots = _numbered(np.arange(start, stop), self.traffic.bots)
-            yield pl.concat([inside, journeys.bot_visits(self.draws, *bots)], rechunk=True), stop
+            pending.add(self._planned(start + 1, stop + 1, partition))
+            bots = journeys.bot_visits(self.draws, *_numbered(np.arange(start, stop), self.traffic.bots))
+            yield pl.concat([*pending.take(start), partition.keep(self.draws, bots)], rechunk=True), start, stop
 
-    def _planned(self, first: int, stop: int) -> pl.DataFrame:
-        """All visits of the trips that begin on local days first .. stop-1."""
+    def _planned(self, first: int, stop: int, partition: Partition) -> Iterator[pl.DataFrame]:
+        """All visits of the partition's trips that begin on local days first .. stop-1, some trips at a time."""
         days, index = _numbered(np.arange(first, stop), self.traffic.trips)
-        trips = journeys.trips(self.draws, self.population, days, index)
-        return journeys.visits(self.draws, self.population, self.calendar, trips)
+        for low in range(0, len(days), TRIPS_AT_A_TIME):
+            here = slice(low, low + TRIPS_AT_A_TIME)
+            trips = journeys.trips(self.draws, self.population, days[here], index[here])
+            mine = partition.keep(self.draws, trips)
+            yield journeys.visits(self.draws, self.population, self.calendar, mine)
 
-    def _cut(self, rows: Rows, lines: int, end: int) -> Iterator[Batch]:
+    def cut(self, rows: Rows, lines: int = BATCH_LINES) -> Iterator[Batch]:
         """`rows` in batches, sorted by arrival."""
         if not len(rows):
             return
-        frames = [frame.sort("arrival", "key", "fate") for _, frame in rows.items()]
+        frames = [frame.sort(ORDER) for _, frame in rows.items()]
         arrivals = [frame["arrival"].to_numpy() for frame in frames]
-        edges = [*np.unique(np.sort(np.concatenate(arrivals))[lines::lines]).tolist(), end + 1]
+        everything = np.sort(np.concatenate(arrivals))
+        edges = [*np.unique(everything[lines::lines]).tolist(), int(everything[-1]) + 1]
         places = [np.searchsorted(column, [0, *edges]).tolist() for column in arrivals]
         for number, edge in enumerate(edges):
             part = Rows(
@@ -157,6 +226,38 @@ class Simulation:
             )
             if len(part):
                 yield batch_of(self.draws, part, edge - 1)
+
+
+class _Pending:
+    """Visits that were planned and have not started yet, by the block of days in which they start.
+
+    A busy site has millions of them, so whole numbers are kept in as few bytes as they need.
+    """
+
+    def __init__(self, first: int, step: int) -> None:
+        self._first, self._step = first, step
+        self._blocks: defaultdict[int, list[pl.DataFrame]] = defaultdict(list)
+        self._schema: pl.Schema | None = None
+
+    def add(self, planned: Iterable[pl.DataFrame]) -> None:
+        """Keep visits; those of days before the first are over."""
+        for visits in planned:
+            self._schema = visits.schema
+            block = (pl.col("start") // DAY_MS - self._first) // self._step
+            for (number,), part in (
+                visits.with_columns(block.alias("block")).partition_by("block", as_dict=True).items()
+            ):
+                if number >= 0:
+                    self._blocks[number].append(_compact(part.drop("block")))
+
+    def take(self, start: int) -> list[pl.DataFrame]:
+        """What starts in the block that begins on day `start`."""
+        found = self._blocks.pop((start - self._first) // self._step, [])
+        return [part.cast(self._schema) for part in found] if self._schema is not None else []
+
+
+def _compact(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.select(column.shrink_dtype() if column.dtype.is_integer() else column for column in frame)
 
 
 def _numbered(days: Ints, counts_of: Callable[[Ints], Ints]) -> tuple[Ints, Ints]:
