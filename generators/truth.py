@@ -41,6 +41,7 @@ _CHUNK_DAYS = 31
 
 def numbers(event_type: str, rows: pl.DataFrame) -> pl.DataFrame:
     """The columns of simulated rows that `lines` turns into words."""
+    # Not known of rows that were made without one: null, and verify says nothing of causes.
     if "cause" in NUMBERS[event_type] and "cause" not in rows.columns:
         rows = rows.with_columns(pl.lit(None, dtype=pl.Int64).alias("cause"))
     return rows.select(pl.col("key").alias("number"), "known", *NUMBERS[event_type])
