@@ -4,12 +4,13 @@ Imports only `searchflow` and third-party packages. A sync is a file in `syncs/`
 `destinations/`. The way of a run: gate, plan (set-wise, in the warehouse), limits, delivery in batches, ledger.
 """
 
-from activations.declaration import Sync, load_sync, load_syncs
+from activations.declaration import Sync
 from activations.engine import SyncResult, plan_sync, run_sync
 from activations.errors import DestinationUnavailable, SyncBlocked
 from activations.gate import GateVerdict, latest_verdicts
 from activations.planner import Plan, Sample
 from activations.reconciliation import Drift, ReconcileResult, reconcile
+from activations.sync_files import load_sync, load_syncs
 
 __all__ = [
     "DestinationUnavailable",

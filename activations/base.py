@@ -4,7 +4,7 @@ A destination is one module in `activations/destinations/`, named like the `type
 this order:
 
 - `Options`: a msgspec struct with what a sync file may say under `destination` (besides `type`);
-- `MODES`: the modes it can do;
+- `MODES`: the modes it can do, and `KEEPS_FIELDS`: can it write a row and leave one of its fields as it is;
 - `open_destination(sync, options, settings)`, which returns a `Destination`.
 
 Failures are sorted by what happens next: `Retryable` (try again), a `Rejection` (this row, with a reason that holds no
@@ -29,10 +29,18 @@ NAMES, VALUES = "__names", "__values"
 """Of a grouped sync: the members of a key, as two lists of texts."""
 
 
+ABSENT = "the destination has no row with this key to update"
+"""The reason for a rejection in the mode update."""
+BUCKETS = 1024
+"""Into how many parts `digests` cuts the keys: a thousand rows each of a million."""
+
+
 class Operation(StrEnum):
     """What a batch asks a destination to do with its rows."""
 
     UPSERT = "upsert"
+    INSERT = "insert"  # rows that are there stay as they are: they count as repeated
+    UPDATE = "update"  # rows that are not there are rejected with `ABSENT`
     APPEND = "append"
     REMOVE = "remove"
 
@@ -45,6 +53,7 @@ class Kind(StrEnum):
     REFRESHED = "refreshed"  # the same content again, because the destination lets it expire
     REMOVED = "removed"
     REPAIRED = "repaired"  # the destination had lost or changed it
+    RESTORED = "restored"  # an undo: what was sent before
 
 
 @dataclass(frozen=True)
@@ -107,7 +116,7 @@ class Delivery:
     """What a destination did with a batch: every row that is not rejected is there now."""
 
     rejections: Sequence[Rejection] = field(default_factory=tuple)
-    repeated: int = 0  # rows of an append that were there already: delivered before a crash, acknowledged now
+    repeated: int = 0  # rows of an append or insert that were there already, most often from before a crash
 
 
 class Destination(ABC):
@@ -125,8 +134,20 @@ class Destination(ABC):
     def prepare(self) -> None:  # noqa: B027  (most have nothing to do)
         """Check that the destination fits the sync, before the first batch of a run; make what is ours to make."""
 
-    def read(self) -> pa.Table | None:
-        """What the destination holds: the sync's fields as texts, one row a row of the model. None: cannot be read."""
+    def read(self, buckets: Sequence[int] | None = None) -> pa.Table | None:
+        """What the destination holds: the sync's fields as texts, one row a row of the model. None: cannot be read.
+
+        `buckets` (only where `digests` answers) asks for the keys of some buckets only.
+        """
+        return None
+
+    def digests(self) -> pa.Table | None:
+        """`bucket`, `rows` and `digest` (text) of each bucket, computed where the rows are. None: read everything.
+
+        A key's bucket is the first ten bits of its MD5. The digest is the sum of the first 64 bits (signed) of the MD5
+        of each row's document, as `activations.shape` writes documents. Where a document would be written otherwise,
+        the digest differs and the bucket is read: a digest may say "look" too often, never "equal" wrongly.
+        """
         return None
 
     def close(self) -> None:  # noqa: B027

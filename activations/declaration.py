@@ -1,29 +1,33 @@
-"""Syncs are files: `activations/syncs/<name>.yaml`, validated here, with errors that name file, line and field."""
+"""What a sync file may say, as types. `activations.sync_files` reads the files and names file, line and field."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-import re
-from pathlib import Path
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import msgspec
-import yaml
 from msgspec import Meta
 
-from searchflow.errors import ConfigurationError, NotFoundError
-from searchflow.settings import ROOT
-
-SYNCS_DIR = ROOT / "activations" / "syncs"
+from activations.base import Operation
+from activations.schedule import cron_problem
+from searchflow.errors import NotFoundError
 
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$")]
 Type = Annotated[
     str,
     Meta(pattern=r"^(text|boolean|integer|bigint|double|date|timestamp|decimal\([1-9][0-9]?, ?[0-9]{1,2}\))$"),
 ]
-Mode = Literal["upsert", "mirror", "append"]
+Mode = Literal["upsert", "insert", "update", "mirror", "append"]
+"""upsert: new and changed rows. insert: new rows, those that are there stay as they are. update: rows that are there
+already, others are rejected. mirror: upsert, and rows that left the model leave the destination. append: each key once,
+ever."""
+OPERATIONS = {"insert": Operation.INSERT, "update": Operation.UPDATE, "append": Operation.APPEND}
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=0)]
+Place = tuple[str | int, ...]
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -36,8 +40,9 @@ class Field(_Strict, frozen=True):
     name: Name
     type: Type
     column: Name | None = None  # of the model; unset: the same name
-    required: bool = False  # a row without it is rejected, not sent
+    nulls: Literal["send", "keep", "reject"] = "send"  # empty it there; leave what is there; reject the row
     personal: bool = False  # masked wherever a person or a log might see it
+    drift: Literal["assert", "keep", "report"] = "assert"  # a repair writes ours; accepts theirs; only tells
 
     @property
     def source(self) -> str:
@@ -52,13 +57,38 @@ class Group(_Strict, frozen=True):
     value: Name
 
 
+class Sizes(_Strict, frozen=True):
+    """How large each value of a field is (a segment, say), against its own history."""
+
+    field: Name
+    factor: Annotated[float, Meta(gt=1)] = 3.0  # so many times more or fewer rows than usual is a jump ...
+    rows: Count = 100  # ... if it is at least so many rows
+    history: Annotated[int, Meta(ge=1)] = 10  # usual is the median of so many earlier runs that sent something
+
+
 class Limits(_Strict, frozen=True):
     """The blast radius: more than this stops the sync before it sends, unless somebody approves."""
 
-    removed_share: Annotated[float, Meta(ge=0, le=1)] = 0.2  # of what the destination holds
-    removed: Annotated[int, Meta(ge=0)] = 10_000
-    removed_always: Annotated[int, Meta(ge=0)] = 5  # so few are never an accident, whatever their share
+    removed_share: Share = 0.2  # of what the destination holds
+    removed: Count = 10_000
+    changed_share: Share = 0.5
+    changed: Count = 100_000
+    always: Count = 5  # so few removals or changes are never an accident, whatever their share
     empty: bool = False  # is a source without rows an ordinary state?
+    sizes: Sizes | None = None
+
+
+class Rate(_Strict, frozen=True):
+    """The pace that a destination is asked to bear; batches wait for their turn."""
+
+    rows: Annotated[int, Meta(ge=1)] | None = None
+    batches: Annotated[int, Meta(ge=1)] | None = None
+    per: Literal["second", "minute", "hour"] = "second"
+
+    @property
+    def seconds(self) -> int:
+        """The length of `per`."""
+        return {"second": 1, "minute": 60, "hour": 3600}[self.per]
 
 
 class Sync(_Strict, frozen=True):
@@ -74,24 +104,9 @@ class Sync(_Strict, frozen=True):
     gate: Annotated[list[str], Meta(min_length=1)]
     group: Group | None = None
     batch_size: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    rate: Rate | None = None
     limits: Limits = msgspec.field(default_factory=Limits)
     schedule: str | None = None  # cron, UTC; unset: only when asked
-
-    def __post_init__(self) -> None:
-        names = [each.name for each in self.fields]
-        for label, wanted in self._references():
-            if wanted not in names:
-                raise ValueError(f"{label} names the field `{wanted}`, which `fields` does not declare")
-        if len(set(names)) != len(names):
-            raise ValueError(f"`fields` declares {next(n for n in names if names.count(n) > 1)!r} twice")
-        if self.group is not None and {self.key, self.group.member, self.group.value} != set(names):
-            raise ValueError("a grouped sync has exactly the fields of `key`, `group.member` and `group.value`")
-
-    def _references(self) -> list[tuple[str, str]]:
-        found = [("`key`", self.key)]
-        if self.group is not None:
-            found += [("`group.member`", self.group.member), ("`group.value`", self.group.value)]
-        return found
 
     @property
     def personal(self) -> frozenset[str]:
@@ -99,14 +114,19 @@ class Sync(_Strict, frozen=True):
         return frozenset(each.name for each in self.fields if each.personal)
 
     @property
+    def operation(self) -> Operation:
+        """What a batch of new and changed rows asks of the destination."""
+        return OPERATIONS.get(self.mode, Operation.UPSERT)
+
+    @property
     def once(self) -> bool:
-        """A key is sent once, ever: what was sent is never changed or removed."""
-        return self.mode == "append"
+        """A key is sent once: what was sent is the destination's own, never changed or removed by us."""
+        return self.mode in ("append", "insert")
 
     @property
     def keeps_rows(self) -> bool:
         """Does the ledger hold what was sent? Not where it could never be used (and is most often personal)."""
-        return not self.once and not self.personal
+        return self.mode != "append" and not self.personal
 
     @property
     def kind(self) -> str:
@@ -117,6 +137,32 @@ class Sync(_Strict, frozen=True):
         """The destination's own part of the file, as its module declares it."""
         given = {name: value for name, value in self.destination.items() if name != "type"}
         return msgspec.convert(given, destination_module(self.kind).Options)
+
+    def problems(self) -> Iterator[tuple[Place, str]]:
+        """What the types cannot say: where in the file, and what is wrong."""
+        names = [each.name for each in self.fields]
+        for place, wanted in self._references():
+            if wanted not in names:
+                yield place, f"names the field {wanted!r}, which `fields` does not declare"
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                yield ("fields", index, "name"), f"declares {name!r} twice"
+        if self.group is not None and {self.key, self.group.member, self.group.value} != set(names):
+            yield ("group",), "a grouped sync has exactly the fields of `key`, `group.member` and `group.value`"
+        if self.rate is not None and self.rate.rows is None and self.rate.batches is None:
+            yield ("rate",), "says neither `rows` nor `batches`"
+        if self.rate is not None and self.rate.rows is not None and self.rate.rows < self.batch_size:
+            yield ("rate", "rows"), f"is less than one batch ({self.batch_size:,}); lower `batch_size` too"
+        if self.schedule is not None and (problem := cron_problem(self.schedule)):
+            yield ("schedule",), problem
+
+    def _references(self) -> list[tuple[Place, str]]:
+        found: list[tuple[Place, str]] = [(("key",), self.key)]
+        if self.group is not None:
+            found += [(("group", "member"), self.group.member), (("group", "value"), self.group.value)]
+        if self.limits.sizes is not None:
+            found += [(("limits", "sizes", "field"), self.limits.sizes.field)]
+        return found
 
 
 def destination_types() -> list[str]:
@@ -131,102 +177,3 @@ def destination_module(kind: str) -> ModuleType:
     if kind not in destination_types():
         raise NotFoundError("destination type", kind, destination_types())
     return importlib.import_module(f"activations.destinations.{kind}")
-
-
-def load_syncs(folder: Path = SYNCS_DIR) -> dict[str, Sync]:
-    """Name -> sync, in the order of their names.
-
-    Raises:
-        ConfigurationError: a file is wrong; names the file, the line and the field.
-    """
-    return {path.stem: _load(path) for path in sorted(folder.glob("*.yaml"))}
-
-
-def load_sync(name: str, folder: Path = SYNCS_DIR) -> Sync:
-    """One sync.
-
-    Raises:
-        NotFoundError: there is no such file.
-        ConfigurationError: the file is wrong.
-    """
-    known = [path.stem for path in folder.glob("*.yaml")]
-    if name not in known:
-        raise NotFoundError("sync", name, known, "A sync is a file in activations/syncs/.")
-    return _load(folder / f"{name}.yaml")
-
-
-def _load(path: Path) -> Sync:
-    text = path.read_text(encoding="utf-8")
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark is not None else 1
-        raise _wrong(path, line, "the file", str(getattr(error, "problem", "it is not YAML"))) from None
-    try:
-        sync = msgspec.convert(document, Sync)
-    except msgspec.ValidationError as error:
-        raise _invalid(path, text, error) from None
-    if sync.name != path.stem:
-        raise _wrong(path, _line(text, ["name"]), "name", f"is {sync.name!r}, but the file is {path.name}")
-    _check_destination(path, text, sync)
-    return sync
-
-
-def _check_destination(path: Path, text: str, sync: Sync) -> None:
-    line = _line(text, ["destination"])
-    if "type" not in sync.destination:
-        raise _wrong(path, line, "destination.type", f"is missing; known: {', '.join(destination_types())}")
-    try:
-        module = destination_module(sync.kind)
-    except NotFoundError as error:
-        raise _wrong(path, _line(text, ["destination", "type"]), "destination.type", str(error)) from None
-    if sync.mode not in module.MODES:
-        problem = f"{sync.kind} cannot {sync.mode}; it can {', '.join(sorted(module.MODES))}"
-        raise _wrong(path, _line(text, ["mode"]), "mode", problem)
-    try:
-        sync.options()
-    except msgspec.ValidationError as error:
-        raise _invalid(path, text, error, within=["destination"]) from None
-
-
-def _invalid(
-    path: Path, text: str, error: msgspec.ValidationError, within: list[str] | None = None
-) -> ConfigurationError:
-    problem, _, place = str(error).partition(" - at `$")
-    steps: list[str | int] = [*(within or [])]
-    for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", place):
-        steps.append(int(index) if index else name)
-    named = re.search(r"(?:unknown|required) field `(\w+)`", problem)
-    shown = [*steps, named.group(1)] if named else steps
-    return _wrong(path, _line(text, shown), _dotted(shown) or "the file", problem)
-
-
-def _dotted(steps: list[str | int]) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
-
-
-def _wrong(path: Path, line: int, what: str, problem: str) -> ConfigurationError:
-    place = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-    problem = problem[:1].lower() + problem[1:]
-    return ConfigurationError(
-        f"{place}, line {line}, {what}", problem.rstrip(".") + ".", "Correct the file, then run again."
-    )
-
-
-def _line(text: str, steps: list[Any]) -> int:
-    """Where a field stands: as near as the file has it."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
-    line = 1
-    for step in steps:
-        if isinstance(node, yaml.MappingNode):
-            found = next((pair for pair in node.value if pair[0].value == step), None)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            node = node.value[step]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return line

@@ -19,13 +19,14 @@ import duckdb
 
 from activations import limits, planner
 from activations.base import Batch, Delivery, Destination, Kind
-from activations.declaration import SYNCS_DIR, Sync, destination_module, load_sync
+from activations.declaration import Sync, destination_module
 from activations.delivery import Courier, OnProgress, Tally
 from activations.errors import SyncBlocked
 from activations.gate import Gate, closed_by, latest_verdicts, require_open
 from activations.ledger import Ledger, utc
 from activations.planner import Plan, Sample
 from activations.retry import Retries
+from activations.sync_files import SYNCS_DIR, load_sync
 from searchflow import warehouse
 from searchflow.errors import GateFailed, SearchFlowError
 from searchflow.ops import audit_log, record
@@ -46,8 +47,8 @@ class SyncResult:
     removed: int = 0
     unchanged: int = 0  # with the refreshed and the held
     rejected: int = 0
-    retried: int = 0
     quarantined: int = 0  # rows of the model that a suite of the gate held back: neither sent nor removed
+    retried: int = 0
     seconds: float = 0.0
     refreshed: int = 0
     held: int = 0  # rejected before and the same since: not tried again
@@ -158,8 +159,8 @@ def _planned(plan: Plan, run_id: str, seconds: float) -> SyncResult:
         removed=plan.removed,
         unchanged=plan.unchanged + plan.held,
         rejected=plan.invalid,
-        seconds=round(seconds, 3),
         quarantined=plan.quarantined,
+        seconds=round(seconds, 3),
         refreshed=plan.refreshed,
         held=plan.held,
         blocked=blocked,
@@ -264,8 +265,8 @@ class Run:
             "removed": sent.get(Kind.REMOVED, 0),
             "unchanged": self.plan.unchanged + self.plan.held,
             "rejected": self.tally.rejected,
-            "retried": self.retries.retried,
             "quarantined": self.plan.quarantined,
+            "retried": self.retries.retried,
         }
 
     def _write(self, status: str, error: str | None, seconds: float) -> None:
@@ -279,7 +280,6 @@ class Run:
             "error": error,
         }
         record.rows(self.connection, "ops.sync_runs", [row | self.counts()])
-
         counts = self.counts()
         audit_log.append(
             self.settings,
@@ -288,6 +288,7 @@ class Run:
             rows=counts["added"] + counts["changed"] + counts["removed"],
             detail=f"from {self.sync.model}, {status}, sync run {self.run_id}",
         )
+
     def result(self, seconds: float) -> SyncResult:
         """The same for the caller."""
         counts = self.counts()
@@ -300,8 +301,8 @@ class Run:
             removed=counts["removed"],
             unchanged=counts["unchanged"],
             rejected=counts["rejected"],
-            retried=counts["retried"],
             quarantined=counts["quarantined"],
+            retried=counts["retried"],
             seconds=round(seconds, 3),
             refreshed=self.tally.sent.get(Kind.REFRESHED, 0),
             held=self.plan.held,

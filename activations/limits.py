@@ -18,7 +18,7 @@ def exceeded(sync: Sync, plan: Plan) -> list[str]:
 def too_many_removed(sync: Sync, removed: int, held: int) -> list[str]:
     """The same for a number of removals out of what the destination holds."""
     limits = sync.limits
-    if removed <= limits.removed_always:
+    if removed <= limits.always:
         return []
     if removed > limits.removed:
         return [f"it would remove {removed:,}, more than {limits.removed:,}"]

@@ -187,7 +187,7 @@ def stage(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
 
 def batches(connection: duckdb.DuckDBPyConnection, sync: Sync, now: datetime, sequence: int) -> Iterator[Batch]:
     """The staged rows: first what is new or changed, then who left. `sequence` is the number of the first."""
-    send = Operation.APPEND if sync.once else Operation.UPSERT
+    send = sync.operation
     for table, operation in (("outgoing", send), ("leaving", Operation.REMOVE)):
         first = 0
         while (rows := _rows(connection, table, first, sync.batch_size)).num_rows:

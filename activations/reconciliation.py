@@ -22,13 +22,14 @@ import pyarrow as pa
 
 from activations import limits, planner
 from activations.base import DOCUMENT, HASH, KEY, KIND, Kind
-from activations.declaration import SYNCS_DIR, Sync, load_sync
+from activations.declaration import Sync
 from activations.engine import Run, open_destination, snapshot
 from activations.errors import SyncBlocked
 from activations.gate import Gate, latest_verdicts, require_open
 from activations.ledger import Ledger, utc
 from activations.retry import Retries
 from activations.shape import PROBLEM, shaped
+from activations.sync_files import SYNCS_DIR, load_sync
 from searchflow import warehouse
 from searchflow.errors import UsageError
 from searchflow.ops import record

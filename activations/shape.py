@@ -7,6 +7,8 @@ message would hold the value).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from activations.base import DOCUMENT, HASH, KEY, NAMES, VALUES
 from activations.declaration import Field, Sync
 
@@ -38,7 +40,7 @@ def _problem(field: Field, key: str) -> list[str]:
     if field.name == key:
         unusable = f"{source} IS NULL OR {cast}::VARCHAR = '' OR contains({cast}::VARCHAR, chr(0))"
         cases.append(f"WHEN {unusable} THEN 'the key {field.name} is empty or cannot be used as one'")
-    elif field.required:
+    elif field.nulls == "reject":
         cases.append(f"WHEN {source} IS NULL THEN '{field.name} is empty, and the sync requires it'")
     if field.type != "text":
         cases.append(f"WHEN {source} IS NOT NULL AND {cast} IS NULL THEN '{field.name} does not fit {field.type}'")
@@ -54,12 +56,23 @@ def shaped(sync: Sync, relation: str) -> str:
 
 
 def _flat(sync: Sync, typed: str) -> str:
-    packed = ", ".join(f"{quoted(field.name)} := {quoted(field.name)}" for field in sync.fields)
     return f"""
         SELECT coalesce({quoted(sync.key)}::VARCHAR, '') AS {KEY},
-            to_json(struct_pack({packed}))::VARCHAR AS {DOCUMENT}, md5({DOCUMENT})::UUID AS {HASH}, {PROBLEM}, *
+            {_document(sync)}::VARCHAR AS {DOCUMENT}, md5({DOCUMENT})::UUID AS {HASH}, {PROBLEM}, *
             EXCLUDE ({PROBLEM})
         FROM ({typed})"""
+
+
+def _document(sync: Sync) -> str:
+    """The row as JSON. A null that must not empty the destination's field is left out."""
+    kept = [field for field in sync.fields if field.nulls == "keep"]
+    document = _packed([field for field in sync.fields if field not in kept])
+    # A merge patch (RFC 7396) drops the patch's nulls and leaves those of its target.
+    return f"json_merge_patch({document}, {_packed(kept)})" if kept else document
+
+
+def _packed(fields: Sequence[Field]) -> str:
+    return f"to_json(struct_pack({', '.join(f'{quoted(each.name)} := {quoted(each.name)}' for each in fields)}))"
 
 
 def _grouped(sync: Sync, typed: str) -> str:

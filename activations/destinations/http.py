@@ -5,7 +5,7 @@
       url: https://crm.example.com/v1/users/batch
       token_variable: CRM_API_TOKEN     # an environment variable; sent as `Authorization: Bearer ...`
 
-What is sent (POST), for `operation` upsert, append or remove (then the rows have only the key):
+What is sent (POST), for `operation` upsert, insert, update, append or remove (then the rows have only the key):
 
     Idempotency-Key: 5f2c...
     {"sync": "crm_contacts", "operation": "upsert", "key": "user_id", "rows": [{"user_id": "u1", "segment": "regular"}]}
@@ -13,7 +13,8 @@ What is sent (POST), for `operation` upsert, append or remove (then the rows hav
 What is understood: 2xx took all rows, except those in an optional `{"rejected": [{"key": "u1", "reason": "..."}]}`;
 408, 425, 429 and 5xx are tried again (Retry-After is obeyed); 401, 403, 404, 405 and redirects are a configuration to
 correct; any other 4xx refuses the batch, which is then cut in halves down to the rows that are the cause. For an
-append, 409 on a single row means that it is there already.
+append or insert, 409 on a single row means that it is there already. An answer that was lost is the API's to make
+harmless: it must recognise the idempotency key, or for an append each row's key.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from activations.errors import Retryable
 from searchflow.errors import ConfigurationError
 from searchflow.settings import Settings
 
-MODES = frozenset({"upsert", "mirror", "append"})
+MODES = frozenset({"upsert", "insert", "update", "mirror", "append"})
+KEEPS_FIELDS = True  # a field that is not in the row
 TRY_AGAIN = frozenset({408, 425, 429})
 MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410})
 REASON_LENGTH = 200
@@ -131,7 +133,7 @@ class HttpApi(Destination):
             raise Retryable(f"HTTP {status}", after=_retry_after(response))
         if status in MISCONFIGURED or status < 400:
             raise self._misconfigured(status)
-        if status == 409 and batch.operation is Operation.APPEND and len(batch) == 1:
+        if status == 409 and batch.operation in (Operation.APPEND, Operation.INSERT) and len(batch) == 1:
             return Delivery(repeated=1)
         return halves(self, batch, f"HTTP {status}")
 

@@ -10,8 +10,7 @@ destination:
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -20,16 +19,18 @@ import pyarrow as pa
 from msgspec import Meta
 from psycopg import sql
 
-from activations.base import KEY, Batch, Delivery, Destination, Operation, halves
+from activations.base import ABSENT, KEY, Batch, Delivery, Destination, Operation, Rejection, halves
 from activations.columns import copy_in, copy_out
 from activations.declaration import Field, Sync
+from activations.destinations import _postgres
 from activations.errors import Retryable
 from activations.ledger import utc
 from searchflow import services
 from searchflow.errors import ConfigurationError
 from searchflow.settings import Settings
 
-MODES = frozenset({"upsert", "mirror"})
+MODES = frozenset({"upsert", "insert", "update", "mirror"})
+KEEPS_FIELDS = True
 # The warehouse's timestamps are UTC without a zone; a table that others read should say so.
 TYPES = {"timestamp": "timestamptz", "double": "double precision"}
 
@@ -55,42 +56,6 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def open_destination(sync: Sync, options: Options, settings: Settings) -> PostgresTable:
     """Does not connect yet."""
     return PostgresTable(sync, options, services.postgres_dsn(settings, options.database))
-
-
-# --- errors: sorted by what happens next
-
-
-class _Refused(Exception):
-    """The batch holds a row that the table will never take."""
-
-
-def _row_reason(error: psycopg.Error) -> str:
-    """Says which rule and column; never the value, which is in the server's own message."""
-    found = error.diag
-    context = re.search(r"column (\w+)", found.context or "")
-    place = found.constraint_name or found.column_name or (context.group(1) if context else None)
-    return f"{type(error).__name__}{f' ({place})' if place else ''}"
-
-
-@contextlib.contextmanager
-def _sorted(where: str) -> Iterator[None]:
-    try:
-        yield
-    except (psycopg.DataError, psycopg.IntegrityError) as error:
-        raise _Refused(_row_reason(error)) from None
-    except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
-        raise ConfigurationError(
-            where,
-            f"PostgreSQL answers {_row_reason(error)}.",
-            "Correct the table (its key must be unique), its grants or the sync file.",
-        ) from None
-    except psycopg.Error as error:  # connection gone, shutdown, deadlock, disk full: may pass
-        raise Retryable(f"PostgreSQL: {type(error).__name__}") from error
-
-
-def _refuses_us(error: psycopg.OperationalError) -> bool:
-    text = str(error)
-    return any(part in text for part in ("authentication failed", "does not exist", "no pg_hba.conf entry"))
 
 
 # --- the sender
@@ -127,27 +92,43 @@ class PostgresTable(Destination):
             )
 
     def deliver(self, batch: Batch) -> Delivery:
-        """Upsert a batch in one transaction, or mark those who left."""
+        """Write a batch in one transaction, or mark those who left."""
         try:
             with self._transaction() as cursor:
                 if batch.operation is Operation.REMOVE:
                     self._remove(cursor, batch)
-                else:
-                    self._upsert(cursor, batch)
-        except _Refused as error:
+                    return Delivery()
+                self._stage(cursor, self._fields, batch.table.select([field.name for field in self._sync.fields]))
+                if batch.operation is Operation.UPDATE:
+                    return Delivery(self._update(cursor))
+                written = self._insert(cursor, replace=batch.operation is Operation.UPSERT)
+        except _postgres.Refused as error:
             return halves(self, batch, str(error))
-        return Delivery()
+        return Delivery(repeated=len(batch) - written)  # rows that were there, and were left so
 
-    def read(self) -> pa.Table:
+    def read(self, buckets: Sequence[int] | None = None) -> pa.Table:
         """Rows of those who have not left."""
-        leavers = self._options.leavers
-        present = sql.SQL(" WHERE {}").format(sql.Identifier(leavers.flag)) if leavers else sql.SQL("")
-        query = sql.SQL("SELECT {} FROM {}{}").format(sql.SQL(", ").join(self._fields), self._target, present)
         names = [field.name for field in self._sync.fields]
+        wanted = [self._present()]
+        if buckets is not None:
+            wanted.append(sql.SQL("{} = ANY({})").format(_postgres.bucket(self._key), sql.Literal(list(buckets))))
+        query = sql.SQL("SELECT {} FROM {} WHERE {}").format(
+            sql.SQL(", ").join(self._fields), self._target, sql.SQL(" AND ").join(wanted)
+        )
         with self._transaction() as cursor:
             if not self._columns(cursor):
                 return pa.table({name: pa.array([], pa.string()) for name in names})
             return copy_out(cursor, query, names)
+
+    def digests(self) -> pa.Table | None:
+        """Computed by the server, from documents written as DuckDB writes them."""
+        query = _postgres.digest_query(self._sync, self._target, self._present())
+        with self._transaction() as cursor:
+            return copy_out(cursor, query, ["bucket", "rows", "digest"]) if self._columns(cursor) else None
+
+    def _present(self) -> sql.Composable:
+        leavers = self._options.leavers
+        return sql.Identifier(leavers.flag) if leavers else sql.SQL("true")
 
     def close(self) -> None:
         """Close the connection."""
@@ -160,7 +141,7 @@ class PostgresTable(Destination):
             try:
                 self._open = psycopg.connect(self._dsn, connect_timeout=10, options="-c TimeZone=UTC")
             except psycopg.OperationalError as error:
-                if _refuses_us(error):
+                if _postgres.refuses_us(error):
                     raise ConfigurationError(
                         "SEARCHFLOW_POSTGRES_URL",
                         f"the server refused us, or has no database for {self._sync.name}.",
@@ -172,7 +153,7 @@ class PostgresTable(Destination):
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[psycopg.Cursor]:
         connection = self._connection()
-        with _sorted(self._where), connection.transaction(), connection.cursor() as cursor:
+        with _postgres.sorted_failures(self._where), connection.transaction(), connection.cursor() as cursor:
             yield cursor
 
     def _columns(self, cursor: psycopg.Cursor) -> set[str]:
@@ -206,26 +187,47 @@ class PostgresTable(Destination):
         )
         copy_in(cursor, "incoming", rows)
 
-    def _upsert(self, cursor: psycopg.Cursor, batch: Batch) -> None:
-        self._stage(cursor, self._fields, batch.table.select([field.name for field in self._sync.fields]))
+    def _insert(self, cursor: psycopg.Cursor, *, replace: bool) -> int:
+        """Returns how many rows were written; without `replace`, those that are there stay as they are."""
         names: list[sql.Composable] = list(self._fields)
         values: list[sql.Composable] = list(self._fields)
-        updates = self._assignments()
+        updates = [self._assignment(field, "excluded") for field in self._sync.fields if field.name != self._sync.key]
         if self._options.leavers is not None:  # who is sent has not left
             flag, left_at = map(sql.Identifier, (self._options.leavers.flag, self._options.leavers.left_at))
             names += [flag, left_at]
             values += [sql.SQL("true"), sql.SQL("NULL")]
             updates.append(sql.SQL("{} = true, {} = NULL").format(flag, left_at))
-        action = sql.SQL("DO UPDATE SET {}").format(sql.SQL(", ").join(updates)) if updates else sql.SQL("DO NOTHING")
+        action: sql.Composable = sql.SQL("DO NOTHING")
+        if replace and updates:
+            action = sql.SQL("DO UPDATE SET {}").format(sql.SQL(", ").join(updates))
         comma = sql.SQL(", ")
         cursor.execute(
-            sql.SQL("INSERT INTO {} ({}) SELECT {} FROM incoming ON CONFLICT ({}) {}").format(
+            sql.SQL("INSERT INTO {} AS t ({}) SELECT {} FROM incoming ON CONFLICT ({}) {}").format(
                 self._target, comma.join(names), comma.join(values), self._key, action
             )
         )
+        return int(cursor.rowcount)
 
-    def _assignments(self) -> list[sql.Composed]:
-        return [sql.SQL("{} = excluded.{}").format(name, name) for name in self._fields if name != self._key]
+    def _update(self, cursor: psycopg.Cursor) -> tuple[Rejection, ...]:
+        """Change rows that are there; those that are not are rejected."""
+        changes = [self._assignment(field, "i") for field in self._sync.fields if field.name != self._sync.key]
+        if changes:
+            cursor.execute(
+                sql.SQL("UPDATE {} AS t SET {} FROM incoming i WHERE t.{} = i.{}").format(
+                    self._target, sql.SQL(", ").join(changes), self._key, self._key
+                )
+            )
+        cursor.execute(
+            sql.SQL("SELECT i.{}::text FROM incoming i LEFT JOIN {} t ON t.{} = i.{} WHERE t.{} IS NULL").format(
+                self._key, self._target, self._key, self._key, self._key
+            )
+        )
+        return tuple(Rejection(key, ABSENT) for (key,) in cursor.fetchall())
+
+    def _assignment(self, field: Field, source: str) -> sql.Composed:
+        name = sql.Identifier(field.name)
+        pattern = "{} = coalesce({}.{}, t.{})" if field.nulls == "keep" else "{} = {}.{}"
+        return sql.SQL(pattern).format(name, sql.Identifier(source), name, name)
 
     def _remove(self, cursor: psycopg.Cursor, batch: Batch) -> None:
         self._stage(cursor, [self._key], batch.table.select([KEY]).rename_columns([self._sync.key]))

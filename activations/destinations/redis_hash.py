@@ -13,7 +13,7 @@ which a Redis Cluster would refuse: one server (or one with replicas).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -28,6 +28,7 @@ from activations.destinations import _redis
 from searchflow.settings import Settings
 
 MODES = frozenset({"upsert", "mirror"})
+KEEPS_FIELDS = False
 SCAN_COUNT = 1000
 
 
@@ -79,7 +80,7 @@ class RedisHash(Destination):
             pipeline.execute()
         return Delivery(rejections)
 
-    def read(self) -> pa.Table:
+    def read(self, buckets: Sequence[int] | None = None) -> pa.Table:
         """Every hash under the prefix, one row a member (grouped) or a key (flat)."""
         rows: list[dict[str, str]] = []
         with _redis.sorted_failures(self._where):

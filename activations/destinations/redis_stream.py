@@ -11,6 +11,7 @@ hash's name puts it in the stream's slot of a cluster.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -24,6 +25,7 @@ from activations.destinations import _redis
 from searchflow.settings import Settings
 
 MODES = frozenset({"append"})
+KEEPS_FIELDS = False
 APPEND_NEW = """
 local repeated = 0
 for i = 1, #ARGV, 2 do
@@ -69,7 +71,7 @@ class RedisStream(Destination):
             repeated = self._append(keys=[self._options.stream, keys_of(self._options.stream)], args=pairs)
         return Delivery(repeated=int(repeated))
 
-    def read(self) -> pa.Table:
+    def read(self, buckets: Sequence[int] | None = None) -> pa.Table:
         """The keys that were ever appended. Entries themselves belong to the consumer, who may have taken them."""
         with _redis.sorted_failures(self._where):
             found = [key.decode() for key, _ in self._client.hscan_iter(keys_of(self._options.stream), count=1000)]

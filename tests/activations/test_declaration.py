@@ -71,12 +71,23 @@ def test_a_good_file_loads(tmp_path: Path) -> None:
         ("removed_shares: 0.5", "removed_share: 0.5", "line 14, limits.removed_shares: object contains unknown field"),
         ("type: decimal}", 'type: "decimal(9,2)"}', "line 8, fields[1].type: expected `str` matching regex"),
         ("mode: delete", "mode: mirror", "line 5, mode: invalid enum value 'delete'"),
-        ("mode: append", "mode: mirror", "line 5, mode: postgres_table cannot append; it can mirror, upsert"),
-        ("key: id", "key: user_id", "`key` names the field `id`, which `fields` does not declare"),
+        (
+            "mode: append",
+            "mode: mirror",
+            "line 5, mode: postgres_table cannot append; it can insert, mirror, update, upsert",
+        ),
+        ("key: id", "key: user_id", "line 4, key: names the field 'id', which `fields` does not declare"),
         ("table: example", "table: crm.example", "line 11, destination.table: expected `str` matching regex"),
         ("tabel: crm.example", "table: crm.example", "line 11, destination.tabel: object contains unknown field"),
         ("type: ftp", "type: postgres_table", "line 10, destination.type: no destination type is called 'ftp'"),
         ("name: other", "name: example", "line 1, name: is 'other', but the file is example.yaml"),
+        (
+            "schedule: 0 25 * * *\ngate: [marts]",
+            "gate: [marts]",
+            "line 12, schedule: the hour '25' is not within 0 to 23",
+        ),
+        ("rate: {per: hour}\ngate: [marts]", "gate: [marts]", "line 12, rate: says neither `rows` nor `batches`"),
+        ("{name: score, nulls: maybe, ", "{name: score, ", "line 8, fields[1].nulls: invalid enum value 'maybe'"),
         ("gate: []", "gate: [marts]", "line 12, gate: expected `array` of length >= 1"),
         ("gate: [marts", "gate: [marts]", "line 13, the file: expected ',' or ']'"),
         ("", "model: activation.act_example\n", "model: object missing required field"),
@@ -99,6 +110,7 @@ def test_every_destination_module_keeps_the_contract() -> None:
         module = destination_module(kind)
         assert module.__doc__
         assert f"type: {kind}" in module.__doc__
-        assert {"upsert", "mirror", "append"} >= module.MODES
+        assert {"upsert", "insert", "update", "mirror", "append"} >= module.MODES
+        assert isinstance(module.KEEPS_FIELDS, bool)
         assert callable(module.open_destination)
         assert module.Options.__struct_config__.forbid_unknown_fields

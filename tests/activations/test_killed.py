@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from activations.declaration import SYNCS_DIR
+from activations.sync_files import SYNCS_DIR
 from searchflow.settings import ROOT
 from tests.activations.scene import CRM, EMAILS, NOW, RECO, Scene, crm_row, email_row
 
