@@ -53,7 +53,6 @@ class Kind(StrEnum):
     REFRESHED = "refreshed"  # the same content again, because the destination lets it expire
     REMOVED = "removed"
     REPAIRED = "repaired"  # the destination had lost or changed it
-    RESTORED = "restored"  # an undo: what was sent before
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,6 @@ class Field(_Strict, frozen=True):
     column: Name | None = None  # of the model; unset: the same name
     nulls: Literal["send", "keep", "reject"] = "send"  # empty it there; leave what is there; reject the row
     personal: bool = False  # masked wherever a person or a log might see it
-    drift: Literal["assert", "keep", "report"] = "assert"  # a repair writes ours; accepts theirs; only tells
 
     @property
     def source(self) -> str:
@@ -57,15 +56,6 @@ class Group(_Strict, frozen=True):
     value: Name
 
 
-class Sizes(_Strict, frozen=True):
-    """How large each value of a field is (a segment, say), against its own history."""
-
-    field: Name
-    factor: Annotated[float, Meta(gt=1)] = 3.0  # so many times more or fewer rows than usual is a jump ...
-    rows: Count = 100  # ... if it is at least so many rows
-    history: Annotated[int, Meta(ge=1)] = 10  # usual is the median of so many earlier runs that sent something
-
-
 class Limits(_Strict, frozen=True):
     """The blast radius: more than this stops the sync before it sends, unless somebody approves."""
 
@@ -75,7 +65,6 @@ class Limits(_Strict, frozen=True):
     changed: Count = 100_000
     always: Count = 5  # so few removals or changes are never an accident, whatever their share
     empty: bool = False  # is a source without rows an ordinary state?
-    sizes: Sizes | None = None
 
 
 class Rate(_Strict, frozen=True):
@@ -160,8 +149,6 @@ class Sync(_Strict, frozen=True):
         found: list[tuple[Place, str]] = [(("key",), self.key)]
         if self.group is not None:
             found += [(("group", "member"), self.group.member), (("group", "value"), self.group.value)]
-        if self.limits.sizes is not None:
-            found += [(("limits", "sizes", "field"), self.limits.sizes.field)]
         return found
 
 

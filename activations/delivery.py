@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from activations.base import KEY, KIND, Batch, Delivery, Destination
 from activations.declaration import Sync
 from activations.ledger import Ledger
+from activations.pace import Pace
 from activations.retry import Retries
 
 OnProgress = Callable[[int, int], None]
@@ -56,6 +57,7 @@ class Courier:
     retries: Retries
     on_rejected: OnRejected
     tally: Tally
+    pace: Pace
 
     def deliver(self, batches: Iterable[Batch], total: int, on_progress: OnProgress | None) -> None:
         """Deliver all batches.
@@ -67,6 +69,7 @@ class Courier:
         self.retries.call(self.sync.name, self.destination.prepare)
         done = 0
         for batch in batches:
+            self.pace.wait(len(batch))
             delivery = self._attempt(batch)
             if delivery.rejections:
                 self.on_rejected(batch, delivery)

@@ -24,6 +24,7 @@ from activations.delivery import Courier, OnProgress, Tally
 from activations.errors import SyncBlocked
 from activations.gate import Gate, closed_by, latest_verdicts, require_open
 from activations.ledger import Ledger, utc
+from activations.pace import Pace
 from activations.planner import Plan, Sample
 from activations.retry import Retries
 from activations.sync_files import SYNCS_DIR, load_sync
@@ -209,7 +210,14 @@ class Run:
         total = planner.staged(self.connection)
         with closing(open_destination(self.sync, self.settings)) as destination:
             courier = Courier(
-                self.sync, self.run_id, destination, self.ledger, self.retries, self._record_rejected, self.tally
+                self.sync,
+                self.run_id,
+                destination,
+                self.ledger,
+                self.retries,
+                self._record_rejected,
+                self.tally,
+                Pace(self.sync.rate, sleep=self.retries.sleep),
             )
             sequence = self.ledger.next_sequence(self.sync)
             courier.deliver(planner.batches(self.connection, self.sync, self.now, sequence), total, on_progress)

@@ -12,18 +12,26 @@ def exceeded(sync: Sync, plan: Plan) -> list[str]:
     reasons = []
     if plan.source_rows == 0 and plan.sent_rows and not sync.limits.empty:  # never sent, nothing there: a young company
         reasons.append(f"{sync.model} is empty")
-    return reasons + too_many_removed(sync, plan.removed, plan.sent_rows)
+    reasons += too_many_removed(sync, plan.removed, plan.sent_rows)
+    return reasons + _too_many_changed(sync, plan.changed, plan.sent_rows)
 
 
 def too_many_removed(sync: Sync, removed: int, held: int) -> list[str]:
     """The same for a number of removals out of what the destination holds."""
-    limits = sync.limits
-    if removed <= limits.always:
+    return _too_many(sync, "remove", removed, held, most=sync.limits.removed, share=sync.limits.removed_share)
+
+
+def _too_many_changed(sync: Sync, changed: int, held: int) -> list[str]:
+    return _too_many(sync, "change", changed, held, most=sync.limits.changed, share=sync.limits.changed_share)
+
+
+def _too_many(sync: Sync, verb: str, count: int, held: int, *, most: int, share: float) -> list[str]:
+    if count <= sync.limits.always:
         return []
-    if removed > limits.removed:
-        return [f"it would remove {removed:,}, more than {limits.removed:,}"]
-    if removed > limits.removed_share * held:
-        return [f"it would remove {removed:,} of {held:,}, more than {limits.removed_share:.0%}"]
+    if count > most:
+        return [f"it would {verb} {count:,}, more than {most:,}"]
+    if count > share * held:
+        return [f"it would {verb} {count:,} of {held:,}, more than {share:.0%}"]
     return []
 
 

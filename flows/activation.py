@@ -28,7 +28,7 @@ from searchflow.settings import load_settings
     retry_condition_fn=is_retryable,
     cache_policy=NO_CACHE,
 )
-def run_sync(name: str, now: datetime, dry_run: bool, approve: bool) -> dict[str, Any]:
+def run_sync(name: str, now: datetime, dry_run: bool, approve: bool, retry_rejected: bool = False) -> dict[str, Any]:
     """Send what changed since the last acknowledged delivery."""
     with progress(f"sync {name}") as bar:
 
@@ -36,7 +36,13 @@ def run_sync(name: str, now: datetime, dry_run: bool, approve: bool) -> dict[str
             bar.update(done=done, total=total)
 
         result = activations.run_sync(
-            load_settings(), name, now=now, dry_run=dry_run, approve=approve, on_progress=on_progress
+            load_settings(),
+            name,
+            now=now,
+            dry_run=dry_run,
+            approve=approve,
+            retry_rejected=retry_rejected,
+            on_progress=on_progress,
         )
     counts = {key: value for key, value in asdict(result).items() if isinstance(value, int | float | str | None)}
     get_run_logger().info("%s", counts)
@@ -44,7 +50,9 @@ def run_sync(name: str, now: datetime, dry_run: bool, approve: bool) -> dict[str
 
 
 @flow(name="activation")
-def activate(syncs: list[str] | None = None, dry_run: bool = False, approve: bool = False) -> dict[str, Any]:
+def activate(
+    syncs: list[str] | None = None, dry_run: bool = False, approve: bool = False, retry_rejected: bool = False
+) -> dict[str, Any]:
     """Run syncs by name (default: all). One that is blocked or fails does not stop the others.
 
     Raises:
@@ -57,7 +65,7 @@ def activate(syncs: list[str] | None = None, dry_run: bool = False, approve: boo
     with models_at_rest(settings), stage(settings, "activation") as noted:
         for name in names:
             try:
-                results[name] = run_sync(name, now, dry_run, approve)
+                results[name] = run_sync(name, now, dry_run, approve, retry_rejected)
             except NegativeAnswer as error:
                 problems.append(error)
         changes = [sum(int(result[key]) for key in ("added", "changed", "removed")) for result in results.values()]

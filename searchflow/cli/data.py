@@ -173,6 +173,9 @@ def activate(
     syncs: Annotated[list[str] | None, typer.Argument(help="Names of syncs; default: all.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")] = False,
     approve: Annotated[bool, typer.Option("--approve", help="Let a change pass that is above its limits.")] = False,
+    retry_rejected: Annotated[
+        bool, typer.Option("--retry-rejected", help="Try rejected rows again that have not changed since.")
+    ] = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -185,7 +188,7 @@ def activate(
     def flow() -> Any:
         from flows.activation import activate as run
 
-        return run(syncs=names or None, dry_run=dry_run, approve=approve)
+        return run(syncs=names or None, dry_run=dry_run, approve=approve, retry_rejected=retry_rejected)
 
     results = run_flow(settings, flow, verbose=verbose)
     if as_json:

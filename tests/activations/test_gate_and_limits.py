@@ -108,7 +108,7 @@ def test_a_gate_may_name_a_group_of_suites() -> None:
 def test_removing_too_many_stops_before_sending_unless_approved(scene: Scene) -> None:
     scene.model(CRM, [crm_row(f"u{number:02}") for number in range(20)])
     scene.run(SYNC)
-    scene.model(CRM, [crm_row(f"u{number:02}", "at_risk") for number in range(14)])
+    scene.model(CRM, [crm_row(f"u{number:02}", "at_risk" if number < 5 else "regular") for number in range(14)])
     with pytest.raises(SyncBlocked, match="it would remove 6 of 20, more than 10%") as raised:
         scene.run(SYNC)
     assert raised.value.exit_status == 1
@@ -119,6 +119,16 @@ def test_removing_too_many_stops_before_sending_unless_approved(scene: Scene) ->
     assert (scene.run(SYNC, approve=True).removed, scene.run(SYNC).status) == (6, "unchanged")
     modes = scene.lake("SELECT status, mode FROM ops.sync_runs ORDER BY ALL")
     assert modes == [("blocked", "run"), ("done", "approved"), ("done", "run"), ("unchanged", "run")]
+
+
+def test_changing_too_many_stops_before_sending_unless_approved(scene: Scene) -> None:
+    scene.model(CRM, [crm_row(f"u{number:02}") for number in range(10)])
+    scene.run(SYNC)
+    scene.model(CRM, [crm_row(f"u{number:02}", "at_risk" if number < 6 else "regular") for number in range(10)])
+    with pytest.raises(SyncBlocked, match="it would change 6 of 10, more than 50%"):
+        scene.run(SYNC)
+    assert scene.sql("crm", "SELECT count(*) FROM crm.user_segments WHERE segment = 'at_risk'") == [(0,)]
+    assert scene.run(SYNC, approve=True).changed == 6
 
 
 def test_an_empty_source_stops_before_sending(scene: Scene) -> None:
