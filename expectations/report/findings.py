@@ -9,6 +9,7 @@ from datetime import datetime
 import duckdb
 
 from expectations.outcome import Outcome, worst
+from expectations.quarantine import Split
 from expectations.suite import Suite
 
 RUNS_SHOWN = 30
@@ -46,6 +47,7 @@ class TableFindings:
     findings: tuple[Finding, ...]
     runs: tuple[Run, ...]
     page: str | None
+    rows: Split | None = None
 
     @property
     def outcome(self) -> Outcome | None:
@@ -66,16 +68,28 @@ class TableFindings:
 
 def read(connection: duckdb.DuckDBPyConnection, suites: Sequence[Suite], pages: dict[str, str]) -> list[TableFindings]:
     """The findings of each suite, from `ops.validation_results`; `pages` are their Data Docs."""
-    runs, findings = _runs(connection), _newest(connection)
+    runs, findings, rows = _runs(connection), _newest(connection), _rows(connection)
     return [
         TableFindings(
             suite,
             tuple(_in_order(suite, findings.get(suite.name, []))),
             tuple(runs.get(suite.name, [])),
             pages.get(suite.name),
+            rows.get(suite.name),
         )
         for suite in suites
     ]
+
+
+def _rows(connection: duckdb.DuckDBPyConnection) -> dict[str, Split]:
+    """Suite -> how many rows passed its newest run, and how many were held back."""
+    rows = connection.execute(
+        """
+        SELECT suite, rows_in, rows_passed, rows_quarantined FROM ops.validated_tables
+        QUALIFY row_number() OVER (PARTITION BY suite ORDER BY checked_at DESC, run_id DESC) = 1
+        """
+    ).fetchall()
+    return {suite: Split(*counts) for suite, *counts in rows}
 
 
 def _in_order(suite: Suite, findings: list[Finding]) -> list[Finding]:

@@ -64,7 +64,8 @@ def render(tables: Sequence[TableFindings], *, now: datetime) -> str:
 def _verdict(tables: Sequence[TableFindings], checked: Sequence[TableFindings]) -> str:
     findings = [finding for table in checked for finding in table.findings]
     blocking = [table for table in checked if table.outcome is not None and table.outcome.blocks]
-    warned = sum(finding.outcome is Outcome.WARN for finding in findings)
+    warned = sum(finding.outcome in (Outcome.WARN, Outcome.QUARANTINE) for finding in findings)
+    held_back = sum(table.rows.quarantined for table in checked if table.rows and table.suite.contained)
     held = sum(finding.outcome is Outcome.PASS for finding in findings)
     blocked = {sync for table in blocking for sync in table.suite.syncs}
     kind, words, more = _say(checked, blocking, warned)
@@ -76,6 +77,7 @@ def _verdict(tables: Sequence[TableFindings], checked: Sequence[TableFindings]) 
     tiles = (
         ("Checks that hold", f"{held:,}", f"of {len(findings):,}"),
         ("Warnings", f"{warned:,}", "reported, nothing waits"),
+        ("Rows held back", f"{held_back:,}", "not sent until they are right"),
         ("Tables not to be used", f"{len(blocking):,}", f"of {len(checked):,}"),
         ("Syncs that may run", f"{len(ALL_SYNCS) - len(blocked):,}", f"of {len(ALL_SYNCS)}"),
     )
@@ -104,7 +106,7 @@ def _say(checked: Sequence[TableFindings], blocking: Sequence[TableFindings], wa
         return (
             Outcome.WARN,
             "The numbers can be used, with remarks",
-            f"Everything that must hold does. {_count(warned, 'warning')} should be looked at.",
+            f"No table must be left aside. {_count(warned, 'remark')} should be looked at.",
         )
     return Outcome.PASS, "All numbers can be used", "Everything that was checked holds."
 
@@ -227,12 +229,25 @@ def _table(table: TableFindings) -> str:
         for finding in table.findings
     )
     checked_at = f"Checked {moment(table.checked_at)}. " if table.checked_at else ""
+    rows = _row_counts(table)
     return (
         f'<details class="table {table.outcome}"><summary><span class="mark {table.outcome}" aria-hidden="true">'
         f'{MARKS[table.outcome]}</span><div class="name">{escape(suite.title)}<code>{escape(suite.table)}</code></div>'
         f'{recent}<span class="score">{held} of {len(table.findings)} hold</span></summary>'
-        f'<p>{checked_at}Concerns {escape(suite.numbers)}.</p><ul class="checks">{checks}</ul>{_details_link(table)}'
+        f'<p>{checked_at}Concerns {escape(suite.numbers)}.{rows}</p><ul class="checks">{checks}</ul>{_details_link(table)}'
         "</details>"
+    )
+
+
+def _row_counts(table: TableFindings) -> str:
+    """input = passed + held back, in words."""
+    if table.rows is None:
+        return ""
+    rows = table.rows
+    if not rows.quarantined:
+        return f" {_count(rows.rows_in, 'row')} checked."
+    return (
+        f" {_count(rows.rows_in, 'row')} checked: {rows.passed:,} passed, {rows.quarantined:,} broken, listed by key."
     )
 
 
