@@ -72,16 +72,19 @@ def commit(
     after: str | None,
     now: datetime,
     limits: checks.Limits,
+    prepared: checks.Prepared | None = None,
 ) -> Counts:
     """Write one batch that was read from `source` behind position `after`. Returns what became of it.
+
+    `prepared` is the batch after its checks, when they were made ahead.
 
     Raises:
         FencedError: the stored position is no longer `after`.
         StorageError: the disk is full; nothing was written.
     """
     started = time.monotonic()
-    prepared = checks.prepare(connection, batch, source.event_type, now, limits)
-    return in_transaction(connection, lambda: _write(connection, source, batch, prepared, after, now, started, limits))
+    ready = prepared or checks.prepare(connection, batch, source.event_type, now, limits)
+    return in_transaction(connection, lambda: _write(connection, source, batch, ready, after, now, started, limits))
 
 
 def in_transaction(connection: duckdb.DuckDBPyConnection, write: Callable[[], T]) -> T:
@@ -292,7 +295,7 @@ def insert(
     batch_id: str,
     stamp: datetime,
 ) -> list[date]:
-    """Append the rows, ordered so that each day's files hold sorted ids; returns the days they touch."""
+    """Append the rows, in the order they have (sorted by id, also within each day's file); returns their days."""
     places = [prepared.line_positions[index] for index in fresh.column("seq").to_pylist()]
     connection.register("fresh", fresh.append_column("source_position", pa.array(places, type=pa.string())))
     try:
@@ -300,7 +303,7 @@ def insert(
             f"""
             INSERT INTO raw.{event_type}_events
             SELECT event_id, event_ts, user_id, session_id, payload, {events.SCHEMA_VERSION}, ?, ?, source_position, ?
-            FROM fresh ORDER BY CAST(event_ts AS DATE), event_id
+            FROM fresh
             """,
             [stamp, source, batch_id],
         )

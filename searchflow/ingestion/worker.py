@@ -14,6 +14,7 @@ import duckdb
 
 from searchflow import streams, warehouse
 from searchflow.errors import FencedError
+from searchflow.ingestion.ahead import ReadAhead, Reading
 from searchflow.ingestion.checks import Limits
 from searchflow.ingestion.commit import Counts, commit, position, positions
 from searchflow.ingestion.cut import CommitGate
@@ -71,16 +72,17 @@ def drain(
     stop: threading.Event | None = None,
 ) -> None:
     """Commit batch after batch until the source has no more (or `stop` is set, after the current commit)."""
-    limit = batch_events or settings.batch_events
     limits = limits_of(settings)
     after = position(connection, source.shard, source.key)
-    with CommitGate(settings) as gate:
+    shape = Reading(batch_events or settings.batch_events, wait_seconds, clock, limits)
+    with CommitGate(settings) as gate, ReadAhead(source, after, shape) as ahead:
         while stop is None or not stop.is_set():
-            batch = source.read(after, limit=limit, wait_seconds=wait_seconds)
-            if batch is None:
+            found = ahead.next()
+            if found is None:
                 return
+            batch, prepared = found
             with gate.commit():
-                counts = commit(connection, source, batch, after=after, now=clock(), limits=limits)
+                counts = commit(connection, source, batch, after=after, now=clock(), limits=limits, prepared=prepared)
             source.committed(batch.position)
             after = batch.position
             result.add(source.name if source.shard == "file" else source.shard, counts)
