@@ -130,7 +130,7 @@ def run_sync(
         NotFoundError: no such sync.
         BusyError: another sync of this home is running.
         GateFailed: a suite it names failed, or never ran.
-        SyncBlocked: the source is empty, or it would remove too much, and nobody approved.
+        SyncBlocked: the source is empty, or it would remove or change too much, and nobody approved.
         DestinationUnavailable: the destination was away through all retries; what it took is recorded.
         ConfigurationError: the sync or its destination is misconfigured.
     """
