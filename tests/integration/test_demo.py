@@ -6,7 +6,9 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import psycopg
 import pytest
 
 from searchflow import services, warehouse
@@ -89,3 +91,33 @@ def test_sqlmesh_works_by_itself_while_the_services_run(cli: CommandLine) -> Non
             check=False,
         )
         assert done.returncode == 0, (arguments, done.stdout[-2000:], done.stderr[-2000:])
+
+
+def test_no_log_report_or_artifact_of_the_demo_names_a_person(cli: CommandLine, tmp_path: Path) -> None:
+    """Every generated address and name is looked for in what people and operators read, not in the data itself."""
+    with warehouse.connect(cli.settings, read_only=True) as connection:
+        people = connection.execute("SELECT DISTINCT email, name FROM raw.user_profiles").fetchall()
+    words = sorted({word for person in people for word in person if word})
+    assert len(words) > 100
+    (tmp_path / "words").write_text("\n".join(words))
+    read_by_people = tmp_path / "read"
+    read_by_people.mkdir()
+    for database in ("prefect", "sqlmesh"):
+        (read_by_people / database).write_bytes(dump(services.postgres_dsn(cli.settings, database)))
+    (read_by_people / "audit").write_text(json.dumps(cli.json("audit", "show", "--limit", "10000")))
+    places = [read_by_people, *(cli.home / name for name in ("logs", "reports", "quality", "audit", "run"))]
+    search = ["grep", "-rlaF", "-f", str(tmp_path / "words"), *(str(place) for place in places if place.exists())]
+    found = subprocess.run(search, capture_output=True, text=True)
+    assert (found.returncode, found.stdout, found.stderr) == (1, "", "")  # grep: 1 is "nothing found"
+    (read_by_people / "proof").write_text(words[0])
+    assert subprocess.run(search, capture_output=True).returncode == 0  # and it would be found
+
+
+def dump(dsn: str) -> bytes:
+    """Every text of every table of a database."""
+    with psycopg.connect(dsn) as connection:
+        tables = connection.execute(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname !~ '^(pg_|information_)'"
+        ).fetchall()
+        rows = [connection.execute(f"SELECT t::text FROM {table} AS t").fetchall() for (table,) in tables]
+    return "\n".join(row[0] for found in rows for row in found if row[0]).encode()
