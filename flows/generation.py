@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from prefect.cache_policies import NO_CACHE
 
 import generators
 from flows.support import stage, stopped_by_signals, table_artifact, utc_now
+from generators.parallel import OpenPublisher
+from generators.publishers import StreamPart, jsonl_part
 from generators.runs import current_world
 from searchflow import streams
 from searchflow.errors import UsageError
@@ -25,17 +28,21 @@ DESTINATIONS = ("redis", "files", "stdout")
 
 
 @task(cache_policy=NO_CACHE)
-def publish_history(days: int | None, events: int | None, seed: int | None, to: str, out: str | None) -> dict[str, Any]:
+def publish_history(
+    days: int | None, events: int | None, seed: int | None, to: str, out: str | None, processes: int = 1
+) -> dict[str, Any]:
     """Everything that happened since the last publication (or since the start of history), up to now."""
     settings, log = load_settings(), get_run_logger()
     ours = to == "redis"  # files and standard output are for somebody else: the home does not remember them
     state = generators.load_state(settings) if ours else None
     wanted = generators.next_range(state, utc_now(), days=days, events=events, seed=seed)
-    with _publisher(settings, to, out, f"events_{wanted.name}", log) as publisher, stopped_by_signals() as stop:
+    name = f"events_{wanted.name}"
+    with _publisher(settings, to, out, name, log) as publisher, stopped_by_signals() as stop:
         report = generators.publish_range(
             settings,
             wanted,
-            publisher,
+            publisher if processes == 1 else _part_of(settings, to, out, name),
+            processes=processes,
             feeds_folder=_folder(out) if to == "files" else None,
             write_feeds=to != "stdout",
             answer_key=ours,
@@ -79,6 +86,15 @@ def _publisher(settings: Settings, to: str, out: str | None, name: str, log: Any
         raise UsageError(f"--to {to} is unknown. Choose one of {', '.join(DESTINATIONS)}.")
 
 
+def _part_of(settings: Settings, to: str, out: str | None, name: str) -> OpenPublisher:
+    """How each of several processes makes its own publisher."""
+    if to == "redis":
+        return partial(StreamPart, settings)
+    if to == "files":
+        return partial(jsonl_part, _folder(out), name)
+    raise UsageError(f"--processes goes with --to redis or --to files, not with {to}: one process writes in order.")
+
+
 def _folder(out: str | None) -> Path:
     return Path(out or "events")
 
@@ -92,11 +108,16 @@ def generate(
     duration: float | None = None,
     to: str = "redis",
     out: str | None = None,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """Publish history (default) or, with `rate`, live events. `published` counts lines, `events` the valid ones."""
     settings = load_settings()
     with stage(settings, "generation") as noted:
-        report = publish_live(rate, duration, seed, to, out) if rate else publish_history(days, events, seed, to, out)
+        report = (
+            publish_live(rate, duration, seed, to, out)
+            if rate
+            else publish_history(days, events, seed, to, out, processes)
+        )
         noted.rows_out = report["lines"]
         get_run_logger().info("%s", report)
         table_artifact(

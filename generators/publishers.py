@@ -11,9 +11,10 @@ from typing import IO, Protocol, Self, cast
 
 import redis
 
-from generators.simulation import Batch
+from generators.simulation import Batch, Partition
 from searchflow import streams
 from searchflow.errors import StorageError
+from searchflow.settings import Settings
 
 MANY = 50
 """Fewer lines than this are not worth compressing."""
@@ -70,6 +71,27 @@ class RedisPublisher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class StreamPart:
+    """A worker's own connection to the streams, opened where it is used."""
+
+    def __init__(self, settings: Settings, partition: Partition) -> None:
+        self._settings = settings
+
+    def __enter__(self) -> Self:
+        self._client = streams.connect(self._settings)
+        self._publisher = RedisPublisher(self._client, capacity=self._settings.stream_capacity)
+        return self
+
+    def publish(self, batch: Batch) -> int:
+        """Send the lines of each type to its stream."""
+        return self._publisher.publish(batch)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
 
 
 class JsonlPublisher:
@@ -143,6 +165,11 @@ class _Gzip(gzip.GzipFile):
     def close(self) -> None:
         super().close()
         self._raw.close()
+
+
+def jsonl_part(folder: Path, name: str, partition: Partition) -> JsonlPublisher:
+    """A worker's own file: partitions of one range have names that differ."""
+    return JsonlPublisher(folder, f"{name}_part{partition.index + 1}of{partition.of}")
 
 
 def _unfinished(path: Path) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from msgspec import Struct
 
 from generators import faults, feeds
 from generators.answer_key import AnswerKey
+from generators.parallel import OpenPublisher, Workers
 from generators.publishers import Publisher
 from generators.settings import DEFAULT_DAYS, DEFAULT_EVENTS, DEFAULT_SEED, SimulationSettings, milliseconds, moment
 from generators.simulation import Batch, Simulation
@@ -178,8 +180,9 @@ def next_range(
 def publish_range(
     settings: Settings,
     wanted: Range,
-    publisher: Publisher,
+    publisher: Publisher | OpenPublisher,
     *,
+    processes: int = 1,
     write_feeds: bool = True,
     feeds_folder: Path | None = None,
     answer_key: bool = True,
@@ -188,6 +191,8 @@ def publish_range(
     quiet: bool = False,
 ) -> RunReport:
     """Send a range: events, feeds, sealed answer key, and last the state. Ends early, in order, when `stop` is set.
+
+    `publisher` may be a function that makes one for a partition: then `processes` workers send a partition each.
 
     Feeds go to `feeds_folder` (default: the home's). With `remember` off (files for somebody else, standard output) the
     state of this home stays as it is.
@@ -201,18 +206,15 @@ def publish_range(
     simulation = Simulation(wanted.simulation)
     begin = wanted.after or moment(wanted.simulation.start_ms)
     key = AnswerKey(settings.answer_key_dir, f"run_{feeds.stamp(begin)}") if answer_key else None
-    until = wanted.until
-    with publisher, progress("publishing events", total=wanted.expected_events, quiet=quiet) as bar:
-        for batch in simulation.batches(after=wanted.after, until=wanted.until):
-            publisher.publish(batch)
+    sending = _sending(simulation, wanted, publisher, processes, stop)
+    with progress("publishing events", total=wanted.expected_events, quiet=quiet) as bar:
+        for batch in sending:
             report.count(batch)
             if key is not None:
                 key.add(batch)
             bar.advance(len(batch))
-            if stop is not None and stop.is_set():
-                until, report.stopped = batch.until, True
-                break
         bar.update(done=report.lines, total=report.lines)
+    until, report.stopped = sending.until, sending.until < wanted.until
     report.range = Range(wanted.simulation, wanted.after, until)
     if write_feeds:
         report.feeds = feeds.write(simulation, feeds_folder or settings.feeds_dir, after=wanted.after, until=until)
@@ -223,6 +225,44 @@ def publish_range(
         save_state(settings, GenerationState(simulation=wanted.simulation, generated_until=until))
     report.seconds = time.monotonic() - began
     return report
+
+
+class _OneByOne:
+    """Sends a range in this process. Iterate over it: each batch once it was sent; then `until` says how far."""
+
+    def __init__(
+        self, simulation: Simulation, wanted: Range, publisher: Publisher, stop: threading.Event | None
+    ) -> None:
+        self._simulation, self._wanted, self._publisher, self._stop = simulation, wanted, publisher, stop
+        self.until = wanted.until
+
+    def __iter__(self) -> Iterator[Batch]:
+        with self._publisher as publisher:
+            for batch in self._simulation.batches(after=self._wanted.after, until=self._wanted.until):
+                publisher.publish(batch)
+                yield batch
+                if self._stop is not None and self._stop.is_set():
+                    self.until = batch.until
+                    return
+
+
+def _sending(
+    simulation: Simulation,
+    wanted: Range,
+    publisher: Publisher | OpenPublisher,
+    processes: int,
+    stop: threading.Event | None,
+) -> _OneByOne | Workers:
+    if not callable(publisher):
+        return _OneByOne(simulation, wanted, publisher, stop)
+    return Workers(
+        wanted.simulation,
+        publisher,
+        after=wanted.after,
+        until=wanted.until,
+        processes=processes,
+        stop=stop,
+    )
 
 
 def current_world(settings: Settings, now: datetime, *, seed: int | None = None) -> SimulationSettings:

@@ -170,7 +170,7 @@ class Simulation:
 
         A slice holds about `SLICE_EVENTS` events: many days of a quiet site, or minutes of a busy one.
         """
-        a_day = self.settings.events_per_day / partition.of
+        a_day = self.settings.events_per_day / partition.of  # equal for all partitions: their windows agree
         days = int(np.clip(SLICE_EVENTS // a_day, 1, MAX_SLICE_DAYS))
         parts = int(np.ceil(a_day / SLICE_EVENTS))
         for visits, start, stop in self._visits_by_block(first, (end - 1) // DAY_MS + 1, days, partition):

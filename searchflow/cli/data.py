@@ -35,6 +35,7 @@ def generate(
     to: Annotated[str, typer.Option(help="redis, files or stdout.")] = "redis",
     out: Annotated[str | None, typer.Option(help="The folder for --to files.")] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed, another world [default: 42]")] = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="History by so many processes; files: one each.")] = 1,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -45,11 +46,15 @@ def generate(
         raise UsageError("--duration goes with --rate and is a number of seconds above 0.")
     if to not in ("redis", "files", "stdout"):
         raise UsageError(f"--to {to} is unknown. Choose redis, files or stdout.")
+    if processes > 1 and (rate is not None or to == "stdout"):
+        raise UsageError("--processes goes with history for redis or files: one process keeps the order of the rest.")
 
     def flow() -> Any:
         from flows.generation import generate as run
 
-        return run(days=days, events=events, seed=seed, rate=rate, duration=duration, to=to, out=out)
+        return run(
+            days=days, events=events, seed=seed, rate=rate, duration=duration, to=to, out=out, processes=processes
+        )
 
     result = run_flow(settings_of_command(), flow, verbose=verbose)
     if as_json and to != "stdout":

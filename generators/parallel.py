@@ -1,0 +1,162 @@
+"""One range by several processes: each makes and sends the events of its own partition of the travellers.
+
+Every worker has a publisher of its own (files or stream entries), so nothing is merged; a traveller's events stay in
+order because they come from one worker. The parent is told what was sent, for the report and the answer key.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from multiprocessing import get_context
+from typing import Any
+
+from generators.publishers import Publisher
+from generators.settings import SimulationSettings, milliseconds, moment
+from generators.simulation import Batch, Partition, Simulation
+from searchflow.errors import SearchFlowError, ServiceError
+
+OpenPublisher = Callable[[Partition], Publisher]
+"""Makes a worker's publisher. A function of a module or a `partial` of one: it travels to another process."""
+_WAITING = 8  # batches a worker may be ahead of the parent
+_SPAWN = get_context("spawn")  # servers' clients and Polars' threads do not survive a fork
+
+
+@dataclass(frozen=True)
+class _Task:
+    world: SimulationSettings
+    after: datetime | None
+    until: datetime
+    partition: Partition
+    open_publisher: OpenPublisher
+
+
+class _Horizon:
+    """How far any worker has begun. After a stop nobody goes further, so that all of them end at one moment."""
+
+    def __init__(self) -> None:
+        self._furthest = _SPAWN.Value("q", 0)
+        self._stopped = _SPAWN.Event()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def may_begin(self, window: datetime) -> bool:
+        """True when a worker may begin the window that ends at `window`."""
+        wanted = milliseconds(window)
+        with self._furthest.get_lock():
+            if self._stopped.is_set() and wanted > self._furthest.value:
+                return False
+            self._furthest.value = max(self._furthest.value, wanted)
+            return True
+
+    @property
+    def moment(self) -> datetime:
+        """The end of the last window that was begun."""
+        return moment(self._furthest.value)
+
+
+class Workers:
+    """Sends a range with several processes. Iterate over it: each batch, without its lines, once it was sent.
+
+    `until` is the moment up to which everything was sent, when the iteration has ended.
+    """
+
+    def __init__(
+        self,
+        world: SimulationSettings,
+        open_publisher: OpenPublisher,
+        *,
+        after: datetime | None,
+        until: datetime,
+        processes: int,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._stop, self._horizon = stop or threading.Event(), _Horizon()
+        self._sent: Any = _SPAWN.Queue(_WAITING * processes)
+        self.until = until
+        self._begin = after or moment(world.start_ms - 1)
+        tasks = [_Task(world, after, until, Partition(index, processes), open_publisher) for index in range(processes)]
+        self._processes = [
+            _SPAWN.Process(target=_work, args=(task, self._horizon, self._sent), daemon=True) for task in tasks
+        ]
+
+    def __iter__(self) -> Iterator[Batch]:
+        with _one_thread_each():
+            for process in self._processes:
+                process.start()
+        try:
+            yield from self._collect()
+        finally:
+            for process in self._processes:
+                process.terminate()
+                process.join()
+        if self._stop.is_set():
+            self.until = max(self._begin, min(self.until, self._horizon.moment))
+
+    def _collect(self) -> Iterator[Batch]:
+        working = len(self._processes)
+        while working:
+            if self._stop.is_set():
+                self._horizon.stop()
+            try:
+                message = self._sent.get(timeout=0.5)
+            except queue.Empty:
+                self._check()
+                continue
+            if isinstance(message, str):
+                raise SearchFlowError(message)
+            if message is None:
+                working -= 1
+            else:
+                yield message
+
+    def _check(self) -> None:
+        lost = [process for process in self._processes if process.exitcode not in (None, 0)]
+        if lost and self._sent.empty():
+            raise ServiceError(
+                f"A generating process ended by itself (status {lost[0].exitcode}). Run the same command again, "
+                "with fewer --processes if memory ran out: what was sent twice is dropped as duplicates."
+            )
+
+
+def _work(task: _Task, horizon: _Horizon, sent: Any) -> None:
+    """One worker: send the partition, window after window."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    try:
+        simulation = Simulation(task.world)
+        with task.open_publisher(task.partition) as publisher:
+            windows = simulation.windows(after=task.after, until=task.until, partition=task.partition)
+            for window, rows in windows:
+                if not horizon.may_begin(window):
+                    break
+                for batch in simulation.cut(rows):
+                    publisher.publish(batch)
+                    sent.put(_without_lines(batch))
+        sent.put(None)
+    except SearchFlowError as error:
+        sent.put(str(error))
+
+
+def _without_lines(batch: Batch) -> Batch:
+    return Batch({name: frame.drop("line") for name, frame in batch.frames.items()}, batch.until)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Polars in a worker uses one thread: the processes are the parallelism."""
+    before = os.environ.get("POLARS_MAX_THREADS")
+    os.environ["POLARS_MAX_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["POLARS_MAX_THREADS"]
+        else:
+            os.environ["POLARS_MAX_THREADS"] = before
