@@ -80,7 +80,7 @@ searchflow nonsense is output
         ("`searchflow up --rats 3`", "README.md:3: `searchflow up` has no option --rats; did you mean --rate?"),
         ("`sqlmesh paln dev`", "README.md:3: there is no command `sqlmesh paln`; did you mean plan?"),
         ("`SEARCHFLOW_REDIS_URI`", "README.md:3: nothing reads the variable SEARCHFLOW_REDIS_URI"),
-        ("```bash\nsearchflow \\\n  verify\n```", "README.md:4: there is no command `searchflow verify`"),
+        ("```bash\nsearchflow \\\n  divine\n```", "README.md:4: there is no command `searchflow divine`"),
         ("```sh\ncp models/marts/dim_user.sql x\n```", "README.md:4: there is no models/marts/dim_user.sql in the"),
     ],
 )
