@@ -82,6 +82,8 @@ def _holidays(country: str, year: int) -> Ints:
 
 def _offsets(days: Ints, cities: Ints) -> Ints:
     """Milliseconds that local time is ahead of UTC at noon of the day, in each city."""
+    if not len(days):
+        return np.zeros(0, dtype=np.int64)
     first, last = int(days.min()), int(days.max())
     table = np.stack([_zone_offsets(zone, first, last) for zone in ZONES])
     return np.asarray(table[CITY_ZONE[cities], days - first])

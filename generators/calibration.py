@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 from generators import journeys
 from generators.calendar import Calendar, weekday
 from generators.draws import Draws, Floats, Ints
-from generators.funnel import Funnel, Rates
+from generators.funnel import MAX_CLICKS, Funnel, Rates
 from generators.population import Population
 from generators.settings import DAY_MS, SimulationSettings, milliseconds
 
 SAMPLE = 24_500
+EXACT = 40  # means below this have their Poisson quantile from the sum of probabilities
+CLICKS_A_SEARCH = float((MAX_CLICKS * np.arange(1, 5)).sum() / MAX_CLICKS.sum())
 _LAGS = 45  # days after the first visit within which everything of a trip has happened
 _APART = 71  # the sample begins on seven days so far apart: each weekday once, over a whole year
 
@@ -38,11 +41,15 @@ def measure(settings: SimulationSettings, draws: Draws, calendar: Calendar) -> M
     visits = journeys.visits(draws, population, calendar, planned)
     funnel = Funnel(settings, draws, population, Rates())
     searches = funnel.searches(visits)
-    people = 1 - settings.bot_share  # bots search without clicking: the others make up for them
-    click = _factor(funnel.click_weight(searches), settings.funnel.click_rate / people, 0.95)
+    # Bots search without clicking, or click without booking: people make up for them.
+    wanted, bots = settings.funnel, settings.faults
+    by_people = max(wanted.click_rate - bots.clicking_bots, 0.0)
+    click = _factor(funnel.click_weight(searches), by_people / (1 - bots.bots), 0.95)
     funnel.rates = Rates(click=click)
     clicks = funnel.clicks(searches)
-    booking = _factor(funnel.booking_weight(clicks), settings.funnel.conversion_rate, 0.9)
+    booking = _factor(
+        funnel.booking_weight(clicks), wanted.conversion_rate * wanted.click_rate / (by_people or 1.0), 0.9
+    )
     funnel.rates = Rates(click=click, booking=booking)
     arrivals = np.concatenate([frame["arrival"].to_numpy() for frame in (searches, clicks, funnel.conversions(clicks))])
     since = arrivals // DAY_MS - settings.start_day + 1
@@ -75,8 +82,10 @@ class Traffic:
 
     def __init__(self, settings: SimulationSettings, draws: Draws, calendar: Calendar, measured: Measured) -> None:
         self._settings, self._draws, self._calendar = settings, draws, calendar
-        per_session = sum(journeys.BOT_SEARCHES) / 2
-        share = settings.bot_share / (1 - settings.bot_share) * measured.searches / measured.events
+        bots = settings.faults
+        per_search = 1 + CLICKS_A_SEARCH * bots.clicking_share_of_bots
+        per_session = sum(journeys.BOT_SEARCHES) / 2 * per_search
+        share = bots.bots / (1 - bots.bots) * measured.searches / measured.events * per_search
         people = settings.events_per_day / (1 + share)  # events a day that are not of bots
         self.bots_per_day = (settings.events_per_day - people) / per_session
         self.trips_per_day = people / measured.events
@@ -85,8 +94,7 @@ class Traffic:
 
     def trips(self, days: Ints) -> Ints:
         """Trips that begin on each day."""
-        expected = _scattered(self._base, self._calendar.weight(days), self._draws.normal("arrivals", days))
-        return np.floor(expected + self._draws.uniform("rounding", days)).astype(np.int64)
+        return poisson(self._base * self._calendar.weight(days), self._draws.uniform("arrivals", days))
 
     def bots(self, days: Ints) -> Ints:
         """Visits of bots on each day."""
@@ -110,20 +118,33 @@ class Traffic:
         lags = measured.by_lag[weekday(days)]
         reach = np.array([lags[index] @ _shifted(inside, index, _LAGS) for index in range(len(days))])
         target = people * (end - settings.start_ms) / DAY_MS
-        weight, normal = self._calendar.weight(days), self._draws.normal("arrivals", days)
+        weight, unit = self._calendar.weight(days), self._draws.uniform("arrivals", days)
         low, high = 0.0, 4 * self.trips_per_day
-        while float(_scattered(high, weight, normal) @ reach) < target:
+        while float(poisson(high * weight, unit) @ reach) < target:
             high *= 2
-        for _ in range(60):
+        for _ in range(40):
             middle = (low + high) / 2
-            low, high = (middle, high) if float(_scattered(middle, weight, normal) @ reach) < target else (low, middle)
+            low, high = (middle, high) if float(poisson(middle * weight, unit) @ reach) < target else (low, middle)
         return high
 
 
-def _scattered(base: float, weight: Floats, normal: Floats) -> Floats:
-    """Trips a day: the calendar's weight, with the scatter of a Poisson process."""
-    mean = base * weight
-    return np.maximum(0.0, mean + np.sqrt(mean) * np.minimum(1.0, mean / 9) * normal)
+def poisson(mean: Floats, unit: Floats) -> Ints:
+    """The quantile at `unit` of the Poisson distribution with each mean. Grows with the mean, for the same `unit`.
+
+    Exact for small means; from `EXACT` on by the expansion of Cornish and Fisher, which is off by less than one.
+    """
+    normal = np.array([NormalDist().inv_cdf(min(max(one, 1e-12), 1 - 1e-12)) for one in unit.tolist()])
+    root = np.sqrt(np.maximum(mean, 1e-12))
+    around = mean + root * normal + (normal**2 - 1) / 6 + (normal - normal**3) / (72 * root)
+    found = np.maximum(np.floor(around + 0.5), 0).astype(np.int64)
+    small = np.flatnonzero(mean < EXACT)
+    if len(small):
+        count = np.arange(4 * EXACT)
+        logs = np.concatenate(([0.0], np.cumsum(np.log(count[1:]))))
+        rate = np.maximum(mean[small], 1e-12)[:, np.newaxis]
+        below = np.cumsum(np.exp(count * np.log(rate) - rate - logs), axis=1)
+        found[small] = (below < unit[small, np.newaxis]).sum(axis=1)
+    return found
 
 
 def _shifted(values: Floats, index: int, length: int) -> Floats:

@@ -1,4 +1,8 @@
-"""What brings visitors: sources, mediums and campaigns, their mix by month, their price and their true effect."""
+"""What brings visitors: sources, mediums and campaigns, their mix by month, their price and their true effect.
+
+Two things make a campaign's visitors book more, and only one is its merit. `readiness` is who comes: people who search
+for the brand by name book more, with or without the ad. `lift` is what the touchpoint adds: see `cause`.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,8 @@ class Campaign(NamedTuple):
     campaign: str | None
     first: float  # weight for the first visit of a trip
     later: float  # weight for the visits after it
-    effect: float = 1.0  # how much likelier its visitors are to book
+    readiness: float = 1.0  # how much likelier those whom it brings are to book, whoever brings them
+    lift: float = 0.0  # what each of its touchpoints adds to the chance of a booking later in the trip, in parts of it
     cost_per_click: float = 0.0
     currency: str = "CAD"
     budget: float = 0.0  # a day, for each visit a day that the whole site has
@@ -33,26 +38,31 @@ class Campaign(NamedTuple):
 
 
 CAMPAIGNS = (
-    Campaign(None, None, None, 22, 42, 1.15),
-    Campaign("google", "organic", None, 24, 16, 1.0),
-    Campaign("bing", "organic", None, 3, 2, 1.0),
-    Campaign("google", "cpc", "brand", 5, 6, 1.3, 1.40, "CAD", 0.120),
-    Campaign("google", "cpc", "hotels_generic", 9, 3, 0.9, 4.40, "CAD", 0.320),
-    Campaign("google", "cpc", "flights_generic", 6, 2, 0.85, 3.40, "CAD", 0.180),
-    Campaign("google", "cpc", "winter_sun", 4, 2, 1.05, 3.80, "CAD", 0.160, _WINTER),
-    Campaign("bing", "cpc", "hotels_generic", 2, 1, 0.95, 2.40, "USD", 0.060),
-    Campaign("facebook", "paid_social", "summer_escapes", 5, 1.5, 0.7, 2.80, "CAD", 0.140, _SUMMER),
-    Campaign("facebook", "paid_social", "retargeting", 1, 6, 1.1, 2.00, "CAD", 0.100),
-    Campaign("instagram", "paid_social", "dream_places", 6, 1.5, 0.6, 2.60, "CAD", 0.140),
-    Campaign("newsletter", "email", "weekly_deals", 3, 7, 1.2),
-    Campaign("crm", "email", "price_alert", 1, 5, 1.4),
-    Campaign("tripcompare", "affiliate", "meta_search", 6, 3, 1.1, 2.20, "USD", 0.140),
-    Campaign("travelblog", "referral", None, 3, 1, 0.8),
-    Campaign("partner_app", "push", "last_minute", 0.8, 1, 0.9),
+    Campaign(None, None, None, 22, 42, 1.15, 0.00),
+    Campaign("google", "organic", None, 24, 16, 1.0, 0.10),
+    Campaign("bing", "organic", None, 3, 2, 1.0, 0.10),
+    Campaign("google", "cpc", "brand", 5, 6, 1.3, 0.05, 1.96, "CAD", 0.60),
+    Campaign("google", "cpc", "hotels_generic", 9, 3, 0.9, 0.45, 6.16, "CAD", 1.60),
+    Campaign("google", "cpc", "flights_generic", 6, 2, 0.85, 0.40, 4.76, "CAD", 0.90),
+    Campaign("google", "cpc", "winter_sun", 4, 2, 1.05, 0.60, 5.32, "CAD", 0.80, _WINTER),
+    Campaign("bing", "cpc", "hotels_generic", 2, 1, 0.95, 0.50, 3.36, "USD", 0.30),
+    Campaign("facebook", "paid_social", "summer_escapes", 5, 1.5, 0.7, 0.35, 3.92, "CAD", 0.70, _SUMMER),
+    Campaign("facebook", "paid_social", "retargeting", 1, 6, 1.1, 0.10, 2.80, "CAD", 0.50),
+    Campaign("instagram", "paid_social", "dream_places", 6, 1.5, 0.6, 0.30, 3.64, "CAD", 0.70),
+    Campaign("newsletter", "email", "weekly_deals", 3, 7, 1.2, 0.40),
+    Campaign("crm", "email", "price_alert", 1, 5, 1.4, 0.80),
+    Campaign("tripcompare", "affiliate", "meta_search", 6, 3, 1.1, 0.55, 3.08, "USD", 0.70),
+    Campaign("travelblog", "referral", None, 3, 1, 0.8, 0.30),
+    Campaign("partner_app", "push", "last_minute", 0.8, 1, 0.9, 0.35),
 )
-EFFECT = np.array([one.effect for one in CAMPAIGNS])
+READINESS = np.array([one.readiness for one in CAMPAIGNS])
+LIFT = np.array([round(1000 * one.lift) for one in CAMPAIGNS])
+"""In thousandths: sums of whole numbers do not depend on the order, so neither do events on how a range is cut."""
+NOBODY = -1  # the cause of a booking that would have happened anyway
+TOUCH_BITS = 6  # a trip's campaigns are packed into one number, first visit lowest
+MOST_TOUCHES = 8
 PAID = np.array([one.cost_per_click > 0 for one in CAMPAIGNS])
-UNSEEN_CLICKS = 0.12  # ad clicks that leave before they search, for each that does not
+UNSEEN_CLICKS = 2.5  # ad clicks that leave before they search, for each that does not: seven in ten bounce
 CLICK_THROUGH = {"cpc": 0.045, "paid_social": 0.011, "affiliate": 0.03}
 
 
@@ -74,6 +84,28 @@ def choose(draws: Draws, visits: Keys, days: Ints, first: NDArray[Any]) -> Ints:
         here = months == month
         chosen[here] = np.where(first[here], pick(unit[here], _FIRST[month]), pick(unit[here], _LATER[month]))
     return chosen
+
+
+def packed(campaigns: Ints, number: Ints) -> Ints:
+    """Each visit's campaign in its place (`number` counts from 0). The sum over visits is what `cause` unpacks."""
+    return campaigns << (TOUCH_BITS * number)
+
+
+def cause(unit: Floats, touched: Ints) -> Ints:
+    """The campaign that truly caused each booking, or `NOBODY`; `unit` is a uniform draw, `touched` the trip so far.
+
+    The chance of a booking is proportional to 1 + the lifts of the trip's touchpoints so far. That is a sum of independent
+    streams of bookings: without one touchpoint exactly its stream would be missing. So the cause is drawn in proportion
+    to the lifts, and `NOBODY` in proportion to the 1.
+    """
+    lifts = LIFT[np.stack([touched >> (TOUCH_BITS * n) & 63 for n in range(MOST_TOUCHES)])]
+    sums = 1000 + np.cumsum(lifts, axis=0)
+    target = unit * sums[-1]
+    found = NOBODY * np.ones(len(unit), dtype=np.int64)
+    for n in reversed(range(MOST_TOUCHES)):
+        here = (target >= sums[n] - lifts[n]) & (target < sums[n])
+        found = np.where(here, touched >> (TOUCH_BITS * n) & 63, found)
+    return found
 
 
 def json_fragments() -> pl.Series:

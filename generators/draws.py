@@ -80,8 +80,3 @@ def pick(unit: Floats, weights: NDArray[Any]) -> Ints:
     cumulative = np.cumsum(weights, dtype=np.float64)
     found = np.searchsorted(cumulative / cumulative[-1], unit, side="right")
     return np.minimum(found, len(weights) - 1)
-
-
-def lattice(unit_shift: Floats, index: NDArray[Any], step: float) -> Floats:
-    """Evenly spread numbers in [0, 1) (a Kronecker sequence): keeps the number of events of a day near its mean."""
-    return np.asarray(np.mod(unit_shift + index * step, 1.0))

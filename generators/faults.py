@@ -8,6 +8,7 @@ event, so faults never change which events are valid. Each line has a fate: 0 st
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,7 +17,7 @@ import polars as pl
 
 from generators.draws import Draws
 from generators.funnel import Rows
-from generators.settings import FaultSettings
+from generators.settings import DAY_MS, FaultSettings
 from searchflow.events import MAX_EVENT_BYTES
 
 STORED, DUPLICATE = 0, 1
@@ -27,7 +28,6 @@ class Malformed(NamedTuple):
 
     reason: str
     spoil: Callable[[bytes], bytes]
-    weight: float = 1.0
 
 
 def _changed(**changes: Any) -> Callable[[bytes], bytes]:
@@ -46,16 +46,17 @@ def _without(field: str) -> Callable[[bytes], bytes]:
 
 MALFORMED = (
     Malformed("invalid_utf8", lambda line: line.replace(b'"session_id":"', b'"session_id":"\xff\xfe', 1)),
-    Malformed("invalid_json", lambda line: line[: len(line) * 2 // 3], 2.0),
+    Malformed("invalid_json", lambda line: line[: len(line) * 2 // 3]),
     Malformed("not_an_object", lambda line: b"[" + line + b"]"),
     Malformed("unknown_event_type", _changed(event_type="pageview")),
-    Malformed("missing_field", _without("session_id"), 2.0),
+    Malformed("missing_field", _without("session_id")),
     Malformed("missing_field", _without("timestamp")),
-    Malformed("wrong_type", _changed(session_id=1234567890), 2.0),
+    Malformed("wrong_type", _changed(session_id=1234567890)),
     Malformed("invalid_value", _changed(timestamp="yesterday evening")),
+    # Clocks that were set wrong by whole centuries, or reset: whenever these are ingested, they are impossible.
     Malformed("timestamp_in_future", _changed(timestamp="2999-12-31T23:59:59Z")),
     Malformed("timestamp_too_old", _changed(timestamp="1970-01-01T00:00:00Z")),
-    Malformed("too_large", _changed(note="x" * (MAX_EVENT_BYTES + 1)), 0.2),
+    Malformed("too_large", _changed(note="x" * (MAX_EVENT_BYTES + 1))),
     Malformed("conflicting_duplicate", _changed(session_id="another-session")),
 )
 FIRST_MALFORMED = 2
@@ -74,7 +75,7 @@ def reason_code(code: int) -> str | None:
 
 def add(draws: Draws, faults: FaultSettings, rows: Rows) -> Rows:
     """`rows`, and the extra lines that faults send."""
-    return Rows(*(_add(draws, faults, frame) for _, frame in rows.items()))
+    return Rows(*(_new_fields(draws, faults, _add(draws, faults, frame)) for _, frame in rows.items()))
 
 
 def _add(draws: Draws, faults: FaultSettings, frame: pl.DataFrame) -> pl.DataFrame:
@@ -86,10 +87,9 @@ def _add(draws: Draws, faults: FaultSettings, frame: pl.DataFrame) -> pl.DataFra
         pl.Series("arrival", again["arrival"].to_numpy() + _later(draws, again, 7_200_000)),
         pl.lit(DUPLICATE, dtype=pl.UInt8).alias("fate"),
     )
-    wrong = frame.filter(pl.Series(draws.uniform("malformed", key) < faults.malformed))
+    wrong = frame.filter(pl.Series(draws.uniform("malformed", key) < _rates(faults).sum()))
     keys = wrong["key"].to_numpy()
-    weights = np.array([one.weight for one in MALFORMED])
-    fates = FIRST_MALFORMED + draws.choose("which fault", keys, weights)
+    fates = FIRST_MALFORMED + (draws.choose("which fault", keys, _rates(faults)) if len(wrong) else np.zeros(0, int))
     wrong = wrong.with_columns(
         pl.Series("arrival", wrong["arrival"].to_numpy() + _later(draws, wrong, 600_000)),
         pl.Series("fate", fates.astype(np.uint8)),
@@ -97,6 +97,31 @@ def _add(draws: Draws, faults: FaultSettings, frame: pl.DataFrame) -> pl.DataFra
         pl.Series("key", np.where(fates == _CONFLICTING, keys, draws.bits("malformed key", keys))),
     )
     return pl.concat([frame, again, wrong], rechunk=True)
+
+
+def _rates(faults: FaultSettings) -> np.ndarray:
+    """The rate of each of `MALFORMED`. A reason with several of them shares its rate among them."""
+    reasons = [one.reason for one in MALFORMED]
+    return np.array([getattr(faults, reason) / reasons.count(reason) for reason in reasons])
+
+
+def _new_fields(draws: Draws, faults: FaultSettings, frame: pl.DataFrame) -> pl.DataFrame:
+    """With a column `extra` when there are new fields: JSON text that goes to the end of each line."""
+    if not faults.new_fields:
+        return frame
+    extra = pl.Series("extra", [""]).new_from_index(0, len(frame))
+    day = frame["ts"].to_numpy() // DAY_MS
+    for field in faults.new_fields:
+        number = pl.Series(draws.below(f"new field {field.name}", frame["session"].to_numpy(), 9))
+        value = {
+            "string": '"' + number.cast(pl.String) + '.0"',
+            "integer": number.cast(pl.String),
+            "number": (number + 0.5).cast(pl.String),
+            "boolean": (number > 4).cast(pl.String),
+        }[field.kind]
+        since = pl.Series(day >= (field.since - date(1970, 1, 1)).days)
+        extra = (extra + f",{msgspec.json.encode(field.name).decode()}:" + value).zip_with(since, extra)
+    return frame.with_columns(extra.alias("extra"))
 
 
 def _later(draws: Draws, frame: pl.DataFrame, most: int) -> np.ndarray:

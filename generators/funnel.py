@@ -36,6 +36,8 @@ MAX_CLICKS = np.array([78, 15, 5, 2])  # 1 .. 4 clicks on a search that is click
 SLOW_BOOKING_SHARE, SLOW_BOOKING_DAYS = 0.2, 7
 TEMPLATES = 7  # ways to word a query (see rendering)
 NEVER = 1 << 15
+CARRIED = ("trip", "number", "campaign", "push", "touched", "loyalty", "clicker")
+"""What searches and clicks take over from their visit: the journey so far, and who it is."""
 DESK = 0  # the device number of web, desktop
 
 
@@ -126,7 +128,7 @@ class Funnel:
             "registered",
             "city",
             "device",
-            "campaign",
+            *CARRIED,
             "budget",
             "progress",
             "delay",
@@ -149,7 +151,8 @@ class Funnel:
         key, traveller = visits["visit"].to_numpy(), visits["traveller"].to_numpy()
         number, of, start = (visits[name].to_numpy() for name in ("number", "of", "start"))
         traits, bot = population.traits(traveller), traveller >= BOT
-        brought = campaigns.choose(draws, key, start // DAY_MS, number == 1)
+        skew = np.where(bot, 0, self._clock_skew(key))
+        clicker = bot & (draws.uniform("bot kind", key) < self._settings.faults.clicking_share_of_bots)
         habit = draws.uniform("habit", key)
         device = np.where(habit < 0.72, traits.device, traits.second_device)
         device = np.where(habit > 0.95, draws.choose("borrowed device", key, DEVICE_WEIGHTS), device)
@@ -157,7 +160,13 @@ class Funnel:
         hours = np.minimum(2 * np.exp(1.1 * draws.normal("lateness", key)), 72.0)
         return visits.select(
             pl.col("visit").alias("session"),
-            "start",
+            pl.Series("start", start + skew),  # by the client's clock
+            "trip",
+            "number",
+            "campaign",
+            "push",
+            "touched",
+            pl.Series("clicker", clicker),
             "traveller",
             "destination",
             "product",
@@ -167,12 +176,25 @@ class Funnel:
             pl.Series("registered", traits.registered & ~bot),
             pl.Series("city", home_city(population, traveller)),
             pl.Series("device", np.where(bot, DESK, device)),
-            pl.Series("campaign", np.where(bot, 0, brought)),
             pl.Series("budget", traits.budget),
+            pl.Series("loyalty", traits.loyalty),
             pl.Series("progress", number / of),
-            pl.Series("delay", np.where(late, (hours * 3_600_000).astype(np.int64), 0)),
+            pl.Series("delay", np.where(late, (hours * 3_600_000).astype(np.int64), 0) - skew),
             pl.Series("login", self._logins(key, traits.registered & ~bot, visits["searches"].to_numpy())),
         )
+
+    def _clock_skew(self, visit: Keys) -> Ints:
+        """Milliseconds that the client's clock is ahead. Mostly it is behind, for minutes to hours.
+
+        Ahead it stays within the five minutes that ingestion tolerates: beyond them the fate of an event would depend on
+        when it is ingested. Clocks that are years ahead are the fault `timestamp_in_future`.
+        """
+        draws = self._draws
+        wrong = draws.uniform("clock", visit) < self._settings.faults.clock_skew
+        behind = np.minimum(20 * np.exp(1.2 * draws.normal("clock behind", visit)), 720.0) * 60_000
+        ahead = draws.uniform("clock ahead", visit) * 240_000
+        skew = np.where(draws.uniform("clock direction", visit) < 0.8, -behind, ahead)
+        return np.where(wrong, skew, 0).astype(np.int64)
 
     def _logins(self, visit: Keys, registered: np.ndarray, searches: Ints) -> Ints:
         """From which search of a visit on (0: all of them) the site knows who it is."""
@@ -197,12 +219,13 @@ class Funnel:
 
     def click_weight(self, searches: pl.DataFrame) -> Floats:
         """How likely each search is to be clicked, relative to others."""
-        device, page, campaign, traveller, results, progress = (
-            searches[name].to_numpy() for name in ("device", "page", "campaign", "traveller", "results", "progress")
+        device, page, campaign, traveller, results, progress, loyalty = (
+            searches[name].to_numpy()
+            for name in ("device", "page", "campaign", "traveller", "results", "progress", "loyalty")
         )
         choice = 0.75 + 0.25 * np.minimum(results, 20) / 20  # three results tempt less than twenty
         weight = DEVICE_CLICK[device] * np.where(page > 1, 0.75, 1.0) * choice * (0.85 + 0.3 * progress)
-        weight *= campaigns.EFFECT[campaign] ** 0.5 * np.where(traveller % 10 == 0, 1.1, 1.0)
+        weight *= campaigns.READINESS[campaign] ** 0.5 * (0.9 + 0.3 * loyalty)
         return np.asarray(np.where((results == 0) | (traveller >= BOT), 0.0, weight))
 
     def clicks(self, searches: pl.DataFrame) -> pl.DataFrame:
@@ -210,13 +233,15 @@ class Funnel:
         draws = self._draws
         chance = np.minimum(self.click_weight(searches) * self.rates.click, 0.95)
         keys = searches["key"].to_numpy()
+        chance = np.where(searches["clicker"].to_numpy() & (searches["results"].to_numpy() > 0), 1.0, chance)
         clicked = np.flatnonzero(draws.uniform("clicks", keys) < chance)
         repeat = 1 + pick(draws.uniform("how many clicks", keys[clicked]), MAX_CLICKS)
         made = searches[np.repeat(clicked, repeat)]
         number = np.arange(len(made)) - np.repeat(np.cumsum(repeat) - repeat, repeat)
         key = draws.child("click", made["key"].to_numpy(), number)
         wait = 2_500 + (16_000 * np.exp(0.8 * draws.normal("looks", key))).astype(np.int64)
-        ts = made["ts"].to_numpy() + running_sum(np.minimum(wait, 600_000), repeat)
+        wait = np.where(made["clicker"].to_numpy(), 60 + draws.below("bot click", key, 200), np.minimum(wait, 600_000))
+        ts = made["ts"].to_numpy() + running_sum(wait, repeat)
         results, page = made["results"].to_numpy(), made["page"].to_numpy()
         shown = np.clip(results - (page - 1) * PAGE_SIZE, 1, PAGE_SIZE)
         place = _power_law(draws.uniform("position", key), shown, self._settings.funnel.position_exponent)
@@ -235,7 +260,7 @@ class Funnel:
             "registered",
             "city",
             "device",
-            "campaign",
+            *CARRIED,
             "budget",
             "progress",
             "delay",
@@ -253,17 +278,18 @@ class Funnel:
 
     def booking_weight(self, clicks: pl.DataFrame) -> Floats:
         """How likely each click is to become a booking, relative to others."""
-        device, campaign, traveller, product, position, progress, budget, price, city, destination = (
+        device, campaign, push, loyalty, bot, product, position, progress, budget, price, city, destination = (
             clicks[name].to_numpy()
             for name in (
-                "device", "campaign", "traveller", "product", "position",
+                "device", "campaign", "push", "loyalty", "clicker", "product", "position",
                 "progress", "budget", "price", "city", "destination",
             )
         )  # fmt: skip
         usual = self._typical_price(product, destination, budget, city)
         strain = np.abs(np.log(price / 100 / usual))  # far from what they want to pay, above or below
-        weight = DEVICE_BOOK[device] * campaigns.EFFECT[campaign] * np.exp(-0.6 * strain) * position**-0.08
-        return np.asarray(weight * (0.55 + 0.9 * progress) * np.where(traveller % 10 == 0, 1.3, 1.0))
+        weight = DEVICE_BOOK[device] * campaigns.READINESS[campaign] * np.exp(-0.6 * strain) * position**-0.08
+        weight *= (0.55 + 0.9 * progress) * np.exp(0.6 * loyalty) * (1 + push / 1000)
+        return np.asarray(np.where(bot, 0.0, weight))
 
     def conversions(self, clicks: pl.DataFrame) -> pl.DataFrame:
         """One row a booking."""
@@ -295,6 +321,12 @@ class Funnel:
                 "known", made["known"].to_numpy() | slow | (registered & (draws.uniform("logs in to pay", key) < 0.8))
             ),
             "city",
+            "trip",
+            "number",
+            "campaign",
+            pl.Series("cause", campaigns.cause(draws.uniform("cause", key), made["touched"].to_numpy())),
+            "nights",
+            "check_in",
             pl.col("key").alias("parent"),
             pl.col("ts").alias("parent_ts"),
             "product",

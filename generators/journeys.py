@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from generators import campaigns
 from generators.calendar import WEEKDAYS, Calendar, weekday
-from generators.draws import Draws, Ints, lattice, pick
+from generators.draws import Draws, Floats, Ints
 from generators.places import (
     BOT_CITY,
     DESTINATION_WEIGHTS,
@@ -23,8 +24,10 @@ SEARCHES = np.array([42, 25, 14, 8, 5, 3, 2, 1])  # 1 .. 8 searches a visit
 BOT_SEARCHES = (40, 120)
 JOURNEY_DAYS = 28
 """No journey is longer; so a day of visits needs the trips of this many days before it."""
-LEAD_SHAPE, LEAD_SCALE = 0.92, 99.0  # Weibull: mean 104, median 67, 90th percentile 247 days
-_STEP_VISITS, _STEP_SEARCHES = 0.7548776662466927, 0.5698402909980532  # the two-dimensional golden ratio
+LEAD_SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+LEAD_DAYS = (2, 3, 16, 66, 156, 262, 315, 410, 600)
+"""Quantiles of the days from the last visit to the stay, so that bookings have mean 104, median 69 and 90th percentile
+265 days as in Antonio, Almeida and Nunes (2019), doi:10.1016/j.dib.2018.11.126. Two at the least: it may be tomorrow in UTC."""
 
 
 def trips(draws: Draws, population: Population, days: Ints, index: Ints, purpose: str = "trip") -> pl.DataFrame:
@@ -41,7 +44,6 @@ def trips(draws: Draws, population: Population, days: Ints, index: Ints, purpose
         favourite,
         draws.choose("destination", keys, DESTINATION_WEIGHTS),
     )
-    lead = 2 + np.floor(LEAD_SCALE * draws.exponential("lead", keys) ** (1 / LEAD_SHAPE)).astype(np.int64)
     return pl.DataFrame(
         {
             "trip": keys,
@@ -50,10 +52,10 @@ def trips(draws: Draws, population: Population, days: Ints, index: Ints, purpose
             "traveller": travellers,
             "destination": destination,
             "product": product,
-            "lead": np.minimum(lead, 540),
+            "lead": _lead(draws.uniform("lead", keys)),
             "nights": NIGHTS[draws.choose("nights", keys, NIGHT_WEIGHTS)],
             "party": 1 + draws.choose("party", keys, np.array([28, 46, 11, 11, 3, 1])),
-            "of": 1 + pick(lattice(draws.uniform("phase", days), index, _STEP_VISITS), VISITS),
+            "of": 1 + draws.choose("visits", keys, VISITS),
         }
     )
 
@@ -73,10 +75,12 @@ def visits(draws: Draws, population: Population, calendar: Calendar, planned: pl
     passed += waits & (number > 0)
     last = np.repeat(np.maximum.reduceat(passed, np.cumsum(repeat) - repeat), repeat) if len(row) else passed
     traits = population.traits(made["traveller"].to_numpy())
-    phase = draws.uniform("search phase", first_day * 16 + number)
+    start = calendar.local_times(first_day + passed, traits.city, draws.uniform("time", keys))
+    brought = campaigns.choose(draws, keys, start // DAY_MS, number == 0)
     return made.select(
         pl.Series("visit", keys),
-        pl.Series("start", calendar.local_times(first_day + passed, traits.city, draws.uniform("time", keys))),
+        pl.Series("start", start),
+        "trip",
         "traveller",
         pl.Series("number", number + 1),
         "of",
@@ -85,8 +89,15 @@ def visits(draws: Draws, population: Population, calendar: Calendar, planned: pl
         pl.Series("check_in", first_day + last + made["lead"].to_numpy()),  # the lead is that of the last visit
         "nights",
         "party",
-        pl.Series("searches", 1 + pick(lattice(phase, made["index"].to_numpy(), _STEP_SEARCHES), SEARCHES)),
+        pl.Series("searches", 1 + draws.choose("visit searches", keys, SEARCHES)),
+        pl.Series("campaign", brought),
+        pl.Series("push", running_sum(campaigns.LIFT[brought], repeat)),  # the lifts of the trip so far
+        pl.Series("touched", running_sum(campaigns.packed(brought, number), repeat)),
     )
+
+
+def _lead(unit: Floats) -> Ints:
+    return np.floor(np.interp(unit, LEAD_SHARES, LEAD_DAYS)).astype(np.int64)
 
 
 def bot_visits(draws: Draws, days: Ints, index: Ints) -> pl.DataFrame:
@@ -97,6 +108,7 @@ def bot_visits(draws: Draws, days: Ints, index: Ints) -> pl.DataFrame:
         {
             "visit": keys,
             "start": days * DAY_MS + draws.below("bot time", keys, DAY_MS),
+            "trip": keys,
             "traveller": BOT + draws.below("bot number", keys, 12),
             "number": np.ones_like(days),
             "of": np.ones_like(days),
@@ -106,6 +118,7 @@ def bot_visits(draws: Draws, days: Ints, index: Ints) -> pl.DataFrame:
             "nights": np.ones_like(days) * 2,
             "party": np.ones_like(days),
             "searches": low + draws.below("bot searches", keys, high - low + 1),
+            **dict.fromkeys(("campaign", "push", "touched"), np.zeros_like(days)),
         }
     )
 

@@ -1,6 +1,6 @@
 """Who travels: a population of persistent people, each a function of (seed, traveller number).
 
-Nobody is stored. New travellers join every day, old ones fall silent, and one in ten travels far more than the rest.
+Nobody is stored. Travellers are numbered in the order in which they joined (see `lifecycle`); one in ten is frequent.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from generators import lifecycle
 from generators.draws import Draws, Floats, Ints, Keys
 from generators.places import CITY_WEIGHTS, DESTINATION_WEIGHTS, DEVICE_WEIGHTS, PRODUCT_WEIGHTS
 from generators.settings import DAY_MS, SimulationSettings
 
-TRIPS_PER_YEAR = 2.6
-JOINING_PER_YEAR = 0.4  # new travellers a year, as a share of the population at the start
-LEAVING = 0.5  # of the number that join
+TRIPS_PER_YEAR = 2.6  # a traveller of the population, whatever the state; an active one plans about twice as many
 FREQUENT_EVERY = 10  # every tenth traveller is a frequent one
 NEWCOMER_DAYS = 10
+NEWCOMER_TRIPS, FREQUENT_TRIPS = 0.14, 0.30  # shares of all trips; everybody, these two included, shares the rest
+FEWEST_JOINING = 0.05  # a day, in the smallest of worlds: somebody is always new, and can travel
+TRIES = 16  # to find somebody who can travel; after that the newest traveller goes
 BOT = 1 << 31
 """Traveller numbers from here on are bots."""
 
@@ -32,8 +34,8 @@ class Traits:
     device: Ints
     second_device: Ints
     budget: Floats  # against the average
+    loyalty: Floats  # 0 .. 1
     registered: NDArray[np.bool_]
-    frequent: NDArray[np.bool_]
 
 
 class Population:
@@ -41,26 +43,59 @@ class Population:
 
     def __init__(self, settings: SimulationSettings, draws: Draws, trips_per_day: float) -> None:
         self._settings, self._draws = settings, draws
-        self.at_start = settings.travellers or max(60, round(trips_per_day * 365 / TRIPS_PER_YEAR))
-        self.joining = self.at_start * JOINING_PER_YEAR / 365
+        self.at_start = max(
+            settings.travellers or round(trips_per_day * 365 / TRIPS_PER_YEAR),
+            round(FEWEST_JOINING * lifecycle.WINDOW_DAYS),
+        )
+        self._joining = lifecycle.Joining(settings.start_day, self.at_start, settings.growth)
         # Half of the anonymous visits come from people without an account, half from people who did not log in.
         self.registered_share = 1 - settings.funnel.anonymous_share / 2
         self.anonymous_when_registered = settings.funnel.anonymous_share / 2 / self.registered_share
 
     def size(self, days: NDArray[Any]) -> Ints:
         """How many travellers have ever joined, one day before (so that nobody acts before joining)."""
-        since = np.maximum(days - self._settings.start_day - 1, 0)
-        return self.at_start + np.floor(self.joining * since).astype(np.int64)
+        return np.maximum(self._joining.count(days - 1), 1)
 
     def pick(self, days: Ints, trips: Keys) -> Ints:
-        """The traveller of each trip: newcomers, frequent travellers and everybody else."""
+        """The traveller of each trip: newcomers, frequent travellers and everybody else, if they can travel."""
+        chosen = self.size(days) - 1
+        open_ = np.arange(len(days))
+        for attempt in range(TRIES):
+            if not len(open_):
+                break
+            candidates = self._candidates(days[open_], self._draws.child("pick", trips[open_], np.full(1, attempt)))
+            able = self.can_travel(candidates, days[open_])
+            chosen[open_[able]] = candidates[able]
+            open_ = open_[~able]
+        return chosen
+
+    def _candidates(self, days: Ints, keys: Keys) -> Ints:
+        kind, place = self._draws.uniform("kind", keys), self._draws.uniform("traveller", keys)
         newest = self.size(days)
-        left = np.floor(self.joining * LEAVING * np.maximum(days - self._settings.start_day, 0)).astype(np.int64)
-        kind, place = self._draws.uniform("kind", trips), self._draws.uniform("traveller", trips)
-        recent = newest - 1 - np.floor(place * max(1.0, self.joining * NEWCOMER_DAYS)).astype(np.int64)
-        anyone = left + np.floor(place * (newest - left)).astype(np.int64)
+        newcomers = np.maximum(newest - self._joining.count(days - 1 - NEWCOMER_DAYS), 1)
+        recent = newest - 1 - np.floor(place * newcomers).astype(np.int64)
+        anyone = np.floor(place * newest).astype(np.int64)
         frequent = anyone - anyone % FREQUENT_EVERY
-        return np.maximum(np.where(kind < 0.08, recent, np.where(kind < 0.42, frequent, anyone)), 0)
+        return np.where(
+            kind < NEWCOMER_TRIPS, recent, np.where(kind < NEWCOMER_TRIPS + FREQUENT_TRIPS, frequent, anyone)
+        )
+
+    def loyalty(self, travellers: Ints) -> Floats:
+        """From 0 (bargain hunter) to 1 (never looks elsewhere). The frequent are loyal."""
+        unit = self._draws.uniform("loyalty", travellers)
+        return np.asarray(np.where(travellers % FREQUENT_EVERY == 0, 0.6 + 0.4 * unit, 0.7 * unit))
+
+    def life(self, travellers: Ints) -> lifecycle.Life:
+        """The spells of each traveller's life on the site."""
+        return lifecycle.life(self._draws, travellers, self.loyalty(travellers))
+
+    def can_travel(self, travellers: Ints, days: Ints) -> NDArray[np.bool_]:
+        """Whether each traveller may begin a trip on local day `days`, which may be the UTC day before."""
+        return lifecycle.can_travel(self.life(travellers), days - 1 - self.joined(travellers) / DAY_MS)
+
+    def state(self, travellers: Ints, days: NDArray[Any]) -> Ints:
+        """Each traveller's state (a number of `lifecycle.STATES`) at a moment, in days since 1970 with fractions."""
+        return lifecycle.states(self.life(travellers), days - self.joined(travellers) / DAY_MS)
 
     def traits(self, travellers: Ints) -> Traits:
         """What is always true of each traveller."""
@@ -70,8 +105,8 @@ class Population:
             device=draws.choose("device", travellers, DEVICE_WEIGHTS),
             second_device=draws.choose("second device", travellers, DEVICE_WEIGHTS),
             budget=np.exp(0.4 * draws.normal("budget", travellers)),
+            loyalty=self.loyalty(travellers),
             registered=draws.uniform("registered", travellers) < self.registered_share,
-            frequent=travellers % FREQUENT_EVERY == 0,
         )
 
     def favourite(self, travellers: Ints, which: Ints) -> Ints:
@@ -84,10 +119,6 @@ class Population:
         return self._draws.choose("usual product", travellers, PRODUCT_WEIGHTS)
 
     def joined(self, travellers: Ints) -> Ints:
-        """When each traveller opened an account (ms). Those of the start came in the three years before."""
-        age = self._draws.uniform("age", travellers)
-        before = self._settings.start_ms - 1 - np.floor(age**1.5 * 3 * 365 * DAY_MS).astype(np.int64)
-        after = self._settings.start_ms + np.floor(
-            (travellers - self.at_start + age) / max(self.joining, 1e-9) * DAY_MS
-        ).astype(np.int64)
-        return np.where(travellers < self.at_start, before, after)
+        """When each traveller joined, with an account or without (ms)."""
+        place = travellers + self._draws.uniform("age", travellers)
+        return np.floor(self._joining.day(place) * DAY_MS).astype(np.int64)

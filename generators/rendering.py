@@ -107,7 +107,8 @@ def render(draws: Draws, event_type: str, rows: pl.DataFrame) -> pl.DataFrame:
         .then(pl.concat_str(pl.lit('","user_id":"'), "visitor_id", pl.lit('",')))
         .otherwise(pl.lit('","user_id":null,')),
     ]
-    line = pl.concat_str([*head, *body(draws, rows), pl.lit("}")]).cast(pl.Binary).alias("line")
+    extra = [pl.lit(rows["extra"])] if "extra" in rows.columns else []
+    line = pl.concat_str([*head, *body(draws, rows), *extra, pl.lit("}")]).cast(pl.Binary).alias("line")
     columns = ["event_id", "timestamp", "arrived_at", "session_id", "visitor_id", "fate"]
     lines = made.select(*columns[:1], pl.lit(event_type).alias("event_type"), *columns[1:], line)
     return pl.concat([faults.spoil(lines), truth.numbers(event_type, rows)], how="horizontal")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Self
+from typing import Literal, Self
 
 from msgspec import Struct, structs
 
@@ -28,18 +28,58 @@ class FunnelSettings(Struct, frozen=True, kw_only=True):
     position_exponent: float = 1.25  # clicks on position p are proportional to p ** -exponent
 
 
+class NewField(Struct, frozen=True, kw_only=True):
+    """A field that no contract knows, sent with every event from a day on (schema evolution)."""
+
+    name: str
+    since: date
+    kind: Literal["string", "integer", "number", "boolean"] = "string"
+
+
 class FaultSettings(Struct, frozen=True, kw_only=True):
     """What goes wrong on the way; each is a share. `FaultSettings.none()` switches all of it off."""
 
     duplicates: float = 0.002  # of events: sent again, byte for byte
-    malformed: float = 0.0005  # of events: accompanied by a line that must become a dead letter
-    late: float = 0.005  # of visits: their events arrive hours later (up to 72)
+    late: float = 0.005  # of visits: their events arrive hours later (log-normal, up to 72)
     out_of_order: float = 0.02  # of events: arrive up to a minute later
+    clock_skew: float = 0.0  # of visits: the client's clock is hours behind or minutes ahead
+    runaway_bots: float = 0.004  # of searches: from programs that search and never click
+    clicking_bots: float = (
+        0.0  # of searches: from programs that click on every result page within a quarter of a second
+    )
+    new_fields: tuple[NewField, ...] = ()
+    # Of events: accompanied by a line that must become a dead letter for this reason.
+    invalid_utf8: float = 0.00003
+    invalid_json: float = 0.00007
+    not_an_object: float = 0.00003
+    unknown_event_type: float = 0.00003
+    missing_field: float = 0.0001
+    wrong_type: float = 0.00007
+    invalid_value: float = 0.00003
+    timestamp_in_future: float = 0.00003
+    timestamp_too_old: float = 0.00003
+    too_large: float = 0.00001
+    conflicting_duplicate: float = 0.00003
 
     @classmethod
     def none(cls) -> Self:
         """A perfect world."""
-        return cls(duplicates=0.0, malformed=0.0, late=0.0, out_of_order=0.0)
+        return cls(**dict.fromkeys(cls.shares(), 0.0))  # type: ignore[arg-type]
+
+    @classmethod
+    def shares(cls) -> list[str]:
+        """The names of the settings that are shares."""
+        return [field.name for field in structs.fields(cls) if field.type is float or field.type == "float"]
+
+    @property
+    def bots(self) -> float:
+        """The share of searches that programs make."""
+        return self.runaway_bots + self.clicking_bots
+
+    @property
+    def clicking_share_of_bots(self) -> float:
+        """Of the bots, those that click."""
+        return self.clicking_bots / self.bots if self.bots else 0.0
 
 
 class SimulationSettings(Struct, frozen=True, kw_only=True):
@@ -54,8 +94,7 @@ class SimulationSettings(Struct, frozen=True, kw_only=True):
     normalized_until: datetime  # UTC
     events_per_day: float
     growth: float = 0.25  # a year
-    bot_share: float = 0.004  # of searches
-    travellers: int | None = None  # size of the population at `start`; None: follows from the traffic
+    travellers: int | None = None  # who joined in the three years before `start`; None: follows from the traffic
     funnel: FunnelSettings = FunnelSettings()
     faults: FaultSettings = FaultSettings()
 
@@ -70,7 +109,10 @@ class SimulationSettings(Struct, frozen=True, kw_only=True):
         funnel: FunnelSettings | None = None,
         faults: FaultSettings | None = None,
     ) -> Self:
-        """A world with `events` valid events (within 1%) in the `days` days before `until`.
+        """A world with about `events` valid events in the `days` days before `until`.
+
+        Trips arrive as a Poisson process whose rate is set so that the number of trips fits; what each of them does is
+        left to chance. The standard deviation of the total is about 2.7 * sqrt(events): 0.5% of 250,000, 2.7% of 10,000.
 
         Raises:
             UsageError: a value cannot be used; says which.
@@ -119,10 +161,10 @@ class SimulationSettings(Struct, frozen=True, kw_only=True):
         for group in (self.funnel, self.faults):
             for field in structs.fields(group):
                 value = getattr(group, field.name)
-                if field.name != "position_exponent" and not 0 <= value <= 0.9:
+                if field.name not in ("position_exponent", "new_fields") and not 0 <= value <= 0.9:
                     raise UsageError(f"{field.name} is {value}. Choose a share between 0 and 0.9.")
-        if not 0 <= self.bot_share <= 0.5:
-            raise UsageError(f"bot_share is {self.bot_share}. Choose a share between 0 and 0.5.")
+        if self.faults.bots > 0.5:
+            raise UsageError(f"Bots would make {self.faults.bots} of all searches. Choose a share of at most 0.5.")
 
 
 def milliseconds(moment: datetime) -> int:

@@ -10,6 +10,7 @@ import pytest
 
 from generators import Batch, FaultSettings, Simulation, SimulationSettings, faults
 from searchflow import events
+from searchflow.events import REASON_CODES
 
 NOW = datetime(2026, 6, 15, 14, 30, 12, 345000, tzinfo=UTC)
 LATER_CHECKS = {"timestamp_in_future", "timestamp_too_old", "conflicting_duplicate"}  # need the clock or other events
@@ -50,7 +51,7 @@ def faulty() -> list[Batch]:
         until=NOW,
         days=10,
         events=12_000,
-        faults=FaultSettings(duplicates=0.05, malformed=0.05, late=0.1, out_of_order=0.3),
+        faults=FaultSettings(duplicates=0.05, late=0.1, out_of_order=0.3, **dict.fromkeys(REASON_CODES, 0.005)),
     )
     return list(Simulation(world).batches(until=NOW))
 
