@@ -156,7 +156,7 @@ class Simulation:
     def visits(self, first: int, last: int) -> Iterator[pl.DataFrame]:
         """Visits that start on the UTC days first .. last-1 (days since 1970), in parts."""
         for visits, _ in self._slices(max(first, self.settings.start_day), last * DAY_MS, WHOLE):
-            yield visits
+            yield visits.filter(pl.col("start") < last * DAY_MS)
 
     def brought(self, visits: pl.DataFrame) -> pl.DataFrame:
         """The day and the campaign of each visit (bots come by themselves)."""

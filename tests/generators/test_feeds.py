@@ -33,6 +33,7 @@ def test_spend_is_consistent_with_the_visits_it_brought(year: Simulation, year_f
     assert (spend["impressions"] >= spend["clicks"]).all()
     assert spend.select("spend_date", "utm_source", "utm_campaign").is_unique().all()
     assert (spend["cost"] > 0).all()
+    assert spend["spend_date"].max() == NOW.date() - timedelta(days=1)  # nothing of a day that has not ended
 
 
 def test_pieces_of_the_feeds_are_the_whole(small: Simulation) -> None:
