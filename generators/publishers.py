@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol, Self, cast
 
 import redis
 
+from generators.lines import Lines
 from generators.simulation import Batch, Partition
 from searchflow import streams
 from searchflow.errors import StorageError
@@ -50,15 +51,13 @@ class RedisPublisher:
 
     def publish(self, batch: Batch) -> int:
         """Send the lines of each type to its stream."""
-        return sum(self._send(event_type, batch.lines(event_type)) for event_type in batch.frames)
+        return sum(self._send(event_type, batch.text(event_type)) for event_type in batch.frames)
 
-    def _send(self, event_type: str, lines: Sequence[bytes]) -> int:
-        if not lines:
-            return 0
-        return streams.publish(
+    def _send(self, event_type: str, lines: Lines) -> int:
+        return streams.publish_entries(
             self._client,
             event_type,
-            lines,
+            lines.entries(self._entry),
             batch=self._entry,
             codec=self._codec if len(lines) >= MANY else None,
             capacity=self._capacity,
@@ -120,15 +119,15 @@ class JsonlPublisher:
         """Append the lines of the batch."""
         try:
             if self._by_type:
-                return sum(self._append(f"{self._name}_{one}", batch.lines(one)) for one in batch.frames)
-            return self._append(self._name, batch.mixed())
+                return sum(self._append(f"{self._name}_{one}", batch.text(one)) for one in batch.frames)
+            return self._append(self._name, batch.text())
         except OSError as error:
             raise StorageError(f"{self._folder} cannot be written ({error.strerror}). Free some space.") from error
 
-    def _append(self, name: str, lines: list[bytes]) -> int:
-        if lines:
+    def _append(self, name: str, lines: Lines) -> int:
+        if len(lines):
             handle = self._handle(self._folder / f"{name}.jsonl{'.gz' if self._compress else ''}")
-            handle.write(b"\n".join(lines) + b"\n")
+            handle.write(lines.text)
             if self._growing:
                 handle.flush()
         return len(lines)
@@ -184,9 +183,9 @@ class StdoutPublisher:
 
     def publish(self, batch: Batch) -> int:
         """Write and flush."""
-        lines = batch.mixed()
-        if lines:
-            self._out.write(b"\n".join(lines) + b"\n")
+        lines = batch.text()
+        if len(lines):
+            self._out.write(lines.text)
             self._out.flush()
         return len(lines)
 

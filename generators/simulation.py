@@ -19,6 +19,7 @@ from generators.calendar import Calendar
 from generators.calibration import Traffic, measure
 from generators.draws import Draws, Ints
 from generators.funnel import Funnel, Rows
+from generators.lines import Lines
 from generators.population import BOT, Population
 from generators.rendering import render
 from generators.settings import DAY_MS, SimulationSettings, milliseconds, moment
@@ -76,9 +77,16 @@ class Batch:
 
     def mixed(self) -> list[bytes]:
         """The lines of all types, in the order of their arrival."""
-        frames = [frame.select("arrived_at", "line") for frame in self.frames.values()]
-        lines: list[bytes] = pl.concat(frames).sort("arrived_at", maintain_order=True)["line"].to_list()
+        lines: list[bytes] = self._merged().to_list()
         return lines
+
+    def text(self, event_type: str | None = None) -> Lines:
+        """The same as one text: the lines of one type, or of all."""
+        return Lines.of(self._merged() if event_type is None else self.frames[event_type]["line"])
+
+    def _merged(self) -> pl.Series:
+        frames = [frame.select("arrived_at", "line") for frame in self.frames.values()]
+        return pl.concat(frames).sort("arrived_at", maintain_order=True)["line"]
 
     def part(self, after: datetime, until: datetime) -> Batch:
         """What of it arrives after `after` and up to `until`."""

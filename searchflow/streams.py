@@ -7,8 +7,9 @@ compressed. Batching makes a producer about six times cheaper than one entry an 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import redis
@@ -43,9 +44,13 @@ def connect(settings: Settings) -> redis.Redis:
 
 def encode(lines: Sequence[bytes], codec: str | None) -> dict[bytes, bytes]:
     """The fields of one entry for `lines` (each one event, without a newline)."""
-    data = b"\n".join(lines)
+    return encode_text(b"\n".join(lines), codec)
+
+
+def encode_text(data: bytes | memoryview, codec: str | None) -> dict[bytes, bytes]:
+    """The fields of one entry for events that are one text already: newlines between them, none at the end."""
     if codec is None:
-        return {b"data": data}
+        return {b"data": bytes(data)}
     if codec == "zstd":
         return {b"data": zstandard.ZstdCompressor(level=1).compress(data), b"codec": b"zstd"}
     raise ValueError(f"unknown codec {codec!r}: use None or 'zstd'")
@@ -70,31 +75,61 @@ def publish(
     Raises:
         ServiceError: the server is full or went away; what was written until then stays written.
     """
+    groups = (lines[first : first + batch] for first in range(0, len(lines), batch))
+    entries = ((b"\n".join(group), len(group)) for group in groups)
+    return publish_entries(
+        client,
+        event_type,
+        entries,
+        batch=batch,
+        codec=codec,
+        capacity=capacity,
+        on_wait=on_wait,
+        on_published=on_published,
+    )
+
+
+def publish_entries(
+    client: redis.Redis,
+    event_type: str,
+    entries: Iterable[tuple[bytes | memoryview, int]],
+    *,
+    batch: int = 500,
+    codec: str | None = None,
+    capacity: int | None = None,
+    on_wait: Callable[[int], None] | None = None,
+    on_published: Callable[[int], None] | None = None,
+) -> int:
+    """`publish` for entries that are joined already: (events with newlines between them, how many), at most `batch`."""
     stream = EVENT_STREAMS[event_type]
     written = 0
-    round_trip = max(batch, 1) * 20 if batch > 1 else 5_000
-    for first in range(0, len(lines), round_trip):
-        chunk = lines[first : first + round_trip]
+    waiting = iter(entries)
+    while chunk := list(islice(waiting, 20 if batch > 1 else 5_000)):  # one round trip
         if capacity is not None:
             _wait_for_room(client, stream, capacity // max(batch, 1), on_wait)
-        pipeline = client.pipeline(transaction=False)
-        for start in range(0, len(chunk), batch):
-            pipeline.xadd(stream, encode(chunk[start : start + batch], codec))  # type: ignore[arg-type]
-        try:
-            pipeline.execute()
-        except redis.OutOfMemoryError:
-            raise ServiceError(
-                "The stream server has no memory left. Run `searchflow ingest` to drain it, then publish again."
-            ) from None
-        except redis.RedisError as error:
-            raise ServiceError(
-                f"The stream server stopped answering after {written:,} events ({type(error).__name__}). "
-                "Run `searchflow status`, then publish again: what was already there is dropped as duplicates."
-            ) from error
-        written += len(chunk)
+        _append(client, stream, (encode_text(data, codec) for data, _ in chunk), written)
+        events = sum(count for _, count in chunk)
+        written += events
         if on_published is not None:
-            on_published(len(chunk))
+            on_published(events)
     return written
+
+
+def _append(client: redis.Redis, stream: str, entries: Iterator[dict[bytes, bytes]], written: int) -> None:
+    pipeline = client.pipeline(transaction=False)
+    for entry in entries:
+        pipeline.xadd(stream, entry)  # type: ignore[arg-type]
+    try:
+        pipeline.execute()
+    except redis.OutOfMemoryError:
+        raise ServiceError(
+            "The stream server has no memory left. Run `searchflow ingest` to drain it, then publish again."
+        ) from None
+    except redis.RedisError as error:
+        raise ServiceError(
+            f"The stream server stopped answering after {written:,} events ({type(error).__name__}). "
+            "Run `searchflow status`, then publish again: what was already there is dropped as duplicates."
+        ) from error
 
 
 def _wait_for_room(
