@@ -6,10 +6,12 @@ import signal
 
 from searchflow import warehouse
 from searchflow.ops import audit_log
-from searchflow.services import postgres, process, valkey
+from searchflow.services import postgres, prefect, process, valkey
 from searchflow.settings import Settings
 
 SERVERS = (valkey.NAME, postgres.NAME)
+RUNNER = "flows"
+"""Runs the deployments. Told to end, it kills its flow runs with SIGKILL; so they are told first."""
 
 
 def start(settings: Settings) -> None:
@@ -42,12 +44,19 @@ def require(settings: Settings) -> None:
 
 
 def stop_all(settings: Settings) -> list[str]:
-    """Stop every process recorded under this home, background processes first, servers last. The data stays."""
+    """Stop every process recorded under this home. The data stays.
+
+    Flow runs end first, while there is still a Prefect server to tell; the servers that hold data end last.
+    """
     if not settings.run_dir.exists():
         return []
-    names = process.recorded(settings)
-    background = [name for name in names if name not in SERVERS]
-    stopped = [name for name in background if process.stop(settings, name, signal=signal.SIGTERM)]
+    background = [name for name in process.recorded(settings) if name not in SERVERS]
+    background.sort(key=lambda name: (name == prefect.NAME, name != RUNNER))
+    stopped = [
+        name
+        for name in background
+        if process.stop(settings, name, signal=signal.SIGTERM, children_first=name == RUNNER)
+    ]
     if valkey.stop(settings):
         stopped.append(valkey.NAME)
     if postgres.stop(settings):

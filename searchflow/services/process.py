@@ -26,6 +26,8 @@ from searchflow.settings import Settings
 
 UNIX_SOCKET_PATH_LIMIT = 100
 """Bytes. Linux allows 107 and macOS 103 for the whole path of a socket."""
+NOTING_SECONDS = 1.0
+"""What Prefect's runner needs to report a run that ended before it is told to end itself."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,16 @@ def recorded(settings: Settings) -> list[str]:
     return sorted(path.stem for path in settings.run_dir.glob("*.json"))
 
 
-def stop(settings: Settings, name: str, *, signal: int, patience: float = 20.0) -> bool:
-    """Send `signal` to the recorded process, wait, and insist with SIGKILL. True when something was stopped."""
+def stop(settings: Settings, name: str, *, signal: int, patience: float = 20.0, children_first: bool = False) -> bool:
+    """Send `signal` to the recorded process, wait, and insist with SIGKILL. True when something was stopped.
+
+    With `children_first` what it started is asked to end before it: for a process that would kill its children.
+    """
     entry = running(settings, name)
     if entry is not None:
         process = psutil.Process(entry.pid)
+        if children_first:
+            _end_children(process, patience)
         children = process.children(recursive=True)
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal)
@@ -103,6 +110,18 @@ def stop(settings: Settings, name: str, *, signal: int, patience: float = 20.0) 
         _children[:] = [child for child in _children if child.poll() is None]
     _record_path(settings, name).unlink(missing_ok=True)
     return entry is not None
+
+
+def _end_children(process: psutil.Process, patience: float) -> None:
+    """SIGTERM what the process started, and wait; it stays, so that it can note how they ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children = process.children(recursive=True)
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.terminate()
+        psutil.wait_procs(children, timeout=patience)
+        if children:
+            time.sleep(NOTING_SECONDS)
 
 
 def spawn(

@@ -6,14 +6,16 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import pytest
 
 from searchflow import services
-from searchflow.services import process
+from searchflow.services import prefect, process
 from tests.commands import CommandLine
 
 pytestmark = pytest.mark.integration
@@ -53,12 +55,31 @@ def test_live_traffic_is_ingested_also_after_a_kill_and_down_leaves_the_data(cli
     assert cli.json("up", "--rate", "50")["services"]["flows"] == "up"
     until(lambda: stored(cli) > before + 50)
 
+    until(lambda: follower(cli) != "", 60)
+    following = follower(cli)
     pids = [found.pid for name in NAMES if (found := process.running(settings, name))]
     assert len(pids) == len(NAMES)
     assert set(cli.json("down")["stopped"]) == set(NAMES)
     assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
     assert stored(cli) > before  # starts the servers again: the data is still there
+    prefect.start(settings)
+    [run] = flow_runs(cli, {"id": {"any_": [following]}})
+    assert run["state_type"] == "COMPLETED", run["state"]  # it was told, and said its last counts
     services.stop_all(settings)
+
+
+def flow_runs(cli: CommandLine, which: dict[str, object]) -> list[dict[str, Any]]:
+    question = {"flow_runs": which, "flows": {"name": {"any_": ["ingestion"]}}, "sort": "START_TIME_DESC"}
+    answer = httpx.post(f"{cli.settings.prefect_api_url}/flow_runs/filter", json=question, timeout=30)
+    return list(answer.raise_for_status().json())
+
+
+def follower(cli: CommandLine) -> str:
+    """The id of the run that a live process follows the streams with; those that were killed stay `Running`."""
+    runner = process.running(cli.settings, "flows")
+    found = flow_runs(cli, {"state": {"type": {"any_": ["RUNNING"]}}})
+    began = "" if runner is None else datetime.fromtimestamp(runner.created, UTC).isoformat()
+    return next((run["id"] for run in found if run["start_time"] > began), "")
 
 
 def _answers(url: str) -> bool:
