@@ -1,19 +1,16 @@
 """What was acknowledged, in PostgreSQL: the memory that makes a sync send only what changed, also after a crash.
 
-Schema `activation` of the database `ledger`:
-
-- `sent`: one row per sync and key that the destination holds: hash and, where it may be kept, the row itself;
-- `rejected`: rows that will not be tried again until they change;
-- `row_log`: every row of every batch, with what was there before (undo and explanations read it);
-- `batches`: one row per acknowledged batch.
+Schema `activation` of the database `ledger`: `sent`, `rejected`, `batches` and `row_log`, explained in `ledger.sql`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -32,30 +29,15 @@ LOCK = (0x5EA7C4F1, 6)
 LOCK_WAIT = 1.0
 """Seconds. The session of a killed run takes a moment to end."""
 
-TABLES = """
-CREATE SCHEMA IF NOT EXISTS activation;
-CREATE TABLE IF NOT EXISTS activation.sent (
-    sync text NOT NULL, key text NOT NULL, hash uuid NOT NULL, row text, run_id text NOT NULL,
-    sent_at timestamp NOT NULL, PRIMARY KEY (sync, key));
-CREATE TABLE IF NOT EXISTS activation.rejected (
-    sync text NOT NULL, key text NOT NULL, hash uuid NOT NULL, reason text NOT NULL, run_id text NOT NULL,
-    rejected_at timestamp NOT NULL, PRIMARY KEY (sync, key, hash));
-CREATE TABLE IF NOT EXISTS activation.batches (
-    sync text NOT NULL, sequence bigint NOT NULL, run_id text NOT NULL, operation text NOT NULL, sent integer NOT NULL,
-    rejected integer NOT NULL, repeated integer NOT NULL, acknowledged_at timestamp NOT NULL,
-    PRIMARY KEY (sync, sequence));
-CREATE TABLE IF NOT EXISTS activation.row_log (
-    run_id text NOT NULL, sync text NOT NULL, key text NOT NULL, kind text NOT NULL, status text NOT NULL, reason text,
-    before text, logged_at timestamp NOT NULL);
-CREATE INDEX IF NOT EXISTS row_log_by_key ON activation.row_log (sync, key);
-CREATE INDEX IF NOT EXISTS row_log_by_run ON activation.row_log (run_id);
-"""
-LAST_MADE = "activation.row_log_by_run"
+SETUP = Path(__file__).with_suffix(".sql")
+"""The tables, each with its meaning."""
 
 # Batches are looked up by key, whatever the planner believes: right after a first run it has no statistics, and a join
 # would read the whole ledger for each batch.
 TAKEN = "ARRAY(SELECT key FROM acknowledged WHERE reason IS NULL)"
-BEFORE = "(SELECT s.row FROM activation.sent s WHERE s.sync = %(sync)s AND s.key = a.key)"
+BEFORE = (
+    "LEFT JOIN LATERAL (SELECT row, hash FROM activation.sent WHERE sync = %(sync)s AND key = a.key LIMIT 1) b ON true"
+)
 WORK_TABLE = """
 CREATE TEMP TABLE acknowledged (
     key text NOT NULL, kind text NOT NULL, hash uuid, row text, reason text) ON COMMIT DELETE ROWS
@@ -91,12 +73,17 @@ class Ledger:
         self._connection.close()
 
     def prepare(self) -> None:
-        """Make the tables if they are not there."""
-        row = self._connection.execute("SELECT to_regclass(%s) IS NULL", [LAST_MADE]).fetchone()
-        if row is not None and row[0]:
+        """Make the tables, or bring those of an earlier version up to date."""
+        setup = SETUP.read_bytes()
+        version = hashlib.sha256(setup).hexdigest()[:16]
+        row = self._connection.execute(
+            "SELECT obj_description(to_regnamespace('activation'), 'pg_namespace')"
+        ).fetchone()
+        if row is None or row[0] != version:
             with self._connection.transaction():  # CREATE ... IF NOT EXISTS may race with another process
                 self._connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", [LOCK[0]])
-                self._connection.execute(TABLES)
+                self._connection.execute(setup)
+                self._connection.execute(f"COMMENT ON SCHEMA activation IS '{version}'")
 
     def lock(self, sleep: Callable[[float], None]) -> None:
         """One sync at a time per home; the lock ends with the session, however that ends.
@@ -152,7 +139,8 @@ class Ledger:
             self._stage(cursor, sync, batch, reasons)
             self._apply(cursor, sync, run_id, batch)
             cursor.execute(
-                "INSERT INTO activation.batches VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                "INSERT INTO activation.batches (sync, sequence, run_id, operation, sent, rejected, repeated, "
+                "acknowledged_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
                 [sync.name, batch.sequence, run_id, batch.operation, *counts, utc(batch.now)],
             )
 
@@ -166,7 +154,7 @@ class Ledger:
         with self._writing() as cursor:
             self._make_work_table(cursor)
             copy_in(cursor, "acknowledged", table.rename_columns(["key", "hash", "kind", "reason"]))
-            self._log(cursor, sync, run_id, utc(now))
+            self._log(cursor, sync, run_id, utc(now), None)
 
     @contextmanager
     def _writing(self) -> Iterator[psycopg.Cursor]:
@@ -199,25 +187,27 @@ class Ledger:
 
     def _apply(self, cursor: psycopg.Cursor, sync: Sync, run_id: str, batch: Batch) -> None:
         at = utc(batch.now)
-        self._log(cursor, sync, run_id, at)
+        self._log(cursor, sync, run_id, at, batch.sequence)
         cursor.execute(f"DELETE FROM activation.rejected WHERE sync = %s AND key = ANY({TAKEN})", [sync.name])
         if batch.operation is Operation.REMOVE:
             cursor.execute(f"DELETE FROM activation.sent WHERE sync = %s AND key = ANY({TAKEN})", [sync.name])
             return
         cursor.execute(
-            "INSERT INTO activation.sent SELECT %s, key, hash, row, %s, %s FROM acknowledged WHERE reason IS NULL "
+            "INSERT INTO activation.sent (sync, key, hash, row, run_id, sent_at, sequence) "
+            "SELECT %s, key, hash, row, %s, %s, %s FROM acknowledged WHERE reason IS NULL "
             "ON CONFLICT (sync, key) DO UPDATE SET hash = excluded.hash, row = excluded.row, run_id = excluded.run_id, "
-            "sent_at = excluded.sent_at",
-            [sync.name, run_id, at],
+            "sent_at = excluded.sent_at, sequence = excluded.sequence",
+            [sync.name, run_id, at, batch.sequence],
         )
 
-    def _log(self, cursor: psycopg.Cursor, sync: Sync, run_id: str, at: datetime) -> None:
+    def _log(self, cursor: psycopg.Cursor, sync: Sync, run_id: str, at: datetime, sequence: int | None) -> None:
         """The row log keeps what was there before, so it is written first."""
         cursor.execute(
-            "INSERT INTO activation.row_log "
+            "INSERT INTO activation.row_log (run_id, sync, key, kind, status, reason, before, logged_at, sequence, "
+            "before_hash) "
             "SELECT %(run)s, %(sync)s, a.key, a.kind, CASE WHEN a.reason IS NULL THEN 'sent' ELSE 'rejected' END, "
-            f"a.reason, {BEFORE if sync.keeps_rows else 'NULL'}, %(at)s FROM acknowledged a",
-            {"run": run_id, "sync": sync.name, "at": at},
+            f"a.reason, b.row, %(at)s, %(sequence)s, b.hash FROM acknowledged a {BEFORE}",
+            {"run": run_id, "sync": sync.name, "at": at, "sequence": sequence},
         )
         cursor.execute(
             "INSERT INTO activation.rejected SELECT %s, key, hash, reason, %s, %s FROM acknowledged "

@@ -1,0 +1,29 @@
+-- The ledger's tables, safe to run again. `activations.ledger` runs it when its text is not the one that ran last.
+CREATE SCHEMA IF NOT EXISTS activation;
+
+-- One row per sync and key that the destination holds, as far as it told us.
+CREATE TABLE IF NOT EXISTS activation.sent (
+    sync text NOT NULL, key text NOT NULL, hash uuid NOT NULL, row text, run_id text NOT NULL,
+    sent_at timestamp NOT NULL, PRIMARY KEY (sync, key));
+ALTER TABLE activation.sent ADD COLUMN IF NOT EXISTS sequence bigint;  -- the batch that wrote it
+
+-- Rows that are not tried again until they change.
+CREATE TABLE IF NOT EXISTS activation.rejected (
+    sync text NOT NULL, key text NOT NULL, hash uuid NOT NULL, reason text NOT NULL, run_id text NOT NULL,
+    rejected_at timestamp NOT NULL, PRIMARY KEY (sync, key, hash));
+
+-- One row per acknowledged batch.
+CREATE TABLE IF NOT EXISTS activation.batches (
+    sync text NOT NULL, sequence bigint NOT NULL, run_id text NOT NULL, operation text NOT NULL, sent integer NOT NULL,
+    rejected integer NOT NULL, repeated integer NOT NULL, acknowledged_at timestamp NOT NULL,
+    PRIMARY KEY (sync, sequence));
+ALTER TABLE activation.batches ADD COLUMN IF NOT EXISTS seen_at timestamp;  -- a reconciliation found it there
+
+-- Every row of every batch, with what was there before: undo, reconciliation and explanations read it.
+CREATE TABLE IF NOT EXISTS activation.row_log (
+    run_id text NOT NULL, sync text NOT NULL, key text NOT NULL, kind text NOT NULL, status text NOT NULL, reason text,
+    before text, logged_at timestamp NOT NULL);
+ALTER TABLE activation.row_log ADD COLUMN IF NOT EXISTS sequence bigint;
+ALTER TABLE activation.row_log ADD COLUMN IF NOT EXISTS before_hash uuid;  -- also where the row may not be kept
+CREATE INDEX IF NOT EXISTS row_log_by_key ON activation.row_log (sync, key);
+CREATE INDEX IF NOT EXISTS row_log_by_run ON activation.row_log (run_id);
