@@ -1,4 +1,4 @@
-"""The lake stays small and quick: inlined rows flushed, small files merged, old snapshots and files gone.
+"""The lake stays small and quick: inlined rows flushed, small files merged, old snapshots, files and stream entries gone.
 
 Runs every hour, beside whatever else runs.
 """

@@ -1,59 +1,142 @@
-"""Upkeep of the lake: small commits out of the catalog, small files into larger ones, old snapshots and files away.
+"""Upkeep of the lake and the streams: small commits out of the catalog, small files into larger ones, what nobody needs
+any more away.
 
-Safe beside readers and writers: each step is a transaction of its own, and snapshots are kept long enough for any
-reader that is still at work.
+Safe beside readers and writers. Each step is a transaction of its own; where a writer was faster, the step is tried
+again and then left to the next run. Nothing is deleted that was needed within `KEEP`: a reader may hold an old
+snapshot, and files of a transaction that is still open look like orphans. Models are tidied between transformations,
+never beside one, because SQLMesh does not repeat a transaction that lost to ours.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import PurePosixPath
 
 import duckdb
 
-from searchflow import warehouse
+from searchflow import streams, warehouse
 from searchflow.errors import SearchFlowError
+from searchflow.ingestion.commit import positions
+from searchflow.ingestion.stream_source import StreamPosition
+from searchflow.services.process import locked
 from searchflow.settings import Settings
 
-KEEP_SNAPSHOTS = timedelta(hours=24)
-"""A dashboard, suite or time-travel query may hold a snapshot; none does for a day."""
+KEEP = timedelta(hours=24)
+"""A dashboard, suite, time-travel query or open transaction may need a snapshot or a file; none does for a day."""
+CATALOG_TABLES = f"__ducklake_metadata_{warehouse.CATALOG}"
+OURS = ("raw", "ops")
+"""Schemas that ingestion and the other parts append to; all others belong to SQLMesh."""
+LEAST_DELETED = 0.3
+"""Share of deleted rows from which a file is written anew without them."""
+ATTEMPTS, PAUSE_SECONDS = 5, 0.1
 
 
-@dataclass(frozen=True)
+@dataclass
 class Upkeep:
-    """The lake before and after."""
+    """The lake before and after, and what was removed. `skipped` names steps that a writer was faster than."""
 
-    files_before: int
-    files_after: int
-    snapshots_before: int
-    snapshots_after: int
-    skipped: list[str]
+    files_before: int = 0
+    files_after: int = 0
+    snapshots_before: int = 0
+    snapshots_after: int = 0
+    files_deleted: int = 0
+    orphans_deleted: int = 0
+    entries_trimmed: int = 0
+    skipped: list[str] = field(default_factory=list)
 
 
 def run(settings: Settings, *, now: datetime) -> Upkeep:
-    """Flush inlined rows, merge adjacent files, expire snapshots and delete files nobody needs."""
-    older_than = (now - KEEP_SNAPSHOTS).strftime("%Y-%m-%d %H:%M:%S+00")
-    lake = warehouse.CATALOG
-    statements = {
-        "flush": f"CALL ducklake_flush_inlined_data('{lake}')",
-        "merge": f"CALL ducklake_merge_adjacent_files('{lake}')",
-        "expire": f"CALL ducklake_expire_snapshots('{lake}', older_than => TIMESTAMPTZ '{older_than}')",
-        "clean": f"CALL ducklake_cleanup_old_files('{lake}', older_than => TIMESTAMPTZ '{older_than}')",
-    }
-    skipped: list[str] = []
+    """Flush inlined rows, merge files, expire snapshots, delete files nobody needs, trim the streams.
+
+    Raises:
+        SearchFlowError: a step failed for another reason than a faster writer. What was done before it stays done.
+        ServiceError: the catalog or the stream server does not answer.
+    """
+    result = Upkeep()
     with warehouse.connect(settings) as connection:
-        before = _measure(connection)
-        for step, statement in statements.items():
-            try:
-                connection.execute(statement).fetchall()
-            except duckdb.Error as error:
-                if "conflict" not in str(error).lower():
-                    raise SearchFlowError(
-                        f"Maintenance stopped at {step}: {str(error).splitlines()[0][:300]}. Nothing is lost; run it again."
-                    ) from error
-                skipped.append(step)  # a writer was faster; the next run does it
-        after = _measure(connection)
-    return Upkeep(before[0], after[0], before[1], after[1], skipped)
+        result.files_before, result.snapshots_before = _measure(connection)
+        _tidy(connection, _tables(connection, ours=True), result)
+        settings.run_dir.mkdir(parents=True, exist_ok=True)
+        with locked(settings, "transformation", wait=True):
+            _tidy(connection, _tables(connection, ours=False), result)
+        older_than = now - KEEP
+        _call(connection, "ducklake_expire_snapshots", result, older_than=older_than)
+        result.files_deleted = len(_call(connection, "ducklake_cleanup_old_files", result, older_than=older_than))
+        result.orphans_deleted = delete_orphans(connection, older_than, result)
+        result.files_after, result.snapshots_after = _measure(connection)
+        result.entries_trimmed = trim_streams(settings, connection)
+    return result
+
+
+def delete_orphans(connection: duckdb.DuckDBPyConnection, older_than: datetime, result: Upkeep | None = None) -> int:
+    """Delete files that no snapshot ever named, written before `older_than`: left by writers that were killed.
+
+    Raises:
+        SearchFlowError: a file of a name that the catalog knows would be deleted. DuckLake compares whole paths as text.
+    """
+    result = result or Upkeep()
+    found = _call(connection, "ducklake_delete_orphaned_files", result, older_than=older_than, dry_run=True)
+    known = connection.execute(
+        f"SELECT path FROM {CATALOG_TABLES}.ducklake_data_file UNION SELECT path FROM {CATALOG_TABLES}.ducklake_delete_file"
+    ).fetchall()
+    endangered = {PurePosixPath(str(row[0])).name for row in found} & {PurePosixPath(row[0]).name for row in known}
+    if endangered:
+        raise SearchFlowError(
+            f"{len(endangered)} files would be deleted as orphans that have the name of one in the catalog, for example "
+            f"{min(endangered)}: the path of the lake is written in two ways, or copies lie in its folder. Nothing was "
+            "deleted; move the copies elsewhere."
+        )
+    return len(_call(connection, "ducklake_delete_orphaned_files", result, older_than=older_than)) if found else 0
+
+
+def trim_streams(settings: Settings, connection: duckdb.DuckDBPyConnection) -> int:
+    """Remove entries whose events are stored. Ingestion does so after each commit; a worker that was killed between
+    the two, and has had nothing to do since, has not. Returns how many entries went."""
+    with streams.connect(settings) as client:
+        return sum(
+            streams.trim(client, key, StreamPosition.parse(place).entry_id)
+            for event_type in streams.EVENT_TYPES
+            for key, place in positions(connection, event_type)
+        )
+
+
+def _tables(connection: duckdb.DuckDBPyConnection, *, ours: bool) -> list[tuple[str, str]]:
+    """(schema, table) of ours, or of SQLMesh."""
+    found = connection.execute(
+        "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ? ORDER BY ALL", [warehouse.CATALOG]
+    ).fetchall()
+    return [(schema, table) for schema, table in found if (schema in OURS) == ours]
+
+
+def _tidy(connection: duckdb.DuckDBPyConnection, tables: Iterable[tuple[str, str]], result: Upkeep) -> None:
+    """Rows out of the catalog into files, deleted rows out of the files, and small files into larger ones."""
+    for schema, table in tables:
+        _call(connection, "ducklake_flush_inlined_data", result, schema_name=schema, table_name=table)
+        _call(connection, "ducklake_rewrite_data_files", result, table, schema=schema, delete_threshold=LEAST_DELETED)
+        _call(connection, "ducklake_merge_adjacent_files", result, table, schema=schema)
+
+
+def _call(
+    connection: duckdb.DuckDBPyConnection, function: str, result: Upkeep, *places: str, **options: object
+) -> list[tuple[object, ...]]:
+    """The rows of one of DuckLake's functions; none when writers were faster at each attempt."""
+    named = ", ".join(f"{name} => ${name}" for name in options)
+    arguments = ", ".join([f"'{each}'" for each in (warehouse.CATALOG, *places)] + ([named] if named else []))
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return connection.execute(f"CALL {function}({arguments})", options).fetchall()
+        except duckdb.Error as error:
+            if "conflict" not in str(error).lower():
+                raise SearchFlowError(
+                    f"Maintenance stopped at {function}: {str(error).splitlines()[0][:300]}. Nothing is lost; run it "
+                    "again."
+                ) from error
+        time.sleep(PAUSE_SECONDS * attempt)
+    result.skipped.append(" ".join([function.removeprefix("ducklake_"), *map(str, options.values()), *places]))
+    return []
 
 
 def _measure(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
