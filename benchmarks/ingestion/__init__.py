@@ -1,0 +1,1 @@
+"""What `benchmarks.ingest` measures with: its traffic, the work it times, and its peer. May import only `searchflow`."""
