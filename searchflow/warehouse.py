@@ -48,7 +48,7 @@ RAW_TABLES = {
     dead_letter_id VARCHAR NOT NULL, received_at TIMESTAMP NOT NULL, source VARCHAR NOT NULL,
     source_position VARCHAR NOT NULL, event_type VARCHAR, reason_code VARCHAR NOT NULL, reason VARCHAR NOT NULL,
     raw_payload BLOB NOT NULL, batch_id VARCHAR NOT NULL, status VARCHAR NOT NULL, resolved_at TIMESTAMP,
-    resolved_by VARCHAR""",
+    resolved_by VARCHAR, resolution VARCHAR""",
 }
 PARTITIONED = ("search_events", "click_events", "conversion_events")
 
@@ -176,6 +176,8 @@ def prepare(settings: Settings) -> None:
                     connection.execute(
                         f"ALTER TABLE raw.{table} SET PARTITIONED BY (year(event_ts), month(event_ts), day(event_ts))"
                     )
+            else:
+                _add_columns(connection, f"raw.{table}", columns, existing[f"raw.{table}"])
         for table, columns in record.TABLES.items():
             if table not in existing:
                 connection.execute(f"CREATE TABLE {table} ({columns})")

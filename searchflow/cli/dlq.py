@@ -1,25 +1,35 @@
-"""Dead letters: list, show, replay, discard."""
+"""Dead letters: list, show, replay, discard, and the fixes there are."""
 
 from __future__ import annotations
 
 import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
 
 import typer
 
 from searchflow import services, warehouse
 from searchflow.cli.output import Json, console, print_json, print_table, safe
-from searchflow.cli.support import settings_of_command
-from searchflow.ingestion import dead_letters
+from searchflow.cli.support import flows_of, settings_of_command
+from searchflow.errors import UsageError
+from searchflow.ingestion.dead_letters import closing, fixes, letters
+from searchflow.ingestion.dead_letters import replay as replaying
 from searchflow.ingestion.worker import utc_now
+from searchflow.ops import audit_log
 from searchflow.settings import Settings
+from searchflow.transformation import differences
 
 app = typer.Typer(help="Dead letters: what was refused, why, and the way back.", no_args_is_help=True)
 
 Reason = Annotated[str | None, typer.Option(help="Only this reason code.")]
 Kind = Annotated[str | None, typer.Option("--type", help="Only this event type.")]
-Letter = Annotated[str | None, typer.Option("--id", help="Only the letter whose id begins so.")]
+Source = Annotated[str | None, typer.Option(help="Only from sources whose name begins so, such as `file:`.")]
+Since = Annotated[datetime | None, typer.Option(help="Only received since then (UTC).")]
+Until = Annotated[datetime | None, typer.Option(help="Only received before then (UTC).")]
+Ids = Annotated[list[str] | None, typer.Option("--id", help="Only letters whose id begins so; can be repeated.")]
 
 
 def _settings() -> Settings:
@@ -28,25 +38,34 @@ def _settings() -> Settings:
     return settings
 
 
-@app.command("list", epilog="Example: `searchflow dlq list --json`")
+@app.command("list", epilog="Example: `searchflow dlq list --since 2026-05-01`")
 def list_letters(
-    status: Annotated[str, typer.Option(help="open, replayed or discarded.")] = "open", as_json: Json = False
+    status: Annotated[str, typer.Option(help="open, replayed or discarded.")] = "open",
+    reason: Reason = None,
+    kind: Kind = None,
+    source: Source = None,
+    since: Since = None,
+    until: Until = None,
+    as_json: Json = False,
 ) -> None:
     """Group dead letters by reason, with counts, first and last seen, and an example."""
+    selection = letters.Selection(status, reason, kind, source, since, until)
     with warehouse.connect(_settings(), read_only=True) as connection:
-        found = [asdict(group) for group in dead_letters.groups(connection, status)]
+        found = [asdict(group) for group in letters.groups(connection, selection)]
     if as_json:
         print_json(found)
     else:
-        print_table(f"Dead letters ({status})", found)
+        print_table(f"Dead letters ({status})", [{**row, "example_id": row["example_id"][:8]} for row in found])
 
 
 @app.command(epilog="Example: `searchflow dlq show 3f0c`")
 def show(letter_id: Annotated[str, typer.Argument(help="The id, or its beginning.")], as_json: Json = False) -> None:
     """Show one dead letter: why it was refused, and its bytes, escaped."""
-    with warehouse.connect(_settings(), read_only=True) as connection:
-        letter = dead_letters.show(connection, letter_id)
-    letter["raw_payload"] = dead_letters.printable(bytes(letter["raw_payload"]))
+    settings = _settings()
+    with warehouse.connect(settings, read_only=True) as connection:
+        letter = letters.show(connection, letter_id)
+    audit_log.append(settings, "read", "raw.dead_letters", rows=1, detail=f"letter {letter['dead_letter_id']}")
+    letter["raw_payload"] = letters.printable(bytes(letter["raw_payload"]))
     if as_json:
         print_json(letter)
         return
@@ -54,36 +73,153 @@ def show(letter_id: Annotated[str, typer.Argument(help="The id, or its beginning
         console.print(safe(f"{name:16}"), safe(value), sep=" ", soft_wrap=True)
 
 
-@app.command(epilog="Example: `searchflow dlq replay --reason timestamp_in_future`")
-def replay(reason: Reason = None, kind: Kind = None, letter: Letter = None, as_json: Json = False) -> None:
-    """Validate open letters again and store those that pass now, each at most once."""
-    result = dead_letters.replay(
-        _settings(), now=utc_now(), reason=reason, event_type=kind, letter_id=letter, actor=getpass.getuser()
-    )
+@app.command("fixes", epilog="Example: `searchflow dlq fixes`")
+def list_fixes(as_json: Json = False) -> None:
+    """List the fixes that a replay can apply: those that come with SearchFlow, and your own in `fixes/`."""
+    found = [fix.describe() for fix in fixes.available().values()]
     if as_json:
-        print_json(asdict(result))
+        print_json(found)
+    else:
+        print_table("Fixes", found)
+
+
+@app.command(
+    epilog="Example: `searchflow dlq replay --reason missing_field --fix rename_field --param field=term "
+    "--param to=query --dry-run`"
+)
+def replay(
+    reason: Reason = None,
+    kind: Kind = None,
+    source: Source = None,
+    since: Since = None,
+    until: Until = None,
+    letter: Ids = None,
+    fix: Annotated[
+        str | None, typer.Option(help="Repair each letter first: a name from `searchflow dlq fixes`.")
+    ] = None,
+    param: Annotated[list[str] | None, typer.Option(help="A parameter of the fix, as name=value.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would happen, and write nothing.")] = False,
+    transform: Annotated[
+        bool, typer.Option("--transform/--no-transform", help="Bring what is stored into the models at once.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Validate open letters again and store those that pass now, each at most once; then show which marts changed."""
+    selection = letters.Selection("open", reason, kind, source, since, until, tuple(letter or ()))
+    chosen = _fix(fix, param or [])
+    if dry_run:
+        _dry_run(_settings(), selection, chosen, as_json)
         return
-    typer.echo(
-        f"{result.tried} letters tried: {result.stored} stored, {result.duplicates} were duplicates by now, "
-        f"{result.refused} are still refused."
-    )
-    if result.stored:
+    settings = _settings()
+    with _marts_watched(settings, transform) as watch:
+        result = replaying.replay(settings, selection, clock=utc_now, actor=getpass.getuser(), fix=chosen)
+        changes = watch(result.batches)
+    if as_json:
+        print_json({**_document(result), "marts": None if changes is None else asdict(changes)})
+        return
+    _print_result(result)
+    if changes is not None:
+        _print_changes(changes)
+    elif result.stored:
         typer.echo("`searchflow transform` brings them into the models.")
 
 
 @app.command(epilog="Example: `searchflow dlq discard --reason invalid_json --why 'load test of 3 May'`")
 def discard(
-    why: Annotated[str, typer.Option(help="Kept with the letters.")],
+    why: Annotated[str, typer.Option(help="Kept with the letters, and in the audit log.")],
     reason: Reason = None,
     kind: Kind = None,
-    letter: Letter = None,
+    source: Source = None,
+    since: Since = None,
+    until: Until = None,
+    letter: Ids = None,
+    every: Annotated[bool, typer.Option("--all", help="Discard every open letter.")] = False,
     as_json: Json = False,
 ) -> None:
     """Close open letters without storing them. Their bytes stay."""
-    count = dead_letters.discard(
-        _settings(), now=utc_now(), why=why, reason=reason, event_type=kind, letter_id=letter, actor=getpass.getuser()
-    )
+    selection = letters.Selection("open", reason, kind, source, since, until, tuple(letter or ()))
+    if selection.everything != every:
+        raise UsageError("Say which letters (--reason, --type, --source, --since, --until, --id), or --all.")
+    count = closing.discard(_settings(), selection, why=why, clock=utc_now, actor=getpass.getuser())
     if as_json:
         print_json({"discarded": count})
     else:
-        typer.echo(f"{count} letters discarded.")
+        typer.echo(f"{count:,} letters discarded.")
+
+
+def _fix(name: str | None, params: list[str]) -> fixes.Fix | None:
+    texts = dict(text.partition("=")[::2] for text in params)
+    if name is None and texts:
+        raise UsageError("--param goes with --fix. `searchflow dlq fixes` lists the fixes.")
+    return None if name is None else fixes.load(name, texts)
+
+
+def _dry_run(settings: Settings, selection: letters.Selection, fix: fixes.Fix | None, as_json: bool) -> None:
+    result, examples = replaying.dry_run(settings, selection, clock=utc_now, fix=fix)
+    shown = [
+        {**asdict(each), "before": letters.printable(each.before), "after": letters.printable(each.after)}
+        for each in examples
+    ]
+    if as_json:
+        print_json({**_document(result), "examples": shown})
+        return
+    for each in shown:
+        console.print(safe(f"{each['letter_id'][:8]}  {each['verdict']}"), soft_wrap=True)
+        console.print(safe(f"  before  {each['before']}"), soft_wrap=True)
+        after = each["after"] if each["after"] != each["before"] else "(unchanged)"
+        console.print(safe(f"  after   {after}"), soft_wrap=True)
+    _print_result(result, would=True)
+
+
+def _document(result: replaying.ReplayResult) -> dict[str, Any]:
+    return {**asdict(result), "refused": dict(result.refused), "days": sorted(result.days)}
+
+
+def _print_result(result: replaying.ReplayResult, *, would: bool = False) -> None:
+    verb = "would be stored" if would else "stored"
+    taken = f", {result.taken:,} closed by somebody else meanwhile" if result.taken else ""
+    typer.echo(
+        f"{result.tried:,} letters tried: {result.stored:,} {verb}, {result.duplicates:,} duplicates of stored events, "
+        f"{result.refused.total():,} still refused{taken}."
+    )
+    if result.refused:
+        typer.echo("Still refused: " + ", ".join(f"{code} {count:,}" for code, count in result.refused.most_common()))
+    if result.days:
+        days = sorted(result.days)
+        typer.echo(
+            f"Days touched: {len(days)} ({days[0]} to {days[-1]})" if len(days) > 1 else f"Day touched: {days[0]}"
+        )
+
+
+@contextmanager
+def _marts_watched(settings: Settings, transform: bool) -> Iterator[Any]:
+    """Gives a function that runs the transformation and returns what it changed since the block began."""
+    if not transform:
+        yield lambda batches: None
+        return
+    with warehouse.connect(settings, read_only=True) as connection:
+        before = differences.marts(connection)
+
+    def changes(batches: list[str]) -> differences.Changes | None:
+        if not batches:
+            return None
+        with flows_of(settings):
+            from flows.transformation import transform as run
+
+            run()
+        with warehouse.connect(settings, read_only=True) as connection:
+            return differences.since(connection, before, batches)
+
+    yield changes
+
+
+def _print_changes(changes: differences.Changes) -> None:
+    print_table("Marts changed", [asdict(mart) for mart in changes.marts])
+    rows = [{"day": day.day, **{name: day.shown(name) for name in differences.KPIS}} for day in changes.days]
+    print_table("marts.mart_kpi_daily, old -> new", rows)
+    if changes.other_batches:
+        typer.echo(
+            f"The same transformation brought in {changes.other_batches} other commit(s): their changes are in it."
+        )
+    for name in changes.not_compared:
+        typer.echo(f"{name} was not compared: its model's definition changed.")

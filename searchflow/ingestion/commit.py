@@ -338,9 +338,9 @@ def insert_dead_letters(
     try:
         connection.execute(
             """
-            INSERT INTO raw.dead_letters
-            SELECT dead_letter_id, ?, ?, source_position, event_type, reason_code, reason, raw_payload, ?, 'open',
-                   NULL, NULL
+            INSERT INTO raw.dead_letters (dead_letter_id, received_at, source, source_position, event_type, reason_code,
+                                          reason, raw_payload, batch_id, status)
+            SELECT dead_letter_id, ?, ?, source_position, event_type, reason_code, reason, raw_payload, ?, 'open'
             FROM letters
             """,
             [stamp, source, batch_id],

@@ -62,7 +62,7 @@ BEGIN
     RETURN total;
 END $$;
 
--- One entry a table that a commit of the lake touched, whoever committed it.
+-- One entry a table that a commit of the lake touched, whoever committed it, with the commit's message if it has one.
 CREATE OR REPLACE FUNCTION audit.lake_commit() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog AS $$
 BEGIN
@@ -73,6 +73,7 @@ BEGIN
         CASE WHEN bool_or(change ~ 'insert|delete') AND max(id) IS NOT NULL
              THEN audit.rows_added(NEW.snapshot_id, max(id)) END,
         string_agg(DISTINCT replace(change, '_', ' '), ', ') || ', snapshot ' || NEW.snapshot_id
+            || coalesce(': ' || NEW.commit_message, '')
     FROM (
         SELECT made[1] AS change, made[3]::bigint AS id, coalesce(
             (SELECT s.schema_name || '.' || t.table_name

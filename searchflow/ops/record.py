@@ -61,9 +61,6 @@ TABLES: dict[str, str] = {
     "ops.stage_runs": """
         run_id VARCHAR, stage VARCHAR, started_at TIMESTAMP, duration_s DOUBLE, status VARCHAR, rows_in BIGINT,
         rows_out BIGINT, rejected BIGINT, error VARCHAR""",
-    "ops.audit_log": """
-        audit_id VARCHAR, logged_at TIMESTAMP, actor VARCHAR, action VARCHAR, object VARCHAR, rows BIGINT, run_id VARCHAR,
-        detail VARCHAR""",
 }
 """Table -> its columns. Created by `searchflow.warehouse.prepare`."""
 

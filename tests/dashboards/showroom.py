@@ -132,7 +132,7 @@ def run_everything(connection: duckdb.DuckDBPyConnection, now: datetime) -> None
     for place, reason in enumerate(("missing_field", "wrong_type")):
         connection.execute(
             "INSERT INTO raw.dead_letters "
-            "VALUES (?, ?, 'redis', ?, 'search', ?, 'why', 'x'::BLOB, 'b1', 'open', NULL, NULL)",
+            "VALUES (?, ?, 'redis', ?, 'search', ?, 'why', 'x'::BLOB, 'b1', 'open', NULL, NULL, NULL)",
             [f"d{place}", at, f"2-{place}", reason],
         )
     batch = {"batch_id": "b1", "shard": "search", "event_type": "search", "source": "redis", "committed_at": at}

@@ -28,10 +28,10 @@ def test_nothing_can_be_written() -> None:
 
 
 def test_one_visit_reads_one_snapshot_while_others_write(lake: duckdb.DuckDBPyConnection) -> None:
-    count = "SELECT count(*) AS n FROM ops.audit_log WHERE audit_id = $id"
+    count = "SELECT count(*) AS n FROM ops.stage_runs WHERE run_id = $id"
     with source.reading() as reading:
         assert reading.row(count, {"id": "a"})["n"] == 0
-        lake.execute("INSERT INTO ops.audit_log (audit_id) VALUES ('a')")
+        lake.execute("INSERT INTO ops.stage_runs (run_id) VALUES ('a')")
         assert reading.row(count + " OR false", {"id": "a"})["n"] == 0  # another text: not from the cache
     with source.reading() as reading:
         assert reading.row(count, {"id": "a"})["n"] == 1
@@ -42,7 +42,7 @@ def test_an_answer_is_kept_until_the_data_change(lake: duckdb.DuckDBPyConnection
         first = reading.table("SELECT 1 AS one, $days AS days", {"days": ["x", "y"]})
         assert reading.table("SELECT 1 AS one, $days AS days", {"days": ["x", "y"]}) is first
         assert reading.table("SELECT 1 AS one, $days AS days", {"days": ["x"]}) is not first
-    lake.execute("INSERT INTO ops.audit_log (audit_id) VALUES ('b')")
+    lake.execute("INSERT INTO ops.stage_runs (run_id) VALUES ('b')")
     with source.reading() as reading:
         assert reading.table("SELECT 1 AS one, $days AS days", {"days": ["x", "y"]}) is not first
 

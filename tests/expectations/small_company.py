@@ -29,7 +29,7 @@ INSERT INTO raw.ad_spend VALUES
   ('2026-03-02', 'google', 'spring', 'CAD', 12.5, 100, 4, '{}', '2026-03-02 08:00', 'file:ad_spend.csv', '1', 'b-5');
 INSERT INTO raw.dead_letters VALUES
   ('d-1', '2026-03-02 09:01', 'searchflow:events:search', '4-0', 'search', 'invalid_json', 'not JSON', 'x'::BLOB, 'b-1',
-   'open', NULL, NULL);
+   'open', NULL, NULL, NULL);
 INSERT INTO ops.ingestion_batches (batch_id, shard, received, stored, duplicates, dead_letters, late) VALUES
   ('b-1', 'search', 25, 3, 21, 1, 0), ('b-2', 'click', 1, 1, 0, 0, 0), ('b-3', 'conversion', 1, 1, 0, 0, 0),
   ('b-4', 'file', 1, 1, 0, 0, 0), ('b-5', 'file', 1, 1, 0, 0, 0);

@@ -1,0 +1,53 @@
+"""Closing letters: the mark says who, when and how, and the commit's message brings the same into the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import duckdb
+
+from searchflow import warehouse
+from searchflow.errors import UsageError
+from searchflow.ingestion.commit import in_transaction
+from searchflow.ingestion.dead_letters import letters
+from searchflow.settings import Settings
+
+
+def discard(
+    settings: Settings, selection: letters.Selection, *, why: str, clock: Callable[[], datetime], actor: str
+) -> int:
+    """Close open letters without storing them; the bytes stay, and `why` is kept with them. Returns how many."""
+    if not why.strip():
+        raise UsageError("Say why the letters are discarded: --why 'test traffic of 3 May'.")
+
+    def write() -> int:
+        chosen = letters.ids(connection, selection)
+        if chosen:
+            mark(connection, chosen, "discarded", clock(), actor, why)
+            sign(connection, actor, f"{len(chosen)} dead letters discarded ({selection.text()}): {why}")
+        return len(chosen)
+
+    with warehouse.connect(settings) as connection:
+        return in_transaction(connection, write)
+
+
+def mark(
+    connection: duckdb.DuckDBPyConnection,
+    chosen: Sequence[str],
+    status: str,
+    stamp: datetime,
+    actor: str,
+    resolution: str,
+) -> None:
+    """Close letters, inside a transaction."""
+    connection.execute(
+        "UPDATE raw.dead_letters SET status = ?, resolved_at = ?, resolved_by = ?, resolution = ? "
+        "WHERE status = 'open' AND dead_letter_id IN (SELECT unnest(?))",
+        [status, stamp.replace(tzinfo=None), actor, resolution, list(chosen)],
+    )
+
+
+def sign(connection: duckdb.DuckDBPyConnection, actor: str, message: str) -> None:
+    """Give the transaction a message: the audit log's trigger copies it, in the same transaction of the catalog."""
+    connection.execute(f"CALL ducklake_set_commit_message('{warehouse.CATALOG}', ?, ?)", [actor, message])

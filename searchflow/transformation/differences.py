@@ -1,0 +1,146 @@
+"""What changed in the marts between two snapshots of the lake: rows a mart, and the days of the daily key figures.
+
+A model that is made by days changes rows of its table, and DuckLake lists those (`ducklake_table_changes`): the cost
+follows the changes. A model that is made as a whole replaces its table; then the table is compared with what it was at
+the earlier snapshot. Either way a row that was deleted and written again as it was is no change.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+import duckdb
+
+from searchflow import warehouse
+
+DAILY = "marts.mart_kpi_daily"
+KPIS = ("searches", "clicks", "conversions", "revenue")
+"""Columns of the daily key figures that are shown by day."""
+_TABLE = re.compile(r'FROM\s+(?:"?\w+"?\.)?"?(sqlmesh__marts)"?\."?(\w+)"?', re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Marts:
+    """Where the marts' rows were at a snapshot: mart -> its table in `sqlmesh__marts`."""
+
+    snapshot: int
+    taken_at: datetime
+    tables: dict[str, str]
+
+
+@dataclass(frozen=True)
+class MartChange:
+    """Rows of one mart that differ. A row with another value counts in both columns."""
+
+    mart: str
+    rows_gone: int
+    rows_new: int
+
+
+@dataclass(frozen=True)
+class DayChange:
+    """One day of the daily key figures, before and after; empty when it had no row."""
+
+    day: date
+    old: dict[str, Any]
+    new: dict[str, Any]
+
+    def shown(self, name: str) -> str:
+        """One figure for people: `12 -> 13`, or `12` when it is the same."""
+        old, new = self.old.get(name, "-"), self.new.get(name, "-")
+        return f"{new}" if old == new else f"{old} -> {new}"
+
+
+@dataclass
+class Changes:
+    """What changed in the marts."""
+
+    marts: list[MartChange] = field(default_factory=list)
+    days: list[DayChange] = field(default_factory=list)
+    not_compared: list[str] = field(default_factory=list)
+    """Marts whose model was redefined in between: they have another table."""
+    other_batches: int = 0
+    """Commits besides the expected ones that transformations brought in since."""
+
+
+def marts(connection: duckdb.DuckDBPyConnection) -> Marts:
+    """The marts as they are now."""
+    found = connection.execute(
+        "SELECT view_name, sql FROM duckdb_views() WHERE database_name = ? AND schema_name = 'marts' ORDER BY 1",
+        [warehouse.CATALOG],
+    ).fetchall()
+    tables = {f"marts.{name}": match[2] for name, sql in found if (match := _TABLE.search(sql))}
+    [(now,)] = connection.execute("SELECT current_timestamp::TIMESTAMP").fetchall()
+    return Marts(warehouse.snapshot_id(connection), now, tables)
+
+
+def since(connection: duckdb.DuckDBPyConnection, before: Marts, expected: Sequence[str]) -> Changes:
+    """What changed since `before`; `expected` are the commits of ingestion whose effect is asked for."""
+    after, result = marts(connection), Changes()
+    for mart, table in after.tables.items():
+        if before.tables.get(mart) != table:
+            result.not_compared.append(mart)
+            continue
+        _compare(connection, table, before.snapshot, after.snapshot)
+        gone, new = (_count(connection, name) for name in ("gone", "new"))
+        if gone or new:
+            result.marts.append(MartChange(mart, gone, new))
+        if mart == DAILY:
+            result.days = _days(connection)
+    result.other_batches = _other_batches(connection, before, expected)
+    return result
+
+
+def _compare(connection: duckdb.DuckDBPyConnection, table: str, first: int, last: int) -> None:
+    """Leave the rows that differ in the temporary tables `gone` and `new`."""
+    name = f"sqlmesh__marts.{table}"
+    if _replaced(connection, table, first):
+        old, new = (f"SELECT * FROM {name} AT (VERSION => {version})" for version in (first, last))
+    else:
+        changes = f"ducklake_table_changes('{warehouse.CATALOG}', 'sqlmesh__marts', '{table}', {first + 1}, {last})"
+        listed = f"SELECT * EXCLUDE (snapshot_id, rowid, change_type) FROM {changes} WHERE change_type IN"
+        old, new = f"{listed} ('delete', 'update_preimage')", f"{listed} ('insert', 'update_postimage')"
+    if first == last:
+        old, new = (f"SELECT * FROM {name} LIMIT 0",) * 2
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE gone AS {old} EXCEPT ALL {new}")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE new AS {new} EXCEPT ALL {old}")
+
+
+def _replaced(connection: duckdb.DuckDBPyConnection, table: str, first: int) -> bool:
+    """True when the table was made anew after the snapshot `first`: its changes are then not listed."""
+    [(made,)] = connection.execute(
+        f"SELECT count(*) FROM __ducklake_metadata_{warehouse.CATALOG}.ducklake_table "
+        "WHERE table_name = ? AND begin_snapshot > ?",
+        [table, first],
+    ).fetchall()
+    return bool(made)
+
+
+def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    [(rows,)] = connection.execute(f"SELECT count(*) FROM {table}").fetchall()
+    return int(rows)
+
+
+def _days(connection: duckdb.DuckDBPyConnection) -> list[DayChange]:
+    """Days whose own figures differ. Others differ only in what they are compared with (the day before, the year)."""
+    figures = ", ".join(KPIS)
+    sides: dict[str, dict[date, dict[str, Any]]] = {}
+    for side in ("gone", "new"):
+        rows = connection.execute(f"SELECT kpi_date, {figures} FROM {side}").fetchall()
+        sides[side] = {day: dict(zip(KPIS, values, strict=True)) for day, *values in rows}
+    days = sorted(set(sides["gone"]) | set(sides["new"]))
+    changed = [DayChange(day, sides["gone"].get(day, {}), sides["new"].get(day, {})) for day in days]
+    return [change for change in changed if change.old != change.new]
+
+
+def _other_batches(connection: duckdb.DuckDBPyConnection, before: Marts, expected: Sequence[str]) -> int:
+    [(others,)] = connection.execute(
+        "SELECT count(DISTINCT batch_id) FROM ops.transformed_batches "
+        "WHERE environment = 'prod' AND seen_at >= ? AND NOT list_contains(?::VARCHAR[], batch_id)",
+        [before.taken_at, list(expected)],
+    ).fetchall()
+    return int(others)
