@@ -3,7 +3,7 @@
 Events have 500 bytes and come in compressed entries of 500, with exact duplicates and dead letters among them. The limit
 reads the same entries with redis-py and appends the same bytes to tables like the raw ones (partitions, columns,
 commits of the same size), and cuts id and time out of fixed places in the line. Then the same again into a day that
-holds ten million events already.
+holds ten million events already. With --peer, or where dlt can be imported, dlt loads a part of them as well.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Any
 
-from benchmarks.ingestion import work
+from benchmarks.ingestion import peer, work
 from benchmarks.ingestion.traffic import SHARES, Published, Traffic, publish
 from benchmarks.report import Figure, Options, Report
 from benchmarks.support import Measured, in_child, machine, platform
@@ -19,6 +19,8 @@ from searchflow.errors import SearchFlowError
 from searchflow.settings import Settings
 
 EVENTS, STORED = 1_000_000, 10_000_000
+PEER_EVENTS = 100_000
+"""It would need minutes for all."""
 RATE, RATIO, KEPT = 100_000, 0.5, 0.8
 EMPTY_DAY, FULL_DAY = date(2026, 3, 1), date(2026, 3, 2)
 NOW = datetime(2026, 3, 3, 1, tzinfo=UTC)
@@ -37,9 +39,20 @@ def run(options: Options) -> Report:
         in_child(work.fill, settings, _traffic(stored, FULL_DAY, "old"), NOW)
         again = _publish(settings, options, _traffic(events, FULL_DAY, "more"))
         full = _drain(settings, options, again)
-    return Report(
-        "ingest", (__doc__ or "").partition("\n")[0], _figures(options, bare, empty, full), _facts(empty, stored)
-    )
+    by_dlt = _by_dlt(options)
+    figures = [*_figures(options, bare, empty, full), *by_dlt[0]]
+    return Report("ingest", (__doc__ or "").partition("\n")[0], figures, _facts(empty, stored) | by_dlt[1])
+
+
+def _by_dlt(options: Options) -> tuple[list[Figure], dict[str, Any]]:
+    """Its figure, or the fact that there is none and how to get it."""
+    python = peer.python_with_dlt(options.workspace, install=options.peer)
+    if python is None:
+        return [], {"dlt": peer.HOW_TO_GET_IT}
+    options.progress("loading with dlt")
+    events = options.scaled(PEER_EVENTS, least=1_000)
+    rate = peer.events_per_second(python, options.workspace, _traffic(events, EMPTY_DAY, "new"))
+    return [Figure(f"dlt, {events:,} events from files", rate, "events/s")], {"dlt": peer.REQUIREMENT}
 
 
 def _traffic(events: int, day: date, seed: str) -> list[Traffic]:

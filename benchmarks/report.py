@@ -51,10 +51,14 @@ class Report(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Options:
-    """What a benchmark is given. `size` 1.0 is the full measurement; tests use a small part of it."""
+    """What a benchmark is given. `size` 1.0 is the full measurement; tests use a small part of it.
+
+    `peer`: other tools that a benchmark compares with may be installed into an environment in the workspace.
+    """
 
     workspace: Path
     size: float = 1.0
+    peer: bool = False
     progress: Callable[[str], None] = lambda message: None
 
     def scaled(self, full: float, least: float = 1) -> int:

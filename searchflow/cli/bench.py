@@ -27,6 +27,7 @@ def bench(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Which ones; default: all.")] = None,
     size: Annotated[float, typer.Option(min=0.001, max=100.0, help="1.0 is the full measurement.")] = 1.0,
     show: Annotated[bool, typer.Option("--list", help="Show which there are, and measure nothing.")] = False,
+    peer: Annotated[bool, typer.Option(help="Install other tools to compare with in a temporary environment.")] = False,
     as_json: Json = False,
 ) -> int:
     """Measure this installation: speed as a ratio to a limit measured in the same run. Servers are started in a
@@ -37,7 +38,7 @@ def bench(
     if show:
         _list({name: registry.title(benchmark) for name, benchmark in chosen.items()}, as_json)
         return 0
-    reports = [_measure(name, benchmark, size) for name, benchmark in chosen.items()]
+    reports = [_measure(name, benchmark, size, peer) for name, benchmark in chosen.items()]
     if as_json:
         print_json([{**msgspec.to_builtins(report), "ratios": _ratios(report)} for report in reports])
     else:
@@ -54,7 +55,7 @@ def _list(titles: dict[str, str], as_json: bool) -> None:
         print_table("Benchmarks", rows)
 
 
-def _measure(name: str, benchmark: Any, size: float) -> Report:
+def _measure(name: str, benchmark: Any, size: float, peer: bool) -> Report:
     from benchmarks.report import Options
 
     def say(message: str) -> None:
@@ -62,7 +63,7 @@ def _measure(name: str, benchmark: Any, size: float) -> Report:
             typer.echo(f"{name}: {message}", err=True)
 
     with tempfile.TemporaryDirectory(prefix="searchflow-bench-") as folder:
-        report: Report = benchmark.run(Options(workspace=Path(folder), size=size, progress=say))
+        report: Report = benchmark.run(Options(workspace=Path(folder), size=size, peer=peer, progress=say))
     return report
 
 
