@@ -95,7 +95,8 @@ def groups(connection: duckdb.DuckDBPyConnection, selection: Selection | None = 
 
 
 def ids(connection: duckdb.DuckDBPyConnection, selection: Selection) -> list[str]:
-    """Ids in the order in which the letters were received, of one commit in that of its source: of two with one event_id the first is stored."""
+    """Ids in the order in which the letters were received, and stood in their source: of two with one event_id the first
+    is stored."""
     condition, values = selection.where()
     found = connection.execute(
         f"""
