@@ -1,4 +1,4 @@
-"""Simulated traffic is in the streams (or in files): history up to now, or live events at a steady rate.
+"""Simulated traffic is in the streams, in files or in the warehouse: history up to now, or live events at a steady rate.
 
 Runs on demand; `searchflow up` keeps one live run going. What was published is remembered, so that the next run sends
 only what is new.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,50 +18,94 @@ from prefect.cache_policies import NO_CACHE
 
 import generators
 from flows.support import stage, stopped_by_signals, table_artifact, utc_now
+from generators import direct, feeds, options, rotation
 from generators.parallel import OpenPublisher
 from generators.publishers import StreamPart, jsonl_part
 from generators.runs import current_world
+from generators.settings import moment
 from searchflow import streams
 from searchflow.errors import UsageError
+from searchflow.ingestion import feeds as ingested_feeds
 from searchflow.settings import Settings, load_settings
 
-DESTINATIONS = ("redis", "files", "stdout")
+DESTINATIONS = ("redis", "files", "warehouse", "stdout")
+OURS = ("redis", "warehouse")
+"""Files and standard output are for somebody else: the home does not remember them."""
+
+
+@dataclass(frozen=True)
+class Sink:
+    """Where lines go, and how."""
+
+    to: str = "redis"
+    out: str | None = None
+    gzip: bool = False
+    rotate: str | None = None
+
+    @property
+    def ours(self) -> bool:
+        """True when the home remembers what was sent."""
+        return self.to in OURS
+
+    @property
+    def folder(self) -> Path:
+        """Of the files."""
+        return Path(self.out or "events")
+
+    def key_folder(self, settings: Settings) -> Path:
+        """Of the answer key: with what is ours, else beside the files."""
+        if self.ours:
+            return settings.answer_key_dir
+        if self.to == "stdout" and self.out is None:
+            return settings.home / "stdout" / "answer_key"
+        return self.folder / "answer_key"
 
 
 @task(cache_policy=NO_CACHE)
 def publish_history(
-    days: int | None, events: int | None, seed: int | None, to: str, out: str | None, processes: int = 1
+    days: int | None,
+    events: int | None,
+    seed: int | None,
+    sink: Sink,
+    world: list[str] | None = None,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """Everything that happened since the last publication (or since the start of history), up to now."""
     settings, log = load_settings(), get_run_logger()
-    ours = to == "redis"  # files and standard output are for somebody else: the home does not remember them
-    state = generators.load_state(settings) if ours else None
-    wanted = generators.next_range(state, utc_now(), days=days, events=events, seed=seed)
-    name = f"events_{wanted.name}"
-    with _publisher(settings, to, out, name, log) as publisher, stopped_by_signals() as stop:
+    state = generators.load_state(settings) if sink.ours else None
+    funnel, faults = options.parse(world or [])
+    wanted = generators.next_range(state, utc_now(), days=days, events=events, seed=seed, funnel=funnel, faults=faults)
+    begin = feeds.stamp(wanted.after or moment(wanted.simulation.start_ms))
+    channel = direct.channel_of(wanted.simulation, begin)
+    with _publisher(settings, sink, f"events_{wanted.name}", channel, log) as publisher, stopped_by_signals() as stop:
         report = generators.publish_range(
             settings,
             wanted,
-            publisher if processes == 1 else _part_of(settings, to, out, name),
+            publisher if processes == 1 else _part_of(settings, sink, f"events_{wanted.name}"),
             processes=processes,
-            feeds_folder=_folder(out) if to == "files" else None,
-            write_feeds=to != "stdout",
-            answer_key=ours,
-            remember=ours,
+            feeds_folder=sink.folder if sink.to == "files" else None,
+            write_feeds=sink.to != "stdout",
+            key_folder=sink.key_folder(settings),
+            remember=sink.ours,
             stop=stop,
         )
+    if sink.to == "warehouse":
+        ingested_feeds.ingest_feeds(settings, settings.feeds_dir, now=utc_now())
     return report.as_dict()
 
 
 @task(cache_policy=NO_CACHE)
-def publish_live(rate: float, duration: float | None, seed: int | None, to: str, out: str | None) -> dict[str, Any]:
+def publish_live(
+    rate: float, duration: float | None, seed: int | None, sink: Sink, world: list[str] | None = None
+) -> dict[str, Any]:
     """Events as they happen, `rate` a second, for `duration` seconds or until told to stop."""
     settings, log = load_settings(), get_run_logger()
     name = f"live_{utc_now():%Y%m%dT%H%M%S}"
-    with _publisher(settings, to, out, name, log) as publisher, stopped_by_signals() as stop:
-        world = current_world(settings, utc_now(), seed=seed)
-        key = generators.AnswerKey(settings.answer_key_dir, name, journal=True) if to == "redis" else None
-        report = generators.run_live(world, rate, publisher, duration=duration, stop=stop, key=key)
+    funnel, faults = options.parse(world or [])
+    with _publisher(settings, sink, name, name, log) as publisher, stopped_by_signals() as stop:
+        simulated = current_world(settings, utc_now(), seed=seed, funnel=funnel, faults=faults)
+        key = generators.AnswerKey(sink.key_folder(settings), name, journal=True)
+        report = generators.run_live(simulated, rate, publisher, duration=duration, stop=stop, key=key)
     return {
         "events": report.events,
         "lines": report.lines,
@@ -70,33 +115,39 @@ def publish_live(rate: float, duration: float | None, seed: int | None, to: str,
 
 
 @contextmanager
-def _publisher(settings: Settings, to: str, out: str | None, name: str, log: Any) -> Iterator[generators.Publisher]:
-    if to == "redis":
+def _publisher(settings: Settings, sink: Sink, name: str, channel: str, log: Any) -> Iterator[generators.Publisher]:
+    if sink.to == "redis":
         with streams.connect(settings) as client:
             yield generators.RedisPublisher(
                 client,
                 capacity=settings.stream_capacity,
                 on_wait=lambda waiting: log.warning("the stream is full (%s entries): waiting for ingestion", waiting),
             )
-    elif to == "files":
-        yield generators.JsonlPublisher(_folder(out), name, growing=name.startswith("live"))
-    elif to == "stdout":
+    elif sink.to == "files" and sink.rotate is not None:
+        rule = rotation.Rotation.parse(sink.rotate)
+        yield rotation.RotatingPublisher(sink.folder, name, rule, compress=sink.gzip)
+    elif sink.to == "files":
+        growing = name.startswith("live") and not sink.gzip  # half a gzip file cannot be read
+        yield generators.JsonlPublisher(sink.folder, name, compress=sink.gzip, growing=growing)
+    elif sink.to == "warehouse":
+        yield direct.WarehousePublisher(settings, channel)
+    elif sink.to == "stdout":
         yield generators.StdoutPublisher()
     else:
-        raise UsageError(f"--to {to} is unknown. Choose one of {', '.join(DESTINATIONS)}.")
+        raise UsageError(f"--to {sink.to} is unknown. Choose one of {', '.join(DESTINATIONS)}.")
 
 
-def _part_of(settings: Settings, to: str, out: str | None, name: str) -> OpenPublisher:
+def _part_of(settings: Settings, sink: Sink, name: str) -> OpenPublisher:
     """How each of several processes makes its own publisher."""
-    if to == "redis":
+    if sink.to == "redis":
         return partial(StreamPart, settings)
-    if to == "files":
-        return partial(jsonl_part, _folder(out), name)
-    raise UsageError(f"--processes goes with --to redis or --to files, not with {to}: one process writes in order.")
-
-
-def _folder(out: str | None) -> Path:
-    return Path(out or "events")
+    if sink.to == "files" and sink.rotate is not None:
+        return partial(rotation.rotating_part, sink.folder, name, rotation.Rotation.parse(sink.rotate), sink.gzip)
+    if sink.to == "files":
+        return partial(jsonl_part, sink.folder, name, compress=sink.gzip)
+    raise UsageError(
+        f"--processes goes with --to redis or --to files, not with {sink.to}: one process writes in order."
+    )
 
 
 @flow(name="generation")
@@ -108,15 +159,18 @@ def generate(
     duration: float | None = None,
     to: str = "redis",
     out: str | None = None,
+    gzip: bool = False,
+    rotate: str | None = None,
+    world: list[str] | None = None,
     processes: int = 1,
 ) -> dict[str, Any]:
     """Publish history (default) or, with `rate`, live events. `published` counts lines, `events` the valid ones."""
-    settings = load_settings()
+    settings, sink = load_settings(), Sink(to, out, gzip, rotate)
     with stage(settings, "generation") as noted:
         report = (
-            publish_live(rate, duration, seed, to, out)
+            publish_live(rate, duration, seed, sink, world)
             if rate
-            else publish_history(days, events, seed, to, out, processes)
+            else publish_history(days, events, seed, sink, world, processes)
         )
         noted.rows_out = report["lines"]
         get_run_logger().info("%s", report)

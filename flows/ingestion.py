@@ -1,15 +1,16 @@
 """Events from the streams (or files) are in raw, each exactly once, and their counts add up.
 
 Runs every five minutes and follows the streams until the next run takes over; on demand for files.
-Shape: wait for new events -> searches, clicks, conversions in parallel -> log metrics.
+Shape: wait for new events -> searches, clicks, conversions in parallel -> log metrics. While it runs, one artifact shows
+backlog, rate and counts, and every few seconds a sample of them goes to `ops.ingestion_metrics`.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,16 @@ from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 
+from flows.live import Live
 from flows.support import is_retryable, stage, stopped_by_signals, table_artifact, utc_now
 from searchflow import warehouse
 from searchflow.errors import AccountingError, FencedError
-from searchflow.ingestion import accounting, feeds, worker
+from searchflow.ingestion import accounting, feeds, follow, worker
 from searchflow.ingestion.commit import Counts
-from searchflow.progress import Bar, progress
+from searchflow.progress import progress
 from searchflow.services import postgres
 from searchflow.settings import Settings, load_settings
-from searchflow.streams import EVENT_TYPES
+from searchflow.streams import EVENT_TYPES, shard_name
 
 # A commit is a transaction, so a retry continues where the last one ended.
 with_retries: dict[str, Any] = {
@@ -48,39 +50,48 @@ def wait_for_new_events(seconds: float = 0.0) -> dict[str, int]:
 
 
 @task(**with_retries)
-def ingest_searches(stop: threading.Event | None = None, bar: Bar | None = None) -> worker.IngestionResult:
-    """The stream of searches into raw.search_events."""
-    return _ingest("search", stop, bar)
+def ingest_searches(shards: list[int], live: Live, stop: threading.Event | None = None) -> worker.IngestionResult:
+    """The streams of searches into raw.search_events."""
+    return _ingest("search", shards, live, stop)
 
 
 @task(**with_retries)
-def ingest_clicks(stop: threading.Event | None = None, bar: Bar | None = None) -> worker.IngestionResult:
-    """The stream of clicks into raw.click_events."""
-    return _ingest("click", stop, bar)
+def ingest_clicks(shards: list[int], live: Live, stop: threading.Event | None = None) -> worker.IngestionResult:
+    """The streams of clicks into raw.click_events."""
+    return _ingest("click", shards, live, stop)
 
 
 @task(**with_retries)
-def ingest_conversions(stop: threading.Event | None = None, bar: Bar | None = None) -> worker.IngestionResult:
-    """The stream of conversions into raw.conversion_events."""
-    return _ingest("conversion", stop, bar)
+def ingest_conversions(shards: list[int], live: Live, stop: threading.Event | None = None) -> worker.IngestionResult:
+    """The streams of conversions into raw.conversion_events."""
+    return _ingest("conversion", shards, live, stop)
 
 
-def _ingest(event_type: str, stop: threading.Event | None, bar: Bar | None) -> worker.IngestionResult:
-    """Drain the stream, or follow it until `stop` is set."""
-    settings, log = load_settings(), get_run_logger()
+STEPS = dict(zip(EVENT_TYPES, (ingest_searches, ingest_clicks, ingest_conversions), strict=True))
 
-    def on_commit(source: str, counts: Counts) -> None:
-        log.info("%s: %s", source, asdict(counts))
-        if bar is not None:
-            bar.advance(counts.received)
 
-    if stop is None:
+def _ingest(event_type: str, shards: list[int], live: Live, stop: threading.Event | None) -> worker.IngestionResult:
+    """Drain the streams of a type one after the other, or follow them all until `stop` is set."""
+    settings = load_settings()
+    if stop is not None:
+        return follow.follow_shards(
+            settings, event_type, shards, stop=stop, on_commit=live.note, on_trouble=live.trouble_of(get_run_logger())
+        )
+    total = worker.IngestionResult()
+    for shard in shards:
         try:
-            return worker.ingest_stream(settings, event_type, on_commit=on_commit)
+            done = worker.ingest_stream(settings, event_type, shard=shard, on_commit=live.note)
+            total.add(event_type, done.counts, commits=done.commits)
         except FencedError:
-            log.warning("another worker is draining the stream of %s events: it is left to that one", event_type)
-            return worker.IngestionResult()
-    return worker.follow_stream(settings, event_type, stop=stop, on_commit=on_commit)
+            get_run_logger().warning("another worker drains %s: it is left to that one", event_type)
+    return total
+
+
+@task(**with_retries)
+def follow_files(path: str, live: Live, stop: threading.Event) -> worker.IngestionResult:
+    """Event files at `path` into raw, and what is added to them, until `stop` is set."""
+    trouble = live.trouble_of(get_run_logger())
+    return follow.follow_files(load_settings(), Path(path), stop=stop, on_commit=live.note, on_trouble=trouble)
 
 
 @task(**with_retries)
@@ -130,17 +141,22 @@ def log_metrics(result: worker.IngestionResult, seconds: float) -> dict[str, Any
 
 @flow(name="ingestion", task_runner=ThreadPoolTaskRunner(max_workers=3))
 def ingest(
-    source: str = "redis", wait_seconds: float = 0.0, follow_seconds: float = 0.0, feeds_path: str | None = None
+    source: str = "redis",
+    wait_seconds: float = 0.0,
+    follow_seconds: float = 0.0,
+    feeds_path: str | None = None,
+    shard: int | None = None,
 ) -> dict[str, Any]:
-    """Ingest from the streams (`source="redis"`) or from a file or folder (`source=PATH`). Returns counts."""
+    """Ingest from the streams (`source="redis"`, one shard or all) or from a file or folder (`source=PATH`). Returns counts."""
     settings, started = load_settings(), time.monotonic()
     total = worker.IngestionResult()
     with stage(settings, "ingestion") as report:
         if source == "redis":
             total = _with_feeds(total, feeds_path or str(settings.feeds_dir))
-            with _alone(settings, follow_seconds) as alone:
-                if alone:
-                    _from_streams(settings, total, wait_seconds, follow_seconds)
+            _from_streams(settings, total, wait_seconds, follow_seconds, shard)
+        elif follow_seconds:
+            _with_feeds(total, source)
+            _watched(settings, total, source, follow_seconds)
         else:
             _from_path(total, Path(source))
         report.rows_in, report.rows_out = total.counts.received, total.counts.stored
@@ -149,27 +165,47 @@ def ingest(
     return {**metrics, "files_loaded": total.files_loaded, "files_known": total.files_known, "commits": total.commits}
 
 
-def _from_streams(settings: Settings, total: worker.IngestionResult, wait: float, follow: float) -> None:
-    waiting = wait_for_new_events(wait)
-    if not follow and not any(waiting.values()):
-        return
-    with progress("ingesting") as bar, _until(follow) as stop:
-        futures = [step.submit(stop, bar) for step in (ingest_searches, ingest_clicks, ingest_conversions)]
-        for event_type, future in zip(EVENT_TYPES, futures, strict=True):
-            done = future.result()
-            total.add(event_type, done.counts, commits=done.commits)
+def _from_streams(
+    settings: Settings, total: worker.IngestionResult, wait: float, seconds: float, only: int | None
+) -> None:
+    wanted = range(settings.stream_shards) if only is None else [only]
+    with _claimed(settings, wanted, seconds) as mine:
+        if not any(mine.values()) or not (seconds or any(wait_for_new_events(wait).values())):
+            return
+        with progress("ingesting") as bar, _until(seconds) as stop:
+            live = Live(settings, bar)
+            futures = {kind: STEPS[kind].submit(shards, live, stop) for kind, shards in mine.items() if shards}
+            live.watch(list(futures.values()))
+            for event_type, future in futures.items():
+                done = future.result()
+                total.add(event_type, done.counts, commits=done.commits)
+
+
+def _watched(settings: Settings, total: worker.IngestionResult, path: str, seconds: float) -> None:
+    with progress("ingesting files") as bar, _until(seconds) as stop:
+        live = Live(settings, bar)
+        future = follow_files.submit(path, live, stop)
+        live.watch([future])
+        done = future.result()
+    for name, counts in done.by_shard.items():
+        total.add(name, counts, commits=0)
+    total.commits += done.commits
+    total.files_loaded = done.files_loaded
 
 
 @contextmanager
-def _alone(settings: Settings, follow_seconds: float) -> Iterator[bool]:
-    """One follower at a time, on whatever machine; a single drain may run beside it."""
-    if not follow_seconds:
-        yield True
-        return
-    with postgres.try_advisory_lock(settings, "follow streams") as alone:
-        if not alone:
+def _claimed(settings: Settings, wanted: Iterable[int], seconds: float) -> Iterator[dict[str, list[int]]]:
+    """The shards of each type that are ours. One follower a stream, on whatever machine; a single drain may run beside."""
+    with ExitStack() as held:
+        mine: dict[str, list[int]] = {event_type: [] for event_type in EVENT_TYPES}
+        for event_type in EVENT_TYPES:
+            for shard in wanted:
+                lock = postgres.try_advisory_lock(settings, f"follow {shard_name(event_type, shard)}")
+                if not seconds or held.enter_context(lock):
+                    mine[event_type].append(shard)
+        if not any(mine.values()):
             get_run_logger().info("another run follows the streams: nothing to do here")
-        yield alone
+        yield mine
 
 
 @contextmanager

@@ -44,10 +44,11 @@ class RedisPublisher:
         entry: int = 500,
         codec: str | None = "zstd",
         capacity: int | None = None,
+        shards: int = 1,
         on_wait: Callable[[int], None] | None = None,
     ) -> None:
         self._client, self._entry, self._codec = client, entry, codec
-        self._capacity, self._on_wait = capacity, on_wait
+        self._capacity, self._shards, self._on_wait = capacity, shards, on_wait
 
     def publish(self, batch: Batch) -> int:
         """Send the lines of each type to its stream."""
@@ -61,6 +62,7 @@ class RedisPublisher:
             batch=self._entry,
             codec=self._codec if len(lines) >= MANY else None,
             capacity=self._capacity,
+            shards=self._shards,
             on_wait=self._on_wait,
         )
 
@@ -80,7 +82,8 @@ class StreamPart:
 
     def __enter__(self) -> Self:
         self._client = streams.connect(self._settings)
-        self._publisher = RedisPublisher(self._client, capacity=self._settings.stream_capacity)
+        capacity, shards = self._settings.stream_capacity, self._settings.stream_shards
+        self._publisher = RedisPublisher(self._client, capacity=capacity, shards=shards)
         return self
 
     def publish(self, batch: Batch) -> int:
@@ -134,8 +137,7 @@ class JsonlPublisher:
 
     def _handle(self, path: Path) -> IO[bytes]:
         if path not in self._open:
-            target = path if self._growing else _unfinished(path)
-            self._open[path] = cast(IO[bytes], _Gzip(target) if self._compress else target.open("wb"))
+            self._open[path] = open_lines(path if self._growing else unfinished(path), compress=self._compress)
         return self._open[path]
 
     def __enter__(self) -> Self:
@@ -149,9 +151,9 @@ class JsonlPublisher:
             if self._growing:
                 continue
             if error is None:
-                _unfinished(path).replace(path)
+                unfinished(path).replace(path)
             else:
-                _unfinished(path).unlink(missing_ok=True)
+                unfinished(path).unlink(missing_ok=True)
 
 
 class _Gzip(gzip.GzipFile):
@@ -166,12 +168,18 @@ class _Gzip(gzip.GzipFile):
         self._raw.close()
 
 
-def jsonl_part(folder: Path, name: str, partition: Partition) -> JsonlPublisher:
+def jsonl_part(folder: Path, name: str, partition: Partition, *, compress: bool = False) -> JsonlPublisher:
     """A worker's own file: partitions of one range have names that differ."""
-    return JsonlPublisher(folder, f"{name}_part{partition.index + 1}of{partition.of}")
+    return JsonlPublisher(folder, f"{name}_part{partition.index + 1}of{partition.of}", compress=compress)
 
 
-def _unfinished(path: Path) -> Path:
+def open_lines(path: Path, *, compress: bool) -> IO[bytes]:
+    """A new file for lines."""
+    return cast(IO[bytes], _Gzip(path) if compress else path.open("wb"))
+
+
+def unfinished(path: Path) -> Path:
+    """What a file is called until it is complete."""
     return path.with_name(f".{path.name}.part")
 
 

@@ -6,6 +6,8 @@ compressed. Batching makes a producer about six times cheaper than one entry an 
 
 from __future__ import annotations
 
+import itertools
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,12 +26,25 @@ EVENT_STREAMS = {
     "click": "searchflow:events:click",
     "conversion": "searchflow:events:conversion",
 }
+"""The first shard of each type; where there are more, the second is `searchflow:events:search:1` and so on."""
 EVENT_TYPES = tuple(EVENT_STREAMS)
 START = "0-0"
 """The position before the first entry."""
 
 MAX_DECOMPRESSED = 64 * 1024 * 1024
 """Bytes. A larger entry is not a batch of events but an attack or an accident."""
+
+
+def shard_name(event_type: str, shard: int) -> str:
+    """The stream of one shard. Shard 0 has the contract's name, so adding shards leaves nothing behind."""
+    stream = EVENT_STREAMS[event_type]
+    return stream if shard == 0 else f"{stream}:{shard}"
+
+
+def names(settings: Settings) -> dict[str, list[str]]:
+    """The streams of each event type, by shard."""
+    shards = range(settings.stream_shards)
+    return {event_type: [shard_name(event_type, shard) for shard in shards] for event_type in EVENT_TYPES}
 
 
 def connect(settings: Settings) -> redis.Redis:
@@ -64,13 +79,14 @@ def publish(
     batch: int = 500,
     codec: str | None = None,
     capacity: int | None = None,
+    shards: int = 1,
     on_wait: Callable[[int], None] | None = None,
     on_published: Callable[[int], None] | None = None,
 ) -> int:
     """Append `lines` to the stream of `event_type`, `batch` events an entry. Returns how many events were written.
 
-    With `capacity`, waits while that many entries or more are unread (back-pressure; nothing is ever dropped) and tells
-    `on_wait` the number waiting.
+    With several `shards` the entries go to their streams in turn. With `capacity`, waits while that many entries or
+    more are unread (back-pressure; nothing is ever dropped) and tells `on_wait` the number waiting.
 
     Raises:
         ServiceError: the server is full or went away; what was written until then stays written.
@@ -84,6 +100,7 @@ def publish(
         batch=batch,
         codec=codec,
         capacity=capacity,
+        shards=shards,
         on_wait=on_wait,
         on_published=on_published,
     )
@@ -97,17 +114,20 @@ def publish_entries(
     batch: int = 500,
     codec: str | None = None,
     capacity: int | None = None,
+    shards: int = 1,
     on_wait: Callable[[int], None] | None = None,
     on_published: Callable[[int], None] | None = None,
 ) -> int:
     """`publish` for entries that are joined already: (events with newlines between them, how many), at most `batch`."""
-    stream = EVENT_STREAMS[event_type]
+    turns = itertools.cycle(shard_name(event_type, shard) for shard in range(shards))
+    for _ in range(random.randrange(shards)):  # noqa: S311 (many small calls do not all begin with shard 0)
+        next(turns)
     written = 0
     waiting = iter(entries)
     while chunk := list(islice(waiting, 20 if batch > 1 else 5_000)):  # one round trip
         if capacity is not None:
-            _wait_for_room(client, stream, capacity // max(batch, 1), on_wait)
-        _append(client, stream, (encode_text(data, codec) for data, _ in chunk), written)
+            _wait_for_room(client, event_type, shards, capacity // max(batch, 1), on_wait)
+        _append(client, turns, (encode_text(data, codec) for data, _ in chunk), written)
         events = sum(count for _, count in chunk)
         written += events
         if on_published is not None:
@@ -115,10 +135,10 @@ def publish_entries(
     return written
 
 
-def _append(client: redis.Redis, stream: str, entries: Iterator[dict[bytes, bytes]], written: int) -> None:
+def _append(client: redis.Redis, turns: Iterator[str], entries: Iterator[dict[bytes, bytes]], written: int) -> None:
     pipeline = client.pipeline(transaction=False)
     for entry in entries:
-        pipeline.xadd(stream, entry)  # type: ignore[arg-type]
+        pipeline.xadd(next(turns), entry)  # type: ignore[arg-type]
     try:
         pipeline.execute()
     except redis.OutOfMemoryError:
@@ -133,10 +153,15 @@ def _append(client: redis.Redis, stream: str, entries: Iterator[dict[bytes, byte
 
 
 def _wait_for_room(
-    client: redis.Redis, stream: str, entries: int, on_wait: Callable[[int], None] | None, pause: float = 0.2
+    client: redis.Redis,
+    event_type: str,
+    shards: int,
+    entries: int,
+    on_wait: Callable[[int], None] | None,
+    pause: float = 0.2,
 ) -> None:
     while True:
-        waiting = int(client.xlen(stream))
+        waiting = sum(int(client.xlen(shard_name(event_type, shard))) for shard in range(shards))
         if waiting < entries:
             return
         if on_wait is not None:

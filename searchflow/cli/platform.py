@@ -111,6 +111,16 @@ def status(as_json: Json = False) -> int:
     print_table("Services", [{"service": name, "state": said} for name, said in state.services.items()])
     if state.lag:
         print_table("Streams", [{"stream": name, **lag} for name, lag in state.lag.items()])
+    if state.ingestion:
+        shown = [
+            {"source": each["source"], "last commit": _ago(_age(each["last_commit_at"], now))}
+            | {
+                name: each[name]
+                for name in ("events_per_second", "received", "stored", "duplicates", "dead_letters", "late")
+            }
+            for each in state.ingestion
+        ]
+        print_table("Ingested in the last hour", shown)
     if state.accounting is not None:
         console.print(
             f"[bold]Accounting[/bold]: {state.accounting.sentence()}; {state.open_dead_letters:,} letters open"
@@ -137,9 +147,14 @@ def _ago(seconds: float) -> str:
     return f"{max(0, int(seconds))} seconds ago"
 
 
+def _age(moment: datetime, now: datetime) -> float:
+    """Seconds since a moment of the warehouse, which is UTC without a zone."""
+    return (now.replace(tzinfo=None) - moment).total_seconds()
+
+
 def _when(run: dict[str, Any], now: datetime) -> dict[str, Any]:
     """A run with its start as an age, for people."""
-    age = (now.replace(tzinfo=None) - run["started_at"]).total_seconds()
+    age = _age(run["started_at"], now)
     return {name: _ago(age) if name == "started_at" else value for name, value in run.items()}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import IO, cast
 import msgspec
 
 from searchflow.errors import UsageError
+from searchflow.ingestion.content import Content
 from searchflow.ingestion.source import SourceBatch
 
 EVENT_SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
@@ -76,8 +78,34 @@ def open_content(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
+@dataclass(frozen=True)
+class FileState:
+    """What tells that a file changed: which file it is, bytes (as they lie on the disk), and when it was written."""
+
+    inode: int
+    size: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileState | None:
+        """Now; None when it is not there."""
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return None
+        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
+
+    def continues(self, before: FileState) -> bool:
+        """True when the file may be read on: it is the same one and did not get smaller."""
+        return self.inode == before.inode and self.size >= before.size
+
+
 class FileSource:
-    """One file. `known` are the stored positions of all files: (key, position)."""
+    """One file. `known` are the stored positions of all files: (key, position).
+
+    With `following` somebody may be writing it: a last line without a newline, or a gzip file without its end, waits for
+    more. The handle stays open between reads, so a gzip file is decompressed once and not from its start each time.
+    """
 
     shard = "file"
     event_type: str | None = None
@@ -86,50 +114,42 @@ class FileSource:
         self.path = path
         self.name = f"file:{path.name}"
         self._following = following
-        found = self._find([_Known(key, FilePosition.parse(text)) for key, text in known])
+        self._content: Content | None = None
+        self._rest, self._rest_at = b"", 0  # decompressed bytes behind the last line given out, and where they begin
+        self._digest, found = self._find([_Known(key, FilePosition.parse(text)) for key, text in known])
         self.start = found.position if found else FilePosition()
         self.key = found.key if found else self._new_key()
-        self._digest = None if found is None else self._prefix(found.position.offset)
-        self._digest_offset = self.start.offset
 
-    def _find(self, known: list[_Known]) -> _Known | None:
-        """The stored position that is furthest into this very content: one pass over the file finds it."""
+    def _find(self, known: list[_Known]) -> tuple[hashlib._Hash, _Known | None]:
+        """The stored position that is furthest into this very content, and the digest up to there, in one pass."""
         best: _Known | None = None
         running, read = hashlib.sha256(), 0
-        with self._open() as handle:
+        digest = running.copy()
+        with self._open() as content:
             for candidate in sorted(known, key=lambda entry: entry.position.offset):
-                read += self._feed(running, handle, candidate.position.offset - read)
+                read += self._feed(running, content, candidate.position.offset - read)
                 if read < candidate.position.offset:
                     break
                 if running.hexdigest() == candidate.position.digest:
-                    best = candidate
-        return best
+                    best, digest = candidate, running.copy()
+        return digest, best
 
     @staticmethod
-    def _feed(running: hashlib._Hash, handle: IO[bytes], count: int) -> int:
+    def _feed(running: hashlib._Hash, content: Content, count: int) -> int:
         fed = 0
-        while fed < count:
-            chunk = handle.read(min(READ_BYTES, count - fed))
-            if not chunk:
-                break
+        while fed < count and (chunk := content.read(min(READ_BYTES, count - fed))):
             running.update(chunk)
             fed += len(chunk)
         return fed
 
-    def _prefix(self, count: int) -> hashlib._Hash:
-        running = hashlib.sha256()
-        with self._open() as handle:
-            self._feed(running, handle, count)
-        return running
-
     def _new_key(self) -> str:
-        with self._open() as handle:
-            head = handle.read(64 * 1024)
+        with self._open() as content:
+            head = content.read(64 * 1024)
         return "file:" + hashlib.sha256(str(self.path.resolve()).encode() + b"\0" + head).hexdigest()[:32]
 
-    def _open(self) -> IO[bytes]:
+    def _open(self) -> Content:
         try:
-            return open_content(self.path)
+            return Content(self.path)
         except OSError as error:
             raise UsageError(
                 f"{self.path} cannot be read ({error.strerror}). Check the path and its rights."
@@ -139,40 +159,66 @@ class FileSource:
         """See `Source`."""
         position = FilePosition.parse(after) if after else self.start
         try:
-            with self._open() as handle:
-                handle.seek(position.offset)
-                lines, taken = self._take(handle, limit)
-        except (OSError, EOFError) as error:
+            self._go_to(position)
+            lines, taken = self._take(limit)
+        except (OSError, EOFError, zlib.error) as error:
+            self.close()
             raise UsageError(f"{self.path} cannot be read to its end ({error}). Write the file again.") from error
         if not taken:
             return None
-        if self._digest is None or self._digest_offset != position.offset:
-            self._digest = self._prefix(position.offset)
         self._digest.update(taken)
-        self._digest_offset = position.offset + len(taken)
-        moved = FilePosition(self._digest_offset, position.lines + len(lines), self._digest.hexdigest())
+        self._rest_at += len(taken)
+        moved = FilePosition(self._rest_at, position.lines + len(lines), self._digest.hexdigest())
         kept = [(number, line) for number, line in enumerate(lines, position.lines + 1) if line.strip()]
         return SourceBatch([line for _, line in kept], [str(number) for number, _ in kept], moved.text())
 
-    def _take(self, handle: IO[bytes], limit: int) -> tuple[list[bytes], bytes]:
-        """Up to `limit` whole lines and the bytes they stand in. The last line of a file that is being written has no
-        newline yet: while following it is left for later, otherwise the file is taken to be complete."""
-        taken = bytearray()
+    def _go_to(self, position: FilePosition) -> None:
+        """Be at `position`: nothing to do when the last read ended there."""
+        if self._content is not None and self._rest_at == position.offset:
+            return
+        self.close()
+        self._content, self._digest = self._open(), hashlib.sha256()
+        self._rest, self._rest_at = b"", self._feed(self._digest, self._content, position.offset)
+        if self._rest_at < position.offset:
+            raise EOFError(f"{position.offset - self._rest_at:,} bytes that were loaded are no longer in it")
+
+    def _take(self, limit: int) -> tuple[list[bytes], bytes]:
+        """Up to `limit` whole lines and the bytes they stand in. When nobody is writing the file, its last line may
+        lack a newline."""
+        assert self._content is not None
         lines: list[bytes] = []
-        while len(lines) < limit:
-            chunk = handle.readlines(READ_BYTES)
-            if not chunk:
-                break
-            chunk = chunk[: limit - len(lines)]
-            if self._following and not chunk[-1].endswith(b"\n"):
-                chunk = chunk[:-1]
-                if not chunk:
-                    break
-            lines += chunk
-            taken += b"".join(chunk)
+        unterminated = False
+        while True:
+            *whole, self._rest = self._rest.split(b"\n", limit - len(lines))
+            lines += whole
             if len(lines) >= limit:
                 break
-        return [line.rstrip(b"\r\n") for line in lines], bytes(taken)
+            chunk = self._content.read(min(READ_BYTES, limit * 1024))
+            if not chunk:
+                unterminated = self._end(lines)
+                break
+            self._rest += chunk
+        taken = b"\n".join(lines) + (b"" if unterminated or not lines else b"\n")
+        return [line.rstrip(b"\r") for line in lines], taken
+
+    def _end(self, lines: list[bytes]) -> bool:
+        """At the file's end: what is behind the last newline is a line too, unless more may come. True when it was."""
+        assert self._content is not None
+        if self._following:
+            return False
+        if not self._content.complete:
+            raise EOFError("the compressed file ends before its end-of-stream marker")
+        if not self._rest:
+            return False
+        lines.append(self._rest)
+        self._rest = b""
+        return True
 
     def committed(self, position: str) -> None:
         """Files stay where they are."""
+
+    def close(self) -> None:
+        """Close the handle; a later read opens it again."""
+        if self._content is not None:
+            self._content.close()
+            self._content = None

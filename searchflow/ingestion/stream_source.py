@@ -37,13 +37,13 @@ class StreamPosition:
 
 
 class StreamSource:
-    """The stream of one event type."""
+    """One stream (shard) of one event type."""
 
-    def __init__(self, client: redis.Redis, event_type: str, *, trim: bool = True) -> None:
+    def __init__(self, client: redis.Redis, event_type: str, shard: int = 0, *, trim: bool = True) -> None:
         self.client = client
         self.event_type: str | None = event_type
         self.shard = event_type
-        self.key = self.name = streams.EVENT_STREAMS[event_type]
+        self.key = self.name = streams.shard_name(event_type, shard)
         self._trim = trim
 
     def read(self, after: str | None, *, limit: int, wait_seconds: float = 0.0) -> SourceBatch | None:

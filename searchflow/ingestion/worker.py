@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import redis
 
 from searchflow import streams, warehouse
-from searchflow.errors import FencedError
 from searchflow.ingestion.ahead import ReadAhead, Reading
 from searchflow.ingestion.checks import Limits
 from searchflow.ingestion.commit import Counts, commit, position, positions
@@ -81,7 +80,7 @@ def drain(
             if found is None:
                 return
             batch, prepared = found
-            with gate.commit():
+            with gate.commit(prepared.columns):
                 counts = commit(connection, source, batch, after=after, now=clock(), limits=limits, prepared=prepared)
             source.committed(batch.position)
             after = batch.position
@@ -94,16 +93,17 @@ def ingest_stream(
     settings: Settings,
     event_type: str,
     *,
+    shard: int = 0,
     clock: Clock = utc_now,
     wait_seconds: float = 0.0,
     batch_events: int | None = None,
     on_commit: OnCommit | None = None,
     stop: threading.Event | None = None,
 ) -> IngestionResult:
-    """Drain the stream of one event type into raw."""
+    """Drain one stream of one event type into raw."""
     result = IngestionResult()
     with streams.connect(settings) as client, warehouse.connect(settings) as connection:
-        source = StreamSource(client, event_type)
+        source = StreamSource(client, event_type, shard)
         drain(
             settings,
             connection,
@@ -118,38 +118,6 @@ def ingest_stream(
     return result
 
 
-def follow_stream(
-    settings: Settings,
-    event_type: str,
-    *,
-    stop: threading.Event,
-    clock: Clock = utc_now,
-    on_commit: OnCommit | None = None,
-) -> IngestionResult:
-    """Keep one stream drained in micro-batches (by size or time) until `stop` is set, after the current commit."""
-    result = IngestionResult()
-    with streams.connect(settings) as client, warehouse.connect(settings) as connection:
-        source = StreamSource(client, event_type)
-        while not stop.is_set():
-            began = time.monotonic()
-            # Somebody drained the same stream by hand meanwhile: go on from the position they left.
-            with contextlib.suppress(FencedError):
-                drain(
-                    settings,
-                    connection,
-                    source,
-                    clock=clock,
-                    result=result,
-                    batch_events=settings.follow_batch_events,
-                    wait_seconds=settings.follow_batch_seconds,
-                    on_commit=on_commit,
-                    stop=stop,
-                )
-            # Trickles are collected for a moment: a commit a second is plenty for ten events a second.
-            stop.wait(max(0.0, settings.follow_batch_seconds - (time.monotonic() - began)))
-    return result
-
-
 def ingest_files(
     settings: Settings, path: Path, *, clock: Clock = utc_now, on_commit: OnCommit | None = None
 ) -> IngestionResult:
@@ -157,9 +125,9 @@ def ingest_files(
     result = IngestionResult()
     with warehouse.connect(settings) as connection:
         for file in event_files(path):
-            source = FileSource(file, positions(connection, FileSource.shard))
             before = result.commits
-            drain(settings, connection, source, clock=clock, result=result, on_commit=on_commit)
+            with contextlib.closing(FileSource(file, positions(connection, FileSource.shard))) as source:
+                drain(settings, connection, source, clock=clock, result=result, on_commit=on_commit)
             if result.commits == before:
                 result.files_known += 1
             else:
@@ -168,26 +136,33 @@ def ingest_files(
 
 
 def accept_gap(settings: Settings, event_type: str, *, clock: Clock = utc_now) -> int:
-    """Go on behind entries that were removed from a stream before we read them. Returns how many were lost."""
-    stream = streams.EVENT_STREAMS[event_type]
+    """Go on behind entries that were removed from streams of a type before we read them. Returns how many were lost."""
     with streams.connect(settings) as client, warehouse.connect(settings) as connection:
-        stored = position(connection, event_type, stream)
-        if stored is None:
-            return 0
-        place, removed = StreamPosition.parse(stored), streams.state(client, stream).removed
-        if removed <= place.entries:
-            return 0
-        connection.execute(
-            f"UPDATE ops.position_{event_type} SET position = ?, version = version + 1, updated_at = ? WHERE source = ?",
-            [StreamPosition(place.entry_id, removed).text(), clock().replace(tzinfo=None), stream],
-        )
+        found = streams.names(settings)[event_type]
+        return sum(_accept_gap(client, connection, event_type, stream, clock()) for stream in found)
+
+
+def _accept_gap(
+    client: redis.Redis, connection: duckdb.DuckDBPyConnection, event_type: str, stream: str, now: datetime
+) -> int:
+    stored = position(connection, event_type, stream)
+    if stored is None:
+        return 0
+    place, removed = StreamPosition.parse(stored), streams.state(client, stream).removed
+    if removed <= place.entries:
+        return 0
+    connection.execute(
+        f"UPDATE ops.position_{event_type} SET position = ?, version = version + 1, updated_at = ? WHERE source = ?",
+        [StreamPosition(place.entry_id, removed).text(), now.replace(tzinfo=None), stream],
+    )
     return removed - place.entries
 
 
 def waiting(settings: Settings) -> dict[str, int]:
     """Stream entries not read yet, by event type."""
     with streams.connect(settings) as client:
-        return {event_type: int(client.xlen(stream)) for event_type, stream in streams.EVENT_STREAMS.items()}
+        found = streams.names(settings)
+        return {event_type: sum(int(client.xlen(name)) for name in shards) for event_type, shards in found.items()}
 
 
 def wait_for_events(settings: Settings, *, seconds: float, poll: float = 0.2) -> dict[str, int]:

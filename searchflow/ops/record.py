@@ -14,7 +14,7 @@ import pyarrow as pa
 GUARD = "(guard)"
 """The row of a position table that every writer of that event type updates, so that their transactions conflict."""
 
-SHARDS = ("search", "click", "conversion", "file")
+SHARDS = ("search", "click", "conversion", "file", "direct")
 _POSITIONS = """
         source VARCHAR, position VARCHAR, version BIGINT, batch_id VARCHAR, updated_at TIMESTAMP, watermark TIMESTAMP"""
 
@@ -24,6 +24,9 @@ TABLES: dict[str, str] = {
         batch_id VARCHAR, shard VARCHAR, event_type VARCHAR, source VARCHAR, started_at TIMESTAMP,
         committed_at TIMESTAMP, received BIGINT, stored BIGINT, duplicates BIGINT, dead_letters BIGINT, late BIGINT,
         first_event_ts TIMESTAMP, last_event_ts TIMESTAMP, touched_days DATE[], position VARCHAR""",
+    "ops.ingestion_metrics": """
+        measured_at TIMESTAMP, source VARCHAR, seconds DOUBLE, received BIGINT, stored BIGINT, duplicates BIGINT,
+        dead_letters BIGINT, late BIGINT, events_per_second DOUBLE, backlog BIGINT, lag_seconds DOUBLE""",
     "ops.arrivals": """
         batch_id VARCHAR, committed_at TIMESTAMP, event_type VARCHAR, source VARCHAR, events BIGINT, within_1m BIGINT,
         within_5m BIGINT, within_1h BIGINT, within_6h BIGINT, within_24h BIGINT, slowest_seconds DOUBLE,
@@ -57,7 +60,10 @@ TABLES: dict[str, str] = {
         run_id VARCHAR, sync VARCHAR, key VARCHAR, reason VARCHAR, payload VARCHAR, rejected_at TIMESTAMP""",
     "ops.reconciliation_runs": """
         run_id VARCHAR, sync VARCHAR, checked_at TIMESTAMP, expected BIGINT, found BIGINT, missing BIGINT,
-        different BIGINT, unexpected BIGINT, repaired BIGINT""",
+        different BIGINT, unexpected BIGINT, repaired BIGINT, lost_writes BIGINT, foreign_edits BIGINT,
+        foreign_deletes BIGINT, foreign_rows BIGINT, settled BIGINT, accepted BIGINT""",
+    "ops.reconciliation_fields": """
+        run_id VARCHAR, sync VARCHAR, field VARCHAR, drift VARCHAR, different BIGINT""",
     "ops.stage_runs": """
         run_id VARCHAR, stage VARCHAR, started_at TIMESTAMP, duration_s DOUBLE, status VARCHAR, rows_in BIGINT,
         rows_out BIGINT, rejected BIGINT, error VARCHAR""",

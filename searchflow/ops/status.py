@@ -10,6 +10,7 @@ import duckdb
 
 from searchflow import streams, warehouse
 from searchflow.errors import SearchFlowError
+from searchflow.ingestion import meter
 from searchflow.ingestion.accounting import Accounting, accounting
 from searchflow.services import postgres, prefect, process, valkey
 from searchflow.settings import Settings
@@ -25,6 +26,8 @@ class Status:
     healthy: bool
     services: dict[str, str]
     lag: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ingestion: list[dict[str, Any]] = field(default_factory=list)
+    """Each source in the last hour: what became of its events, and its rate over the last five minutes."""
     freshness: list[dict[str, Any]] = field(default_factory=list)
     last_runs: list[dict[str, Any]] = field(default_factory=list)
     last_syncs: list[dict[str, Any]] = field(default_factory=list)
@@ -70,15 +73,15 @@ def _health(check: Any, settings: Settings) -> str:
 
 
 def _lag(settings: Settings, now: datetime) -> dict[str, dict[str, Any]]:
-    lag: dict[str, dict[str, Any]] = {}
-    with streams.connect(settings) as client:
-        for event_type, stream in streams.EVENT_STREAMS.items():
-            entries = int(client.xlen(stream))
-            first = client.xrange(stream, count=1) if entries else []
-            oldest = int(first[0][0].split(b"-")[0]) / 1000 if first else None
-            waiting = round(max(0.0, now.timestamp() - oldest), 1) if oldest else 0.0
-            lag[event_type] = {"entries": entries, "oldest_seconds": waiting}
-    return lag
+    """Entries waiting by event type, and how long the oldest of them waits; shards together."""
+    waiting = meter.backlogs(settings, now)
+    return {
+        event_type: {
+            "entries": sum(waiting[name].entries for name in names),
+            "oldest_seconds": max(waiting[name].lag_seconds for name in names),
+        }
+        for event_type, names in streams.names(settings).items()
+    }
 
 
 def _from_warehouse(connection: duckdb.DuckDBPyConnection, status: Status, now: datetime) -> None:
@@ -87,6 +90,20 @@ def _from_warehouse(connection: duckdb.DuckDBPyConnection, status: Status, now: 
     status.healthy = status.healthy and status.accounting.holds
     letters = connection.execute("SELECT count(*) FROM raw.dead_letters WHERE status = 'open'").fetchone()
     status.open_dead_letters = int(letters[0]) if letters else 0
+    status.ingestion = _rows(
+        connection,
+        """
+        SELECT source, max(committed_at) AS last_commit_at, count(*) AS commits, sum(received)::BIGINT AS received,
+               sum(stored)::BIGINT AS stored, sum(duplicates)::BIGINT AS duplicates,
+               sum(dead_letters)::BIGINT AS dead_letters, sum(late)::BIGINT AS late,
+               round(coalesce(sum(received) FILTER (committed_at > $now::TIMESTAMP - INTERVAL 5 MINUTES), 0) / 300.0, 1)
+                   AS events_per_second
+        FROM ops.ingestion_batches
+        WHERE shard <> 'replay' AND committed_at > $now::TIMESTAMP - INTERVAL 1 HOUR
+        GROUP BY source ORDER BY source
+        """,
+        now=plain,
+    )
     status.freshness = _rows(
         connection,
         """

@@ -91,7 +91,8 @@ class Found:
         """Lines that are in the streams and not ingested yet."""
         lines: list[bytes] = []
         with streams.connect(self.settings) as client:
-            for event_type, stream in streams.EVENT_STREAMS.items():
+            shards = streams.names(self.settings).items()
+            for event_type, stream in ((kind, name) for kind, names in shards for name in names):
                 stored = commit.position(self.connection, event_type, stream)
                 place = StreamPosition.parse(stored).entry_id if stored else streams.START
                 while entries := streams.read(client, stream, place, entries=500):

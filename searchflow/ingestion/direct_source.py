@@ -1,0 +1,99 @@
+"""A direct call as a source: a program hands over lines, exactly once by the channel and the number of the first line.
+
+from searchflow.ingestion import ingest_lines, next_offset
+
+offset = next_offset(settings, "web-hook")          # 0 at first; after a crash, where to go on
+ingest_lines(settings, lines, channel="web-hook", offset=offset)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from searchflow import warehouse
+from searchflow.errors import FencedError, SourceGapError, UsageError
+from searchflow.ingestion.commit import Counts, position
+from searchflow.ingestion.source import SourceBatch
+from searchflow.ingestion.worker import Clock, IngestionResult, drain, utc_now
+from searchflow.settings import Settings
+
+CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
+ATTEMPTS = 5
+"""Calls with the same lines at the same moment: each commit of another is looked at anew."""
+
+
+class DirectSource:
+    """Lines in memory; the position is the number of the next line of the channel."""
+
+    shard = "direct"
+    event_type: str | None = None
+
+    def __init__(self, channel: str, lines: Sequence[bytes], offset: int) -> None:
+        self.key = self.name = key_of(channel)
+        self._lines, self._offset = lines, offset
+
+    def read(self, after: str | None, *, limit: int, wait_seconds: float = 0.0) -> SourceBatch | None:
+        """See `Source`.
+
+        Raises:
+            SourceGapError: lines of the channel are missing before these.
+        """
+        expected = int(after or 0)
+        if self._offset > expected:
+            raise SourceGapError(
+                f"Lines {expected:,} to {self._offset - 1:,} of the channel {self.name} never arrived. Send them first: "
+                f"call again with offset={expected}."
+            )
+        first = expected - self._offset
+        lines = [bytes(line) for line in self._lines[first : first + limit]]
+        if not lines:
+            return None
+        places = [str(number) for number in range(expected, expected + len(lines))]
+        return SourceBatch(lines, places, str(expected + len(lines)))
+
+    def committed(self, position: str) -> None:
+        """The caller learns it when the call returns."""
+
+
+def ingest_lines(
+    settings: Settings, lines: Sequence[bytes], *, channel: str, offset: int, clock: Clock = utc_now
+) -> Counts:
+    """Store events (one JSON document a line, types may be mixed); returns what became of those that were new.
+
+    `offset` is the number of the first line in the channel, from 0 on without gaps. A repeated call, also one that was cut
+    off or that overlaps, stores and counts each line once: whoever is not sure that a call succeeded calls again.
+
+    Raises:
+        SourceGapError: lines before `offset` never arrived.
+        UsageError: the channel's name or the offset cannot be used.
+    """
+    if offset < 0:
+        raise UsageError(f"offset is {offset}: it is the number of the first line in the channel, 0 or more.")
+    source, result = DirectSource(channel, lines, offset), IngestionResult()
+    with warehouse.connect(settings) as connection:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                drain(settings, connection, source, clock=clock, result=result)
+                break
+            except FencedError:  # the same call runs elsewhere: what it stored is skipped
+                if attempt == ATTEMPTS:
+                    raise
+    return result.counts
+
+
+def next_offset(settings: Settings, channel: str) -> int:
+    """The number of the next line of a channel: how many were committed so far."""
+    with warehouse.connect(settings, read_only=True) as connection:
+        return int(position(connection, DirectSource.shard, key_of(channel)) or 0)
+
+
+def key_of(channel: str) -> str:
+    """What the position is stored under.
+
+    Raises:
+        UsageError: this is no name of a channel.
+    """
+    if not CHANNEL.fullmatch(channel):
+        raise UsageError(f"{channel!r} is no channel name: up to 100 letters, digits and . _ : / -, not first.")
+    return f"direct:{channel}"

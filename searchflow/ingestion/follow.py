@@ -1,0 +1,223 @@
+"""Following a source: micro-batches until told to stop, through restarts of the servers.
+
+Nothing is kept in memory that the warehouse does not know: after any failure a new worker goes on behind the stored
+position, with new connections.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import duckdb
+import psycopg
+import redis
+
+from searchflow import streams, warehouse
+from searchflow.errors import FencedError, SearchFlowError, ServiceError, SourceGapError, StorageError, UsageError
+from searchflow.ingestion.commit import Counts, positions
+from searchflow.ingestion.file_source import FileSource, FileState, event_files
+from searchflow.ingestion.pace import Pace, Paced
+from searchflow.ingestion.stream_source import StreamSource
+from searchflow.ingestion.worker import Clock, IngestionResult, OnCommit, drain, utc_now
+from searchflow.services import postgres, valkey
+from searchflow.settings import Settings
+
+PASSING = (SearchFlowError, duckdb.Error, psycopg.Error, redis.RedisError, OSError)
+FINAL = (SourceGapError, StorageError, UsageError)
+"""What only a person can change."""
+FAILURES = 5
+"""So often in a row, with both servers there and no commit in between, is no accident."""
+LONGEST_PAUSE = 10.0
+"""Seconds between two looks at a server that is away."""
+OnTrouble = Callable[[Exception], None]
+
+
+def follow_stream(
+    settings: Settings,
+    event_type: str,
+    *,
+    stop: threading.Event,
+    shard: int = 0,
+    clock: Clock = utc_now,
+    on_commit: OnCommit | None = None,
+    on_trouble: OnTrouble | None = None,
+) -> IngestionResult:
+    """Keep one stream drained in micro-batches (by size or time) until `stop` is set, after the current commit.
+
+    Raises:
+        SourceGapError, StorageError: a person must act; the message says how.
+    """
+    result, pace = IngestionResult(), pace_of(settings)
+
+    def work() -> None:
+        with streams.connect(settings) as client, warehouse.connect(settings) as connection:
+            source = Paced(StreamSource(client, event_type, shard), pace, stop)
+            drain(
+                settings,
+                connection,
+                source,
+                clock=clock,
+                result=result,
+                batch_events=pace.most,
+                on_commit=on_commit,
+                stop=stop,
+            )
+
+    keep_working(settings, work, stop=stop, result=result, on_trouble=on_trouble)
+    return result
+
+
+def follow_shards(
+    settings: Settings,
+    event_type: str,
+    shards: Sequence[int],
+    *,
+    stop: threading.Event,
+    on_commit: OnCommit | None = None,
+    on_trouble: OnTrouble | None = None,
+) -> IngestionResult:
+    """Follow several streams of one type, each in a thread. When one fails the others go on until `stop`, then it is
+    raised; `on_trouble` hears of it at once."""
+    total = IngestionResult()
+    with ThreadPoolExecutor(len(shards), thread_name_prefix=event_type) as threads:
+        running = [
+            threads.submit(
+                follow_stream,
+                settings,
+                event_type,
+                shard=shard,
+                stop=stop,
+                on_commit=on_commit,
+                on_trouble=on_trouble,
+            )
+            for shard in shards
+        ]
+    for each in running:
+        done = each.result()
+        total.add(event_type, done.counts, commits=done.commits)
+    return total
+
+
+def pace_of(settings: Settings) -> Pace:
+    """Micro-batches as the settings say; far behind, up to the size of a drain's batches."""
+    return Pace(settings.follow_batch_events, settings.batch_events, settings.follow_batch_seconds)
+
+
+def keep_working(
+    settings: Settings,
+    work: Callable[[], None],
+    *,
+    stop: threading.Event,
+    result: IngestionResult,
+    on_trouble: OnTrouble | None = None,
+) -> None:
+    """Call `work` until `stop` is set; again when another worker was first, or when a server went away and is back."""
+    failures, commits = 0, result.commits
+    while not stop.is_set():
+        try:
+            work()
+        except FencedError:
+            pause = 0.1  # somebody drained the same source by hand: go on from the position they left
+        except FINAL as error:
+            if on_trouble is not None:
+                on_trouble(error)
+            raise
+        except PASSING as error:
+            if on_trouble is not None:
+                on_trouble(error)
+            failures = 1 if result.commits > commits else failures + 1
+            if failures >= FAILURES and _servers_answer(settings):
+                raise
+            commits = result.commits
+            pause = min(LONGEST_PAUSE, 0.25 * 2 ** min(failures, 10))
+        else:
+            continue
+        stop.wait(pause)
+
+
+def _servers_answer(settings: Settings) -> bool:
+    try:
+        valkey.check(settings)
+        postgres.check(settings)
+    except ServiceError:
+        return False
+    return True
+
+
+class Folder:
+    """The event files at a path that is watched; each is read on from where it was left, with its handle kept open."""
+
+    def __init__(self, settings: Settings, path: Path) -> None:
+        self._settings, self._path = settings, path
+        self._open: dict[Path, tuple[FileState, FileSource]] = {}
+
+    def changed(self, connection: duckdb.DuckDBPyConnection) -> list[FileSource]:
+        """Files that are new, have grown or were replaced since they were last given out."""
+        found = []
+        for path in event_files(self._path):
+            state = FileState.of(path)
+            if state is None:  # it went away between the two looks
+                continue
+            before = self._open.get(path)
+            if before is not None and before[0] == state:
+                continue
+            if before is not None and state.continues(before[0]):
+                source = before[1]
+            else:
+                self._close(path)
+                source = FileSource(path, positions(connection, FileSource.shard), following=True)
+            self._open[path] = (state, source)
+            found.append(source)
+        return found
+
+    def _close(self, path: Path) -> None:
+        known = self._open.pop(path, None)
+        if known is not None:
+            known[1].close()
+
+    def close(self) -> None:
+        """Close every file."""
+        for path in list(self._open):
+            self._close(path)
+
+
+def follow_files(
+    settings: Settings,
+    path: Path,
+    *,
+    stop: threading.Event,
+    clock: Clock = utc_now,
+    on_commit: Callable[[str, Counts], None] | None = None,
+    on_trouble: OnTrouble | None = None,
+) -> IngestionResult:
+    """Load what is at `path` (a file or a folder) and whatever is added to it, until `stop` is set.
+
+    A last line without a newline is being written: it waits for its end.
+    """
+    result = IngestionResult()
+
+    def work() -> None:
+        folder = Folder(settings, path)
+        try:
+            with warehouse.connect(settings) as connection:
+                while not stop.is_set():
+                    for source in folder.changed(connection):
+                        drain(
+                            settings,
+                            connection,
+                            source,
+                            clock=clock,
+                            result=result,
+                            on_commit=on_commit,
+                            stop=stop,
+                        )
+                    stop.wait(settings.follow_batch_seconds)
+        finally:
+            folder.close()
+
+    keep_working(settings, work, stop=stop, result=result, on_trouble=on_trouble)
+    result.files_loaded = sum(name.startswith("file:") for name in result.by_shard)
+    return result
