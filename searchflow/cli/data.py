@@ -66,6 +66,7 @@ def generate(
 def ingest(
     source: Annotated[str, typer.Option("--from", help="`redis`, a *.jsonl file, or a folder of them.")] = "redis",
     follow: Annotated[bool, typer.Option("--follow", help="Go on until told to stop.")] = False,
+    shard: Annotated[int | None, typer.Option(min=0, help="Only this shard of each stream; default: all.")] = None,
     accept_gap: Annotated[
         str | None, typer.Option(help="Go on behind entries of this event type that were removed before we read them.")
     ] = None,
@@ -78,15 +79,15 @@ def ingest(
     if accept_gap is not None:
         _accept_gap(accept_gap, as_json)
         return
+    if shard is not None and (source != "redis" or shard >= settings.stream_shards):
+        raise UsageError(f"--shard is a shard of the streams, 0 to {settings.stream_shards - 1} here.")
     if source != "redis":
-        _check_path(Path(source))
-    if follow and source != "redis":
-        raise UsageError("--follow goes with the streams. Load a growing file again: it goes on where it ended.")
+        _check_path(Path(source), follow)
 
     def flow() -> Any:
         from flows.ingestion import ingest as run
 
-        return run(source=source, follow_seconds=10 * 365 * 86400.0 if follow else 0.0)
+        return run(source=source, follow_seconds=10 * 365 * 86400.0 if follow else 0.0, shard=shard)
 
     result = run_flow(settings, flow, verbose=verbose)
     if as_json:
@@ -102,13 +103,13 @@ def ingest(
         typer.echo("`searchflow dlq list` shows why events were refused.")
 
 
-def _check_path(path: Path) -> None:
+def _check_path(path: Path, follow: bool) -> None:
     from searchflow.ingestion.feeds import feed_files
     from searchflow.ingestion.file_source import event_files
 
     feeds = feed_files(path)
     events = [] if path.is_file() and feeds else event_files(path)
-    if not events and not feeds:
+    if not events and not feeds and not follow:
         raise UsageError(f"There are no event files in {path}. Put *.jsonl or *.jsonl.gz files there.")
 
 
