@@ -83,7 +83,7 @@ def totals(settings: Settings) -> tuple[int, int, int]:
 def test_a_trickle_is_collected_and_a_backlog_is_not_waited_for(fresh_platform: Settings) -> None:
     settings = fresh_platform.model_copy(update={"follow_batch_events": 500, "batch_events": 2_000})
     with streams.connect(settings) as client:
-        streams.publish(client, "search", lines(0, 8_000).splitlines(), batch=100)
+        streams.publish(client, "search", lines(0, 5_000).splitlines(), batch=100)
         sizes: list[int] = []
         with following(
             lambda stop: follow.follow_stream(
@@ -94,17 +94,17 @@ def test_a_trickle_is_collected_and_a_backlog_is_not_waited_for(fresh_platform: 
                 on_commit=lambda _, counts: sizes.append(counts.received),
             )
         ) as outcome:
-            until_stored(settings, 8_000)
+            until_stored(settings, 5_000)
             behind = list(sizes)
-            for number in range(8_000, 8_020):
+            for number in range(5_000, 5_020):
                 streams.publish(client, "search", [foreign.line(**foreign.search(number))], batch=1)
                 time.sleep(0.02)
-            until_stored(settings, 8_020)
+            until_stored(settings, 5_020)
     assert behind[0] == 500
     assert max(behind) == 2_000
     assert len(sizes) - len(behind) < 10  # twenty events did not become twenty commits
-    assert outcome[0].counts.received == 8_020
-    assert totals(settings) == (8_020, 8_020, 0)
+    assert outcome[0].counts.received == 5_020
+    assert totals(settings) == (5_020, 5_020, 0)
 
 
 @pytest.mark.integration
