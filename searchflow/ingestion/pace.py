@@ -45,16 +45,21 @@ class Paced:
     def __init__(self, source: Source, pace: Pace, stop: threading.Event) -> None:
         self.shard, self.key, self.name, self.event_type = source.shard, source.key, source.name, source.event_type
         self._source, self._pace, self._stop = source, pace, stop
+        self._over = threading.Event()
 
     def read(self, after: str | None, *, limit: int, wait_seconds: float = 0.0) -> SourceBatch | None:
-        """The next micro-batch of at most `limit` lines, whenever it comes; None once `stop` is set."""
-        while not self._stop.wait(self._pace.pause(time.monotonic())):
+        """The next micro-batch of at most `limit` lines, whenever it comes; None once it is told to end."""
+        while not self._over.wait(self._pace.pause(time.monotonic())) and not self._stop.is_set():
             batch = self._source.read(after, limit=min(limit, self._pace.lines), wait_seconds=self._pace.seconds)
             if batch is not None:
                 self._pace.saw(batch.received, time.monotonic())
                 return batch
             self._pace.saw(0, time.monotonic() - self._pace.seconds + min(POLL_SECONDS, self._pace.seconds))
         return None
+
+    def interrupt(self) -> None:
+        """End a read under way: its worker has failed or is done."""
+        self._over.set()
 
     def committed(self, position: str) -> None:
         """See `Source`."""

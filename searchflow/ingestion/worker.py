@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from searchflow.ingestion.checks import Limits
 from searchflow.ingestion.commit import Counts, commit, position, positions
 from searchflow.ingestion.cut import CommitGate
 from searchflow.ingestion.file_source import FileSource, event_files
+from searchflow.ingestion.pace import Paced
 from searchflow.ingestion.source import Source
 from searchflow.ingestion.stream_source import StreamPosition, StreamSource
 from searchflow.settings import Settings
@@ -74,7 +75,7 @@ def drain(
     limits = limits_of(settings)
     after = position(connection, source.shard, source.key)
     shape = Reading(batch_events or settings.batch_events, wait_seconds, clock, limits)
-    with CommitGate(settings) as gate, ReadAhead(source, after, shape) as ahead:
+    with CommitGate(settings) as gate, ReadAhead(source, after, shape) as ahead, _reading_ends(source):
         while stop is None or not stop.is_set():
             found = ahead.next()
             if found is None:
@@ -87,6 +88,16 @@ def drain(
             result.add(source.name if source.shard == "file" else source.shard, counts)
             if on_commit is not None:
                 on_commit(source.name, counts)
+
+
+@contextlib.contextmanager
+def _reading_ends(source: Source) -> Iterator[None]:
+    """A source that waits for events is told when nobody waits for it any more: a failed commit must be tried again."""
+    try:
+        yield
+    finally:
+        if isinstance(source, Paced):
+            source.interrupt()
 
 
 def ingest_stream(
