@@ -19,6 +19,7 @@ from generators.settings import DAY_MS, SimulationSettings
 MONTHS = np.array([1.22, 1.14, 1.06, 1.0, 1.02, 1.08, 1.12, 1.04, 0.92, 0.88, 0.86, 0.72])
 WEEKDAYS = np.array([1.08, 1.05, 1.03, 0.99, 0.9, 0.87, 1.08])  # Monday first
 HOLIDAY_SHARE_LOST = 0.25
+_BLOCK_DAYS = 512  # of time zone offsets, worked out at once
 WORKDAY_HOURS = np.array([6, 3, 2, 1.5, 1.5, 3, 8, 16, 25, 30, 32, 34, 40, 36, 32, 31, 31, 33, 36, 44, 52, 50, 36, 17])
 WEEKEND_HOURS = np.array([9, 5, 3, 2, 1.5, 2, 4, 9, 18, 30, 39, 42, 42, 42, 42, 41, 40, 40, 41, 46, 50, 46, 33, 18])
 
@@ -84,14 +85,20 @@ def _offsets(days: Ints, cities: Ints) -> Ints:
     """Milliseconds that local time is ahead of UTC at noon of the day, in each city."""
     if not len(days):
         return np.zeros(0, dtype=np.int64)
-    first, last = int(days.min()), int(days.max())
-    table = np.stack([_zone_offsets(zone, first, last) for zone in ZONES])
-    return np.asarray(table[CITY_ZONE[cities], days - first])
+    first, last = int(days.min()) // _BLOCK_DAYS, int(days.max()) // _BLOCK_DAYS
+    table = np.hstack([_offset_table(block) for block in range(first, last + 1)])
+    return np.asarray(table[CITY_ZONE[cities], days - first * _BLOCK_DAYS])
 
 
-@lru_cache(maxsize=256)
-def _zone_offsets(zone: str, first: int, last: int) -> Ints:
-    noon = pl.Series(np.arange(first, last + 1) * DAY_MS + DAY_MS // 2).cast(pl.Datetime("ms"))
+@lru_cache(maxsize=64)
+def _offset_table(block: int) -> Ints:
+    """The offsets of every zone (rows) on the days of one block (columns)."""
+    days = np.arange(block * _BLOCK_DAYS, (block + 1) * _BLOCK_DAYS)
+    noon = pl.Series(days * DAY_MS + DAY_MS // 2).cast(pl.Datetime("ms"))
+    return np.stack([_zone_offsets(noon, zone) for zone in ZONES])
+
+
+def _zone_offsets(noon: pl.Series, zone: str) -> Ints:
     utc = noon.dt.replace_time_zone(zone).dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     return (noon - utc).dt.total_milliseconds().to_numpy().astype(np.int64)
 

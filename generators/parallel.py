@@ -35,6 +35,7 @@ class _Task:
     until: datetime
     partition: Partition
     open_publisher: OpenPublisher
+    details: bool
 
 
 class _Horizon:
@@ -65,7 +66,8 @@ class _Horizon:
 class Workers:
     """Sends a range with several processes. Iterate over it: each batch, without its lines, once it was sent.
 
-    `until` is the moment up to which everything was sent, when the iteration has ended.
+    Without `details` a batch has no more than the fates of its lines: enough to count, and cheap to hand over. When the
+    iteration has ended, `until` is the moment up to which everything was sent.
     """
 
     def __init__(
@@ -76,13 +78,15 @@ class Workers:
         after: datetime | None,
         until: datetime,
         processes: int,
+        details: bool = True,
         stop: threading.Event | None = None,
     ) -> None:
         self._stop, self._horizon = stop or threading.Event(), _Horizon()
         self._sent: Any = _SPAWN.Queue(_WAITING * processes)
         self.until = until
         self._begin = after or moment(world.start_ms - 1)
-        tasks = [_Task(world, after, until, Partition(index, processes), open_publisher) for index in range(processes)]
+        parts = [Partition(index, processes) for index in range(processes)]
+        tasks = [_Task(world, after, until, part, open_publisher, details) for part in parts]
         self._processes = [
             _SPAWN.Process(target=_work, args=(task, self._horizon, self._sent), daemon=True) for task in tasks
         ]
@@ -138,14 +142,15 @@ def _work(task: _Task, horizon: _Horizon, sent: Any) -> None:
                     break
                 for batch in simulation.cut(rows):
                     publisher.publish(batch)
-                    sent.put(_without_lines(batch))
+                    sent.put(_without_lines(batch, task.details))
         sent.put(None)
     except SearchFlowError as error:
         sent.put(str(error))
 
 
-def _without_lines(batch: Batch) -> Batch:
-    return Batch({name: frame.drop("line") for name, frame in batch.frames.items()}, batch.until)
+def _without_lines(batch: Batch, details: bool) -> Batch:
+    frames = batch.frames.items()
+    return Batch({name: frame.drop("line") if details else frame.select("fate") for name, frame in frames}, batch.until)
 
 
 @contextmanager

@@ -22,7 +22,16 @@ from generators import faults, feeds
 from generators.answer_key import AnswerKey
 from generators.parallel import OpenPublisher, Workers
 from generators.publishers import Publisher
-from generators.settings import DEFAULT_DAYS, DEFAULT_EVENTS, DEFAULT_SEED, SimulationSettings, milliseconds, moment
+from generators.settings import (
+    DEFAULT_DAYS,
+    DEFAULT_EVENTS,
+    DEFAULT_SEED,
+    FaultSettings,
+    FunnelSettings,
+    SimulationSettings,
+    milliseconds,
+    moment,
+)
 from generators.simulation import Batch, Simulation
 from searchflow.errors import ConfigurationError, UsageError
 from searchflow.progress import progress
@@ -151,13 +160,15 @@ def next_range(
     days: int | None = None,
     events: int | None = None,
     seed: int | None = None,
+    funnel: FunnelSettings | None = None,
+    faults: FaultSettings | None = None,
 ) -> Range:
     """What to send now: the whole history the first time, afterwards what is new since.
 
     `days` and `events` describe the first history; a world that exists keeps its own.
 
     Raises:
-        UsageError: the world of this home has another seed.
+        UsageError: the world of this home has another seed, or another funnel or other faults than asked for.
     """
     until = moment(milliseconds(now.astimezone(UTC)))
     if state is None:
@@ -166,12 +177,21 @@ def next_range(
             days=DEFAULT_DAYS if days is None else days,
             events=DEFAULT_EVENTS if events is None else events,
             seed=DEFAULT_SEED if seed is None else seed,
+            funnel=funnel,
+            faults=faults,
         )
         return Range(world, None, until)
     if seed is not None and seed != state.simulation.seed:
         raise UsageError(
             f"This home was generated with seed {state.simulation.seed}, not {seed}. "
             "Leave --seed out, or set SEARCHFLOW_HOME to another folder."
+        )
+    if (funnel or state.simulation.funnel, faults or state.simulation.faults) != (
+        state.simulation.funnel,
+        state.simulation.faults,
+    ):
+        raise UsageError(
+            "This home has a world with other settings. Leave --set out, or set SEARCHFLOW_HOME to another."
         )
     done = state.generated_until
     return Range(state.simulation, done, until if done is None else max(until, done))
@@ -186,6 +206,7 @@ def publish_range(
     write_feeds: bool = True,
     feeds_folder: Path | None = None,
     answer_key: bool = True,
+    key_folder: Path | None = None,
     remember: bool = True,
     stop: threading.Event | None = None,
     quiet: bool = False,
@@ -194,8 +215,8 @@ def publish_range(
 
     `publisher` may be a function that makes one for a partition: then `processes` workers send a partition each.
 
-    Feeds go to `feeds_folder` (default: the home's). With `remember` off (files for somebody else, standard output) the
-    state of this home stays as it is.
+    Feeds go to `feeds_folder` and the answer key to `key_folder` (default: the home's). With `remember` off (files for
+    somebody else, standard output) the state of this home stays as it is.
     """
     began = time.monotonic()
     report = RunReport(wanted)
@@ -205,8 +226,10 @@ def publish_range(
         save_state(settings, GenerationState(simulation=wanted.simulation))
     simulation = Simulation(wanted.simulation)
     begin = wanted.after or moment(wanted.simulation.start_ms)
-    key = AnswerKey(settings.answer_key_dir, f"run_{feeds.stamp(begin)}") if answer_key else None
-    sending = _sending(simulation, wanted, publisher, processes, stop)
+    # A range that this home remembers is repeated under its name; files beside others are a world of their own.
+    name = f"run_{feeds.stamp(begin)}" if remember else f"run_{wanted.name}"
+    key = AnswerKey(key_folder or settings.answer_key_dir, name) if answer_key else None
+    sending = _sending(simulation, wanted, publisher, processes, stop, details=key is not None)
     with progress("publishing events", total=wanted.expected_events, quiet=quiet) as bar:
         for batch in sending:
             report.count(batch)
@@ -252,6 +275,8 @@ def _sending(
     publisher: Publisher | OpenPublisher,
     processes: int,
     stop: threading.Event | None,
+    *,
+    details: bool,
 ) -> _OneByOne | Workers:
     if not callable(publisher):
         return _OneByOne(simulation, wanted, publisher, stop)
@@ -261,14 +286,23 @@ def _sending(
         after=wanted.after,
         until=wanted.until,
         processes=processes,
+        details=details,
         stop=stop,
     )
 
 
-def current_world(settings: Settings, now: datetime, *, seed: int | None = None) -> SimulationSettings:
+def current_world(
+    settings: Settings,
+    now: datetime,
+    *,
+    seed: int | None = None,
+    funnel: FunnelSettings | None = None,
+    faults: FaultSettings | None = None,
+) -> SimulationSettings:
     """The world of this home, or a new one: for live traffic, which needs no history."""
     state = load_state(settings)
     if state is not None:
-        return next_range(state, now, seed=seed).simulation
+        return next_range(state, now, seed=seed, funnel=funnel, faults=faults).simulation
     until = moment(milliseconds(now.astimezone(UTC)))
-    return SimulationSettings.for_history(until=until, seed=DEFAULT_SEED if seed is None else seed)
+    seed = DEFAULT_SEED if seed is None else seed
+    return SimulationSettings.for_history(until=until, seed=seed, funnel=funnel, faults=faults)
