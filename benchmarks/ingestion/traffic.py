@@ -20,8 +20,9 @@ EVENT_BYTES = 500
 SHARES = {"search": 0.70, "click": 0.25, "conversion": 0.05}
 DUPLICATES, DEAD_LETTERS = 0.01, 0.005
 """Extra lines, as shares of the valid ones: exact copies of an earlier event, and lines that break the contract."""
-RECENT = 2_000
-"""Half of the copies follow their original this closely (a client that tried again), half come from any time before."""
+RETRIED, REDELIVERED = 2_000, 100_000
+"""Half of the copies follow their original within so many events (a client tried again), half within so many more (a
+producer sent a batch again): some lie in the same commit, some in one before."""
 
 ID_LENGTH, TIME_LENGTH = 36, 23
 _REST = {
@@ -56,7 +57,7 @@ SELECT event_id, event_ts, user_id, session_id,
        '{{"event_type":"{event_type}","event_id":"' || event_id || '","timestamp":"'
        || strftime(event_ts, '%Y-%m-%dT%H:%M:%S.%gZ') || '","session_id":"' || session_id || '","user_id":"' || user_id
        || '"{rest}' AS payload
-FROM events ORDER BY number
+FROM events
 """
 
 
@@ -126,9 +127,8 @@ def _with_faults(valid: list[bytes], draws: random.Random, published: Published)
         yield line
         chance = draws.random()
         if chance < DUPLICATES:
-            oldest = 0 if draws.random() < 0.5 else max(0, place - RECENT)
             published.duplicates += 1
-            yield valid[draws.randint(oldest, place)]
+            yield valid[draws.randint(max(0, place - draws.choice((RETRIED, REDELIVERED))), place)]
         elif chance < DUPLICATES + DEAD_LETTERS:
             published.dead_letters += 1
             yield _spoiled(line, draws.randrange(4))

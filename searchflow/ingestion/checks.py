@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import duckdb
 import pyarrow as pa
@@ -17,6 +17,9 @@ import pyarrow.compute as pc
 from searchflow import events
 from searchflow.events import Rejection
 from searchflow.ingestion.source import SourceBatch
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass
@@ -85,12 +88,17 @@ def _columns(
         {
             "seq": pa.array(indices, type=pa.int64()),
             "event_id": pa.array([event.event_id for event in members], type=pa.string()),
-            "event_ts": pa.array([event.timestamp for event in members], type=pa.timestamp("us", tz="UTC")),
+            "event_ts": _microseconds(members).cast(pa.timestamp("us")),
             "user_id": pa.array([event.user_id for event in members], type=pa.string()),
             "session_id": pa.array([event.session_id for event in members], type=pa.string()),
             "payload": payload,
         }
     )
+
+
+def _microseconds(members: Sequence[events.Event]) -> pa.Array:
+    """Microseconds since 1970 in UTC. Arrow makes them of datetimes with a zone at half the speed."""
+    return pa.array([(event.timestamp - EPOCH) // MICROSECOND for event in members], type=pa.int64())
 
 
 # What only whole columns show cheaply. The order is the order in which reasons are given.
@@ -102,6 +110,12 @@ CHECKS = {
     "old": ("timestamp_too_old", "timestamp is before the start of history ({start:%Y-%m-%d})"),
 }
 
+COLUMN_CHECKS = """
+    SELECT CAST(TRY_CAST(event_id AS UUID) AS VARCHAR) AS event_id, json_valid(payload) AS readable,
+           contains(session_id, chr(0)) OR contains(coalesce(user_id, ''), chr(0)) AS nul
+    FROM incoming
+"""
+
 
 def _checked(
     connection: duckdb.DuckDBPyConnection,
@@ -112,28 +126,15 @@ def _checked(
     now: datetime,
     limits: Limits,
 ) -> pa.Table:
-    """Canonical ids and UTC times, sorted by id; rows that fail a column check go to `rejected`."""
+    """Canonical ids, sorted by them; rows that fail a column check go to `rejected`."""
     connection.register("incoming", table)
     try:
-        checked = connection.execute(
-            """
-            SELECT lower(CAST(TRY_CAST(event_id AS UUID) AS VARCHAR)) AS event_id,
-                   CAST(event_ts AT TIME ZONE 'UTC' AS TIMESTAMP) AS event_ts,
-                   CASE WHEN TRY_CAST(event_id AS UUID) IS NULL THEN 'uuid'
-                        WHEN NOT json_valid(payload) THEN 'json'
-                        WHEN contains(session_id, chr(0)) OR contains(coalesce(user_id, ''), chr(0)) THEN 'nul'
-                        WHEN event_ts > $latest THEN 'future'
-                        WHEN event_ts < $earliest THEN 'old' END AS problem
-            FROM incoming
-            """,
-            {"latest": now + limits.future_tolerance, "earliest": limits.history_start},
-        ).to_arrow_table()
+        checked = connection.execute(COLUMN_CHECKS).to_arrow_table()
     finally:
         connection.unregister("incoming")
-    problems = checked.column("problem").combine_chunks()
     # The payloads do not travel through the query: copying them would cost more than all checks together.
-    for name in ("event_id", "event_ts"):
-        table = table.set_column(table.schema.get_field_index(name), name, checked.column(name))
+    table = table.set_column(table.schema.get_field_index("event_id"), "event_id", checked.column("event_id"))
+    problems = _problems(table, checked, now, limits)
     for place in pc.indices_nonzero(pc.is_valid(problems)).to_pylist():
         code, text = CHECKS[problems[place].as_py()]
         minutes = limits.future_tolerance.total_seconds() / 60
@@ -145,3 +146,22 @@ def _checked(
     # Sorted here, beside the commit of the batch before: files whose ids are sorted are read in part when an id is
     # looked for, and compress better.
     return table.take(pc.sort_indices(table.column("event_id"))).combine_chunks()
+
+
+def _problems(table: pa.Table, checked: pa.Table, now: datetime, limits: Limits) -> pa.Array:
+    """The first of `CHECKS` that each row fails, or null."""
+    times = table.column("event_ts")
+    latest, earliest = (_naive(moment) for moment in (now + limits.future_tolerance, limits.history_start))
+    failed = (
+        pc.is_null(checked.column("event_id")),
+        pc.invert(checked.column("readable")),
+        checked.column("nul"),
+        pc.greater(times, latest),
+        pc.less(times, earliest),
+    )
+    flags = pa.StructArray.from_arrays([column.combine_chunks() for column in failed], names=list(CHECKS))
+    return pc.case_when(flags, *(pa.scalar(name) for name in CHECKS))
+
+
+def _naive(moment: datetime) -> pa.Scalar:
+    return pa.scalar(moment.astimezone(UTC).replace(tzinfo=None), type=pa.timestamp("us"))

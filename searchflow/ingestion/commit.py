@@ -255,20 +255,40 @@ def new_rows(
 
 
 def _stored_before(connection: duckdb.DuckDBPyConnection, event_type: str) -> list[tuple[int, str, str]]:
-    """(seq, incoming payload, stored payload) of incoming events whose id is stored, on the days around theirs."""
+    """(seq, incoming payload, stored payload) of incoming events whose id is stored, on the days around theirs.
+
+    Ids first, documents then: most batches hold few events that are stored, and the documents of a day are many times
+    as large as its ids.
+    """
     days = [row[0] for row in connection.execute("SELECT DISTINCT CAST(event_ts AS DATE) FROM incoming").fetchall()]
-    parts = [
-        f"""
-        SELECT i.seq, i.payload, s.payload FROM raw.{event_type}_events AS s JOIN incoming AS i USING (event_id)
-        WHERE s.event_ts >= TIMESTAMP '{first} 00:00:00' - INTERVAL {int(LOOKBACK.total_seconds())} SECONDS
-          AND s.event_ts < TIMESTAMP '{last} 00:00:00' + INTERVAL {int(LOOKBACK.total_seconds()) + 86400} SECONDS
-        """
-        for first, last in _runs(days)
-    ]
-    if not parts:
+    if not days:
         return []
-    found = connection.execute(" UNION ".join(parts)).fetchall()
+    runs = _runs(days)
+    known = connection.execute(_around(event_type, runs, "s.event_id", "incoming")).to_arrow_table()
+    if not len(known):
+        return []
+    connection.register("known", known)
+    try:
+        stored = _around(event_type, runs, "s.event_id, s.payload", "known")
+        found = connection.execute(
+            f"SELECT i.seq, i.payload, s.payload FROM ({stored}) AS s JOIN incoming AS i USING (event_id)"
+        ).fetchall()
+    finally:
+        connection.unregister("known")
     return [(int(seq), str(mine), str(theirs)) for seq, mine, theirs in found]
+
+
+def _around(event_type: str, runs: Sequence[tuple[date, date]], columns: str, ids: str) -> str:
+    """A SELECT of stored events whose id is in the relation `ids`; one part a run, so that each is pruned by day."""
+    seconds = int(LOOKBACK.total_seconds())
+    return " UNION ALL ".join(
+        f"""
+        SELECT {columns} FROM raw.{event_type}_events AS s SEMI JOIN {ids} USING (event_id)
+        WHERE s.event_ts >= TIMESTAMP '{first} 00:00:00' - INTERVAL {seconds} SECONDS
+          AND s.event_ts < TIMESTAMP '{last} 00:00:00' + INTERVAL {seconds + 86400} SECONDS
+        """
+        for first, last in runs
+    )
 
 
 def _runs(days: Sequence[date], most: int = 8) -> list[tuple[date, date]]:
