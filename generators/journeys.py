@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from generators import campaigns
 from generators.calendar import WEEKDAYS, Calendar, weekday
@@ -30,10 +33,19 @@ LEAD_DAYS = (2, 3, 16, 66, 156, 262, 315, 410, 600)
 265 days as in Antonio, Almeida and Nunes (2019), doi:10.1016/j.dib.2018.11.126. Two at the least: it may be tomorrow in UTC."""
 
 
-def trips(draws: Draws, population: Population, days: Ints, index: Ints, purpose: str = "trip") -> pl.DataFrame:
-    """One row a trip: trip number `index` of day `days`."""
+Keep = Callable[[Draws, Ints], NDArray[np.bool_]]
+"""Which of some travellers are wanted."""
+
+
+def trips(
+    draws: Draws, population: Population, days: Ints, index: Ints, purpose: str = "trip", keep: Keep | None = None
+) -> pl.DataFrame:
+    """One row a trip: trip number `index` of day `days`, of the travellers that `keep` wants (None: of all)."""
     keys = draws.bits(purpose, (days.astype(np.uint64) << np.uint64(32)) | index.astype(np.uint64))
     travellers = population.pick(days, keys)
+    if keep is not None:  # now: who it is decides, and the rest need not be drawn for others
+        wanted = keep(draws, travellers)
+        keys, days, index, travellers = keys[wanted], days[wanted], index[wanted], travellers[wanted]
     habit = draws.uniform("trip habit", keys)
     favourite = population.favourite(travellers, draws.below("which favourite", keys, 3))
     product = np.where(

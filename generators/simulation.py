@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from generators import campaigns, faults, journeys
 from generators.calendar import Calendar
@@ -50,11 +51,15 @@ class Partition:
         if not 0 <= self.index < self.of:
             raise UsageError(f"There is no partition {self.index} of {self.of}. Count from 0 to {self.of - 1}.")
 
+    def mask(self, draws: Draws, travellers: Ints) -> NDArray[np.bool_]:
+        """Which of `travellers` belong here."""
+        if self.of == 1:
+            return np.ones(len(travellers), dtype=np.bool_)
+        return np.asarray(draws.bits("partition", travellers) % np.uint64(self.of) == self.index)
+
     def keep(self, draws: Draws, frame: pl.DataFrame) -> pl.DataFrame:
         """The rows of `frame` whose `traveller` belongs here."""
-        if self.of == 1:
-            return frame
-        return frame.filter(draws.bits("partition", frame["traveller"].to_numpy()) % np.uint64(self.of) == self.index)
+        return frame if self.of == 1 else frame.filter(self.mask(draws, frame["traveller"].to_numpy()))
 
 
 WHOLE = Partition()
@@ -212,9 +217,8 @@ class Simulation:
         days, index = _numbered(np.arange(first, stop), self.traffic.trips)
         for low in range(0, len(days), TRIPS_AT_A_TIME):
             here = slice(low, low + TRIPS_AT_A_TIME)
-            trips = journeys.trips(self.draws, self.population, days[here], index[here])
-            mine = partition.keep(self.draws, trips)
-            yield journeys.visits(self.draws, self.population, self.calendar, mine)
+            trips = journeys.trips(self.draws, self.population, days[here], index[here], keep=partition.mask)
+            yield journeys.visits(self.draws, self.population, self.calendar, trips)
 
     def cut(self, rows: Rows, lines: int = BATCH_LINES) -> Iterator[Batch]:
         """`rows` in batches, sorted by arrival."""
@@ -251,12 +255,11 @@ class _Pending:
         """Keep visits; those of days before the first are over."""
         for visits in planned:
             self._schema = visits.schema
-            block = (pl.col("start") // DAY_MS - self._first) // self._step
-            for (number,), part in (
-                visits.with_columns(block.alias("block")).partition_by("block", as_dict=True).items()
-            ):
+            block = ((pl.col("start") // DAY_MS - self._first) // self._step).alias("block")
+            compact = _compact(visits).with_columns(visits.select(block)["block"])
+            for (number,), part in compact.partition_by("block", as_dict=True, include_key=False).items():
                 if number >= 0:
-                    self._blocks[number].append(_compact(part.drop("block")))
+                    self._blocks[number].append(part)
 
     def take(self, start: int) -> list[pl.DataFrame]:
         """What starts in the block that begins on day `start`."""
