@@ -1,0 +1,160 @@
+"""Servers are killed, disks fill up, workers run twice: afterwards the events stored are those that were sent."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from searchflow import services, streams, warehouse
+from searchflow.errors import SourceGapError, StorageError
+from searchflow.ingestion import worker
+from searchflow.services import postgres, process, valkey
+from searchflow.settings import ROOT, Settings, load_settings
+from tests.chaos.kills import Sent, compare, publish
+
+pytestmark = pytest.mark.integration
+
+
+def until(ready: Callable[[], bool], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, "nothing happened in time"
+        time.sleep(0.1)
+
+
+@contextmanager
+def started(settings: Settings, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A worker in a process of its own, ready to work."""
+    command = [sys.executable, "-m", "tests.chaos.follower", *arguments]
+    environment = os.environ | {"SEARCHFLOW_HOME": str(settings.home), "SEARCHFLOW_FOLLOW_BATCH_SECONDS": "0.1"}
+    pipe = subprocess.PIPE
+    child = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        yield child
+    finally:
+        if child.poll() is None:
+            child.kill()
+        child.wait()
+
+
+def end(child: subprocess.Popen[str]) -> str:
+    """SIGTERM, and what it said on standard error; it must have ended in order."""
+    child.send_signal(signal.SIGTERM)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 0, said
+    return said
+
+
+def kill(settings: Settings, name: str) -> None:
+    """SIGKILL for a server and its children, as the out-of-memory killer would."""
+    record = process.running(settings, name)
+    assert record is not None
+    found = [psutil.Process(record.pid), *psutil.Process(record.pid).children(recursive=True)]
+    for each in found:
+        each.kill()
+    psutil.wait_procs(found, timeout=10)
+
+
+def drained(settings: Settings) -> bool:
+    return worker.waiting(settings)["search"] == 0
+
+
+@pytest.mark.parametrize("server", [valkey.NAME, postgres.NAME])
+def test_a_follower_outlives_its_servers(own_servers: Settings, server: str) -> None:
+    settings, sent, draw = own_servers, Sent(), random.Random(11)
+    with started(settings) as follower:
+        for _ in range(3):
+            for _ in range(4):
+                publish(settings, sent, draw)
+            time.sleep(draw.uniform(0.0, 0.5))
+            kill(settings, server)
+            time.sleep(0.5)
+            services.start(settings)
+        publish(settings, sent, draw)
+        until(lambda: drained(settings))
+        said = end(follower)
+    assert said.strip(), "it did not notice"
+    compare(settings, sent, finished=True)
+
+
+def test_two_worker_processes_on_one_stream(own_servers: Settings) -> None:
+    settings, sent, draw = own_servers, Sent(), random.Random(12)
+    for _ in range(6):
+        publish(settings, sent, draw)
+    with started(settings, "--drain") as one, started(settings, "--drain") as other:
+        for child in (one, other):
+            assert child.stdin is not None
+            child.stdin.write("go\n")
+            child.stdin.flush()
+        said = [child.communicate(timeout=90) for child in (one, other)]
+        assert [one.returncode, other.returncode] == [0, 0], said
+    worker.ingest_stream(settings, "search")  # what a fenced worker left
+    compare(settings, sent, finished=True)
+
+
+def test_a_full_disk_stops_with_nothing_half_written(home: Path, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("a disk that is full needs a small tmpfs, and mounting one needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("mounting a tmpfs is not allowed here")
+    try:
+        settings = load_settings(home=home, SEARCHFLOW_DATA_PATH=str(disk), inline_rows=0)
+        services.start(settings)
+        _fill_and_free(settings, disk)
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def _fill_and_free(settings: Settings, disk: Path) -> None:
+    sent, draw = Sent(), random.Random(13)
+
+    def go_on() -> None:
+        for _ in range(60):
+            publish(settings, sent, draw)
+            worker.ingest_stream(settings, "search")
+
+    with pytest.raises(StorageError, match="disk is full"):
+        go_on()
+    before = compare(settings, sent, finished=False)
+    with pytest.raises(StorageError):
+        worker.ingest_stream(settings, "search")
+    assert compare(settings, sent, finished=False) == before
+    subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+    worker.ingest_stream(settings, "search")
+    compare(settings, sent, finished=True)
+
+
+def test_a_stream_trimmed_behind_our_back_is_sent_again_and_complete(fresh_platform: Settings) -> None:
+    settings, sent, draw = fresh_platform, Sent(), random.Random(14)
+    publish(settings, sent, draw)
+    worker.ingest_stream(settings, "search")
+    publish(settings, sent, draw)
+    stream = streams.EVENT_STREAMS["search"]
+    with streams.connect(settings) as client:
+        waiting = streams.read(client, stream, streams.START, entries=1000)
+        client.xtrim(stream, maxlen=len(waiting) - 5, approximate=False)
+        place = f"5 entries of the stream {stream} behind "
+        with pytest.raises(SourceGapError, match=place):
+            worker.ingest_stream(settings, "search")
+        compare(settings, sent, finished=False)
+        for _, fields in waiting[:5]:  # the producer sends them again
+            client.xadd(stream, fields)  # type: ignore[arg-type]
+    assert worker.accept_gap(settings, "search") == 5
+    worker.ingest_stream(settings, "search")
+    compare(settings, sent, finished=True)
+    with warehouse.connect(settings, read_only=True) as connection:
+        assert len(connection.execute("SELECT DISTINCT event_id FROM raw.search_events").fetchall()) == len(sent.ids)
