@@ -79,7 +79,9 @@ class Live:
 
     def watch(self, futures: Sequence[PrefectFuture[Any]]) -> None:
         """Until all have ended."""
-        self._attempt(lambda: meter.forget(self._settings, utc_now()))
+        if wait(list(futures), timeout=SECONDS).not_done:  # a follower; a short drain leaves the cleaning to it
+            self._attempt(lambda: meter.forget(self._settings, utc_now()))
+            self._attempt(self._update)
         while wait(list(futures), timeout=SECONDS).not_done:
             self._attempt(self._update)
         self._attempt(self._update)
