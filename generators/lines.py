@@ -13,6 +13,12 @@ import pyarrow.compute as pc
 from generators.draws import Ints
 
 
+# An empty separator and the newline, for binary_join_element_wise. Not pa.scalar: it imports pandas, a second and 60 MB.
+_GLUE = pa.Array.from_buffers(
+    pa.large_binary(), 2, [None, pa.py_buffer(np.array([0, 0, 1], dtype=np.int64)), pa.py_buffer(b"\n")]
+)
+
+
 @dataclass(frozen=True)
 class Lines:
     """Lines one behind the other, each with its newline: line i is `text[ends[i]:ends[i + 1]]`."""
@@ -24,7 +30,7 @@ class Lines:
     def of(cls, column: pl.Series) -> Lines:
         """The lines of a binary column."""
         array = column.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-        joined = pc.binary_join_element_wise(array, pa.scalar(b"", array.type), pa.scalar(b"\n", array.type))
+        joined = pc.binary_join_element_wise(array, _GLUE[0], _GLUE[1])
         _, offsets, values = joined.buffers()
         if values is None or not len(joined):
             return cls(memoryview(b""), np.zeros(1, dtype=np.int64))
