@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from generators.draws import Ints
 
-
 # An empty separator and the newline, for binary_join_element_wise. Not pa.scalar: it imports pandas, a second and 60 MB.
 _GLUE = pa.Array.from_buffers(
     pa.large_binary(), 2, [None, pa.py_buffer(np.array([0, 0, 1], dtype=np.int64)), pa.py_buffer(b"\n")]
