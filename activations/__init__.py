@@ -11,6 +11,7 @@ from activations.gate import GateVerdict, latest_verdicts
 from activations.planner import Plan, Sample
 from activations.reconciliation import Drift, ReconcileResult, reconcile
 from activations.sync_files import load_sync, load_syncs
+from activations.undo import UndoResult, undo_run
 
 __all__ = [
     "DestinationUnavailable",
@@ -22,10 +23,12 @@ __all__ = [
     "Sync",
     "SyncBlocked",
     "SyncResult",
+    "UndoResult",
     "latest_verdicts",
     "load_sync",
     "load_syncs",
     "plan_sync",
     "reconcile",
     "run_sync",
+    "undo_run",
 ]

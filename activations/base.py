@@ -4,7 +4,8 @@ A destination is one module in `activations/destinations/`, named like the `type
 this order:
 
 - `Options`: a msgspec struct with what a sync file may say under `destination` (besides `type`);
-- `MODES`: the modes it can do, and `KEEPS_FIELDS`: can it write a row and leave one of its fields as it is;
+- `MODES`: the modes it can do; `KEEPS_FIELDS`: can it write a row and leave one of its fields as it is (a null that is
+  kept); `DRIFT`: which answers to foreign edits it can follow (`ours`, and with `Batch.keep` also `theirs`, `report`);
 - `open_destination(sync, options, settings)`, which returns a `Destination`.
 
 Failures are sorted by what happens next: `Retryable` (try again), a `Rejection` (this row, with a reason that holds no
@@ -31,8 +32,6 @@ NAMES, VALUES = "__names", "__values"
 
 ABSENT = "the destination has no row with this key to update"
 """The reason for a rejection in the mode update."""
-BUCKETS = 1024
-"""Into how many parts `digests` cuts the keys: a thousand rows each of a million."""
 
 
 class Operation(StrEnum):
@@ -53,6 +52,7 @@ class Kind(StrEnum):
     REFRESHED = "refreshed"  # the same content again, because the destination lets it expire
     REMOVED = "removed"
     REPAIRED = "repaired"  # the destination had lost or changed it
+    RESTORED = "restored"  # as it was before a run that was undone
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Batch:
     table: pa.Table
     now: datetime
     sequence: int = 0  # of the sync: how many batches were acknowledged before this one
+    keep: frozenset[str] = frozenset()  # fields that rows which are there keep as they are (see `DRIFT`)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

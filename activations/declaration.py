@@ -41,6 +41,9 @@ class Field(_Strict, frozen=True):
     type: Type
     column: Name | None = None  # of the model; unset: the same name
     nulls: Literal["send", "keep", "reject"] = "send"  # empty it there; leave what is there; reject the row
+    drift: Literal["ours", "theirs", "report"] = "ours"
+    """An edit by somebody else there. ours: a repair writes ours again. theirs: the field is filled when a row is added,
+    and belongs to the destination from then on. report: it is reported, and a repair leaves it."""
     personal: bool = False  # masked wherever a person or a log might see it
 
     @property
@@ -101,6 +104,11 @@ class Sync(_Strict, frozen=True):
     def personal(self) -> frozenset[str]:
         """Fields to mask."""
         return frozenset(each.name for each in self.fields if each.personal)
+
+    def kept_fields(self, *, repair: bool = False) -> frozenset[str]:
+        """Fields that rows which are there keep, in an ordinary run or in a repair."""
+        kept = ("theirs", "report") if repair else ("theirs",)
+        return frozenset(each.name for each in self.fields if each.drift in kept)
 
     @property
     def operation(self) -> Operation:

@@ -103,6 +103,7 @@ def plan_sync(
             planner.stage(connection, sync)
         keys = planner.sample_keys(connection, samples)
         shown = planner.sample_rows(connection, sync, ledger.rows(sync, keys), samples)
+        plan = replace(plan, on_hold=ledger.on_hold(sync))
     return replace(
         plan,
         blocked=tuple(limits.exceeded(sync, plan)),
@@ -118,6 +119,7 @@ def run_sync(
     now: datetime,
     dry_run: bool = False,
     approve: bool = False,
+    by: str = "",
     gate: Gate | None = None,
     retry_rejected: bool = False,
     on_progress: OnProgress | None = None,
@@ -142,7 +144,7 @@ def run_sync(
     with Ledger(settings) as ledger, closing(warehouse.connect(settings)) as connection:
         ledger.lock(sleep)
         ledger.prepare()
-        run = Run(settings, sync, connection, ledger, Retries(sleep=sleep), now, "approved" if approve else "run")
+        run = Run(settings, sync, connection, ledger, Retries(sleep=sleep), now, "approved" if approve else "run", by)
         with run.recorded():
             run.prepare(gate, retry_rejected=retry_rejected)
             run.send(on_progress)
@@ -181,9 +183,10 @@ class Run:
         retries: Retries,
         now: datetime,
         mode: str,
+        by: str = "",
     ) -> None:
         self.settings, self.sync, self.connection, self.ledger = settings, sync, connection, ledger
-        self.retries, self.now, self.mode = retries, now, mode
+        self.retries, self.now, self.mode, self.by = retries, now, mode, by or audit_log.user()
         self.run_id = new_run_id(now)
         self.plan = Plan(sync.name)
         self.tally = Tally()
@@ -194,9 +197,19 @@ class Run:
         with snapshot(self.connection):
             require_open(self.sync, gate if gate is not None else latest_verdicts(self.connection))
             self.plan = planner.compare(self.connection, self.sync, now=self.now, retry_rejected=retry_rejected)
-            limits.require_safe(self.sync, self.plan, approve=self.mode == "approved")
+            self.plan = replace(self.plan, on_hold=self.ledger.on_hold(self.sync))
+            approved = limits.require_safe(self.sync, self.plan, approve=self.mode == "approved")
             if self.plan.to_send:
                 planner.stage(self.connection, self.sync)
+        if approved:
+            self._record_approval(approved)
+
+    def _record_approval(self, reasons: list[str]) -> None:
+        """Who let what pass, before anything is sent."""
+        detail = f"by {self.by}: {'; '.join(reasons)}, sync run {self.run_id}"
+        target = f"{self.sync.kind} {self.sync.name}"
+        audit_log.append(self.settings, "approve", target, rows=self.plan.to_send, detail=detail)
+        self.ledger.release(self.sync)
 
     def send(self, on_progress: OnProgress | None) -> None:
         """Deliver what is staged. Does not even connect when there is nothing."""
@@ -220,7 +233,8 @@ class Run:
                 Pace(self.sync.rate, sleep=self.retries.sleep),
             )
             sequence = self.ledger.next_sequence(self.sync)
-            courier.deliver(planner.batches(self.connection, self.sync, self.now, sequence), total, on_progress)
+            keep = self.sync.kept_fields(repair=self.mode == "repair")
+            courier.deliver(planner.batches(self.connection, self.sync, self.now, sequence, keep), total, on_progress)
 
     def _record_invalid(self) -> None:
         rejections, hashes = planner.invalid_rows(self.connection)
@@ -269,7 +283,7 @@ class Run:
         sent = self.tally.sent
         return {
             "added": sent.get(Kind.ADDED, 0),
-            "changed": sent.get(Kind.CHANGED, 0) + sent.get(Kind.REPAIRED, 0),
+            "changed": sum(sent.get(kind, 0) for kind in (Kind.CHANGED, Kind.REPAIRED, Kind.RESTORED)),
             "removed": sent.get(Kind.REMOVED, 0),
             "unchanged": self.plan.unchanged + self.plan.held,
             "rejected": self.tally.rejected,
@@ -285,6 +299,7 @@ class Run:
             "finished_at": utc(self.now) + timedelta(seconds=seconds),
             "status": status,
             "mode": self.mode,
+            "approved_by": self.by if self.mode == "approved" else None,
             "error": error,
         }
         record.rows(self.connection, "ops.sync_runs", [row | self.counts()])

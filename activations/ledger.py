@@ -1,6 +1,6 @@
 """What was acknowledged, in PostgreSQL: the memory that makes a sync send only what changed, also after a crash.
 
-Schema `activation` of the database `ledger`: `sent`, `rejected`, `batches` and `row_log`, explained in `ledger.sql`.
+Schema `activation` of the database `ledger`: `sent`, `rejected`, `batches`, `row_log`, `holds`, explained in `ledger.sql`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from typing import Self
 
 import psycopg
 import pyarrow as pa
+from psycopg import sql
 
+from activations import buckets
 from activations.base import DOCUMENT, HASH, KEY, KIND, Batch, Delivery, Operation, Rejection
-from activations.columns import copy_in
+from activations.columns import copy_in, copy_out
 from activations.declaration import Sync
 from searchflow import services
 from searchflow.errors import BusyError, ServiceError
@@ -118,6 +120,62 @@ class Ledger:
             "SELECT key, row FROM activation.sent WHERE sync = %s AND key = ANY(%s)", [sync.name, list(keys)]
         )
         return dict(found.fetchall())
+
+    def digests(self, sync: Sync) -> pa.Table:
+        """`bucket`, `rows` and `digest` of what was sent, as texts."""
+        with self._connection.cursor() as cursor:
+            return copy_out(cursor, buckets.ledger_digests(sync.name), ["bucket", "rows", "digest"])
+
+    def last_writes(self, sync: Sync, keys: pa.Table) -> pa.Table:
+        """Of each key (column `key`) its last acknowledged row: `key`, `sequence`, `kind`, `before_hash`, as texts."""
+        columns = ["key", "sequence", "kind", "before_hash"]
+        query = sql.SQL(
+            "SELECT DISTINCT ON (key) {} FROM activation.row_log JOIN asked USING (key) "
+            "WHERE sync = {} AND status = 'sent' AND sequence IS NOT NULL ORDER BY key, sequence DESC"
+        ).format(sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Literal(sync.name))
+        with self._writing() as cursor:
+            cursor.execute("CREATE TEMP TABLE asked (key text) ON COMMIT DROP")
+            copy_in(cursor, "asked", keys)
+            return copy_out(cursor, query, columns)
+
+    def unseen_rows(self, sync: Sync, sequences: Sequence[int]) -> dict[int, int]:
+        """Of batches that no reconciliation has seen: how many of their rows no later batch has touched."""
+        found = self._connection.execute(
+            "SELECT l.sequence, count(*) FROM activation.batches b "
+            "JOIN activation.row_log l ON l.run_id = b.run_id AND l.sync = b.sync AND l.sequence = b.sequence "
+            "LEFT JOIN activation.sent s ON s.sync = l.sync AND s.key = l.key "
+            "WHERE b.sync = %s AND b.sequence = ANY(%s) AND b.seen_at IS NULL AND l.status = 'sent' "
+            "AND l.kind <> 'refreshed' "
+            "AND CASE WHEN l.kind = 'removed' THEN s.key IS NULL ELSE s.sequence = l.sequence END GROUP BY l.sequence",
+            [sync.name, list(sequences)],
+        )
+        return dict(found.fetchall())
+
+    def mark_seen(self, sync: Sync, now: datetime, lost: Sequence[int]) -> None:
+        """A reconciliation found every batch there but the lost ones."""
+        self._connection.execute(
+            "UPDATE activation.batches SET seen_at = %s WHERE sync = %s AND seen_at IS NULL AND sequence <> ALL(%s)",
+            [utc(now), sync.name, list(lost)],
+        )
+
+    def hold(self, sync: Sync, run_id: str, by: str, now: datetime) -> None:
+        """Let the sync wait for an approval, because this run of it was undone."""
+        self._connection.execute(
+            "INSERT INTO activation.holds VALUES (%s, %s, %s, %s) ON CONFLICT (sync) DO UPDATE "
+            "SET run_id = excluded.run_id, held_by = excluded.held_by, held_at = excluded.held_at",
+            [sync.name, run_id, by, utc(now)],
+        )
+
+    def on_hold(self, sync: Sync) -> str:
+        """Why it waits; empty when it does not."""
+        row = self._connection.execute(
+            "SELECT run_id, held_by FROM activation.holds WHERE sync = %s", [sync.name]
+        ).fetchone()
+        return f"{row[1]} undid its run {row[0]}, and it is on hold since" if row else ""
+
+    def release(self, sync: Sync) -> None:
+        """It was approved."""
+        self._connection.execute("DELETE FROM activation.holds WHERE sync = %s", [sync.name])
 
     def next_sequence(self, sync: Sync) -> int:
         """The number of the sync's next batch."""

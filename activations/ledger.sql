@@ -27,3 +27,7 @@ ALTER TABLE activation.row_log ADD COLUMN IF NOT EXISTS sequence bigint;
 ALTER TABLE activation.row_log ADD COLUMN IF NOT EXISTS before_hash uuid;  -- also where the row may not be kept
 CREATE INDEX IF NOT EXISTS row_log_by_key ON activation.row_log (sync, key);
 CREATE INDEX IF NOT EXISTS row_log_by_run ON activation.row_log (run_id);
+
+-- Syncs of which a run was undone: they wait until somebody approves.
+CREATE TABLE IF NOT EXISTS activation.holds (
+    sync text PRIMARY KEY, run_id text NOT NULL, held_by text NOT NULL, held_at timestamp NOT NULL);

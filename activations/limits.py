@@ -9,7 +9,7 @@ from activations.planner import Plan
 
 def exceeded(sync: Sync, plan: Plan) -> list[str]:
     """Why somebody should look before this is sent; empty when it is ordinary."""
-    reasons = []
+    reasons = [plan.on_hold] if plan.on_hold else []
     if plan.source_rows == 0 and plan.sent_rows and not sync.limits.empty:  # never sent, nothing there: a young company
         reasons.append(f"{sync.model} is empty")
     reasons += too_many_removed(sync, plan.removed, plan.sent_rows)
@@ -35,8 +35,10 @@ def _too_many(sync: Sync, verb: str, count: int, held: int, *, most: int, share:
     return []
 
 
-def require_safe(sync: Sync, plan: Plan, *, approve: bool) -> None:
-    """Raise when a limit is exceeded and nobody approved. Repeated keys cannot be approved: which row would win?
+def require_safe(sync: Sync, plan: Plan, *, approve: bool) -> list[str]:
+    """Raise when a limit is exceeded and nobody approved; returns what was approved.
+
+    Repeated keys cannot be approved: which row would win?
 
     Raises:
         SyncBlocked: says which limit.
@@ -47,3 +49,4 @@ def require_safe(sync: Sync, plan: Plan, *, approve: bool) -> None:
     reasons = exceeded(sync, plan)
     if reasons and not approve:
         raise SyncBlocked(sync.name, reasons)
+    return reasons

@@ -24,7 +24,7 @@ from searchflow.errors import ConfigurationError, UsageError
 from searchflow.settings import Settings
 
 MASK = "•••"
-UPSERTS = (Kind.ADDED, Kind.CHANGED, Kind.REFRESHED, Kind.REPAIRED)
+UPSERTS = (Kind.ADDED, Kind.CHANGED, Kind.REFRESHED, Kind.REPAIRED, Kind.RESTORED)
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Plan:
     sent_rows: int = 0  # what the destination holds, as far as it told us
     repeated_keys: int = 0
     quarantined: int = 0  # rows of the model that a suite of the gate held back
+    on_hold: str = ""  # why, when a run was undone
     blocked: tuple[str, ...] = ()
     gate: tuple[str, ...] = ()  # suites that close the gate
     samples: tuple[Sample, ...] = field(default=(), repr=False)
@@ -166,7 +167,7 @@ def _is_ours(sync: Sync) -> str:
     return f"c.{KEY} IS NOT NULL OR {left}"
 
 
-def stage(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
+def stage(connection: duckdb.DuckDBPyConnection, sync: Sync, source: str = quarantine.SENDABLE) -> None:
     """Fill `outgoing` and `leaving` with the rows to deliver, numbered by key, so that each run cuts equal batches."""
     kinds = ", ".join(f"'{kind}'" for kind in UPSERTS)
     columns = ", ".join(f"m.{quoted(name)}" for name in payload_columns(sync))
@@ -174,7 +175,7 @@ def stage(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
         CREATE OR REPLACE TEMP TABLE outgoing AS
         SELECT row_number() OVER (ORDER BY {KEY}) - 1 AS position, {KEY}, m.{HASH}::VARCHAR AS {HASH}, d.{KIND},
             m.{DOCUMENT}, {columns}
-        FROM temp.differences d JOIN ({shaped(sync, quarantine.SENDABLE)}) m USING ({KEY})
+        FROM temp.differences d JOIN ({shaped(sync, source)}) m USING ({KEY})
         WHERE d.{KIND} IN ({kinds}) AND m.{PROBLEM} IS NULL
         ORDER BY position
     """)
@@ -185,13 +186,15 @@ def stage(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
     """)
 
 
-def batches(connection: duckdb.DuckDBPyConnection, sync: Sync, now: datetime, sequence: int) -> Iterator[Batch]:
+def batches(
+    connection: duckdb.DuckDBPyConnection, sync: Sync, now: datetime, sequence: int, keep: frozenset[str] = frozenset()
+) -> Iterator[Batch]:
     """The staged rows: first what is new or changed, then who left. `sequence` is the number of the first."""
     send = sync.operation
     for table, operation in (("outgoing", send), ("leaving", Operation.REMOVE)):
         first = 0
         while (rows := _rows(connection, table, first, sync.batch_size)).num_rows:
-            yield Batch(operation, rows, now, sequence)
+            yield Batch(operation, rows, now, sequence, keep)
             first += sync.batch_size
             sequence += 1
 

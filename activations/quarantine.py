@@ -22,7 +22,7 @@ def hold_back(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
     columns = [row[0] for row in connection.execute(f"DESCRIBE {quoted(sync.model)}").fetchall()]
     _read_quarantine(connection, sync)
     condition = _condition(connection, columns)
-    model, key, named = quoted(sync.model), quoted(_source(sync)), literal(f"$.{_source(sync)}")
+    model, key, named = quoted(sync.model), quoted(source_of_key(sync)), literal(f"$.{source_of_key(sync)}")
     connection.execute(
         f"CREATE OR REPLACE TEMP VIEW sendable_rows AS SELECT * FROM {model} AS m WHERE NOT ({condition})"
     )
@@ -35,7 +35,8 @@ def hold_back(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
     return int(row[0]) if row else 0
 
 
-def _source(sync: Sync) -> str:
+def source_of_key(sync: Sync) -> str:
+    """The model's column for the key."""
     return next(field.source for field in sync.fields if field.name == sync.key)
 
 

@@ -1,37 +1,36 @@
 """Reconciliation: does the destination still hold what it acknowledged?
 
-Compares what was last sent (ledger) with what is there now, by key and hash, set-wise. Repair sends the model's row
-again for each key that drifted, through the same gate and limits as a sync; what is there and should not be is removed
-by a mirror and only reported by other modes.
+Compares what was last sent, what the model says now and what is there (`activations.comparison`), and tells a lost
+write, a foreign edit, a foreign delete and a foreign row apart (`activations.diagnosis`). Repair sends the model's row
+again for each key that drifted, through the same gate and limits as a sync, and leaves fields whose `drift` says so;
+what is there and should not be is removed by a mirror and only reported by other modes.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TypedDict
 
 import duckdb
-import msgspec
-import pyarrow as pa
 
 from activations import limits, planner
-from activations.base import DOCUMENT, HASH, KEY, KIND, Kind
+from activations.base import HASH, KEY, KIND, Kind
+from activations.comparison import Compared, compare
 from activations.declaration import Sync
-from activations.engine import Run, open_destination, snapshot
+from activations.diagnosis import Cause, diagnose
+from activations.engine import Run, snapshot
 from activations.errors import SyncBlocked
 from activations.gate import Gate, latest_verdicts, require_open
 from activations.ledger import Ledger, utc
 from activations.retry import Retries
-from activations.shape import PROBLEM, shaped
+from activations.shape import PROBLEM
 from activations.sync_files import SYNCS_DIR, load_sync
 from searchflow import warehouse
-from searchflow.errors import UsageError
 from searchflow.ops import record
 from searchflow.settings import Settings
 
@@ -45,6 +44,7 @@ class Drift:
     kind: str  # missing, different, unexpected
     key: str
     fields: tuple[str, ...] = ()
+    cause: str = ""  # lost_write, foreign_edit, foreign_delete, foreign_row
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,14 @@ class ReconcileResult:
     missing: int
     different: int
     unexpected: int
+    lost_writes: int = 0
+    foreign_edits: int = 0
+    foreign_deletes: int = 0
+    foreign_rows: int = 0
+    settled: int = 0  # not as last sent, but as the model is now: left by a run that was killed, no drift
+    accepted: int = 0  # differ in fields that belong to the destination: no drift
+    fields: Mapping[str, int] = field(default_factory=dict)  # field -> keys that differ in it
+    read: int = 0  # rows read from the destination; the others were compared by digest
     repaired: int = 0
     seconds: float = 0.0
     samples: tuple[Drift, ...] = ()
@@ -98,11 +106,13 @@ def reconcile(
         ledger.prepare()
         planner.attach_ledger(connection, settings)
         run = Run(settings, sync, connection, ledger, Retries(sleep=sleep), now, "repair")
-        _read_found(run)
-        planner.read_sent(connection, sync)
-        counts = _compare(connection, sync)
-        samples = _samples(connection, sync, ledger)
-        repaired = _repair(run, gate, counts) if repair and _drifted(counts) else 0
+        with snapshot(connection):
+            compared = compare(run)
+        lost = diagnose(connection, sync, ledger)
+        counts = _counted(connection, compared)
+        samples = _samples(connection)
+        ledger.mark_seen(sync, now, lost)
+        repaired = _repair(run, gate, compared.found) if repair and _drifted(counts) else 0
         _write(run, counts, repaired)
     seconds = round(time.perf_counter() - started, 3)
     return ReconcileResult(sync.name, run.run_id, **counts, repaired=repaired, seconds=seconds, samples=tuple(samples))
@@ -116,74 +126,53 @@ class Counts(TypedDict):
     missing: int
     different: int
     unexpected: int
+    lost_writes: int
+    foreign_edits: int
+    foreign_deletes: int
+    foreign_rows: int
+    settled: int
+    accepted: int
+    fields: dict[str, int]
+    read: int
 
 
 def _drifted(counts: Counts) -> bool:
     return bool(counts["missing"] or counts["different"] or counts["unexpected"])
 
 
-def _read_found(run: Run) -> None:
-    """`found_rows`: what the destination holds, in the form of the model's rows."""
-    with closing(open_destination(run.sync, run.settings)) as destination:
-        held = run.retries.call(run.sync.name, destination.read)
-    if held is None:
-        raise UsageError(
-            f"The destination of {run.sync.name} ({run.sync.kind}) cannot be read back, so there is nothing to "
-            "compare. Name another sync."
-        )
-    for field in run.sync.fields:
-        if field.name not in held.column_names:
-            held = held.append_column(field.name, pa.nulls(held.num_rows, pa.string()))
-    fields = [msgspec.structs.replace(field, column=None) for field in run.sync.fields]
-    as_named_there = msgspec.structs.replace(run.sync, fields=fields)
-    run.connection.register("held", held)
-    run.connection.execute(f"""
-        CREATE OR REPLACE TEMP TABLE found_rows AS
-        SELECT {KEY}, {HASH}, {DOCUMENT} FROM ({shaped(as_named_there, "held")})
-    """)
-    run.connection.unregister("held")
+def _counted(connection: duckdb.DuckDBPyConnection, compared: Compared) -> Counts:
+    kinds = dict(connection.execute(f"SELECT {KIND}, count(*) FROM temp.drift GROUP BY ALL").fetchall())
+    causes = dict(connection.execute("SELECT cause, count(*) FROM temp.causes GROUP BY ALL").fetchall())
+    fields = connection.execute(
+        "SELECT name, count(*) FROM (SELECT unnest(fields) AS name FROM temp.drift) GROUP BY ALL ORDER BY ALL"
+    )
+    return Counts(
+        expected=compared.expected,
+        found=compared.found,
+        settled=compared.settled,
+        accepted=compared.accepted,
+        read=compared.read,
+        missing=kinds.get("missing", 0),
+        different=kinds.get("different", 0),
+        unexpected=kinds.get("unexpected", 0),
+        lost_writes=causes.get(Cause.LOST_WRITE, 0),
+        foreign_edits=causes.get(Cause.FOREIGN_EDIT, 0),
+        foreign_deletes=causes.get(Cause.FOREIGN_DELETE, 0),
+        foreign_rows=causes.get(Cause.FOREIGN_ROW, 0),
+        fields=dict(fields.fetchall()),
+    )
 
 
-def _compare(connection: duckdb.DuckDBPyConnection, sync: Sync) -> Counts:
-    """Fill `drift` and count."""
-    # What was sent once may be anywhere in its consumer's hands by now: only the key is compared.
-    differs = "false" if sync.once else f"f.{HASH} <> s.hash"
-    connection.execute(f"""
-        CREATE OR REPLACE TEMP TABLE drift AS
-        SELECT coalesce(s.key, f.{KEY}) AS {KEY}, f.{DOCUMENT},
-            CASE WHEN f.{KEY} IS NULL THEN 'missing' WHEN s.key IS NULL THEN 'unexpected' ELSE 'different' END AS {KIND}
-        FROM temp.sent_rows s FULL JOIN temp.found_rows f ON f.{KEY} = s.key
-        WHERE f.{KEY} IS NULL OR s.key IS NULL OR {differs}
-    """)
-    row = connection.execute(f"""
-        SELECT (SELECT count(*) FROM temp.sent_rows), (SELECT count(*) FROM temp.found_rows),
-            count(*) FILTER ({KIND} = 'missing'), count(*) FILTER ({KIND} = 'different'),
-            count(*) FILTER ({KIND} = 'unexpected')
-        FROM temp.drift
-    """).fetchone()
-    assert row is not None
-    expected, found, missing, different, unexpected = row
-    return Counts(expected=expected, found=found, missing=missing, different=different, unexpected=unexpected)
-
-
-def _samples(connection: duckdb.DuckDBPyConnection, sync: Sync, ledger: Ledger) -> list[Drift]:
+def _samples(connection: duckdb.DuckDBPyConnection) -> list[Drift]:
     rows = connection.execute(
-        f"SELECT {KIND}, {KEY}, {DOCUMENT} FROM temp.drift "
-        f"QUALIFY row_number() OVER (PARTITION BY {KIND} ORDER BY {KEY}) <= ? ORDER BY ALL",
+        f"SELECT {KIND}, {KEY}, fields, cause FROM temp.drift JOIN temp.causes USING ({KEY}) "
+        f"QUALIFY row_number() OVER (PARTITION BY {KIND}, cause ORDER BY {KEY}) <= ? ORDER BY ALL",
         [SAMPLES],
     ).fetchall()
-    sent = ledger.rows(sync, [key for kind, key, _ in rows if kind == "different"])
-    return [Drift(kind, key, _fields(sent.get(key), there, kind)) for kind, key, there in rows]
+    return [Drift(kind, key, tuple(sorted(fields)), cause) for kind, key, fields, cause in rows]
 
 
-def _fields(sent: str | None, there: str | None, kind: str) -> tuple[str, ...]:
-    if kind != "different" or sent is None or there is None:
-        return ()
-    ours, theirs = json.loads(sent), json.loads(there)
-    return tuple(sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)))
-
-
-def _repair(run: Run, gate: Gate | None, counts: Counts) -> int:
+def _repair(run: Run, gate: Gate | None, found: int) -> int:
     """Send again. A key the model has lost since is left to the next sync; a message cannot be taken back."""
     connection, sync = run.connection, run.sync
     with snapshot(connection):
@@ -193,7 +182,8 @@ def _repair(run: Run, gate: Gate | None, counts: Counts) -> int:
         _write_differences(connection, sync)
         planner.stage(connection, sync)
     row = connection.execute("SELECT count(*) FROM temp.leaving").fetchone()
-    reasons = limits.too_many_removed(sync, int(row[0]) if row else 0, counts["found"])
+    hold = run.ledger.on_hold(sync)
+    reasons = [hold] if hold else limits.too_many_removed(sync, int(row[0]) if row else 0, found)
     if reasons:
         raise SyncBlocked(sync.name, reasons)
     with run.recorded():
@@ -205,15 +195,24 @@ def _repair(run: Run, gate: Gate | None, counts: Counts) -> int:
 def _write_differences(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
     strangers = f"OR (d.{KIND} = 'unexpected' AND c.{KEY} IS NULL)" if sync.mode == "mirror" else ""
     known = f"d.{KIND} = 'missing'" if sync.once else "true"
+    left = sorted(sync.kept_fields(repair=True))
+    ours = f"(len(d.fields) = 0 OR NOT list_has_all({left!r}::VARCHAR[], d.fields))"
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE differences AS
         SELECT d.{KEY}, c.{HASH}, c.{PROBLEM},
             CASE WHEN c.{KEY} IS NULL THEN '{Kind.REMOVED}' ELSE '{Kind.REPAIRED}' END AS {KIND}
         FROM temp.drift d LEFT JOIN temp.current_rows c USING ({KEY})
-        WHERE (c.{KEY} IS NOT NULL AND c.{PROBLEM} IS NULL AND {known}) {strangers}
+        WHERE (c.{KEY} IS NOT NULL AND c.{PROBLEM} IS NULL AND {known} AND {ours}) {strangers}
     """)
 
 
 def _write(run: Run, counts: Counts, repaired: int) -> None:
     row = {"run_id": run.run_id, "sync": run.sync.name, "checked_at": utc(run.now), "repaired": repaired}
-    record.rows(run.connection, "ops.reconciliation_runs", [row | dict(counts)])
+    found = {name: value for name, value in counts.items() if name not in ("fields", "read")}
+    record.rows(run.connection, "ops.reconciliation_runs", [row | found])
+    policies = {field.name: field.drift for field in run.sync.fields}
+    fields = [
+        {"run_id": run.run_id, "sync": run.sync.name, "field": name, "drift": policies[name], "different": keys}
+        for name, keys in counts["fields"].items()
+    ]
+    record.rows(run.connection, "ops.reconciliation_fields", fields)

@@ -73,6 +73,9 @@ def _check_destination(path: Path, text: str, sync: Sync) -> None:
         if field.nulls == "keep" and not module.KEEPS_FIELDS:
             problem = f"{sync.kind} replaces a row as a whole and cannot keep one field; choose send or reject"
             raise _wrong(path, text, ["fields", index, "nulls"], problem)
+        if field.drift not in module.DRIFT:
+            problem = f"{sync.kind} cannot leave one field of a row as it is; choose ours"
+            raise _wrong(path, text, ["fields", index, "drift"], problem)
     try:
         sync.options()
     except msgspec.ValidationError as error:

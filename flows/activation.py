@@ -16,6 +16,7 @@ from prefect.tasks import exponential_backoff
 import activations
 from flows.support import is_retryable, models_at_rest, stage, table_artifact, utc_now
 from searchflow.errors import DeliveryFailed, NegativeAnswer
+from searchflow.ops import audit_log
 from searchflow.progress import progress
 from searchflow.settings import load_settings
 
@@ -28,7 +29,9 @@ from searchflow.settings import load_settings
     retry_condition_fn=is_retryable,
     cache_policy=NO_CACHE,
 )
-def run_sync(name: str, now: datetime, dry_run: bool, approve: bool, retry_rejected: bool = False) -> dict[str, Any]:
+def run_sync(
+    name: str, now: datetime, dry_run: bool, approve: bool, retry_rejected: bool = False, by: str = ""
+) -> dict[str, Any]:
     """Send what changed since the last acknowledged delivery."""
     with progress(f"sync {name}") as bar:
 
@@ -41,6 +44,7 @@ def run_sync(name: str, now: datetime, dry_run: bool, approve: bool, retry_rejec
             now=now,
             dry_run=dry_run,
             approve=approve,
+            by=by,
             retry_rejected=retry_rejected,
             on_progress=on_progress,
         )
@@ -51,9 +55,15 @@ def run_sync(name: str, now: datetime, dry_run: bool, approve: bool, retry_rejec
 
 @flow(name="activation")
 def activate(
-    syncs: list[str] | None = None, dry_run: bool = False, approve: bool = False, retry_rejected: bool = False
+    syncs: list[str] | None = None,
+    dry_run: bool = False,
+    approve: bool = False,
+    retry_rejected: bool = False,
+    by: str = "",
 ) -> dict[str, Any]:
     """Run syncs by name (default: all). One that is blocked or fails does not stop the others.
+
+    `by` is who approves (default: the user of this process); the audit log names them.
 
     Raises:
         NegativeAnswer: after all have run, when any was blocked or failed.
@@ -65,7 +75,7 @@ def activate(
     with models_at_rest(settings), stage(settings, "activation") as noted:
         for name in names:
             try:
-                results[name] = run_sync(name, now, dry_run, approve, retry_rejected)
+                results[name] = run_sync(name, now, dry_run, approve, retry_rejected, by)
             except NegativeAnswer as error:
                 problems.append(error)
         changes = [sum(int(result[key]) for key in ("added", "changed", "removed")) for result in results.values()]
@@ -76,3 +86,13 @@ def activate(
         if problems:
             raise DeliveryFailed(" ".join(str(problem) for problem in problems))
     return results
+
+
+@flow(name="undo")
+def undo(sync: str, run_id: str, by: str = "") -> dict[str, Any]:
+    """Restore what a run of a sync changed, and hold the sync until somebody approves its next run."""
+    settings = load_settings()
+    with stage(settings, "undo") as noted:
+        result = asdict(activations.undo_run(settings, sync, run_id, now=utc_now(), by=by or audit_log.user()))
+        noted.rows_out, noted.rejected = result["restored"] + result["removed"], result["rejected"]
+    return result

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import sql
 
-from activations.base import BUCKETS
+from activations.buckets import bucket
 from activations.declaration import Field, Sync
 from activations.errors import Retryable
 from searchflow.errors import ConfigurationError
@@ -48,12 +48,6 @@ def refuses_us(error: psycopg.OperationalError) -> bool:
     """Is this a configuration to correct, rather than a server that is away?"""
     text = str(error)
     return any(part in text for part in ("authentication failed", "does not exist", "no pg_hba.conf entry"))
-
-
-def bucket(key: sql.Composable) -> sql.Composed:
-    """The bucket of a key: the first bits of its MD5."""
-    bits = BUCKETS.bit_length() - 1
-    return sql.SQL("('x' || left(md5({}::text), 8))::bit(32)::bit({})::int").format(key, sql.Literal(bits))
 
 
 def digest_query(sync: Sync, table: sql.Composable, present: sql.Composable) -> sql.Composed:

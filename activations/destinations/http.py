@@ -37,6 +37,7 @@ from searchflow.settings import Settings
 
 MODES = frozenset({"upsert", "insert", "update", "mirror", "append"})
 KEEPS_FIELDS = True  # a field that is not in the row
+DRIFT = frozenset({"ours"})
 TRY_AGAIN = frozenset({408, 425, 429})
 MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410})
 REASON_LENGTH = 200

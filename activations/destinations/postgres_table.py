@@ -20,6 +20,7 @@ from msgspec import Meta
 from psycopg import sql
 
 from activations.base import ABSENT, KEY, Batch, Delivery, Destination, Operation, Rejection, halves
+from activations.buckets import within
 from activations.columns import copy_in, copy_out
 from activations.declaration import Field, Sync
 from activations.destinations import _postgres
@@ -31,6 +32,7 @@ from searchflow.settings import Settings
 
 MODES = frozenset({"upsert", "insert", "update", "mirror"})
 KEEPS_FIELDS = True
+DRIFT = frozenset({"ours", "theirs", "report"})
 # The warehouse's timestamps are UTC without a zone; a table that others read should say so.
 TYPES = {"timestamp": "timestamptz", "double": "double precision"}
 
@@ -100,8 +102,8 @@ class PostgresTable(Destination):
                     return Delivery()
                 self._stage(cursor, self._fields, batch.table.select([field.name for field in self._sync.fields]))
                 if batch.operation is Operation.UPDATE:
-                    return Delivery(self._update(cursor))
-                written = self._insert(cursor, replace=batch.operation is Operation.UPSERT)
+                    return Delivery(self._update(cursor, batch))
+                written = self._insert(cursor, batch)
         except _postgres.Refused as error:
             return halves(self, batch, str(error))
         return Delivery(repeated=len(batch) - written)  # rows that were there, and were left so
@@ -109,11 +111,8 @@ class PostgresTable(Destination):
     def read(self, buckets: Sequence[int] | None = None) -> pa.Table:
         """Rows of those who have not left."""
         names = [field.name for field in self._sync.fields]
-        wanted = [self._present()]
-        if buckets is not None:
-            wanted.append(sql.SQL("{} = ANY({})").format(_postgres.bucket(self._key), sql.Literal(list(buckets))))
-        query = sql.SQL("SELECT {} FROM {} WHERE {}").format(
-            sql.SQL(", ").join(self._fields), self._target, sql.SQL(" AND ").join(wanted)
+        query = sql.SQL("SELECT {} FROM {} WHERE {} AND {}").format(
+            sql.SQL(", ").join(self._fields), self._target, self._present(), within(self._key, buckets)
         )
         with self._transaction() as cursor:
             if not self._columns(cursor):
@@ -187,18 +186,18 @@ class PostgresTable(Destination):
         )
         copy_in(cursor, "incoming", rows)
 
-    def _insert(self, cursor: psycopg.Cursor, *, replace: bool) -> int:
-        """Returns how many rows were written; without `replace`, those that are there stay as they are."""
+    def _insert(self, cursor: psycopg.Cursor, batch: Batch) -> int:
+        """Returns how many rows were written; only an upsert changes those that are there."""
         names: list[sql.Composable] = list(self._fields)
         values: list[sql.Composable] = list(self._fields)
-        updates = [self._assignment(field, "excluded") for field in self._sync.fields if field.name != self._sync.key]
+        updates = self._assignments(batch, "excluded")
         if self._options.leavers is not None:  # who is sent has not left
             flag, left_at = map(sql.Identifier, (self._options.leavers.flag, self._options.leavers.left_at))
             names += [flag, left_at]
             values += [sql.SQL("true"), sql.SQL("NULL")]
             updates.append(sql.SQL("{} = true, {} = NULL").format(flag, left_at))
         action: sql.Composable = sql.SQL("DO NOTHING")
-        if replace and updates:
+        if batch.operation is Operation.UPSERT and updates:
             action = sql.SQL("DO UPDATE SET {}").format(sql.SQL(", ").join(updates))
         comma = sql.SQL(", ")
         cursor.execute(
@@ -208,9 +207,9 @@ class PostgresTable(Destination):
         )
         return int(cursor.rowcount)
 
-    def _update(self, cursor: psycopg.Cursor) -> tuple[Rejection, ...]:
+    def _update(self, cursor: psycopg.Cursor, batch: Batch) -> tuple[Rejection, ...]:
         """Change rows that are there; those that are not are rejected."""
-        changes = [self._assignment(field, "i") for field in self._sync.fields if field.name != self._sync.key]
+        changes = self._assignments(batch, "i")
         if changes:
             cursor.execute(
                 sql.SQL("UPDATE {} AS t SET {} FROM incoming i WHERE t.{} = i.{}").format(
@@ -223,6 +222,10 @@ class PostgresTable(Destination):
             )
         )
         return tuple(Rejection(key, ABSENT) for (key,) in cursor.fetchall())
+
+    def _assignments(self, batch: Batch, source: str) -> list[sql.Composed]:
+        left = {self._sync.key, *batch.keep}
+        return [self._assignment(field, source) for field in self._sync.fields if field.name not in left]
 
     def _assignment(self, field: Field, source: str) -> sql.Composed:
         name = sql.Identifier(field.name)

@@ -29,6 +29,7 @@ from searchflow.settings import Settings
 
 MODES = frozenset({"upsert", "mirror"})
 KEEPS_FIELDS = False
+DRIFT = frozenset({"ours"})
 SCAN_COUNT = 1000
 
 

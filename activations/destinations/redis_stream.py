@@ -26,6 +26,7 @@ from searchflow.settings import Settings
 
 MODES = frozenset({"append"})
 KEEPS_FIELDS = False
+DRIFT = frozenset({"ours"})
 APPEND_NEW = """
 local repeated = 0
 for i = 1, #ARGV, 2 do

@@ -72,7 +72,7 @@ def prepare(settings: Settings) -> None:
 
 def announce(process: str, run_id: str = "") -> None:
     """Say who this process is in every connection it opens from now on: entries by the trigger name it."""
-    os.environ["PGAPPNAME"] = f"{process}|{_user()}|{run_id}"[:63]
+    os.environ["PGAPPNAME"] = f"{process}|{user()}|{run_id}"[:63]
 
 
 @contextmanager
@@ -227,10 +227,11 @@ def _close() -> None:
 
 
 def _caller() -> str:
-    return os.environ.get("PGAPPNAME") or f"python|{_user()}|"
+    return os.environ.get("PGAPPNAME") or f"python|{user()}|"
 
 
-def _user() -> str:
+def user() -> str:
+    """Who runs this process, as the system knows them."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

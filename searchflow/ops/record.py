@@ -55,7 +55,7 @@ TABLES: dict[str, str] = {
     "ops.sync_runs": """
         run_id VARCHAR, sync VARCHAR, started_at TIMESTAMP, finished_at TIMESTAMP, status VARCHAR, added BIGINT,
         changed BIGINT, removed BIGINT, unchanged BIGINT, rejected BIGINT, retried BIGINT, mode VARCHAR,
-        error VARCHAR, quarantined BIGINT""",
+        error VARCHAR, quarantined BIGINT, approved_by VARCHAR""",
     "ops.sync_rejections": """
         run_id VARCHAR, sync VARCHAR, key VARCHAR, reason VARCHAR, payload VARCHAR, rejected_at TIMESTAMP""",
     "ops.reconciliation_runs": """

@@ -35,6 +35,7 @@ OPS = (
     "ops.sync_runs",
     "ops.sync_rejections",
     "ops.reconciliation_runs",
+    "ops.reconciliation_fields",
 )
 
 
