@@ -6,6 +6,7 @@ only what is new.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,11 +78,12 @@ def publish_history(
     wanted = generators.next_range(state, utc_now(), days=days, events=events, seed=seed, funnel=funnel, faults=faults)
     begin = feeds.stamp(wanted.after or moment(wanted.simulation.start_ms))
     channel = direct.channel_of(wanted.simulation, begin)
-    with _publisher(settings, sink, f"events_{wanted.name}", channel, log) as publisher, stopped_by_signals() as stop:
+    name = f"events_{wanted.name}"
+    with stopped_by_signals() as stop, _publisher(settings, sink, name, channel, log, stop) as publisher:
         report = generators.publish_range(
             settings,
             wanted,
-            publisher if processes == 1 else _part_of(settings, sink, f"events_{wanted.name}"),
+            publisher if processes == 1 else _part_of(settings, sink, name),
             processes=processes,
             feeds_folder=sink.folder if sink.to == "files" else None,
             write_feeds=sink.to != "stdout",
@@ -102,7 +104,7 @@ def publish_live(
     settings, log = load_settings(), get_run_logger()
     name = f"live_{utc_now():%Y%m%dT%H%M%S}"
     funnel, faults = options.parse(world or [])
-    with _publisher(settings, sink, name, name, log) as publisher, stopped_by_signals() as stop:
+    with stopped_by_signals() as stop, _publisher(settings, sink, name, name, log, stop) as publisher:
         simulated = current_world(settings, utc_now(), seed=seed, funnel=funnel, faults=faults)
         key = generators.AnswerKey(sink.key_folder(settings), name, journal=True)
         report = generators.run_live(simulated, rate, publisher, duration=duration, stop=stop, key=key)
@@ -115,7 +117,9 @@ def publish_live(
 
 
 @contextmanager
-def _publisher(settings: Settings, sink: Sink, name: str, channel: str, log: Any) -> Iterator[generators.Publisher]:
+def _publisher(
+    settings: Settings, sink: Sink, name: str, channel: str, log: Any, stop: threading.Event
+) -> Iterator[generators.Publisher]:
     if sink.to == "redis":
         with streams.connect(settings) as client:
             yield generators.RedisPublisher(
@@ -132,7 +136,7 @@ def _publisher(settings: Settings, sink: Sink, name: str, channel: str, log: Any
     elif sink.to == "warehouse":
         yield direct.WarehousePublisher(settings, channel)
     elif sink.to == "stdout":
-        yield generators.StdoutPublisher()
+        yield generators.StdoutPublisher(on_gone=stop.set)  # `| head` has enough
     else:
         raise UsageError(f"--to {sink.to} is unknown. Choose one of {', '.join(DESTINATIONS)}.")
 

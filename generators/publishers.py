@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -184,17 +185,24 @@ def unfinished(path: Path) -> Path:
 
 
 class StdoutPublisher:
-    """One event a line on standard output."""
+    """One event a line on standard output. When the reader leaves (`| head`), the rest goes nowhere."""
 
-    def __init__(self, out: IO[bytes] | None = None) -> None:
-        self._out = out or sys.stdout.buffer
+    def __init__(self, out: IO[bytes] | None = None, on_gone: Callable[[], None] | None = None) -> None:
+        self._out, self._on_gone = out or sys.stdout.buffer, on_gone
+        self.gone = False
 
     def publish(self, batch: Batch) -> int:
         """Write and flush."""
         lines = batch.text()
-        if len(lines):
-            self._out.write(lines.text)
-            self._out.flush()
+        if len(lines) and not self.gone:
+            try:
+                self._out.write(lines.text)
+                self._out.flush()
+            except BrokenPipeError:
+                self.gone = True
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._out.fileno())  # what is buffered has a place to go
+                if self._on_gone is not None:
+                    self._on_gone()
         return len(lines)
 
     def __enter__(self) -> Self:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from searchflow.cli import audit, bench, data, demo, dlq, explore, platform, privacy, roles, verify
+from searchflow.cli import audit, bench, data, demo, dlq, explore, generate, platform, privacy, roles, verify
 from searchflow.errors import SearchFlowError, StorageError, is_disk_full
 from searchflow.ops import audit_log
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 demo.register(app)
 platform.register(app)
+generate.register(app)
 data.register(app)
 explore.register(app)
 verify.register(app)

@@ -1,4 +1,4 @@
-"""Commands that move data: generate, ingest, transform, validate, activate, reconcile."""
+"""Commands that move data: ingest, transform, validate, activate, reconcile."""
 
 from __future__ import annotations
 
@@ -17,50 +17,11 @@ EXIT_NO = 1
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command(epilog="Example: `searchflow generate --rate 100 --duration 60`, or `--to files --out ./events`")(
-        generate
-    )
     app.command(epilog="Example: `searchflow ingest --from ./events --json`")(ingest)
     app.command(epilog="Example: `searchflow transform --env dev`")(transform)
     app.command(epilog="Example: `searchflow validate marts`")(validate)
     app.command(epilog="Example: `searchflow activate crm_user_segments --dry-run`")(activate)
     app.command(epilog="Example: `searchflow reconcile recommendations --repair`")(reconcile)
-
-
-def generate(
-    days: Annotated[int | None, typer.Option(min=1, max=3650, help="Days of history [default: 400]")] = None,
-    events: Annotated[int | None, typer.Option(min=1, help="Events over that history [default: 250,000]")] = None,
-    rate: Annotated[float | None, typer.Option(help="Live instead: so many events a second.")] = None,
-    duration: Annotated[float | None, typer.Option(help="Seconds of live traffic; default: until stopped.")] = None,
-    to: Annotated[str, typer.Option(help="redis, files or stdout.")] = "redis",
-    out: Annotated[str | None, typer.Option(help="The folder for --to files.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Another seed, another world [default: 42]")] = None,
-    processes: Annotated[int, typer.Option(min=1, max=64, help="History by so many processes; files: one each.")] = 1,
-    as_json: Json = False,
-    verbose: Verbose = False,
-) -> None:
-    """Simulated traffic: history up to now (again: only what is new), or live events at a steady rate."""
-    if rate is not None and rate <= 0:
-        raise UsageError("--rate is a number of events a second above 0.")
-    if duration is not None and (rate is None or duration <= 0):
-        raise UsageError("--duration goes with --rate and is a number of seconds above 0.")
-    if to not in ("redis", "files", "stdout"):
-        raise UsageError(f"--to {to} is unknown. Choose redis, files or stdout.")
-    if processes > 1 and (rate is not None or to == "stdout"):
-        raise UsageError("--processes goes with history for redis or files: one process keeps the order of the rest.")
-
-    def flow() -> Any:
-        from flows.generation import generate as run
-
-        return run(
-            days=days, events=events, seed=seed, rate=rate, duration=duration, to=to, out=out, processes=processes
-        )
-
-    result = run_flow(settings_of_command(), flow, verbose=verbose)
-    if as_json and to != "stdout":
-        print_json(result)
-    elif to != "stdout":
-        typer.echo(f"{result['events']:,} events sent in {result['lines']:,} lines, in {result['seconds']:.1f} s.")
 
 
 def ingest(
