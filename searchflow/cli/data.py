@@ -143,6 +143,11 @@ def activate(
     retry_rejected: Annotated[
         bool, typer.Option("--retry-rejected", help="Try rejected rows again that have not changed since.")
     ] = False,
+    undo: Annotated[
+        str | None,
+        typer.Option("--undo", metavar="RUN", help="Restore what this run of one sync changed, and hold it."),
+    ] = None,
+    by: Annotated[str, typer.Option("--by", help="Who approves or undoes, for the audit log; default: you.")] = "",
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -151,11 +156,14 @@ def activate(
     import activations
 
     names = [activations.load_sync(name).name for name in syncs or []]
+    if undo is not None:
+        _undo(settings, names, undo, by, as_json, verbose)
+        return
 
     def flow() -> Any:
         from flows.activation import activate as run
 
-        return run(syncs=names or None, dry_run=dry_run, approve=approve, retry_rejected=retry_rejected)
+        return run(syncs=names or None, dry_run=dry_run, approve=approve, retry_rejected=retry_rejected, by=by)
 
     results = run_flow(settings, flow, verbose=verbose)
     if as_json:
@@ -163,6 +171,25 @@ def activate(
         return
     columns = ("sync", "status", "added", "changed", "removed", "unchanged", "rejected")
     print_table("Would send" if dry_run else "Sent", list(results.values()), columns=columns)
+
+
+def _undo(settings: Any, names: list[str], undone: str, by: str, as_json: bool, verbose: bool) -> None:
+    if len(names) != 1:
+        raise UsageError("--undo goes with the name of one sync: `searchflow activate SYNC --undo RUN`.")
+
+    def flow() -> Any:
+        from flows.activation import undo as run
+
+        return run(names[0], undone, by)
+
+    result = run_flow(settings, flow, verbose=verbose)
+    if as_json:
+        print_json(result)
+    else:
+        print_table(
+            "Undone", [result], columns=("sync", "undone", "restored", "removed", "left", "overtaken", "rejected")
+        )
+        typer.echo(f"{names[0]} is on hold: `searchflow activate {names[0]} --approve` lets it send again.")
 
 
 def reconcile(
@@ -186,7 +213,8 @@ def reconcile(
     if as_json:
         print_json(results)
     else:
-        print_table("Destinations against what was sent", list(results.values()))
+        columns = ("sync", "expected", "found", "lost_writes", "foreign_edits", "foreign_deletes", "foreign_rows")
+        print_table("Destinations against what was sent", list(results.values()), columns=(*columns, "repaired"))
     drift = sum(int(result[key]) for result in results.values() for key in ("missing", "different", "unexpected"))
     repaired = sum(int(result["repaired"]) for result in results.values())
     return EXIT_NO if drift > repaired else 0
