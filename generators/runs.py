@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -224,12 +225,12 @@ def publish_range(
         return report
     if remember and wanted.is_first:
         save_state(settings, GenerationState(simulation=wanted.simulation))
-    simulation = Simulation(wanted.simulation)
+    simulated = cache(partial(Simulation, wanted.simulation))  # here only when this process needs it
     begin = wanted.after or moment(wanted.simulation.start_ms)
     # A range that this home remembers is repeated under its name; files beside others are a world of their own.
     name = f"run_{feeds.stamp(begin)}" if remember else f"run_{wanted.name}"
     key = AnswerKey(key_folder or settings.answer_key_dir, name) if answer_key else None
-    sending = _sending(simulation, wanted, publisher, processes, stop, details=key is not None)
+    sending = _sending(simulated, wanted, publisher, processes, stop, details=key is not None)
     with progress("publishing events", total=wanted.expected_events, quiet=quiet) as bar:
         for batch in sending:
             report.count(batch)
@@ -240,7 +241,7 @@ def publish_range(
     until, report.stopped = sending.until, sending.until < wanted.until
     report.range = Range(wanted.simulation, wanted.after, until)
     if write_feeds:
-        report.feeds = feeds.write(simulation, feeds_folder or settings.feeds_dir, after=wanted.after, until=until)
+        report.feeds = feeds.write(simulated(), feeds_folder or settings.feeds_dir, after=wanted.after, until=until)
     if key is not None:
         key.add_feeds(report.feeds)
         key.seal(simulation=wanted.simulation, after=wanted.after, until=until)
@@ -270,7 +271,7 @@ class _OneByOne:
 
 
 def _sending(
-    simulation: Simulation,
+    simulated: Callable[[], Simulation],
     wanted: Range,
     publisher: Publisher | OpenPublisher,
     processes: int,
@@ -279,7 +280,7 @@ def _sending(
     details: bool,
 ) -> _OneByOne | Workers:
     if not callable(publisher):
-        return _OneByOne(simulation, wanted, publisher, stop)
+        return _OneByOne(simulated(), wanted, publisher, stop)
     return Workers(
         wanted.simulation,
         publisher,
