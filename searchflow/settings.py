@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     inline_rows: int = Field(300, ge=0, description="Commits smaller than this stay in the catalog until maintenance.")
     lateness_hours: float = Field(1.0, gt=0, description="An event that arrives later than this counts as late.")
     stream_shards: int = Field(
-        1, ge=1, le=64, description="Streams an event type. Drain before lowering it: higher shards are not read."
+        1, ge=1, le=8, description="Streams an event type. Drain before lowering it: higher shards are not read."
     )
     stream_capacity: int = Field(2_000_000, ge=1000, description="Producers slow down above this many events waiting.")
 
