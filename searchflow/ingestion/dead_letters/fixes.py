@@ -119,8 +119,9 @@ def _value(fix: str, name: str, text: str, kind: Any) -> Any:
     try:
         return msgspec.json.decode(text) if kind is Any else msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
-        wanted = getattr(kind, "__name__", str(kind))
-        raise UsageError(f"{name} of the fix {fix} is {text!r}. Give a value of type {wanted}.") from error
+        choices = ", ".join(map(str, typing.get_args(kind)))
+        wanted = f"one of {choices}" if choices else f"a value of type {getattr(kind, '__name__', kind)}"
+        raise UsageError(f"{name} of the fix {fix} is {text!r}. Give {wanted}.") from error
     except msgspec.DecodeError:
         return text
 
