@@ -114,6 +114,7 @@ def publish(settings: Settings, traffics: list[Traffic], batch: int = 500) -> Pu
     """Put the traffic into its streams, compressed entries of `batch` events, with its faults among it."""
     published = Published()
     with streams.connect(settings) as client, duckdb.connect(":memory:") as connection:
+        connection.execute("SET enable_progress_bar = false")
         for traffic in traffics:
             valid = [row[0].encode() for row in connection.sql(f"SELECT payload FROM ({traffic.select()})").fetchall()]
             lines = list(_with_faults(valid, random.Random(traffic.seed), published))  # noqa: S311 (not a secret)

@@ -58,6 +58,7 @@ def _load_stream(settings: Settings, event_type: str, now: datetime) -> int:
     """Commits of the size that ingestion makes."""
     total, after = 0, streams.START
     with streams.connect(settings) as client, warehouse.connect(settings) as connection:
+        connection.execute("SET enable_progress_bar = false")
         while True:
             lines, after = _read(client, streams.EVENT_STREAMS[event_type], after, settings.batch_events)
             if not lines:
@@ -98,6 +99,7 @@ def fill(settings: Settings, traffics: list[Traffic], now: datetime, rows_a_comm
     """Store traffic as if it had been ingested before: in order, in files of the size that maintenance leaves."""
     total, stamp = 0, (now - timedelta(hours=1)).astimezone(UTC).replace(tzinfo=None)
     with warehouse.connect(settings) as connection:
+        connection.execute("SET enable_progress_bar = false")
         for traffic in traffics:
             for first in range(0, traffic.events, rows_a_commit):
                 last = min(first + rows_a_commit, traffic.events)
