@@ -185,6 +185,7 @@ def prepare(settings: Settings) -> None:
                 _add_columns(connection, table, columns, existing[table])
             if table.startswith("ops.position_"):
                 _add_guard(connection, table)
+        _drop_superseded(connection)
 
 
 def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, columns: str, present: list[str]) -> None:
@@ -192,6 +193,17 @@ def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, columns: str
     for column in (part.strip() for part in columns.split(",")):
         if column.split()[0] not in present:
             connection.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
+
+
+def _drop_superseded(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let no flush that comes later drop a catalog table that open connections know.
+
+    A table whose partitions or columns were changed has one for inlined rows of each shape; a flush drops the older
+    ones, and DuckDB 1.5 ends a process whose connection still looks into one. Here nobody else is connected yet.
+    """
+    tables = f"__ducklake_metadata_{CATALOG}.ducklake_inlined_data_tables"
+    if connection.execute(f"SELECT 1 FROM {tables} GROUP BY table_id HAVING count(*) > 1 LIMIT 1").fetchone():
+        connection.execute(f"CALL ducklake_flush_inlined_data('{CATALOG}')")
 
 
 def _add_guard(connection: duckdb.DuckDBPyConnection, table: str) -> None:

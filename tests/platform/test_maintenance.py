@@ -111,3 +111,14 @@ def test_streams_are_trimmed_behind_the_committed_position_and_no_further(fresh_
     assert maintenance.run(fresh_platform, now=worker.utc_now()).entries_trimmed == 4
     assert worker.waiting(fresh_platform)["search"] == 2
     assert worker.ingest_stream(fresh_platform, "search").counts.stored == 100
+
+
+def test_a_connection_that_was_open_before_goes_on_after_the_first_maintenance(fresh_platform: Settings) -> None:
+    """DuckDB 1.5 ends a process whose connection knows a catalog table that a flush drops: `prepare` leaves none."""
+    with streams.connect(fresh_platform) as client, warehouse.connect(fresh_platform) as connection:
+        source, result = StreamSource(client, "search"), worker.IngestionResult()
+        for _ in range(3):
+            publish(fresh_platform, 5)
+            worker.drain(fresh_platform, connection, source, clock=worker.utc_now, result=result)
+            assert maintenance.run(fresh_platform, now=worker.utc_now()).skipped == []
+    assert (result.commits, result.counts.stored) == (3, 30)
