@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from polars import selectors
 
 from generators import campaigns, faults, journeys
 from generators.calendar import Calendar
@@ -188,20 +189,20 @@ class Simulation:
         parts = int(np.ceil(a_day / SLICE_EVENTS))
         for visits, start, stop in self._visits_by_block(first, (end - 1) // DAY_MS + 1, days, partition):
             if parts == 1:
-                yield visits, stop * DAY_MS
+                yield _wide(visits), stop * DAY_MS
                 continue
             edges = np.linspace(start * DAY_MS, stop * DAY_MS, parts + 1).astype(np.int64)[1:]
             visits = visits.sort("start", maintain_order=True)
             places = np.searchsorted(visits["start"].to_numpy(), edges)
             for edge, low, high in zip(edges.tolist(), [0, *places[:-1].tolist()], places.tolist(), strict=True):
-                yield visits[low:high], edge
+                yield _wide(visits[low:high]), edge
                 if edge >= end:
                     return
 
     def _visits_by_block(
         self, first: int, last: int, step: int, partition: Partition
     ) -> Iterator[tuple[pl.DataFrame, int, int]]:
-        """(visits that start in a block of days, its first day, the day after it), block after block."""
+        """(visits that start in a block of days, its first day, the day after it), block after block: compact ones."""
         # A local day may begin on the UTC day before it and end on the day after it.
         pending = _Pending(first, step)
         for day in range(first - journeys.JOURNEY_DAYS - 1, first + 1, step):
@@ -210,7 +211,8 @@ class Simulation:
             stop = min(start + step, last)
             pending.add(self._planned(start + 1, stop + 1, partition))
             bots = journeys.bot_visits(self.draws, *_numbered(np.arange(start, stop), self.traffic.bots))
-            yield pl.concat([*pending.take(start), partition.keep(self.draws, bots)], rechunk=True), start, stop
+            mine = [*pending.take(start), _compact(partition.keep(self.draws, bots))]
+            yield pl.concat(mine, how="vertical_relaxed", rechunk=True), start, stop
 
     def _planned(self, first: int, stop: int, partition: Partition) -> Iterator[pl.DataFrame]:
         """All visits of the partition's trips that begin on local days first .. stop-1, some trips at a time."""
@@ -249,12 +251,10 @@ class _Pending:
     def __init__(self, first: int, step: int) -> None:
         self._first, self._step = first, step
         self._blocks: defaultdict[int, list[pl.DataFrame]] = defaultdict(list)
-        self._schema: pl.Schema | None = None
 
     def add(self, planned: Iterable[pl.DataFrame]) -> None:
         """Keep visits; those of days before the first are over."""
         for visits in planned:
-            self._schema = visits.schema
             block = ((pl.col("start") // DAY_MS - self._first) // self._step).alias("block")
             compact = _compact(visits).with_columns(visits.select(block)["block"])
             for (number,), part in compact.partition_by("block", as_dict=True, include_key=False).items():
@@ -262,13 +262,17 @@ class _Pending:
                     self._blocks[number].append(part)
 
     def take(self, start: int) -> list[pl.DataFrame]:
-        """What starts in the block that begins on day `start`."""
-        found = self._blocks.pop((start - self._first) // self._step, [])
-        return [part.cast(self._schema) for part in found] if self._schema is not None else []
+        """What starts in the block that begins on day `start`, compact."""
+        return self._blocks.pop((start - self._first) // self._step, [])
 
 
 def _compact(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select(column.shrink_dtype() if column.dtype.is_integer() else column for column in frame)
+
+
+def _wide(frame: pl.DataFrame) -> pl.DataFrame:
+    """Undo `_compact`: arithmetic on small numbers would overflow."""
+    return frame.cast({selectors.signed_integer(): pl.Int64, selectors.unsigned_integer(): pl.UInt64})
 
 
 def _numbered(days: Ints, counts_of: Callable[[Ints], Ints]) -> tuple[Ints, Ints]:
