@@ -12,8 +12,9 @@ import pytest
 
 from generators import JsonlPublisher, RunReport, load_state, next_range, publish_range
 from generators.parallel import OpenPublisher
-from generators.publishers import Publisher, jsonl_part
+from generators.publishers import Publisher, StreamPart, jsonl_part
 from generators.simulation import Partition
+from searchflow import streams
 from searchflow.errors import SearchFlowError, StorageError
 from searchflow.settings import Settings, load_settings
 
@@ -45,6 +46,19 @@ def test_two_processes_send_the_lines_of_one_with_the_same_report_and_answer_key
     assert {**together.as_dict(), "seconds": 0, "feeds": []} == {**alone.as_dict(), "seconds": 0, "feeds": []}
     assert key_of(two).equals(key_of(one))
     assert load_state(two) == load_state(one)
+
+
+@pytest.mark.integration
+def test_two_processes_fill_the_streams_with_the_lines_of_one(fresh_platform: Settings, tmp_path: Path) -> None:
+    one, two = load_settings(home=tmp_path / "h1"), load_settings(home=tmp_path / "h2")
+    run(one, JsonlPublisher(tmp_path, "e", by_type=True))
+    report = run(two, partial(StreamPart, fresh_platform), processes=2)
+    with streams.connect(fresh_platform) as client:
+        for event_type, stream in streams.EVENT_STREAMS.items():
+            entries = streams.read(client, stream, streams.START, entries=100_000)
+            found = [line for _, fields in entries for line in streams.decode(fields)]
+            assert len(found) == report.by_type[event_type]
+            assert sorted(found) == sorted((tmp_path / f"e_{event_type}.jsonl").read_bytes().split(b"\n")[:-1])
 
 
 def test_after_a_stop_all_processes_end_at_one_moment_and_the_next_run_goes_on(tmp_path: Path) -> None:

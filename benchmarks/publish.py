@@ -1,0 +1,233 @@
+"""Traffic into the streams: published beside a bare pipelined XADD of the same entries, live pace, and back-pressure.
+
+The bare client sends entries that were made before, as they are, in pipelines of the same length. Publishing starts from
+rendered batches and makes the entries. Live traffic is published as `searchflow generate --rate` does it, with its
+answer key and journal; the error of its pace is how far events over seconds is from what was asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from benchmarks.report import Figure, Options, Report
+from benchmarks.support import Measured, in_child, machine, platform
+from searchflow.settings import Settings
+
+EVENTS, HISTORY = 300_000, 600_000
+TIMES = 3
+"""The best of so many, bare and published in turn: the machine is shared."""
+RATES, SECONDS = (10, 1_000, 20_000), 60
+RATIO, PACE_ERROR = 0.5, 0.01
+TIGHT_RATE, TIGHT_CAPACITY, TIGHT_SECONDS = 4_000, 1_000, 10
+ROUND_TRIP, ENTRY = 20, 500
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+SEED = 42
+
+
+def run(options: Options) -> Report:
+    """Ready batches, a history, three live rates, and a reader that is too slow."""
+    with platform(options) as settings:
+        figures = _ratios(options, settings)
+        figures += _history(options, settings)
+        figures += [_pace(options, settings, rate) for rate in RATES]
+        slow, facts = _back_pressure(options, settings)
+    return Report("publish", (__doc__ or "").partition("\n")[0], [*figures, slow], machine() | facts)
+
+
+def _ratios(options: Options, settings: Settings) -> list[Figure]:
+    options.progress("publishing ready batches, and the same entries bare")
+    found = in_child(_against_bare, settings, options.scaled(EVENTS, least=3_000)).result
+    figures = []
+    for codec, (published, bare) in found.items():
+        met = published / bare >= RATIO if options.judges else None
+        figures.append(
+            Figure(
+                f"published, {codec}",
+                round(published),
+                "events/s",
+                round(bare),
+                f"bare pipelined XADD of the same entries, {codec}",
+                f"at least {RATIO:.0%} of the limit",
+                met,
+            )
+        )
+    return figures
+
+
+def _against_bare(settings: Settings, events: int) -> dict[str, tuple[float, float]]:
+    """Events a second by codec: (published from rendered batches, bare XADD of the same entries)."""
+    from generators import RedisPublisher, Simulation
+    from searchflow import streams
+
+    batches = list(Simulation(_world(events, 30)).batches(until=NOW))
+    lines = sum(map(len, batches))
+    found = {}
+    with streams.connect(settings) as client:
+        for name, codec in (("plain", None), ("zstd", "zstd")):
+            entries = [
+                (streams.EVENT_STREAMS[event_type], streams.encode_text(text, codec))
+                for batch in batches
+                for event_type in batch.frames
+                for text, _ in batch.text(event_type).entries(ENTRY)
+            ]
+            publisher = RedisPublisher(client, entry=ENTRY, codec=codec, capacity=settings.stream_capacity)
+            best = [
+                (
+                    _seconds(client, partial(_publish_all, publisher, batches)),
+                    _seconds(client, partial(_bare, client, entries)),
+                )
+                for _ in range(TIMES)
+            ]
+            found[name] = tuple(lines / min(seconds) for seconds in zip(*best, strict=True))
+    return found
+
+
+def _seconds(client: Any, work: Callable[[], object]) -> float:
+    """Of `work`, from empty streams."""
+    from searchflow import streams
+
+    client.delete(*streams.EVENT_STREAMS.values())
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _publish_all(publisher: Any, batches: list[Any]) -> None:
+    for batch in batches:
+        publisher.publish(batch)
+
+
+def _bare(client: Any, entries: list[tuple[str, dict[bytes, bytes]]]) -> None:
+    for first in range(0, len(entries), ROUND_TRIP):
+        pipeline = client.pipeline(transaction=False)
+        for stream, entry in entries[first : first + ROUND_TRIP]:
+            pipeline.xadd(stream, entry)
+        pipeline.execute()
+
+
+def _history(options: Options, settings: Settings) -> list[Figure]:
+    events = options.scaled(HISTORY, least=4_000)
+    figures = []
+    for processes in sorted({1, machine()["cores"]}):
+        options.progress(f"generating and publishing {events:,} events, {processes} process(es)")
+        measured = in_child(_generate, settings, events, processes)
+        rate = round(measured.result["lines"] / measured.result["seconds"])
+        figures.append(Figure(f"generated and published, answer key, {processes} process(es)", rate, "events/s"))
+    return figures
+
+
+def _generate(settings: Settings, events: int, processes: int) -> dict[str, Any]:
+    """What `searchflow generate --processes N` does, but for the feeds."""
+    from generators import next_range, publish_range
+    from generators.publishers import StreamPart
+    from generators.simulation import WHOLE
+
+    _empty(settings)
+    report = publish_range(
+        settings,
+        next_range(None, NOW, days=400, events=events, seed=SEED),
+        partial(StreamPart, settings) if processes > 1 else StreamPart(settings, WHOLE),
+        processes=processes,
+        write_feeds=False,
+        remember=False,
+        quiet=True,
+    )
+    return {"lines": report.lines, "seconds": report.seconds}
+
+
+def _pace(options: Options, settings: Settings, rate: int) -> Figure:
+    seconds = max(2.0, SECONDS * options.size)
+    options.progress(f"{rate:,} events/s live for {seconds:.0f} s")
+    error = in_child(_live, settings, rate, seconds).result["error"]
+    met = error <= PACE_ERROR if options.judges else None
+    target = f"within {PACE_ERROR:.0%} over {SECONDS} s"
+    return Figure(f"live at {rate:,} events/s, error of the pace", round(error * 100, 3), "%", target=target, met=met)
+
+
+def _live(settings: Settings, rate: float, seconds: float) -> dict[str, Any]:
+    from generators import AnswerKey, RedisPublisher, run_live
+    from searchflow import streams
+
+    _empty(settings)
+    key = AnswerKey(settings.answer_key_dir, f"live_{rate:g}", journal=True)
+    with streams.connect(settings) as client:
+        publisher = RedisPublisher(client, capacity=settings.stream_capacity)
+        report = run_live(_world(250_000, 400), rate, publisher, duration=seconds, key=key)
+    took = max(report.seconds, seconds)
+    return {"error": abs(report.events / took / rate - 1), "slower": report.seconds_slower}
+
+
+def _back_pressure(options: Options, settings: Settings) -> tuple[Figure, dict[str, Any]]:
+    seconds = max(2.0, TIGHT_SECONDS * options.size)
+    options.progress("live traffic into a stream that is read too slowly")
+    measured: Measured = in_child(_into_a_full_stream, settings, seconds)
+    found = measured.result
+    lost = found["lines"] - found["read"]
+    figure = Figure(
+        "lost in a full stream", lost, "events", target="none, and it waited", met=lost == 0 < found["waits"]
+    )
+    return figure, {"full_stream": found}
+
+
+def _into_a_full_stream(settings: Settings, seconds: float) -> dict[str, Any]:
+    """Live traffic into room for a few seconds of it, and a reader at half the pace."""
+    from generators import RedisPublisher, run_live
+    from searchflow import streams
+
+    _empty(settings)
+    done, read = threading.Event(), [0]
+    waits: list[int] = []
+    reader = threading.Thread(target=_read_slowly, args=(settings, done, read))
+    reader.start()
+    with streams.connect(settings) as client:
+        # Small entries: a live tick fills none of the usual size.
+        publisher = RedisPublisher(client, entry=50, capacity=TIGHT_CAPACITY, on_wait=waits.append)
+        report = run_live(_world(250_000, 400), TIGHT_RATE, publisher, duration=seconds)
+        done.set()
+        reader.join()
+    return {
+        "asked_for": f"{TIGHT_RATE:,} events/s for {seconds:g} s",
+        "took_seconds": round(report.seconds, 1),
+        "schedule_moved_seconds": round(report.seconds_slower, 1),
+        "waits": len(waits),
+        "lines": report.lines,
+        "read": read[0],
+    }
+
+
+def _read_slowly(settings: Settings, done: threading.Event, read: list[int]) -> None:
+    """Read and trim half of what comes; when nothing comes any more, the rest at once."""
+    from searchflow import streams
+
+    with streams.connect(settings) as client:
+        while True:
+            last = done.is_set()
+            found = 0
+            for stream in streams.EVENT_STREAMS.values():
+                entries = streams.read(client, stream, streams.START, entries=4)
+                found += sum(len(streams.decode(fields)) for _, fields in entries)
+                if entries:
+                    streams.trim(client, stream, entries[-1][0])
+            read[0] += found
+            if last and not found:
+                return
+            if not last:
+                time.sleep(found / (TIGHT_RATE / 2) if found else 0.05)
+
+
+def _empty(settings: Settings) -> None:
+    from searchflow import streams
+
+    with streams.connect(settings) as client:
+        client.delete(*streams.EVENT_STREAMS.values())
+
+
+def _world(events: int, days: int) -> Any:
+    from generators import SimulationSettings
+
+    return SimulationSettings.for_history(until=NOW, days=days, events=events, seed=SEED)
