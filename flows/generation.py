@@ -125,6 +125,7 @@ def _publisher(
             yield generators.RedisPublisher(
                 client,
                 capacity=settings.stream_capacity,
+                shards=settings.stream_shards,
                 on_wait=lambda waiting: log.warning("the stream is full (%s entries): waiting for ingestion", waiting),
             )
     elif sink.to == "files" and sink.rotate is not None:

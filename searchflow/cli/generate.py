@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from searchflow.cli.output import Json, print_json
 from searchflow.cli.support import Verbose, run_flow, settings_of_command
 from searchflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from generators.publishers import Publisher
+    from generators.replay import Replay
+    from searchflow.settings import Settings
 
 DESTINATIONS = ("redis", "files", "warehouse", "stdout")
 EXAMPLES = """Examples:
@@ -34,6 +40,7 @@ EXAMPLES = """Examples:
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(epilog=EXAMPLES)(generate)
+    app.command(epilog="Example: `searchflow replay events --to redis --shift-to now --speed 10x`")(replay)
 
 
 def generate(
@@ -104,3 +111,76 @@ def _check(rate: float | None, duration: float | None, to: str, as_files: bool, 
         raise UsageError("--gzip and --rotate go with --to files.")
     if processes > 1 and (rate is not None or to not in ("redis", "files")):
         raise UsageError("--processes goes with history for redis or files: one process keeps the order of the rest.")
+
+
+def replay(
+    paths: Annotated[list[Path], typer.Argument(help="*.jsonl or *.jsonl.gz files, or folders of them.")],
+    to: Annotated[str, typer.Option(help="redis, files, warehouse (through ingestion) or stdout.")] = "redis",
+    out: Annotated[Path, typer.Option(help="The folder for --to files.")] = Path("replayed"),
+    keep_times: Annotated[bool, typer.Option("--keep-times", help="Lines as they are; the default.")] = False,
+    shift_to: Annotated[
+        str | None, typer.Option(help="now (the last event happens when it is sent), or when the first one happens.")
+    ] = None,
+    speed: Annotated[str, typer.Option(help="1x as it happened, 10x ten times as fast, max.")] = "max",
+    as_json: Json = False,
+) -> None:
+    """Send recorded events again, at their relative pace, with their times kept or shifted.
+
+    A shift moves every timestamp and travel date by the same time, and gives events new ids (the same ones when it is
+    repeated). Lines that cannot be read are sent as they are."""
+    import threading
+
+    from generators import recorded
+    from generators import replay as replays
+    from searchflow import services
+    from searchflow.ingestion.worker import limits_of, utc_now
+
+    if to not in DESTINATIONS:
+        raise UsageError(f"--to {to} is unknown. Choose one of {', '.join(DESTINATIONS)}.")
+    if keep_times and shift_to is not None:
+        raise UsageError("--keep-times and --shift-to exclude each other.")
+    factor, settings = _factor(speed), settings_of_command()
+    bounds, now = limits_of(settings), utc_now()
+    found = replays.Replay(paths, recorded.Limits(bounds.history_start, now + bounds.future_tolerance))
+    shift = found.shift_to(shift_to, now, factor)
+    if to in ("redis", "warehouse"):
+        services.start(settings)
+    stop = threading.Event()
+    publisher = _sink(settings, found, to, out, f"{found.digest}:{shift}", stop)
+    report = replays.run(found, publisher, shift=shift, speed=factor, by_type=to == "redis", stop=stop)
+    if to == "stdout":
+        return
+    if as_json:
+        print_json(
+            {"lines": report.lines, "lines_by_type": report.by_type, "shift_ms": shift, "seconds": report.seconds}
+        )
+    else:
+        typer.echo(f"{report.lines:,} lines sent in {report.seconds:.1f} s, {report.shift} later than recorded.")
+
+
+def _factor(speed: str) -> float | None:
+    if speed == "max":
+        return None
+    try:
+        factor = float(speed.removesuffix("x"))
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor < 1e9:
+        raise UsageError(f"--speed {speed} is unknown. Give 1x, 10x, 0.5x or max.")
+    return factor
+
+
+def _sink(settings: Settings, found: Replay, to: str, out: Path, run: str, stop: Any) -> Publisher:
+    import generators
+    from generators.direct import WarehousePublisher
+    from searchflow import streams
+
+    if to == "redis":
+        return generators.RedisPublisher(
+            streams.connect(settings), capacity=settings.stream_capacity, shards=settings.stream_shards
+        )
+    if to == "warehouse":
+        return WarehousePublisher(settings, f"replay:{run}")
+    if to == "files":
+        return generators.JsonlPublisher(out, f"replay_{found.digest}")
+    return generators.StdoutPublisher(on_gone=stop.set)
