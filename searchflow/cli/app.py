@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from searchflow.cli import audit, bench, data, demo, dlq, explore, generate, platform, privacy, roles, verify
+from searchflow.cli import audit, bench, data, demo, dlq, explore, generate, incoming, platform, privacy, roles, verify
 from searchflow.errors import SearchFlowError, StorageError, is_disk_full
 from searchflow.ops import audit_log
 
@@ -28,6 +28,7 @@ data.register(app)
 explore.register(app)
 verify.register(app)
 bench.register(app)
+incoming.register(app)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(audit.app, name="audit")
 app.add_typer(roles.app, name="roles")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
 from searchflow import warehouse
+from searchflow.cli import app, incoming
 from searchflow.ingestion import lateness, worker
 from searchflow.settings import Settings
 from tests import foreign
@@ -46,3 +48,19 @@ def test_lateness_is_counted_in_the_commit_and_late_days_are_named(fresh_platfor
         [shares] = lateness.curve(connection)
         assert (shares["events"], shares["within_1m"], shares["within_24h"]) == (9, round(3 / 9, 6), round(7 / 9, 6))
         assert [row["event_type"] for row in lateness.curve(connection, by="event_type")] == ["search"]
+
+
+def test_the_curve_and_the_schema_changes_are_shown(
+    fresh_platform: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    document = foreign.search(1, timestamp=(foreign.NOW - timedelta(minutes=2)).isoformat(), loyalty="gold")
+    (tmp_path / "one.jsonl").write_bytes(foreign.line(**document) + b"\n")
+    worker.ingest_files(fresh_platform, tmp_path / "one.jsonl", clock=lambda: foreign.NOW)
+    monkeypatch.setattr(incoming, "settings_of_command", lambda: fresh_platform)
+    assert app.run(["lateness", "--by", "event_type", "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert (row["event_type"], row["within_1m"], row["within_5m"]) == ("search", 0.0, 1.0)
+    assert app.run(["schema", "--json"]) == 0
+    [change] = json.loads(capsys.readouterr().out)
+    assert (change["field"], change["kind"], change["example"]) == ("loyalty", "new_field", "aaaa")
+    assert app.run(["lateness", "--by", "mood"]) == 2
