@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 import duckdb
@@ -28,7 +28,6 @@ class Marts:
     """Where the marts' rows were at a snapshot: mart -> its table in `sqlmesh__marts`."""
 
     snapshot: int
-    taken_at: datetime
     tables: dict[str, str]
 
 
@@ -74,19 +73,20 @@ def marts(connection: duckdb.DuckDBPyConnection) -> Marts:
         [warehouse.CATALOG],
     ).fetchall()
     tables = {f"marts.{name}": match[2] for name, sql in found if (match := _TABLE.search(sql))}
-    [(now,)] = connection.execute("SELECT current_timestamp::TIMESTAMP").fetchall()
-    return Marts(warehouse.snapshot_id(connection), now, tables)
+    return Marts(warehouse.snapshot_id(connection), tables)
 
 
 def since(connection: duckdb.DuckDBPyConnection, before: Marts, expected: Sequence[str]) -> Changes:
     """What changed since `before`; `expected` are the commits of ingestion whose effect is asked for."""
     after, result = marts(connection), Changes()
+    if after.snapshot == before.snapshot:
+        return result
     for mart, table in after.tables.items():
         if before.tables.get(mart) != table:
             result.not_compared.append(mart)
             continue
         _compare(connection, table, before.snapshot, after.snapshot)
-        gone, new = (_count(connection, name) for name in ("gone", "new"))
+        gone, new = (_count(connection, name) for name in ("rows_gone", "rows_new"))
         if gone or new:
             result.marts.append(MartChange(mart, gone, new))
         if mart == DAILY:
@@ -96,7 +96,7 @@ def since(connection: duckdb.DuckDBPyConnection, before: Marts, expected: Sequen
 
 
 def _compare(connection: duckdb.DuckDBPyConnection, table: str, first: int, last: int) -> None:
-    """Leave the rows that differ in the temporary tables `gone` and `new`."""
+    """Leave the rows that differ in the temporary tables `rows_gone` and `rows_new`."""
     name = f"sqlmesh__marts.{table}"
     if _replaced(connection, table, first):
         old, new = (f"SELECT * FROM {name} AT (VERSION => {version})" for version in (first, last))
@@ -104,10 +104,8 @@ def _compare(connection: duckdb.DuckDBPyConnection, table: str, first: int, last
         changes = f"ducklake_table_changes('{warehouse.CATALOG}', 'sqlmesh__marts', '{table}', {first + 1}, {last})"
         listed = f"SELECT * EXCLUDE (snapshot_id, rowid, change_type) FROM {changes} WHERE change_type IN"
         old, new = f"{listed} ('delete', 'update_preimage')", f"{listed} ('insert', 'update_postimage')"
-    if first == last:
-        old, new = (f"SELECT * FROM {name} LIMIT 0",) * 2
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE gone AS {old} EXCEPT ALL {new}")
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE new AS {new} EXCEPT ALL {old}")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE rows_gone AS {old} EXCEPT ALL {new}")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE rows_new AS {new} EXCEPT ALL {old}")
 
 
 def _replaced(connection: duckdb.DuckDBPyConnection, table: str, first: int) -> bool:
@@ -121,7 +119,7 @@ def _replaced(connection: duckdb.DuckDBPyConnection, table: str, first: int) -> 
 
 
 def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    [(rows,)] = connection.execute(f"SELECT count(*) FROM {table}").fetchall()
+    [(rows,)] = connection.execute(f"SELECT count(*) FROM temp.{table}").fetchall()
     return int(rows)
 
 
@@ -129,18 +127,19 @@ def _days(connection: duckdb.DuckDBPyConnection) -> list[DayChange]:
     """Days whose own figures differ. Others differ only in what they are compared with (the day before, the year)."""
     figures = ", ".join(KPIS)
     sides: dict[str, dict[date, dict[str, Any]]] = {}
-    for side in ("gone", "new"):
-        rows = connection.execute(f"SELECT kpi_date, {figures} FROM {side}").fetchall()
+    for side in ("rows_gone", "rows_new"):
+        rows = connection.execute(f"SELECT kpi_date, {figures} FROM temp.{side}").fetchall()
         sides[side] = {day: dict(zip(KPIS, values, strict=True)) for day, *values in rows}
-    days = sorted(set(sides["gone"]) | set(sides["new"]))
-    changed = [DayChange(day, sides["gone"].get(day, {}), sides["new"].get(day, {})) for day in days]
+    days = sorted(set(sides["rows_gone"]) | set(sides["rows_new"]))
+    changed = [DayChange(day, sides["rows_gone"].get(day, {}), sides["rows_new"].get(day, {})) for day in days]
     return [change for change in changed if change.old != change.new]
 
 
 def _other_batches(connection: duckdb.DuckDBPyConnection, before: Marts, expected: Sequence[str]) -> int:
+    seen = "SELECT batch_id FROM ops.transformed_batches {} WHERE environment = 'prod'"
     [(others,)] = connection.execute(
-        "SELECT count(DISTINCT batch_id) FROM ops.transformed_batches "
-        "WHERE environment = 'prod' AND seen_at >= ? AND NOT list_contains(?::VARCHAR[], batch_id)",
-        [before.taken_at, list(expected)],
+        f"SELECT count(*) FROM ({seen.format('')} EXCEPT {seen.format(f'AT (VERSION => {before.snapshot})')}) "
+        "WHERE NOT list_contains(?::VARCHAR[], batch_id)",
+        [list(expected)],
     ).fetchall()
     return int(others)
