@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from generators import campaigns, feeds, journeys
-from generators.calendar import WEEKDAYS, WORKDAY_HOURS, month_of, weekday
+from generators.calendar import WEEKDAYS, WORKDAY_HOURS, month_of
 from generators.places import CITIES, NIGHT_WEIGHTS, NIGHTS
 from generators.population import BOT
 from generators.settings import DAY_MS, SimulationSettings
@@ -43,27 +43,32 @@ class Run:
         self.visits = self.search.sort("ts").group_by("session", maintain_order=True).first()
 
 
-def share(values: Numbers) -> Numbers:
+def share(values: Numbers) -> list[float]:
     """Percent of the sum."""
-    return np.asarray(100 * values / values.sum())
+    return [float(value) for value in 100 * values / values.sum()]
+
+
+def _local(visits: pl.DataFrame) -> pl.Series:
+    """When visits began, by the clock on the wall."""
+    zones = pl.Series([city.zone for city in CITIES]).gather(visits["city"])
+    at = visits.select(pl.col("ts").cast(pl.Datetime("ms", "UTC")), zones.alias("zone"))
+    return pl.concat(
+        [part["ts"].dt.convert_time_zone(str(zone)).dt.replace_time_zone(None) for (zone,), part in at.group_by("zone")]
+    )
 
 
 def hours(run: Run) -> str:
     """Local hour of visits on workdays."""
-    zones = pl.Series([city.zone for city in CITIES]).gather(run.visits["city"])
-    at = run.visits.select(pl.col("ts").cast(pl.Datetime("ms", "UTC")), zones.alias("zone"))
-    local = pl.concat(
-        [part["ts"].dt.convert_time_zone(zone).dt.replace_time_zone(None) for (zone,), part in at.group_by("zone")]
-    )
+    local = _local(run.visits)
     made = np.bincount(local.filter(local.dt.weekday() <= 5).dt.hour(), minlength=24)
     names = [f"{hour}" for hour in range(24)]
     return chart("Local hour of day", "Visits on workdays, % by hour", names, share(made), share(WORKDAY_HOURS), "%")
 
 
 def weekdays(run: Run) -> str:
-    """Visits by weekday."""
-    made = np.bincount(weekday(run.visits["ts"].to_numpy() // DAY_MS), minlength=7)
-    return chart("Weekday", "Visits, % by day (UTC)", _WEEKDAY_NAMES, share(made), share(WEEKDAYS), "%")
+    """Local weekday of each trip's first visit: later ones depend on it."""
+    made = np.bincount(_local(run.visits.filter(pl.col("number") == 1)).dt.weekday() - 1, minlength=7)
+    return chart("Weekday", "First visits of trips, % by local day", _WEEKDAY_NAMES, share(made), share(WEEKDAYS), "%")
 
 
 def season(run: Run) -> str:
@@ -79,10 +84,10 @@ def season(run: Run) -> str:
 
 def growth(run: Run) -> str:
     """Visits by fortnight of the history."""
-    since = (run.visits["ts"].to_numpy() // DAY_MS - WORLD.start_day).clip(0, 727) // 14
+    since = (run.visits["ts"].to_numpy() // DAY_MS - WORLD.start_day) // 14
     every = np.arange(728)
     wanted = np.bincount(every // 14, weights=run.simulation.calendar.weight(WORLD.start_day + every))
-    made = np.bincount(since, minlength=52)
+    made = np.bincount(since[(since >= 0) & (since < 52)], minlength=52)
     note = "Visits, % by fortnight of two years: growth of 25% a year with season and holidays"
     return chart("Growth", note, [f"{2 * week}w" for week in range(52)], share(made), share(wanted), "%")
 
@@ -124,8 +129,8 @@ def funnel(run: Run) -> str:
     made = [
         run.click["parent"].n_unique() / searches,
         run.conversion["parent"].n_unique() / len(run.click),
-        (run.search["results"] == 0).sum() / searches,
-        1 - run.visits["known"].sum() / len(run.visits),
+        int((run.search["results"] == 0).sum()) / searches,
+        1 - int(run.visits["known"].sum()) / len(run.visits),
     ]
     configured = [wanted.click_rate, wanted.conversion_rate, wanted.zero_result_rate, wanted.anonymous_share]
     names = ("searches clicked", "clicks booked", "no results", "visits anonymous")
@@ -165,9 +170,10 @@ def spend(run: Run) -> str:
     made = []
     for one in paid:
         own = rows.filter(pl.col("utm_source") == one.source, pl.col("utm_campaign") == one.campaign)
-        made.append(float(own["cost"].sum() / own["clicks"].sum()))
+        made.append(float(own["cost"].sum()) / int(own["clicks"].sum()))
     note = "Spend / clicks by campaign, in its currency; lower where the daily budget ends"
-    names = [f"{(one.source or '')[:2]} {(one.campaign or '')[:6]}" for one in paid]
+    words = [(one.campaign or "").split("_")[0] for one in paid]
+    names = [f"{word} (bing)" if one.source == "bing" else word for word, one in zip(words, paid, strict=True)]
     return chart("Ad spend and clicks", note, names, made, [one.cost_per_click for one in paid])
 
 

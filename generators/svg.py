@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -14,13 +15,14 @@ def chart(
     title: str, note: str, labels: Sequence[str], made: Sequence[float], wanted: Sequence[float], unit: str = ""
 ) -> str:
     """An SVG document: one bar and one dot a label."""
-    most = max(*made, *wanted) * 1.08 or 1.0
+    gap = _round_step(max(*made, *wanted) * 1.04 / 4)
+    most = 4 * gap
     step = (WIDTH - LEFT - RIGHT) / len(labels)
     height = HEIGHT - TOP - BOTTOM
     parts = [_text(LEFT, 24, title, size=16, weight="600"), _text(LEFT, 42, note, colour="#52606d")]
     parts += _legend()
     for tick in range(5):
-        value = most * tick / 4
+        value = gap * tick
         y = TOP + height * (1 - tick / 4)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{FAINT}"/>')
         parts.append(_text(LEFT - 6, y + 4, f"{value:.3g}{unit}", anchor="end", colour="#52606d"))
@@ -47,6 +49,12 @@ def chart(
         f'font-family="system-ui, sans-serif" role="img" aria-label="{escape(title)}">\n'
         f'<rect width="100%" height="100%" fill="#ffffff"/>\n{body}\n</svg>\n'
     )
+
+
+def _round_step(least: float) -> float:
+    """The smallest step of 1, 1.5, 2, 2.5, 3, 4, 5 or 8 tens, ones, tenths … that is not below `least`."""
+    power = 10 ** math.floor(math.log10(least or 1.0))
+    return next(step * power for step in (1, 1.5, 2, 2.5, 3, 4, 5, 8, 10) if step * power >= least)
 
 
 def _legend() -> list[str]:
