@@ -92,7 +92,7 @@ class Workers:
         ]
 
     def __iter__(self) -> Iterator[Batch]:
-        with _one_thread_each():
+        with _tuned_workers():
             for process in self._processes:
                 process.start()
         try:
@@ -153,15 +153,21 @@ def _without_lines(batch: Batch, details: bool) -> Batch:
     return Batch({name: frame.drop("line") if details else frame.select("fate") for name, frame in frames}, batch.until)
 
 
+# One thread of Polars a worker: the processes are the parallelism. And its allocator (jemalloc) keeps freed memory for the
+# next batch instead of returning it: half of the page faults, a sixth of the time.
+_WORKER_ENVIRONMENT = {"POLARS_MAX_THREADS": "1", "_RJEM_MALLOC_CONF": "dirty_decay_ms:60000,muzzy_decay_ms:60000"}
+
+
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Polars in a worker uses one thread: the processes are the parallelism."""
-    before = os.environ.get("POLARS_MAX_THREADS")
-    os.environ["POLARS_MAX_THREADS"] = "1"
+def _tuned_workers() -> Iterator[None]:
+    """Processes started here read `_WORKER_ENVIRONMENT`; ours is as before afterwards."""
+    before = {name: os.environ.get(name) for name in _WORKER_ENVIRONMENT}
+    os.environ.update(_WORKER_ENVIRONMENT)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["POLARS_MAX_THREADS"]
-        else:
-            os.environ["POLARS_MAX_THREADS"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
