@@ -69,8 +69,7 @@ def ad_spend(simulation: Simulation, *, after: datetime | None, until: datetime)
         simulation.brought(visits).group_by("day", "campaign").agg(pl.len().cast(pl.Int64).alias("visits"))
         for visits in simulation.visits(first, last)
     ]
-    days = pl.concat(counts).filter(pl.col("day") < last)  # a part may reach beyond the last day
-    total = days.group_by("day", "campaign").agg(pl.col("visits").sum()).sort("day", "campaign")
+    total = pl.concat(counts).group_by("day", "campaign").agg(pl.col("visits").sum()).sort("day", "campaign")
     day, campaign, visits = (total[name].to_numpy() for name in ("day", "campaign", "visits"))
     paid = campaigns.PAID[campaign]
     return campaigns.ad_spend(

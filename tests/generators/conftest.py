@@ -8,6 +8,9 @@ import polars as pl
 import pytest
 
 from generators import Batch, Simulation, SimulationSettings
+from generators.funnel import Rows
+from generators.population import BOT
+from generators.settings import DAY_MS, milliseconds
 
 NOW = datetime(2026, 6, 15, 14, 30, 12, 345000, tzinfo=UTC)
 
@@ -51,3 +54,17 @@ def year_frames(year_batches: list[Batch]) -> dict[str, pl.DataFrame]:
             pl.col("line").cast(pl.String).str.json_decode(shape).alias("document")
         ).unnest("document")
     return frames
+
+
+@pytest.fixture(scope="session")
+def visits(year: Simulation) -> pl.DataFrame:
+    """Visits of people in the demo's history, as numbers."""
+    return pl.concat(list(year.visits(year.settings.start_day, milliseconds(NOW) // DAY_MS))).filter(
+        pl.col("traveller") < BOT
+    )
+
+
+@pytest.fixture(scope="session")
+def rows(year: Simulation, visits: pl.DataFrame) -> Rows:
+    """Their events, as numbers."""
+    return year.funnel.rows(visits)

@@ -31,18 +31,6 @@ NOW = datetime(2026, 6, 15, 14, 30, 12, 345000, tzinfo=UTC)
 LAST_DAY = milliseconds(NOW) // DAY_MS
 
 
-@pytest.fixture(scope="module")
-def visits(year: Simulation) -> pl.DataFrame:
-    return pl.concat(list(year.visits(year.settings.start_day, LAST_DAY))).filter(
-        pl.col("traveller") < BOT, pl.col("start") < LAST_DAY * DAY_MS
-    )
-
-
-@pytest.fixture(scope="module")
-def rows(year: Simulation, visits: pl.DataFrame) -> Rows:
-    return year.funnel.rows(visits)
-
-
 def test_only_new_and_active_travellers_act(year: Simulation, rows: Rows) -> None:
     for _, frame in rows.items():
         states = year.population.state(frame["traveller"].to_numpy(), frame["ts"].to_numpy() / DAY_MS)
