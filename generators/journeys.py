@@ -28,7 +28,7 @@ BOT_SEARCHES = (40, 120)
 JOURNEY_DAYS = 28
 """No journey is longer; so a day of visits needs the trips of this many days before it."""
 LEAD_SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
-LEAD_DAYS = (2, 3, 16, 66, 156, 262, 315, 410, 600)
+LEAD_DAYS = (2, 3, 15, 64, 146, 262, 315, 410, 600)
 """Quantiles of the days from the last visit to the stay, so that bookings have mean 104, median 69 and 90th percentile
 265 days as in Antonio, Almeida and Nunes (2019), doi:10.1016/j.dib.2018.11.126. Two at the least: it may be tomorrow in UTC."""
 

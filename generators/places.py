@@ -154,4 +154,4 @@ COUNTRY_RATE = np.array([country.per_cad for country in COUNTRIES])
 ZONES = tuple(sorted({city.zone for city in CITIES}))
 CITY_ZONE = np.array([ZONES.index(city.zone) for city in CITIES])
 NIGHTS = np.arange(1, 15)
-NIGHT_WEIGHTS = np.array([18, 23, 22, 13, 7, 3, 8, 1.5, 0.8, 0.9, 0.3, 0.3, 0.2, 2.0])  # mean 3.4
+NIGHT_WEIGHTS = np.array([20, 23, 22, 13, 7, 3, 7, 1.5, 0.8, 0.9, 0.3, 0.3, 0.2, 1.0])  # mean 3.4
