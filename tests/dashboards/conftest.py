@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -35,9 +36,11 @@ def lake(showroom: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 @pytest.fixture
 def pages(showroom: Settings) -> Iterator[Open]:
     """`pages(country="Canada")` opens the front page with these values in its URL, `pages("funnel")` another page."""
+    main = sys.modules["__main__"]  # AppTest puts the page in its place, and a process spawned later would run it
     source.configure(showroom)
     yield open_page
     source.configure(None)
+    sys.modules["__main__"] = main
 
 
 def open_page(name: str = "overview", **url: str | list[str]) -> AppTest:

@@ -94,7 +94,7 @@ def test_unknown_names(cli: CommandLine) -> None:
     refused(cli.run("validate", "marts.nothing"), "marts.")
     refused(cli.run("nonsense"), "--help")
     refused(cli.run("ingest", "--from", "/nowhere"), "/nowhere")
-    refused(cli.run("generate", "--to", "nowhere"), "redis, files or stdout")
+    refused(cli.run("generate", "--to", "nowhere"), "redis, files, warehouse, stdout")
     refused(cli.run("demo", "--days", "many"), "--help")
 
 

@@ -19,7 +19,9 @@ from tests.conftest import running_platform
 
 SENT = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=6)
 """The history ends some hours ago, so that a later run has something to add."""
-FAULTS = FaultSettings(duplicates=0.02, malformed=0.02, late=0.05, out_of_order=0.05)
+FAULTS = FaultSettings(
+    duplicates=0.02, invalid_json=0.006, missing_field=0.008, wrong_type=0.006, late=0.05, out_of_order=0.05
+)
 
 
 def ingest(settings: Settings) -> None:
