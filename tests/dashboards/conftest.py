@@ -19,6 +19,14 @@ from tests.dashboards.showroom import opened
 Open = Callable[..., AppTest]
 
 
+@pytest.fixture(autouse=True)
+def main_module() -> Iterator[None]:
+    """AppTest puts the page in the place of `__main__`, and a process spawned by a later test would run it."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
+
+
 @pytest.fixture(scope="session")
 def showroom() -> Iterator[Settings]:
     """Not the shared `platform`: other tests' models would stand where these tables do."""
@@ -36,11 +44,9 @@ def lake(showroom: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 @pytest.fixture
 def pages(showroom: Settings) -> Iterator[Open]:
     """`pages(country="Canada")` opens the front page with these values in its URL, `pages("funnel")` another page."""
-    main = sys.modules["__main__"]  # AppTest puts the page in its place, and a process spawned later would run it
     source.configure(showroom)
     yield open_page
     source.configure(None)
-    sys.modules["__main__"] = main
 
 
 def open_page(name: str = "overview", **url: str | list[str]) -> AppTest:
