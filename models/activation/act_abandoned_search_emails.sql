@@ -1,6 +1,7 @@
 /* What the e-mail queue is sent: one row per user and day of an abandoned search, of users who agreed to be written to. */
 MODEL (
   name activation.act_abandoned_search_emails,
+  owner crm,
   kind VIEW,
   grain idempotency_key,
   audits (

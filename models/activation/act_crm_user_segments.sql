@@ -1,6 +1,7 @@
 /* What the CRM is sent: one row per user. No name and no address: the CRM knows its customers by their id. */
 MODEL (
   name activation.act_crm_user_segments,
+  owner crm,
   kind VIEW,
   grain user_id,
   audits (NOT_NULL(columns := (user_id, segment)), UNIQUE_VALUES(columns := (

@@ -1,6 +1,7 @@
 /* What the recommendation cache is sent: one row per user and destination; the user '__popular__' holds the fallback list. */
 MODEL (
   name activation.act_recommendations,
+  owner product,
   kind VIEW,
   grain (user_id, destination),
   audits (

@@ -1,6 +1,7 @@
 /* Users: one row per identified user who was seen in an event. A profile nobody was seen under is no user yet. */
 MODEL (
   name marts.dim_users,
+  owner crm,
   kind FULL,
   grain user_id,
   audits (

@@ -4,6 +4,7 @@
    up to a day before its search still counts. */
 MODEL (
   name marts.fct_search_funnel,
+  owner product,
   kind INCREMENTAL_BY_TIME_RANGE (
     time_column search_date,
     partition_by_time_column FALSE

@@ -1,6 +1,7 @@
 /* The funnel of people, without bots: one row per day, platform, device, country and channel. */
 MODEL (
   name marts.fct_search_funnel_daily,
+  owner product,
   kind INCREMENTAL_BY_TIME_RANGE (
     time_column search_date,
     partition_by_time_column FALSE

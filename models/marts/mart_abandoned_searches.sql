@@ -2,6 +2,7 @@
    The hour lets a booking arrive; the newest search of the day speaks for it. Bots and anonymous visitors are left out. */
 MODEL (
   name marts.mart_abandoned_searches,
+  owner crm,
   kind FULL,
   grain (user_id, trigger_window),
   audits (

@@ -4,6 +4,7 @@
    booked. A booking without a touchpoint is credited to 'direct'. Spend stands on its own day, booked or not. */
 MODEL (
   name marts.mart_campaign_attribution,
+  owner marketing,
   kind FULL,
   grain (attribution_date, model, utm_source, utm_medium, utm_campaign, channel),
   audits (

@@ -4,6 +4,7 @@
    Made anew at each run: a late click on an earlier search makes a place known earlier, and moves later days. */
 MODEL (
   name marts.mart_destination_demand,
+  owner product,
   kind FULL,
   grain (demand_date, destination),
   audits (

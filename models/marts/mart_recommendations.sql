@@ -4,6 +4,7 @@
    depends on recent traffic, not on history. All interest fades alike, so scores change only with what visitors do. */
 MODEL (
   name marts.mart_recommendations,
+  owner product,
   kind FULL,
   grain (user_id, destination),
   audits (

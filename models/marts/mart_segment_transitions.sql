@@ -1,6 +1,7 @@
 /* Segment transitions: one row per month, segment left and segment entered. A user's first segment is no transition. */
 MODEL (
   name marts.mart_segment_transitions,
+  owner crm,
   kind FULL,
   grain (month, from_segment, to_segment),
   audits (

@@ -4,6 +4,7 @@
    the same rows, and a late event corrects the past. A limit counts as passed a second later. */
 MODEL (
   name marts.mart_user_segment_history,
+  owner crm,
   kind FULL,
   depends_on (
     marts.mart_user_segments /* for the audit: it sees only what comes before */

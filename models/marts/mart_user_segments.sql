@@ -1,6 +1,7 @@
 /* User segments now: one row per user of dim_users, in exactly one segment. The rule stands in macros/segments.py. */
 MODEL (
   name marts.mart_user_segments,
+  owner crm,
   kind FULL,
   grain user_id,
   audits (

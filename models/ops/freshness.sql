@@ -1,6 +1,7 @@
 /* How fresh is it: one row per raw table and model. */
 MODEL (
   name ops.freshness,
+  owner platform,
   kind VIEW,
   cron '@daily',
   allow_partials FALSE,

@@ -2,6 +2,7 @@
    Learnt from live events of the last 90 days; until there are enough, an assumed curve weighs as much as 1,000 of them. */
 MODEL (
   name ops.lateness,
+  owner platform,
   kind FULL,
   grain (
     within_hours
