@@ -10,7 +10,7 @@ from activations.errors import DestinationUnavailable, SyncBlocked
 from activations.gate import GateVerdict, latest_verdicts
 from activations.planner import Plan, Sample
 from activations.reconciliation import Drift, ReconcileResult, reconcile
-from activations.sync_files import load_sync, load_syncs
+from activations.sync_files import load_sync, load_syncs, sync_names
 from activations.undo import UndoResult, undo_run
 
 __all__ = [
@@ -30,5 +30,6 @@ __all__ = [
     "plan_sync",
     "reconcile",
     "run_sync",
+    "sync_names",
     "undo_run",
 ]

@@ -99,6 +99,7 @@ class Sync(_Strict, frozen=True):
     rate: Rate | None = None
     limits: Limits = msgspec.field(default_factory=Limits)
     schedule: str | None = None  # cron, UTC; unset: only when asked
+    file: str = msgspec.field(default="", name="(file)")  # where it stands; set by who reads it
 
     @property
     def personal(self) -> frozenset[str]:

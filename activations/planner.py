@@ -19,8 +19,9 @@ from activations.base import DOCUMENT, HASH, KEY, KIND, Batch, Kind, Operation, 
 from activations.declaration import Sync
 from activations.ledger import utc
 from activations.shape import PROBLEM, literal, payload_columns, quoted, shaped
+from activations.sync_files import wrong
 from searchflow import services
-from searchflow.errors import ConfigurationError, UsageError
+from searchflow.errors import UsageError
 from searchflow.settings import Settings
 
 MASK = "•••"
@@ -79,13 +80,11 @@ def check_model(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
             f"The sync {sync.name} reads {sync.model}, which is not there yet. Run `searchflow transform` first."
         ) from None
     columns = {row[0] for row in described}
-    for each in sync.fields:
+    for index, each in enumerate(sync.fields):
         if each.source not in columns:
-            raise ConfigurationError(
-                f"activations/syncs/{sync.name}.yaml, fields.{each.name}",
-                f"{sync.model} has no column {each.source!r}.",
-                "Correct the field, or add the column to the model.",
-            )
+            named = "column" if each.column else "name"
+            has = f"{sync.model} has no column {each.source!r}; it has {', '.join(sorted(columns))}"
+            raise wrong(sync, ("fields", index, named), has)
 
 
 def compare(connection: duckdb.DuckDBPyConnection, sync: Sync, *, now: datetime, retry_rejected: bool = False) -> Plan:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import msgspec
 import yaml
 
-from activations.declaration import Sync, destination_module, destination_types
+from activations.declaration import Place, Sync, destination_module, destination_types
 from searchflow.errors import ConfigurationError, NotFoundError
 from searchflow.settings import ROOT
 
 SYNCS_DIR = ROOT / "activations" / "syncs"
+SUITES_DIR = ROOT / "expectations"
+MODELS_DIR = ROOT / "models"
 
 
 def load_syncs(folder: Path = SYNCS_DIR) -> dict[str, Sync]:
@@ -22,7 +25,12 @@ def load_syncs(folder: Path = SYNCS_DIR) -> dict[str, Sync]:
     Raises:
         ConfigurationError: a file is wrong; names the file, the line and the field.
     """
-    return {path.stem: _load(path) for path in sorted(folder.glob("*.yaml"))}
+    return {name: _load(folder / f"{name}.yaml") for name in sync_names(folder)}
+
+
+def sync_names(folder: Path = SYNCS_DIR) -> list[str]:
+    """Which syncs there are, without reading their files."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def load_sync(name: str, folder: Path = SYNCS_DIR) -> Sync:
@@ -32,7 +40,7 @@ def load_sync(name: str, folder: Path = SYNCS_DIR) -> Sync:
         NotFoundError: there is no such file.
         ConfigurationError: the file is wrong.
     """
-    known = [path.stem for path in folder.glob("*.yaml")]
+    known = sync_names(folder)
     if name not in known:
         raise NotFoundError("sync", name, known, "A sync is a file in activations/syncs/.")
     return _load(folder / f"{name}.yaml")
@@ -52,10 +60,34 @@ def _load(path: Path) -> Sync:
         raise _invalid(path, text, error) from None
     if sync.name != path.stem:
         raise _wrong(path, text, ["name"], f"is {sync.name!r}, but the file is {path.name}")
-    for place, problem in sync.problems():
+    for place, problem in (*sync.problems(), *_unknown_names(sync)):
         raise _wrong(path, text, place, problem)
     _check_destination(path, text, sync)
-    return sync
+    return msgspec.structs.replace(sync, file=str(path))
+
+
+def wrong(sync: Sync, place: Place, problem: str) -> ConfigurationError:
+    """The error for something in a sync's file that only a run can find out."""
+    path = Path(sync.file)
+    return _wrong(path, path.read_text(encoding="utf-8"), place, problem)
+
+
+def _unknown_names(sync: Sync) -> Iterator[tuple[Place, str]]:
+    """Model and suites are files (path = name), so that a name nobody has made is found before anything runs."""
+    schema, table = sync.model.split(".")
+    if not any((MODELS_DIR / schema / f"{table}{suffix}").exists() for suffix in (".sql", ".py")):
+        near = _near(sync.model, (f"{path.parent.name}.{path.stem}" for path in MODELS_DIR.glob("*/*.sql")))
+        yield ("model",), f"names {sync.model}, but there is no models/{schema}/{table}.sql{near}"
+    suites = [f"{path.parent.name}.{path.stem}" for path in SUITES_DIR.glob("*/*.py") if path.stem != "__init__"]
+    groups = {suite.partition(".")[0] for suite in suites}
+    for index, name in enumerate(sync.gate):
+        if name not in suites and name not in groups:
+            yield ("gate", index), f"names the suite {name!r}, which is not in expectations/{_near(name, suites)}"
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _check_destination(path: Path, text: str, sync: Sync) -> None:
@@ -102,7 +134,7 @@ def _at_line(path: Path, line: int, what: str, problem: str) -> ConfigurationErr
     place = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     problem = problem[:1].lower() + problem[1:]
     return ConfigurationError(
-        f"{place}, line {line}, {what}", problem.rstrip(".") + ".", "Correct the file, then run again."
+        f"{place}, line {line}, {what}", f"{problem.rstrip('.?')}{'?' if problem.endswith('?') else '.'}", "Correct the file, then run again."
     )
 
 

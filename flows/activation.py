@@ -1,6 +1,6 @@
 """Destinations hold what the models say, and were sent only what changed, behind a passed quality gate.
 
-Runs every fifteen minutes, and at the end of the pipeline.
+Each sync runs at the schedule in its file, and all of them at the end of the pipeline.
 """
 
 from __future__ import annotations

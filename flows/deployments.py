@@ -1,20 +1,27 @@
 """Every deployment and its schedule, each with its reason. `serve` runs them here; `prefect.yaml` deploys the same.
 
+Each file in `activations/syncs/` is a deployment too, with the schedule that stands in it.
+
 Runs of one kind never overlap: they hold a lock in PostgreSQL, which a killed process cannot keep. (A concurrency limit
 of Prefect is kept by a run that was killed, and would stop ingestion until somebody clears it.)
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from prefect import Flow, serve
 from prefect.deployments.runner import RunnerDeployment
+from prefect.logging import get_logger
 from prefect.schedules import Cron, Interval, Schedule
 from prefect.types.entrypoint import EntrypointType
 
+import activations
+from activations.sync_files import SYNCS_DIR
 from flows.activation import activate
 from flows.generation import generate
 from flows.ingestion import ingest
@@ -25,6 +32,7 @@ from flows.reconciliation import reconcile
 from flows.support import utc_now
 from flows.transformation import transform
 from flows.validation import check
+from searchflow.errors import ConfigurationError
 
 PARALLEL_RUNS = 3
 """Ingestion follows all the time; beside it two cores carry about two more runs."""
@@ -96,9 +104,7 @@ DEPLOYMENTS = (
         "Gates open and close with the data; syncs look at the last outcome.",
         first_after=110,
     ),
-    Deployment(
-        "activate", activate, every(minutes=15), "Destinations follow the marts closely enough.", first_after=140
-    ),
+    Deployment("activate", activate, None, "Every sync at once, on demand; each has a schedule of its own."),
     Deployment(
         "reconcile",
         reconcile,
@@ -123,9 +129,26 @@ DEPLOYMENTS = (
 )
 
 
+def sync_deployments(folder: Path = SYNCS_DIR) -> Iterator[Deployment]:
+    """One deployment a sync file. A file that is wrong is named in the log, and the others are served."""
+    for name in activations.sync_names(folder):
+        try:
+            sync = activations.load_sync(name, folder)
+        except ConfigurationError as error:
+            get_logger().error("the sync %s is not scheduled: %s", name, error)
+            continue
+        schedule = Cron(sync.schedule, timezone="UTC") if sync.schedule else None
+        yield Deployment(f"sync-{name}", activate, schedule, sync.description, {"syncs": [name]})
+
+
+def all_deployments() -> list[Deployment]:
+    """What `serve` runs."""
+    return [*DEPLOYMENTS, *sync_deployments()]
+
+
 def run() -> None:
     """Serve all deployments in this process until it is told to stop."""
-    serve(*(deployment.prepared() for deployment in DEPLOYMENTS), limit=PARALLEL_RUNS)
+    serve(*(deployment.prepared() for deployment in all_deployments()), limit=PARALLEL_RUNS)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ def up(
     settings = settings_of_command()
     if rate < 0:
         raise UsageError("--rate is a number of events a second, 0 or more.")
+    _check_syncs()
     lifecycle.enter_home(settings)
     _check_ports(settings)
     with console.status("starting servers") as shown:
@@ -61,6 +62,13 @@ def up(
         return
     print_table("Running", [{"what": name, "where": place} for name, place in where.items()])
     typer.echo("`searchflow status` shows health, lag and freshness; `searchflow down` stops everything.")
+
+
+def _check_syncs() -> None:
+    """Each sync file becomes a deployment: one that is wrong is said to the person who is here to correct it."""
+    import activations
+
+    activations.load_syncs()
 
 
 def _check_ports(settings: Settings) -> None:

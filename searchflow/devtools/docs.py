@@ -5,7 +5,7 @@
 
 README, CONTRIBUTING and docs/ are read. Checked are relative links, paths in backticks, `make` targets, commands of
 `searchflow` and `sqlmesh` with their options, variables `SEARCHFLOW_...`, and the tables made from settings, models,
-deployments and commands.
+deployments and commands. `deploy/prefect.yaml` has a part made from the syncs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from searchflow.devtools import tables
+from searchflow.devtools import sync_deployments, tables
 from searchflow.devtools.commands import simple_commands, wrong_commands
 from searchflow.devtools.markdown import Page, Piece, read
 from searchflow.devtools.places import broken_links, missing_arguments, missing_paths
@@ -32,6 +32,7 @@ def documents(root: Path) -> list[Path]:
 def problems(root: Path = ROOT) -> list[str]:
     """Every problem of every page, as `file:line: what is wrong`."""
     found = [(path, piece) for path in documents(root) for piece in page_problems(read(path), root)]
+    found += sync_deployments.stale(root)
     found += tables.stale_tables(root)
     return [
         f"{path.relative_to(root)}:{piece.line}: {piece.text}"
@@ -68,8 +69,8 @@ def _words(piece: Piece) -> list[list[str]]:
 def main(arguments: list[str]) -> int:
     """Write the tables when asked, check, print what is wrong."""
     if "--write" in arguments:
-        for path in tables.write_tables(ROOT):
-            sys.stdout.write(f"{path.relative_to(ROOT)}: tables written\n")
+        for path in sync_deployments.write(ROOT) + tables.write_tables(ROOT):  # in this order: a table shows the file
+            sys.stdout.write(f"{path.relative_to(ROOT)}: written\n")
     found = problems()
     sys.stdout.write("".join(f"{line}\n" for line in found))
     if not found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from searchflow.errors import ConfigurationError, NotFoundError
 GOOD = """\
 name: example
 description: For a test.
-model: activation.act_example
+model: activation.act_recommendations
 key: user_id
 mode: mirror
 fields:
@@ -90,7 +91,21 @@ def test_a_good_file_loads(tmp_path: Path) -> None:
         ("{name: score, nulls: maybe, ", "{name: score, ", "line 8, fields[1].nulls: invalid enum value 'maybe'"),
         ("gate: []", "gate: [marts]", "line 12, gate: expected `array` of length >= 1"),
         ("gate: [marts", "gate: [marts]", "line 13, the file: expected ',' or ']'"),
-        ("", "model: activation.act_example\n", "model: object missing required field"),
+        ("", "model: activation.act_recommendations\n", "model: object missing required field"),
+        (
+            "model: activation.act_recomendations",
+            "model: activation.act_recommendations",
+            "line 3, model: names activation.act_recomendations, but there is no "
+            "models/activation/act_recomendations.sql; did you mean activation.act_recommendations?",
+        ),
+        (
+            "gate: [marts, marts.dim_user]",
+            "gate: [marts]",
+            "line 12, gate[1]: names the suite 'marts.dim_user', which is not in expectations/; "
+            "did you mean marts.dim_users?",
+        ),
+        ("removed: -1", "removed_share: 0.5", "line 14, limits.removed: expected `int` >= 0"),
+        ("schedule: hourly\ngate: [marts]", "gate: [marts]", "line 12, schedule: is a cron line of five fields"),
     ],
 )
 def test_a_wrong_file_names_file_line_and_field(tmp_path: Path, wrong: str, right: str, said: str) -> None:
@@ -114,3 +129,22 @@ def test_every_destination_module_keeps_the_contract() -> None:
         assert isinstance(module.KEEPS_FIELDS, bool)
         assert callable(module.open_destination)
         assert module.Options.__struct_config__.forbid_unknown_fields
+
+
+def test_a_new_file_is_a_deployment_with_its_schedule_and_a_wrong_one_stops_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.deployments import sync_deployments
+
+    monkeypatch.setattr(logging.getLogger("prefect"), "propagate", True)
+    written(tmp_path, GOOD + "schedule: 5 * * * *\n")
+    (tmp_path / "asked.yaml").write_text(GOOD.replace("name: example", "name: asked"))
+    (tmp_path / "broken.yaml").write_text(GOOD.replace("name: example", "name: broken").replace("mirror", "delete"))
+    asked, example = sync_deployments(tmp_path)
+    assert (asked.name, asked.schedule) == ("sync-asked", None)
+    assert (example.name, example.schedule_text, example.why) == ("sync-example", "5 * * * *", "For a test.")
+    made = example.prepared()
+    assert (made.entrypoint, made.parameters) == ("flows.activation.activate", {"syncs": ["example"]})
+    assert [schedule.schedule.cron for schedule in made.schedules] == ["5 * * * *"]  # type: ignore[union-attr]
+    [said] = [record.getMessage() for record in caplog.records if "not scheduled" in record.getMessage()]
+    assert "broken.yaml, line 5, mode: invalid enum value 'delete'" in said

@@ -13,13 +13,16 @@ FLOWS = {
     "transformation", "validation",
 }  # fmt: skip
 SCHEDULES = {
-    "activate": "900 s",
+    "activate": None,
     "generate": None,
     "ingest": "300 s",
     "maintain": "3600 s",
     "monitor": "300 s",
     "pipeline": "0 4 * * *",
     "reconcile": "30 3 * * *",
+    "sync-abandoned_search_emails": "*/15 * * * *",
+    "sync-crm_user_segments": "*/30 * * * *",
+    "sync-recommendations": "0 * * * *",
     "transform": "300 s",
     "validate": "900 s",
 }
@@ -43,20 +46,22 @@ MODELS = {
 
 
 def test_the_flows_and_their_schedules() -> None:
-    from flows.deployments import DEPLOYMENTS
+    from flows.deployments import all_deployments
 
-    assert {deployment.flow.name for deployment in DEPLOYMENTS} == FLOWS
-    assert {deployment.name: deployment.schedule_text for deployment in DEPLOYMENTS} == SCHEDULES
-    assert all(deployment.why for deployment in DEPLOYMENTS)
+    deployments = all_deployments()
+    assert {deployment.flow.name for deployment in deployments} == FLOWS
+    assert {deployment.name: deployment.schedule_text for deployment in deployments} == SCHEDULES
+    assert all(deployment.why for deployment in deployments)
 
 
 def test_prefect_yaml_deploys_the_same() -> None:
-    from flows.deployments import DEPLOYMENTS
+    from flows.deployments import all_deployments
 
+    deployments = all_deployments()
     document = yaml.safe_load((ROOT / "deploy" / "prefect.yaml").read_text())
     deployed = {entry["name"]: entry for entry in document["deployments"]}
-    assert set(deployed) == {deployment.name for deployment in DEPLOYMENTS}
-    for deployment in DEPLOYMENTS:
+    assert set(deployed) == {deployment.name for deployment in deployments}
+    for deployment in deployments:
         entry = deployed[deployment.name]
         assert entry["entrypoint"] == deployment.entrypoint
         assert entry.get("parameters", {}) == deployment.parameters
