@@ -132,10 +132,9 @@ def _wrong(path: Path, text: str, steps: Sequence[str | int], problem: str) -> C
 
 def _at_line(path: Path, line: int, what: str, problem: str) -> ConfigurationError:
     place = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-    problem = problem[:1].lower() + problem[1:]
-    return ConfigurationError(
-        f"{place}, line {line}, {what}", f"{problem.rstrip('.?')}{'?' if problem.endswith('?') else '.'}", "Correct the file, then run again."
-    )
+    problem = (problem[:1].lower() + problem[1:]).rstrip(".")
+    problem += "" if problem.endswith("?") else "."
+    return ConfigurationError(f"{place}, line {line}, {what}", problem, "Correct the file, then run again.")
 
 
 def _line(text: str, steps: Sequence[str | int]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pytest
@@ -132,11 +131,10 @@ def test_every_destination_module_keeps_the_contract() -> None:
 
 
 def test_a_new_file_is_a_deployment_with_its_schedule_and_a_wrong_one_stops_no_other(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from flows.deployments import sync_deployments
 
-    monkeypatch.setattr(logging.getLogger("prefect"), "propagate", True)
     written(tmp_path, GOOD + "schedule: 5 * * * *\n")
     (tmp_path / "asked.yaml").write_text(GOOD.replace("name: example", "name: asked"))
     (tmp_path / "broken.yaml").write_text(GOOD.replace("name: example", "name: broken").replace("mirror", "delete"))
@@ -146,5 +144,5 @@ def test_a_new_file_is_a_deployment_with_its_schedule_and_a_wrong_one_stops_no_o
     made = example.prepared()
     assert (made.entrypoint, made.parameters) == ("flows.activation.activate", {"syncs": ["example"]})
     assert [schedule.schedule.cron for schedule in made.schedules] == ["5 * * * *"]  # type: ignore[union-attr]
-    [said] = [record.getMessage() for record in caplog.records if "not scheduled" in record.getMessage()]
+    [said] = [line for line in capsys.readouterr().err.splitlines() if "the sync broken is not scheduled" in line]
     assert "broken.yaml, line 5, mode: invalid enum value 'delete'" in said
