@@ -6,9 +6,7 @@ are left out: they are not part of `--to files`. The busiest day that settings a
 
 from __future__ import annotations
 
-import resource
 import shutil
-import sys
 import time
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import Figure, Options, Report
-from benchmarks.support import Measured, in_child, machine
+from benchmarks.support import Measured, TreeMemory, in_child, machine
 
 EVENTS, DAYS = 4_000_000, 400
 READY = 1_000_000
@@ -90,21 +88,18 @@ def _write(folder: Path, events: int, processes: int) -> dict[str, Any]:
     from generators.simulation import WHOLE
     from searchflow.settings import load_settings
 
-    report = publish_range(
-        load_settings(home=folder / "home"),
-        _range(events, DAYS),
-        partial(jsonl_part, folder, "events") if processes > 1 else jsonl_part(folder, "events", WHOLE),
-        processes=processes,
-        write_feeds=False,
-        answer_key=False,
-        remember=False,
-        quiet=True,
-    )
-    return {
-        "lines": report.lines,
-        "seconds": report.seconds,
-        "peak_bytes": _peak_bytes(processes if processes > 1 else 0),
-    }
+    with TreeMemory() as memory:
+        report = publish_range(
+            load_settings(home=folder / "home"),
+            _range(events, DAYS),
+            partial(jsonl_part, folder, "events") if processes > 1 else jsonl_part(folder, "events", WHOLE),
+            processes=processes,
+            write_feeds=False,
+            answer_key=False,
+            remember=False,
+            quiet=True,
+        )
+    return {"lines": report.lines, "seconds": report.seconds, "peak_bytes": memory.peak_bytes}
 
 
 def _range(events: int, days: int) -> Any:
@@ -118,9 +113,10 @@ def _day(events: int) -> dict[str, Any]:
     from generators import Simulation
 
     began, lines = time.perf_counter(), 0
-    for batch in Simulation(_range(events, 1).simulation).batches(until=NOW):
-        lines += len(batch.text())
-    return {"lines": lines, "seconds": time.perf_counter() - began, "peak_bytes": _peak_bytes(0)}
+    with TreeMemory() as memory:
+        for batch in Simulation(_range(events, 1).simulation).batches(until=NOW):
+            lines += len(batch.text())
+    return {"lines": lines, "seconds": time.perf_counter() - began, "peak_bytes": memory.peak_bytes}
 
 
 def _ready_rows(folder: Path, rows: int) -> float:
@@ -139,12 +135,3 @@ def _ready_rows(folder: Path, rows: int) -> float:
     began = time.perf_counter()
     ready.write_ndjson(target)
     return round(rows / (time.perf_counter() - began))
-
-
-def _peak_bytes(workers: int) -> int:
-    """At most this much was resident: our own peak, and as much as the largest worker for each of them."""
-    scale = 1 if sys.platform == "darwin" else 1024
-    own, worker = (
-        resource.getrusage(who).ru_maxrss * scale for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return int(own + workers * worker)

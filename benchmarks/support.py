@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -13,7 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
 
 from benchmarks.report import Options
 from searchflow import services
@@ -57,6 +61,45 @@ def in_child(work: Callable[..., Any], *arguments: Any) -> Measured:
     """Run `work` (a function of a module) in a fresh process and measure it, without the start of the process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(timed, work, *arguments).result()
+
+
+class TreeMemory:
+    """The most memory that this process and its children hold at one moment, while the block runs (sampled).
+
+    `peak_bytes` counts a page that several of them share (libraries) once: the sum of Linux' proportional set sizes. Where
+    there is none, the sum of what each holds alone.
+    """
+
+    INTERVAL = 0.2
+
+    def __enter__(self) -> Self:
+        self.peak_bytes = 0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        own = psutil.Process()
+        while True:
+            sizes = [self._size(process) for process in (own, *own.children(recursive=True))]
+            self.peak_bytes = max(self.peak_bytes, sum(sizes))
+            if self._done.wait(self.INTERVAL):
+                return
+
+    @staticmethod
+    def _size(process: psutil.Process) -> int:
+        try:
+            memory = process.memory_full_info()
+        except psutil.Error:  # it has ended meanwhile
+            return 0
+        return int(getattr(memory, "pss", memory.uss))
 
 
 def machine() -> dict[str, Any]:

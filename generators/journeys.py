@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from generators import campaigns
 from generators.calendar import WEEKDAYS, Calendar, weekday
-from generators.draws import Draws, Floats, Ints
+from generators.draws import Draws, Floats, Ints, Keys
 from generators.places import (
     BOT_CITY,
     DESTINATION_WEIGHTS,
@@ -78,7 +78,7 @@ def visits(draws: Draws, population: Population, calendar: Calendar, planned: pl
     row = np.repeat(np.arange(len(planned)), repeat)
     made = planned[row]
     number = np.arange(len(row)) - np.repeat(np.cumsum(repeat) - repeat, repeat)
-    keys = draws.child("visit", made["trip"].to_numpy(), number)
+    keys = visit_keys(draws, made["trip"].to_numpy(), number)
     gap = np.where(number == 0, 0, 1 + np.floor(2.6 * draws.exponential("gap", keys)).astype(np.int64))
     first_day = made["day"].to_numpy()
     passed = np.minimum(running_sum(gap, repeat), JOURNEY_DAYS - 1)
@@ -106,6 +106,11 @@ def visits(draws: Draws, population: Population, calendar: Calendar, planned: pl
         pl.Series("push", running_sum(campaigns.LIFT[brought], repeat)),  # the lifts of the trip so far
         pl.Series("touched", running_sum(campaigns.packed(brought, number), repeat)),
     )
+
+
+def visit_keys(draws: Draws, trips: Keys, number: Ints) -> Keys:
+    """The key of each visit: of a trip, counted from 0."""
+    return draws.child("visit", trips, number)
 
 
 def _lead(unit: Floats) -> Ints:

@@ -189,20 +189,20 @@ class Simulation:
         parts = int(np.ceil(a_day / SLICE_EVENTS))
         for visits, start, stop in self._visits_by_block(first, (end - 1) // DAY_MS + 1, days, partition):
             if parts == 1:
-                yield _wide(visits), stop * DAY_MS
+                yield self._wide(visits, start), stop * DAY_MS
                 continue
             edges = np.linspace(start * DAY_MS, stop * DAY_MS, parts + 1).astype(np.int64)[1:]
             visits = visits.sort("start", maintain_order=True)
-            places = np.searchsorted(visits["start"].to_numpy(), edges)
+            places = np.searchsorted(visits["start"].to_numpy(), edges - start * DAY_MS)
             for edge, low, high in zip(edges.tolist(), [0, *places[:-1].tolist()], places.tolist(), strict=True):
-                yield _wide(visits[low:high]), edge
+                yield self._wide(visits[low:high], start), edge
                 if edge >= end:
                     return
 
     def _visits_by_block(
         self, first: int, last: int, step: int, partition: Partition
     ) -> Iterator[tuple[pl.DataFrame, int, int]]:
-        """(visits that start in a block of days, its first day, the day after it), block after block: compact ones."""
+        """(compact visits that start in a block of days, its first day, the day after it), block after block."""
         # A local day may begin on the UTC day before it and end on the day after it.
         pending = _Pending(first, step)
         for day in range(first - journeys.JOURNEY_DAYS - 1, first + 1, step):
@@ -211,8 +211,8 @@ class Simulation:
             stop = min(start + step, last)
             pending.add(self._planned(start + 1, stop + 1, partition))
             bots = journeys.bot_visits(self.draws, *_numbered(np.arange(start, stop), self.traffic.bots))
-            mine = [*pending.take(start), _compact(partition.keep(self.draws, bots))]
-            yield pl.concat(mine, how="vertical_relaxed", rechunk=True), start, stop
+            pending.add([partition.keep(self.draws, bots)])
+            yield pending.take(start), start, stop
 
     def _planned(self, first: int, stop: int, partition: Partition) -> Iterator[pl.DataFrame]:
         """All visits of the partition's trips that begin on local days first .. stop-1, some trips at a time."""
@@ -221,6 +221,16 @@ class Simulation:
             here = slice(low, low + TRIPS_AT_A_TIME)
             trips = journeys.trips(self.draws, self.population, days[here], index[here], keep=partition.mask)
             yield journeys.visits(self.draws, self.population, self.calendar, trips)
+
+    def _wide(self, visits: pl.DataFrame, start: int) -> pl.DataFrame:
+        """Undo `_Pending`'s compaction for visits of the block that begins on day `start`.
+
+        Small numbers grow (arithmetic on them would overflow), and the key of each visit is made again.
+        """
+        wide = visits.cast({selectors.signed_integer(): pl.Int64, selectors.unsigned_integer(): pl.UInt64})
+        trip, number, traveller = (wide[name].to_numpy() for name in ("trip", "number", "traveller"))
+        key = np.where(traveller >= BOT, trip, journeys.visit_keys(self.draws, trip, number - 1))
+        return wide.with_columns(pl.col("start") + start * DAY_MS, pl.Series("visit", key))
 
     def cut(self, rows: Rows, lines: int = BATCH_LINES) -> Iterator[Batch]:
         """`rows` in batches, sorted by arrival."""
@@ -245,7 +255,8 @@ class Simulation:
 class _Pending:
     """Visits that were planned and have not started yet, by the block of days in which they start.
 
-    A busy site has millions of them, so whole numbers are kept in as few bytes as they need.
+    A busy site has millions of them, so they are compact: whole numbers in as few bytes as they need, starts counted
+    from the block's begin, and without the visit's key, which follows from the trip and the visit's number.
     """
 
     def __init__(self, first: int, step: int) -> None:
@@ -255,24 +266,20 @@ class _Pending:
     def add(self, planned: Iterable[pl.DataFrame]) -> None:
         """Keep visits; those of days before the first are over."""
         for visits in planned:
-            block = ((pl.col("start") // DAY_MS - self._first) // self._step).alias("block")
-            compact = _compact(visits).with_columns(visits.select(block)["block"])
-            for (number,), part in compact.partition_by("block", as_dict=True, include_key=False).items():
+            block = (pl.col("start") // DAY_MS - self._first) // self._step
+            begin = (block * self._step + self._first) * DAY_MS
+            placed = visits.drop("visit").with_columns(block.alias("block"), pl.col("start") - begin)
+            small = placed.select(
+                column.shrink_dtype() if column.dtype.is_integer() and column.name != "block" else column
+                for column in placed
+            )
+            for (number,), part in small.partition_by("block", as_dict=True, include_key=False).items():
                 if number >= 0:
                     self._blocks[number].append(part)
 
-    def take(self, start: int) -> list[pl.DataFrame]:
-        """What starts in the block that begins on day `start`, compact."""
-        return self._blocks.pop((start - self._first) // self._step, [])
-
-
-def _compact(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.select(column.shrink_dtype() if column.dtype.is_integer() else column for column in frame)
-
-
-def _wide(frame: pl.DataFrame) -> pl.DataFrame:
-    """Undo `_compact`: arithmetic on small numbers would overflow."""
-    return frame.cast({selectors.signed_integer(): pl.Int64, selectors.unsigned_integer(): pl.UInt64})
+    def take(self, start: int) -> pl.DataFrame:
+        """What starts in the block that begins on day `start`."""
+        return pl.concat(self._blocks.pop((start - self._first) // self._step), how="vertical_relaxed", rechunk=True)
 
 
 def _numbered(days: Ints, counts_of: Callable[[Ints], Ints]) -> tuple[Ints, Ints]:

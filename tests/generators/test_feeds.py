@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from generators import Simulation, feeds
+from generators import Simulation, campaigns, feeds
 
 NOW = datetime(2026, 6, 15, 14, 30, 12, 345000, tzinfo=UTC)
 PAID = {"cpc", "paid_social", "affiliate"}
@@ -34,6 +34,28 @@ def test_spend_is_consistent_with_the_visits_it_brought(year: Simulation, year_f
     assert spend.select("spend_date", "utm_source", "utm_campaign").is_unique().all()
     assert (spend["cost"] > 0).all()
     assert spend["spend_date"].max() == NOW.date() - timedelta(days=1)  # nothing of a day that has not ended
+
+
+def test_no_campaign_spends_more_than_its_budget_and_clicks_cost_what_they_should(year: Simulation) -> None:
+    configured = pl.DataFrame(
+        [
+            {
+                "utm_source": one.source, "utm_campaign": one.campaign, "price": one.cost_per_click,
+                "budget": one.budget * year.traffic.visits_per_day, "months": [month + 1 for month in one.months],
+            }
+            for one in campaigns.CAMPAIGNS if one.cost_per_click
+        ]
+    )  # fmt: skip
+    spend = feeds.ad_spend(year, after=None, until=NOW).join(configured, on=["utm_source", "utm_campaign"])
+    assert spend["utm_campaign"].n_unique() == len(configured) - 1  # hotels_generic runs in two sources
+    assert (spend["cost"] <= spend["budget"] + 0.005).all()
+    at_the_limit = spend["cost"] >= spend["budget"] - 0.005
+    assert 0.001 < at_the_limit.mean() < 0.3  # type: ignore[operator]
+    unlimited = spend.filter(~at_the_limit)
+    ratio = unlimited["cost"] / unlimited["clicks"] / unlimited["price"]
+    assert ratio.median() == pytest.approx(1, abs=0.03)
+    assert ratio.is_between(0.5, 2).all()
+    assert spend["spend_date"].dt.month().is_in(spend["months"]).all()
 
 
 def test_pieces_of_the_feeds_are_the_whole(small: Simulation) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generators import Batch, Simulation, SimulationSettings
+from generators import Batch, FaultSettings, FunnelSettings, Simulation, SimulationSettings
 from generators.simulation import Partition
 from searchflow.errors import UsageError
 
@@ -78,6 +78,39 @@ def test_any_range_of_any_partition_is_that_part_of_it(
         frame = pl.concat([batch.frames[name] for batch in everything])
         inside = (pl.col("arrived_at") > begin) & (pl.col("arrived_at") <= end)
         assert found[name] == frame.filter(inside)["line"].to_list()
+
+
+shares = st.floats(0, 0.2)
+worlds = st.builds(
+    SimulationSettings.for_history,
+    until=st.just(NOW),
+    days=st.integers(1, 25),
+    events=st.integers(20, 600),
+    seed=st.integers(0, 2**31),
+    funnel=st.builds(FunnelSettings, click_rate=st.floats(0.05, 0.6), conversion_rate=shares, zero_result_rate=shares),
+    faults=st.builds(
+        FaultSettings, duplicates=shares, late=shares, out_of_order=shares, clock_skew=shares, clicking_bots=shares,
+        missing_field=shares, conflicting_duplicate=shares,
+    ),
+)  # fmt: skip
+
+
+@settings(max_examples=8, deadline=None)
+@given(world=worlds, of=st.integers(2, 4), at=st.floats(0.05, 0.95))
+def test_every_world_is_the_same_again_and_the_same_in_parts(world: SimulationSettings, of: int, at: float) -> None:
+    whole = lines(Simulation(world).batches(until=NOW))
+    again = Simulation(world)
+    assert lines(again.batches(until=NOW)) == whole
+    middle = NOW - (NOW - datetime(world.start.year, world.start.month, world.start.day, tzinfo=UTC)) * at
+    parts = []
+    for index in range(of):
+        first, second = (
+            lines(again.batches(after=after, until=until, partition=Partition(index, of)))
+            for after, until in ((None, middle), (middle, NOW))
+        )
+        parts.append({name: first[name] + second[name] for name in TYPES})
+    for name in TYPES:
+        assert in_the_order_of(whole[name], [part[name] for part in parts]) == whole[name]
 
 
 def test_a_busy_day_is_cut_within_the_day_and_stays_the_same() -> None:
