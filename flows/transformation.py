@@ -1,76 +1,158 @@
 """The models are up to date: every new event is in them, days touched by late events are restated, audits have passed.
 
 Runs every five minutes, and in the pipeline after ingestion. The scheduling is SQLMesh's own; each model appears here
-as a task run with its intervals, rows, duration and audits.
+as a task run while it is made, with its days, rows, duration and audits. A model whose audit fails is a failed task with
+the rows that break it; models behind it are skipped, all others are made.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import re
+from contextvars import copy_context
+from datetime import timedelta
+from queue import SimpleQueue
 from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, StateType
+from prefect.futures import PrefectFuture
+from prefect.states import Completed, Failed
 
 from flows.support import models_at_rest, stage, table_artifact, utc_now
 from searchflow import transformation
 from searchflow.ingestion import cut
 from searchflow.progress import progress
-from searchflow.settings import load_settings
+from searchflow.settings import Settings, load_settings
+from searchflow.transformation import ModelProgress, ModelRun, TransformationResult
 
-
-@task(cache_policy=NO_CACHE, task_run_name="sqlmesh-{environment}")
-def run_models(environment: str) -> transformation.TransformationResult:
-    """Plan when model files changed, else run what is due."""
-    settings, log = load_settings(), get_run_logger()
-    with models_at_rest(settings, environment), progress("transforming") as bar:
-
-        def on_progress(step: transformation.ModelProgress) -> None:
-            bar.update(done=step.models_done, total=step.models_total)
-            if step.state != "started":
-                log.info("%s: %s", step.model, step.state)
-
-        now = cut.take(settings, utc_now)  # ingestion goes on: what is committed from here on is left to the next run
-        result = transformation.transform(settings, environment=environment, now=now, on_progress=on_progress)
-    for warning in result.warnings:
-        log.warning("%s", warning)
-    return result
+MOMENT = timedelta(microseconds=1)
+"""The end of an interval is the first moment that does not belong to it."""
+Told = SimpleQueue[ModelProgress | None]
+"""What SQLMesh tells about one model; None when it will tell nothing more."""
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{name}")
-def model(name: str, run: dict[str, Any]) -> None:
-    """One model of the run, as a task of its own, with its intervals, rows, duration and audits."""
-    get_run_logger().info("%s", run)
+def model(name: str, told: Told) -> State[Any]:
+    """One model, from the moment SQLMesh begins with it until it is over."""
+    log = get_run_logger()
+    while step := told.get():
+        if step.state == "succeeded":
+            message = summary(step.run)
+            log.info("%s", message)
+            return Completed(message=message)
+        if step.state == "failed":
+            for audit, rows in step.run.broken.items():
+                table_artifact(artifact_key(name, audit), rows, f"The first rows of {name} that break audit {audit}.")
+            return Failed(message=f"{name} {step.run.error}")
+        if step.state == "skipped":
+            return State(type=StateType.CANCELLED, name="Skipped", message="Not made: a model before it failed.")
+        log.info("%s: %d of %d ranges of days", name, len(step.run.intervals), step.run.batches)
+    return State(type=StateType.CANCELLED, name="Interrupted", message="The run ended before the model was made.")
+
+
+class ModelTasks:
+    """Begins and ends a task run for each model, as SQLMesh tells: the task waits beside the scheduler, which works."""
+
+    def __init__(self) -> None:
+        self._context = copy_context()  # of the flow: SQLMesh may tell from threads of its own
+        self._told: dict[str, Told] = {}
+        self._tasks: list[PrefectFuture[Any]] = []
+
+    def hear(self, step: ModelProgress) -> None:
+        """One step of one model."""
+        if step.model not in self._told:
+            told = self._told[step.model] = Told()
+            self._tasks.append(self._context.copy().run(model.submit, step.model, told))
+        if step.state != "started":
+            self._told[step.model].put(step)
+
+    def close(self) -> None:
+        """No model is made any more: wait until all tasks have said so."""
+        for told in self._told.values():
+            told.put(None)
+        for future in self._tasks:
+            future.wait()
 
 
 @flow(name="transformation")
-def transform(environment: str = "prod") -> dict[str, Any]:
-    """Bring the models of `environment` up to date. Returns totals and one entry a model.
+def transform(environment: str = "prod", fail_fast: bool = False) -> dict[str, Any]:
+    """Bring the models of `environment` up to date. With `fail_fast`, no model is begun once another has failed.
+
+    Returns: totals, and how often each outcome of a model.
 
     Raises:
         TransformationFailed: a model or an audit failed; names it, with the first rows that break the audit.
     """
     settings = load_settings()
     with stage(settings, "transformation") as noted:
-        result = run_models(environment)
-        for run in result.models:
-            model(run.name, asdict(run))
+        try:
+            result = run_models(settings, environment, fail_fast)
+        except transformation.ModelsFailed as failed:
+            show(failed.result)
+            raise
+        show(result)
         noted.rows_in, noted.rows_out = result.new_batches, len(result.models)
-        rows = [
-            {
-                "model": run.name,
-                "status": run.status,
-                "rows": run.rows if run.rows is not None else "",
-                "seconds": round(run.duration_s, 2),
-                "audits passed": run.audits_passed,
-                "audits failed": run.audits_failed,
-            }
-            for run in result.models
-        ]
-        table_artifact("model-runs", rows, f"{len(rows)} models in {result.duration_s:.1f} s ({result.mode})")
     return {
         "mode": result.mode,
         "models": len(result.models),
         "restated_days": [day.isoformat() for day in result.restated_days],
         "seconds": round(result.duration_s, 2),
     }
+
+
+def run_models(settings: Settings, environment: str, fail_fast: bool) -> TransformationResult:
+    """Plan when model files changed, else run what is due; each model as a task run."""
+    tasks = ModelTasks()
+    with models_at_rest(settings, environment), progress("transforming") as bar:
+
+        def on_progress(step: ModelProgress) -> None:
+            bar.update(done=step.models_done, total=step.models_total)
+            tasks.hear(step)
+
+        now = cut.take(settings, utc_now)  # ingestion goes on: what is committed from here on is left to the next run
+        try:
+            result = transformation.transform(
+                settings, environment=environment, now=now, on_progress=on_progress, fail_fast=fail_fast
+            )
+        finally:
+            tasks.close()
+    for warning in result.warnings:
+        get_run_logger().warning("%s", warning)
+    return result
+
+
+def show(result: TransformationResult) -> None:
+    """All models of a run in one table."""
+    rows = [
+        {
+            "model": run.name,
+            "status": run.status,
+            "days": days(run),
+            "rows": run.rows if run.rows is not None else "",
+            "seconds": round(run.duration_s, 2),
+            "audits passed": run.audits_passed,
+            "audits failed": run.audits_failed,
+            "error": run.error or "",
+        }
+        for run in result.models
+    ]
+    table_artifact("model-runs", rows, f"{len(rows)} models in {result.duration_s:.1f} s ({result.mode})")
+
+
+def summary(run: ModelRun) -> str:
+    """What a model did, in a line: "1,204 rows of 2026-03-08 to 2026-03-10 in 0.41 s, 3 audits passed"."""
+    rows = "a view" if run.rows is None else f"{run.rows:,} rows"
+    warned = f", {run.audits_failed} warned" if run.audits_failed else ""
+    return f"{rows} of {days(run)} in {run.duration_s:.2f} s, {run.audits_passed} audits passed{warned}"
+
+
+def days(run: ModelRun) -> str:
+    """The days that were made: "2026-03-08, 2026-03-10 to 2026-03-12"."""
+    spans = [(start.date(), (end - MOMENT).date()) for start, end in sorted(run.intervals)]
+    return ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in spans)
+
+
+def artifact_key(name: str, audit: str) -> str:
+    """Prefect takes small letters, digits and dashes: "audit-marts-dim-users-not-null"."""
+    return re.sub(r"[^a-z0-9]+", "-", f"audit-{name}-{audit}".lower())

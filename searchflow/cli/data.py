@@ -92,15 +92,17 @@ def _accept_gap(event_type: str, as_json: bool) -> None:
 
 def transform(
     env: Annotated[str, typer.Option("--env", help="`prod`, or the name of a virtual environment.")] = "prod",
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Begin no other model once one has failed.")] = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Plan and run the models. `sqlmesh plan dev` in the repository root works too."""
+    """Plan and run the models. One that fails stops those behind it, and no other. `sqlmesh plan dev` in the repository
+    root works too."""
 
     def flow() -> Any:
         from flows.transformation import transform as run
 
-        return run(environment=env)
+        return run(environment=env, fail_fast=fail_fast)
 
     result = run_flow(settings_of_command(), flow, verbose=verbose)
     if as_json:

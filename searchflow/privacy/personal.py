@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from searchflow.settings import Settings
+
+if TYPE_CHECKING:
+    from searchflow.transformation.lineage import Node
 
 DECLARED: dict[str, tuple[str, ...]] = {
     # The contract: every column of a profile but user_id is personal.
@@ -26,11 +32,16 @@ def personal_columns(settings: Settings) -> dict[str, dict[str, str]]:
     """Table -> personal column -> the declared column that it comes from ("raw.user_profiles.email")."""
     from searchflow.transformation.lineage import lineage_of_all
 
+    return marked(lineage_of_all(settings))
+
+
+def marked(nodes: Iterable[Node]) -> dict[str, dict[str, str]]:
+    """The same, of these columns and what each is made from."""
     found: dict[str, dict[str, str]] = {}
     for declared in (DECLARED, DOCUMENTS):
         for table, columns in declared.items():
             found.setdefault(table, {}).update({column: f"{table}.{column}" for column in columns})
-    for node in lineage_of_all(settings):
+    for node in nodes:
         pending, seen = list(node.parents), set()
         while pending:
             parent = pending.pop()

@@ -8,6 +8,7 @@ SQLMesh takes seconds to import, so this package imports it only when something 
 `searchflow`.
 """
 
+from searchflow.transformation.failures import ModelsFailed
 from searchflow.transformation.lineage import Node, lineage, model_names
 from searchflow.transformation.result import ModelProgress, ModelRun, TransformationResult
 from searchflow.transformation.runner import transform
@@ -16,6 +17,7 @@ from searchflow.transformation.tables import table_rows
 __all__ = [
     "ModelProgress",
     "ModelRun",
+    "ModelsFailed",
     "Node",
     "TransformationResult",
     "lineage",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -24,7 +25,7 @@ class RunConsole(NoopConsole):
     """Listens to one run after the other; `listen` starts with a clean sheet."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.listen(None, datetime(1970, 1, 1))  # noqa: DTZ001  (UTC, as all our times are)
 
     def take_over(self) -> None:
@@ -70,36 +71,54 @@ class RunConsole(NoopConsole):
         *_: Any,
         **__: Any,
     ) -> None:
-        """One range of days of a model is over. Without a duration it failed; `log_failed_models` says why."""
+        """One range of days of a model is over; without a duration it failed."""
+        if duration_ms is None:
+            # Called from the scheduler's `finally`: what failed is under way, and heard of here before the others go on.
+            self._failed(snapshot.name, sys.exc_info()[1])
+            return
         with self._lock:
             run = self.runs[snapshot.name]
-            if duration_ms is None:
-                run.status = "failed"
-                return
             run.duration_s += duration_ms / 1000
             run.audits_passed += num_audits_passed
             run.audits_failed += num_audits_failed
             run.intervals.append((_utc(interval[0]), _utc(interval[1])))
+            if run.status == "failed":  # an earlier range of its days did
+                return
             if len(run.intervals) == run.batches:
                 run.status = "succeeded"
         self._tell(run, "batch" if run.status == "started" else None)
 
     def log_skipped_models(self, snapshot_names: set[str]) -> None:
         """Models below one that failed."""
-        for name in snapshot_names:
-            self.runs[name].status = "skipped"
-            self._tell(self.runs[name])
+        for name in sorted(snapshot_names):
+            run = self.runs.get(name)
+            if run is not None and run.status in ("planned", "started"):
+                run.status = "skipped"
+                self._tell(run)
 
     def log_failed_models(self, errors: Iterable[NodeExecutionFailedError[Any]]) -> None:
-        """Models that failed, and why."""
+        """Models that failed, and why: those that failed before they were begun were not heard of yet."""
         for error in errors:
-            name = error.node.snapshot_name
-            cause = error.__cause__ or error
-            self.failures[name] = cause
-            if run := self.runs.get(name):
-                run.status, run.error = "failed", str(cause)
-                run.audits_failed += len(getattr(cause, "errors", []))
-                self._tell(run)
+            name = getattr(error.node, "snapshot_name", None) or error.node.name
+            if name not in self.failures:
+                self._failed(name, error.__cause__ or error)
+
+    def skip_the_rest(self) -> None:
+        """The run was stopped: what was planned and never begun is not made."""
+        self.log_skipped_models(set(self.runs))
+
+    def _failed(self, name: str, cause: BaseException | None) -> None:
+        cause = cause or RuntimeError("it did not say why")
+        with self._lock:
+            again = name in self.failures
+            self.failures.setdefault(name, cause)
+            run = self.runs.get(name)
+            if run is None:
+                return
+            run.status, run.error = "failed", run.error or str(cause)
+            run.audits_failed += len(getattr(cause, "errors", []))
+        if not again:
+            self._tell(run)
 
     def log_warning(self, short_message: str, long_message: str | None = None, *_: Any, **__: Any) -> None:
         """An audit that does not block, mostly."""
@@ -111,8 +130,9 @@ class RunConsole(NoopConsole):
 
     def _tell(self, run: ModelRun, state: str | None = None) -> None:
         if self.callback is not None:
-            done = sum(1 for other in self.runs.values() if other.status in ("succeeded", "failed", "skipped"))
-            self.callback(ModelProgress(run.name, state or run.status, done, len(self.runs), run))
+            with self._lock:  # one model at a time is heard of, however many are made at once
+                done = sum(1 for other in self.runs.values() if other.status in ("succeeded", "failed", "skipped"))
+                self.callback(ModelProgress(run.name, state or run.status, done, len(self.runs), run))
 
 
 def _utc(milliseconds: int) -> datetime:

@@ -1,7 +1,11 @@
-"""What failed, said so that a person can act: the model, the audit, and the first rows that break it."""
+"""What failed, said so that a person can act: the model, the audit, and the first rows that break it.
+
+Rows and messages end up in logs, artifacts and `ops.model_runs`, so what is personal in them is masked first.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from searchflow.errors import TransformationFailed
@@ -10,9 +14,12 @@ if TYPE_CHECKING:
     from sqlmesh.utils.errors import AuditError
 
     from searchflow.transformation.project import Project
-    from searchflow.transformation.result import TransformationResult
+    from searchflow.transformation.result import ModelRun, TransformationResult
 
-SAMPLE_ROWS = 3
+SAMPLE_ROWS = 10
+MASK = "•••"
+ADDRESS = re.compile(r"\S+@\S+")
+"""An engine's message may quote the value that it could not convert."""
 
 
 class ModelsFailed(TransformationFailed):
@@ -23,38 +30,60 @@ class ModelsFailed(TransformationFailed):
         super().__init__(message)
 
 
-def explain(opened: Project, result: TransformationResult, problem: Exception | None) -> ModelsFailed:
-    """The error to raise. The first failure is spelt out; the others are named."""
+def examine(opened: Project, run: ModelRun, cause: BaseException) -> None:
+    """Say in `run` why it failed: a sentence, and the rows that break its audits."""
     from sqlmesh.utils.errors import NodeAuditsErrors
 
-    sentences: list[str] = []
-    rows: dict[str, list[dict[str, object]]] = {}
+    if not isinstance(cause, NodeAuditsErrors):
+        run.error = f"failed: {_first_line(cause)}"
+        return
+    personal = _personal_names(opened)
+    sentences = []
+    for audit in cause.errors:
+        run.broken[audit.audit_name] = sample = _offending_rows(opened, audit, personal)
+        first = f", for example {_short(sample[0])}" if sample else ""
+        sentences.append(f"breaks audit {audit.audit_name} in {audit.count} rows{first}")
+    run.error = "; ".join(sentences)
+
+
+def explain(opened: Project, result: TransformationResult, problem: Exception | None) -> ModelsFailed:
+    """The error to raise: every failure in a sentence."""
+    failed = {run.name: run for run in result.failed}
+    sentences = [f"{name} {run.error}" for name, run in failed.items()]
     for name, cause in opened.console.failures.items():
-        model = opened.console.runs[name].name if name in opened.console.runs else name
-        if isinstance(cause, NodeAuditsErrors):
-            for audit in cause.errors:
-                rows[f"{model}.{audit.audit_name}"] = sample = _offending_rows(opened, audit)
-                first = f", for example {_short(sample[0])}" if sample else ""
-                sentences.append(f"{model} breaks audit {audit.audit_name} in {audit.count} rows{first}")
-        else:
-            sentences.append(f"{model} failed: {str(cause).strip().splitlines()[0]}")
+        if name not in opened.console.runs:  # before the run of models had begun
+            sentences.append(f"{name} failed: {_first_line(cause)}")
     if not sentences:
-        sentences.append(str(problem).strip().splitlines()[0] if problem else "a model failed")
+        sentences.append(_first_line(problem) if problem else "a model failed")
     skipped = sum(1 for run in result.models if run.status == "skipped")
-    waiting = f" {skipped} models below were not made." if skipped else ""
+    waiting = f" {skipped} models behind were not made." if skipped else ""
     return ModelsFailed(
         f"{'; '.join(sentences)}.{waiting} Correct the data or the model, then run `searchflow transform` again.",
         result,
-        rows,
+        {f"{name}.{audit}": rows for name, run in failed.items() for audit, rows in run.broken.items()},
     )
 
 
-def _offending_rows(opened: Project, audit: AuditError) -> list[dict[str, object]]:
+def _first_line(cause: BaseException) -> str:
+    text = str(cause).strip() or type(cause).__name__
+    return ADDRESS.sub(MASK, text.splitlines()[0][:300])
+
+
+def _personal_names(opened: Project) -> set[str]:
+    """Names of columns that are personal somewhere: an audit's SELECT may take them from any table."""
+    from searchflow.privacy.personal import marked
+    from searchflow.transformation.lineage import trees
+
+    return {column for columns in marked(trees(opened.context)).values() for column in columns}
+
+
+def _offending_rows(opened: Project, audit: AuditError, personal: set[str]) -> list[dict[str, object]]:
     try:
         frame = opened.context.engine_adapter.fetchdf(audit.query.limit(SAMPLE_ROWS))
     except Exception:  # the rows are a courtesy; the audit's failure must not hide behind their query's
         return []
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+    rows = [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+    return [{key: MASK if key in personal else value for key, value in row.items()} for row in rows]
 
 
 def _short(row: dict[str, object]) -> str:

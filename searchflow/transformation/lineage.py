@@ -66,13 +66,18 @@ def lineage_of_all(settings: Settings, *, root: Path = ROOT) -> list[Node]:
     from searchflow.transformation.project import project
 
     with project(settings, root=root) as opened:
-        seen: dict[tuple[str, str], Node] = {}
-        return [
-            _node(opened.context, model.name, column, seen)
-            for model in opened.context.models.values()
-            if model.is_sql
-            for column in model.columns_to_types or {}
-        ]
+        return trees(opened.context)
+
+
+def trees(context: Context) -> list[Node]:
+    """The same, of a project that is open."""
+    seen: dict[tuple[str, str], Node] = {}
+    return [
+        _node(context, model.name, column, seen)
+        for model in context.models.values()
+        if model.is_sql
+        for column in model.columns_to_types or {}
+    ]
 
 
 def _node(context: Context, table: str, column: str, seen: dict[tuple[str, str], Node]) -> Node:

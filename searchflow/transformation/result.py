@@ -35,6 +35,9 @@ class ModelRun:
     audits_failed: int = 0
     status: str = "planned"
     error: str | None = None
+    """Why it failed, as a sentence."""
+    broken: dict[str, list[dict[str, object]]] = field(default_factory=dict)
+    """Blocking audit -> the first rows that break it, personal columns masked."""
 
 
 @dataclass

@@ -16,7 +16,7 @@ from searchflow.ops import record
 from searchflow.services.process import locked
 from searchflow.settings import ROOT, Settings
 from searchflow.transformation import changes, failures
-from searchflow.transformation.result import ModelProgress, TransformationResult
+from searchflow.transformation.result import ModelProgress, ModelRun, TransformationResult
 
 if TYPE_CHECKING:
     from sqlmesh.core.snapshot import Snapshot
@@ -35,11 +35,13 @@ def transform(
     now: datetime,
     on_progress: Callable[[ModelProgress], None] | None = None,
     restate: Collection[date] = (),
+    fail_fast: bool = False,
     root: Path = ROOT,
 ) -> TransformationResult:
     """Bring the models of `environment` up to `now`.
 
-    Earlier days that new data touched are made anew, and those in `restate`.
+    Earlier days that new data touched are made anew, and those in `restate`. A model that fails stops what depends on
+    it; with `fail_fast` no other model is begun either.
 
     Raises:
         TransformationFailed: a model or a blocking audit failed. What does not depend on it is done; call again.
@@ -53,11 +55,10 @@ def transform(
     settings.run_dir.mkdir(parents=True, exist_ok=True)
     with locked(settings, "transformation", wait=True), project(settings, root=root) as opened:
         with warehouse.connect(settings) as connection:
-            opened.console.listen(on_progress, stamp)
+            opened.console.listen(_examined(opened, connection, on_progress), stamp)
             snapshots = opened.snapshots()
             _list_changes(opened, connection, snapshots, restate, result)
-            problem = _evaluate(opened, snapshots, result)
-            _count_rows(opened, connection)
+            problem = _evaluate(opened, snapshots, result, fail_fast)
             result.models = list(opened.console.runs.values())
             result.warnings = opened.console.warnings
             if not result.models and result.mode == "run":
@@ -137,55 +138,95 @@ def _ranges(days: Collection[date]) -> list[tuple[int, int]]:
     return ranges if len(ranges) <= MOST_RANGES else [(ranges[0][0], ranges[-1][1])]
 
 
-def _evaluate(opened: Project, snapshots: list[Snapshot], result: TransformationResult) -> Exception | None:
-    """Let SQLMesh plan or run. Models that fail are told to the console; returns what failed besides them."""
-    from sqlmesh.utils.errors import SQLMeshError
+def _examined(
+    opened: Project, connection: duckdb.DuckDBPyConnection, on_progress: Callable[[ModelProgress], None] | None
+) -> Callable[[ModelProgress], None]:
+    """Before anybody hears that a model is over: how many rows it made, or which rows break its audits."""
 
-    context, now = opened.context, result.started_at.replace(tzinfo=UTC)
+    def tell(step: ModelProgress) -> None:
+        name, snapshot = next(
+            (name, each) for name, each in opened.console.snapshots.items() if each.model.name == step.model
+        )
+        if step.state == "succeeded":
+            step.run.rows = _rows_made(snapshot, step.run, connection)
+        elif step.state == "failed":
+            failures.examine(opened, step.run, opened.console.failures[name])
+        if on_progress is not None:
+            on_progress(step)
+
+    return tell
+
+
+def _evaluate(
+    opened: Project, snapshots: list[Snapshot], result: TransformationResult, fail_fast: bool
+) -> Exception | None:
+    """Let SQLMesh plan or run. Models that fail are told to the console; returns what failed besides them."""
+    context = opened.context
     deployed = context.state_reader.get_environment(result.environment)
     finished = deployed is not None and deployed.finalized_ts is not None  # a plan that was killed is not
-    wanted = {snapshot.snapshot_id for snapshot in snapshots}
+    known = {each.snapshot_id for each in deployed.snapshots} if deployed is not None else set()
+    problem = None
+    if not finished or known != {snapshot.snapshot_id for snapshot in snapshots}:
+        result.mode = "plan"
+        problem = _attempt(opened, fail_fast, lambda stop: _plan(opened, result, stop))
+        opened.forget_snapshots()
+        snapshots = opened.snapshots()
+        if problem is not None:  # what did not change has its new days nevertheless
+            snapshots = [snapshot for snapshot in snapshots if snapshot.snapshot_id in known]
+    if deployed is None or not snapshots or (problem is not None and fail_fast):
+        return problem
+    # A plan makes what has changed; days that are missing in other models are for a run.
+    problem_of_run = _attempt(opened, fail_fast, lambda stop: _run(opened, snapshots, result, stop))
+    return problem or problem_of_run
+
+
+def _attempt(opened: Project, fail_fast: bool, work: Callable[[Callable[[], bool] | None], None]) -> Exception | None:
+    """`work` gets SQLMesh's circuit breaker: once it answers yes, no other model is begun."""
+    from sqlmesh.utils.errors import CircuitBreakerError, SQLMeshError
+
     try:
-        if deployed is None or not finished or {known.snapshot_id for known in deployed.snapshots} != wanted:
-            result.mode = "plan"
-            context.plan(
-                result.environment,
-                execution_time=now,  # also where the plan ends
-                ignore_cron=True,  # today's part of a day counts, whatever the minute
-                include_unmodified=True,
-                skip_tests=True,  # `make check` runs them, and the linter
-                skip_linter=True,
-                no_prompts=True,
-                auto_apply=True,
-            )
-            opened.forget_snapshots()
-        if deployed is not None:  # a plan makes what has changed; days that are missing in other models are for a run
-            # What `context.run` does, with models that are already loaded and rendered.
-            scheduler = context.create_scheduler(opened.snapshots(), context.snapshot_evaluator)
-            scheduler.run(result.environment, end=now, execution_time=now, ignore_cron=True)
+        work((lambda: bool(opened.console.failures)) if fail_fast else None)
+    except CircuitBreakerError as error:
+        opened.console.skip_the_rest()
+        return error
     except (SQLMeshError, duckdb.Error) as error:
         return error
     return None
 
 
-def _count_rows(opened: Project, connection: duckdb.DuckDBPyConnection) -> None:
+def _plan(opened: Project, result: TransformationResult, stop: Callable[[], bool] | None) -> None:
+    context = opened.context
+    plan = context.plan_builder(
+        result.environment,
+        execution_time=result.started_at.replace(tzinfo=UTC),  # also where the plan ends
+        ignore_cron=True,  # today's part of a day counts, whatever the minute
+        include_unmodified=True,
+        skip_tests=True,  # `make check` runs them, and the linter
+        skip_linter=True,
+    ).build()
+    context.apply(plan, circuit_breaker=stop)
+
+
+def _run(
+    opened: Project, snapshots: list[Snapshot], result: TransformationResult, stop: Callable[[], bool] | None
+) -> None:
+    """What `context.run` does, with models that are already loaded and rendered."""
+    context, now = opened.context, result.started_at.replace(tzinfo=UTC)
+    scheduler = context.create_scheduler(snapshots, context.snapshot_evaluator)
+    scheduler.run(result.environment, end=now, execution_time=now, ignore_cron=True, circuit_breaker=stop)
+
+
+def _rows_made(snapshot: Snapshot, run: ModelRun, connection: duckdb.DuckDBPyConnection) -> int | None:
     """Rows of the days that were made: DuckDB does not say how many it wrote."""
-    counts: list[str] = []
-    for name, run in opened.console.runs.items():
-        snapshot = opened.console.snapshots[name]
-        if run.status != "succeeded" or not snapshot.is_materialized:
-            continue
-        where = ""
-        if snapshot.is_incremental_by_time_range and snapshot.model.time_column is not None:
-            column = snapshot.model.time_column.column.sql(dialect="duckdb")
-            days = [
-                f"{column}::TIMESTAMP >= '{start}' AND {column}::TIMESTAMP < '{end}'" for start, end in run.intervals
-            ]
-            where = f" WHERE ({') OR ('.join(days)})"
-        counts.append(f"SELECT '{name}', count(*) FROM {snapshot.table_name()}{where}")
-    if counts:
-        for name, rows in connection.execute(" UNION ALL ".join(counts)).fetchall():
-            opened.console.runs[name].rows = rows
+    if not snapshot.is_materialized:
+        return None
+    where = ""
+    if snapshot.is_incremental_by_time_range and snapshot.model.time_column is not None:
+        column = snapshot.model.time_column.column.sql(dialect="duckdb")
+        days = [f"{column}::TIMESTAMP >= '{start}' AND {column}::TIMESTAMP < '{end}'" for start, end in run.intervals]
+        where = f" WHERE ({') OR ('.join(days)})"
+    found = connection.execute(f"SELECT count(*) FROM {snapshot.table_name()}{where}").fetchone()
+    return int(found[0]) if found else None
 
 
 def _record(connection: duckdb.DuckDBPyConnection, result: TransformationResult) -> None:

@@ -1,0 +1,114 @@
+"""A run of models as people see it in Prefect: each model a task run while it is made, a failed audit a failed task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from searchflow import services, warehouse
+from tests import foreign
+from tests.commands import CommandLine
+
+pytestmark = pytest.mark.integration
+SECRET = "ana@example.org"
+BROKEN = "marts.dim_users"
+LONG_AGO = datetime.now(UTC) - timedelta(days=20)  # before what the audit of staging looks at
+
+
+@pytest.fixture(scope="module")
+def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    """A home with one search, a person with a negative booking, and no model made yet."""
+    from tests.conftest import temporary_home
+
+    with temporary_home() as home:
+        line = CommandLine(home)
+        services.start(line.settings)
+        folder = tmp_path_factory.mktemp("events")
+        search = foreign.search(1, timestamp=LONG_AGO.isoformat(), session_id="s", user_id="ana")
+        (folder / "events.jsonl").write_bytes(foreign.line(**search))
+        person = {"user_id": "ana", "email": SECRET, "name": "Ana Lima", "updated_at": LONG_AGO.isoformat()}
+        (folder / "user_profiles.jsonl").write_text(json.dumps(person) + "\n")
+        line.json("ingest", "--from", str(folder))
+        with warehouse.connect(line.settings) as lake:  # past the contract, which refuses it
+            when, payload = LONG_AGO.replace(tzinfo=None), json.dumps({"click_event_id": "?", "booking_value": -5})
+            lake.execute(
+                "INSERT INTO raw.conversion_events VALUES ('c', ?, 'ana', 's', ?, 1, ?, 'test', '1', 'test')",
+                [when, payload, when],
+            )
+        yield line
+        services.stop_all(line.settings)
+
+
+def asked(cli: CommandLine, what: str, question: dict[str, Any]) -> list[dict[str, Any]]:
+    answer = httpx.post(f"{cli.settings.prefect_api_url}/{what}/filter", json=question, timeout=30)
+    return list(answer.raise_for_status().json())
+
+
+def newest_run(cli: CommandLine) -> str:
+    question = {"flows": {"name": {"any_": ["transformation"]}}, "sort": "START_TIME_DESC", "limit": 1}
+    [run] = asked(cli, "flow_runs", question)
+    assert run["state_type"] == "FAILED"
+    return str(run["id"])
+
+
+def tasks(cli: CommandLine, run: str) -> dict[str, dict[str, Any]]:
+    return {each["name"]: each for each in asked(cli, "task_runs", {"flow_runs": {"id": {"any_": [run]}}})}
+
+
+def recorded(cli: CommandLine) -> dict[str, dict[str, Any]]:
+    """The newest run in `ops.model_runs`."""
+    rows = cli.json("query", "SELECT * FROM ops.model_runs ORDER BY started_at")
+    newest = rows[-1]["run_id"]
+    return {row["model"]: row for row in rows if row["run_id"] == newest}
+
+
+def test_a_failed_audit_is_a_failed_task_with_its_rows_and_what_does_not_depend_on_it_is_made(cli: CommandLine) -> None:
+    done = cli.run("transform")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{BROKEN} breaks audit assert_never in 1 rows, for example user_id=ana, " in done.stderr
+
+    run = newest_run(cli)
+    seen = tasks(cli, run)
+    failed = seen[BROKEN]
+    assert failed["state_type"] == "FAILED"
+    assert "breaks audit assert_never in 1 rows" in failed["state"]["message"]
+    assert {seen[name]["state_name"] for name in ("marts.mart_user_segments", "activation.act_crm_user_segments")} == {
+        "Skipped"
+    }
+    funnel = seen["marts.fct_search_funnel"]
+    assert funnel["state_type"] == "COMPLETED"
+    assert funnel["state"]["message"].startswith("1 rows of 2015-01-01 to ")
+
+    kept = recorded(cli)
+    assert {name: row["status"] for name, row in kept.items()} == {
+        name: {"COMPLETED": "succeeded", "FAILED": "failed", "CANCELLED": "skipped"}[each["state_type"]]
+        for name, each in seen.items()
+    }
+    assert kept[BROKEN]["error"] in failed["state"]["message"]
+    made = [name for name, row in kept.items() if row["status"] == "succeeded"]
+    # A task began with its model, not after the run: it lasts as long.
+    assert sum(seen[name]["total_run_time"] for name in made) > 0.9 * sum(kept[name]["duration_s"] for name in made)
+
+    found = asked(cli, "artifacts", {"artifacts": {"flow_run_id": {"any_": [run]}, "key": {"like_": "audit-%"}}})
+    [rows] = [each for each in found if each["key"] == "audit-marts-dim-users-assert-never"]
+    assert rows["task_run_id"] == failed["id"]
+    [row] = json.loads(rows["data"])
+    assert (row["user_id"], row["email"]) == ("ana", "•••")
+    assert SECRET not in done.stderr + json.dumps(found) + json.dumps(seen)
+
+
+def test_fail_fast_begins_no_other_model(cli: CommandLine) -> None:
+    assert cli.run("transform", "--fail-fast").returncode == 1
+    seen, kept = tasks(cli, newest_run(cli)), recorded(cli)
+    over = next(row for row in kept.values() if row["status"] == "failed")
+    assert [name for name, each in seen.items() if each["state_type"] == "FAILED"] == [over["model"]]
+    begun_later = [
+        name for name, row in kept.items() if row["status"] == "succeeded" and row["started_at"] > over["started_at"]
+    ]
+    assert begun_later == []
+    assert {each["state_name"] for name, each in seen.items() if kept[name]["status"] == "skipped"} == {"Skipped"}
