@@ -19,12 +19,14 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
 
+import activations.lineage
+import dashboards.lineage
 from flows.support import models_at_rest, stage, table_artifact, utc_now
 from searchflow import transformation
 from searchflow.ingestion import cut
 from searchflow.progress import progress
 from searchflow.settings import Settings, load_settings
-from searchflow.transformation import ModelProgress, ModelRun, TransformationResult
+from searchflow.transformation import ModelProgress, ModelRun, TransformationResult, page
 
 MOMENT = timedelta(microseconds=1)
 """The end of an interval is the first moment that does not belong to it."""
@@ -92,6 +94,8 @@ def transform(environment: str = "prod", fail_fast: bool = False) -> dict[str, A
             show(failed.result)
             raise
         show(result)
+        if result.mode == "plan" and environment == "prod":
+            draw_lineage(settings)
         noted.rows_in, noted.rows_out = result.new_batches, len(result.models)
     return {
         "mode": result.mode,
@@ -138,6 +142,12 @@ def show(result: TransformationResult) -> None:
         for run in result.models
     ]
     table_artifact("model-runs", rows, f"{len(rows)} models in {result.duration_s:.1f} s ({result.mode})")
+
+
+def draw_lineage(settings: Settings) -> None:
+    """Models have changed: the page of all columns and where they go, for people and for the dashboards to link to."""
+    uses = [*activations.lineage.uses(), *dashboards.lineage.uses()]
+    page.write(transformation.graph(settings, uses=uses), settings.reports_dir / "lineage.html")
 
 
 def summary(run: ModelRun) -> str:

@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from searchflow.cli import audit, bench, data, demo, dlq, explore, generate, incoming, platform, privacy, roles, verify
+from searchflow.cli import (
+    audit,
+    bench,
+    data,
+    demo,
+    dlq,
+    explore,
+    generate,
+    incoming,
+    lineage,
+    platform,
+    privacy,
+    roles,
+    verify,
+)
 from searchflow.errors import SearchFlowError, StorageError, is_disk_full
 from searchflow.ops import audit_log
 
@@ -26,6 +40,7 @@ platform.register(app)
 generate.register(app)
 data.register(app)
 explore.register(app)
+lineage.register(app)
 verify.register(app)
 bench.register(app)
 incoming.register(app)

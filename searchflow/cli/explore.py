@@ -1,23 +1,18 @@
-"""Commands that look: query, lineage."""
+"""The command that looks into the data: query."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import duckdb
 import typer
-from rich.text import Text
-from rich.tree import Tree
 
 from searchflow import services, warehouse
-from searchflow.cli.output import Json, console, print_json, print_table, safe
+from searchflow.cli.output import Json, print_json, print_table
 from searchflow.cli.support import settings_of_command
 from searchflow.errors import UsageError
 from searchflow.ops import audit_log
-
-if TYPE_CHECKING:
-    from searchflow.transformation.lineage import Node
 
 MAX_ROWS_SHOWN = 200
 
@@ -27,7 +22,6 @@ def register(app: typer.Typer) -> None:
     app.command(epilog='Example: `searchflow query "SELECT * FROM marts.mart_kpi_daily ORDER BY 1 DESC LIMIT 7"`')(
         query
     )
-    app.command(epilog="Example: `searchflow lineage marts.mart_campaign_attribution.roas`")(lineage)
 
 
 def query(
@@ -78,31 +72,3 @@ def _explained(error: duckdb.Error) -> UsageError:
             f"There is no table {missing.group(1)}. Run `searchflow transform` to build models, or check the name."
         )
     return UsageError(f"The query cannot run: {text.splitlines()[0][:300]}. Correct it and try again.")
-
-
-def lineage(
-    target: Annotated[str, typer.Argument(help="SCHEMA.TABLE or SCHEMA.TABLE.COLUMN")], as_json: Json = False
-) -> None:
-    """Show where a table's columns, or one column, come from, up to the raw fields."""
-    settings = settings_of_command()
-    services.start(settings)
-    from searchflow.transformation import lineage as trace
-
-    found = trace(settings, target)
-    if as_json:
-        print_json([node.as_dict() for node in found])
-        return
-    for node in found:
-        tree = Tree(_label(node))
-        _grow(tree, node)
-        console.print(tree)
-
-
-def _label(node: Node) -> Text:
-    note = f"  {node.description}" if node.description else ""
-    return Text.assemble(safe(f"{node.table}.{node.column}"), (note, "dim"))
-
-
-def _grow(tree: Tree, node: Node) -> None:
-    for parent in node.parents:
-        _grow(tree.add(_label(parent)), parent)

@@ -9,19 +9,22 @@ SQLMesh takes seconds to import, so this package imports it only when something 
 """
 
 from searchflow.transformation.failures import ModelsFailed
-from searchflow.transformation.lineage import Node, lineage, model_names
+from searchflow.transformation.graph import Graph, graph, tree
+from searchflow.transformation.lineage import Node, model_names
 from searchflow.transformation.result import ModelProgress, ModelRun, TransformationResult
 from searchflow.transformation.runner import transform
 from searchflow.transformation.tables import table_rows
 
 __all__ = [
+    "Graph",
     "ModelProgress",
     "ModelRun",
     "ModelsFailed",
     "Node",
     "TransformationResult",
-    "lineage",
+    "graph",
     "model_names",
     "table_rows",
     "transform",
+    "tree",
 ]

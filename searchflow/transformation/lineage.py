@@ -1,16 +1,27 @@
-"""From which columns is a column made? SQLMesh's column lineage, as a tree up to the raw fields."""
+"""From which columns is a column made? SQLMesh's column lineage, as a tree up to the raw fields.
+
+A raw table keeps each event as one document, so lineage goes one step further than columns: to the field of the document
+that a model reads, written as `payload $.utm_source`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searchflow.errors import NotFoundError
+from sqlglot import exp
+
 from searchflow.settings import ROOT, Settings
 
 if TYPE_CHECKING:
+    from sqlglot.lineage import Node as LineageNode
     from sqlmesh import Context
+    from sqlmesh.core.model import Model
+
+WHOLE = "*"
+"""A table as a whole: what a model in Python reads."""
 
 
 @dataclass
@@ -20,16 +31,9 @@ class Node:
     table: str
     column: str
     description: str | None = None
+    personal: str | None = None
+    """The declared column that its personal content comes from."""
     parents: list[Node] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, object]:
-        """For `--json`."""
-        return {
-            "table": self.table,
-            "column": self.column,
-            "description": self.description,
-            "parents": [parent.as_dict() for parent in self.parents],
-        }
 
 
 def model_names(settings: Settings, *, root: Path = ROOT) -> list[str]:
@@ -38,27 +42,6 @@ def model_names(settings: Settings, *, root: Path = ROOT) -> list[str]:
 
     with project(settings, root=root) as opened:
         return sorted(model.name for model in opened.context.models.values() if not model.kind.is_external)
-
-
-def lineage(settings: Settings, name: str, *, root: Path = ROOT) -> list[Node]:
-    """The tree of one column ("marts.dim_users.country"), or one for each column of a table ("marts.dim_users").
-
-    Raises:
-        NotFoundError: no such table or column; lists the known ones.
-    """
-    from searchflow.transformation.project import project
-
-    with project(settings, root=root) as opened:
-        known = {model.name: list(model.columns_to_types or {}) for model in opened.context.models.values()}
-        table, column = name, ""
-        if name not in known:
-            table, _, column = name.rpartition(".")
-        if table not in known:
-            raise NotFoundError("table", name, known)
-        if column and column not in known[table]:
-            raise NotFoundError(f"column of {table}", column, known[table])
-        seen: dict[tuple[str, str], Node] = {}
-        return [_node(opened.context, table, each, seen) for each in ([column] if column else known[table])]
 
 
 def lineage_of_all(settings: Settings, *, root: Path = ROOT) -> list[Node]:
@@ -80,21 +63,61 @@ def trees(context: Context) -> list[Node]:
     ]
 
 
-def _node(context: Context, table: str, column: str, seen: dict[tuple[str, str], Node]) -> Node:
-    from sqlmesh.core.lineage import column_dependencies
+def dependencies(context: Context, model: Model, column: str) -> list[tuple[str, str]]:
+    """The (table, column) pairs that a column of a SQL model is made from; what only filters or joins is not among them.
 
+    Of a model in Python only its tables are known: their column is "*".
+    """
+    if not model.is_sql:
+        return sorted((_name(context, table), WHOLE) for table in model.depends_on)
+    from sqlmesh.core.lineage import lineage as walk_columns
+
+    root = walk_columns(column, model, trim_selects=False)
+    found = {_leaf(context, node, path) for node, path in _leaves(root, None) if node.expression.find(exp.Table)}
+    return sorted(found - {(model.name, column)})
+
+
+def _leaves(node: LineageNode, path: str | None) -> Iterator[tuple[LineageNode, str | None]]:
+    """Columns of other models below this one, with the field that is taken from each on the way."""
+    if not node.downstream:
+        yield node, path
+        return
+    extracts = {} if isinstance(node.expression, exp.Table) else _extracts(node.expression)
+    for below in node.downstream:
+        for field_ in extracts.get(exp.to_column(below.name).name, [path]):
+            yield from _leaves(below, field_)
+
+
+def _extracts(expression: exp.Expression) -> dict[str, list[str | None]]:
+    """Column -> the JSON paths that an expression reads of it: {"payload": ["$.geo.country"]}."""
+    found: dict[str, list[str | None]] = {}
+    for extract in expression.find_all(exp.JSONExtractScalar):
+        document = extract.this.find(exp.Column)
+        if document is not None:
+            found.setdefault(document.name, []).append(extract.expression.sql(dialect="duckdb").strip("'"))
+    return found
+
+
+def _leaf(context: Context, node: LineageNode, path: str | None) -> tuple[str, str]:
+    from sqlmesh.core.dialect import normalize_model_name
+
+    table = node.expression.find(exp.Table)
+    name = normalize_model_name(table, default_catalog=context.default_catalog, dialect="duckdb")
+    column = exp.to_column(node.name).name
+    return _name(context, name), f"{column} {path}" if path else column
+
+
+def _name(context: Context, fqn: str) -> str:
+    model = context.get_model(fqn)
+    return model.name if model else fqn.replace('"', "")
+
+
+def _node(context: Context, table: str, column: str, seen: dict[tuple[str, str], Node]) -> Node:
     if (table, column) in seen:
         return seen[table, column]
-    model = context.get_model(table, raise_if_missing=True)
-    node = seen[table, column] = Node(table, column, model.column_descriptions.get(column))
-    if not model.is_sql:
-        return node  # a raw table, a seed, or a Python model: SQL says nothing beyond it
-    for parent, columns in sorted(column_dependencies(context, model.fqn, column).items()):
-        parent_model = context.get_model(parent)
-        parent_name = parent_model.name if parent_model else parent.replace('"', "")
-        for each in sorted(columns):
-            if parent_model is None:
-                node.parents.append(Node(parent_name, each))
-            elif (parent_name, each) != (table, column):
-                node.parents.append(_node(context, parent_name, each, seen))
+    model = context.get_model(table)
+    described = model.column_descriptions.get(column) if model else None
+    node = seen[table, column] = Node(table, column, described)
+    if model is not None and not model.kind.is_external and not model.kind.is_seed and column != WHOLE:
+        node.parents = [_node(context, *parent, seen) for parent in dependencies(context, model, column)]
     return node

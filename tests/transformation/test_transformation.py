@@ -17,7 +17,7 @@ import pytest
 from searchflow import warehouse
 from searchflow.ingestion.worker import ingest_files
 from searchflow.settings import Settings
-from searchflow.transformation import ModelProgress, lineage, model_names, project, table_rows, transform
+from searchflow.transformation import ModelProgress, graph, model_names, project, table_rows, transform, tree
 from searchflow.transformation.failures import ModelsFailed
 
 pytestmark = [
@@ -209,7 +209,7 @@ def test_each_run_adds_what_is_new_and_late_events_change_just_the_days_they_bel
 
     # Lineage needs a loaded project, so it is asked here.
     assert "marts.fct_search_funnel" in model_names(settings)
-    [revenue] = lineage(settings, "marts.fct_search_funnel.revenue")
+    revenue = tree(graph(settings), ("marts.fct_search_funnel", "revenue"))
     assert any(parent.table == "staging.stg_conversion_events" for parent in revenue.parents)
 
 

@@ -1,0 +1,148 @@
+"""The whole way of every column as data: from the fields of raw events, through the models, to what leaves the house.
+
+    made = graph(settings, uses=[*activations.uses(), *dashboards.uses()])
+    made.tables["marts.dim_users"].columns["email"].personal  # "raw.user_profiles.email"
+
+`uses` are what is made from models outside SQLMesh: syncs with their destinations, and dashboards. They are handed in,
+because this package knows neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from searchflow.settings import ROOT, Settings
+from searchflow.transformation.lineage import WHOLE, Node, trees
+
+if TYPE_CHECKING:
+    from sqlmesh import Context
+    from sqlmesh.core.model import Model
+
+Place = tuple[str, str]
+"""A table and its column; `*` is the table as a whole."""
+
+
+class Use(Struct, frozen=True):
+    """Something made from models: a sync, a destination, a page of the dashboards."""
+
+    name: str
+    kind: str
+    """sync, destination or dashboard"""
+    description: str
+    fields: dict[str, list[Place]]
+    """Its field -> the columns it is filled from; `*` is all of it."""
+    personal: frozenset[str] = frozenset()
+    """Fields that are declared personal where the use is."""
+
+
+class Column(Struct):
+    """A column, or a field of a document or destination."""
+
+    type: str = ""
+    description: str = ""
+    personal: str = ""
+    """Where the personal content comes from ("raw.user_profiles.email"); empty when it is not personal."""
+
+
+class Table(Struct):
+    """A table, model, sync, destination or dashboard page."""
+
+    layer: str
+    kind: str
+    description: str = ""
+    columns: dict[str, Column] = field(default_factory=dict)
+
+
+class Graph(Struct):
+    """Everything, and what is made from what."""
+
+    tables: dict[str, Table] = field(default_factory=dict)
+    edges: list[tuple[Place, Place]] = field(default_factory=list)
+    """From a column to a column that is made from it."""
+
+
+def graph(settings: Settings, *, uses: Iterable[Use] = (), root: Path = ROOT) -> Graph:
+    """The graph of the project in `root`; about a second once the project is loaded. Reads no data."""
+    from searchflow.transformation.project import project
+
+    with project(settings, root=root) as opened:
+        return graph_of(opened.context, uses)
+
+
+def graph_of(context: Context, uses: Iterable[Use] = ()) -> Graph:
+    """The same, of a project that is open."""
+    from searchflow.privacy.personal import marked
+
+    made = Graph({model.name: _table(model) for model in context.models.values()})
+    nodes = trees(context)
+    python = [
+        model for model in context.models.values() if not model.is_sql and model.depends_on and not model.kind.is_seed
+    ]
+    edges = {((parent.table, parent.column), (node.table, node.column)) for node in nodes for parent in node.parents}
+    for model in python:
+        tables = [parent.name for each in model.depends_on if (parent := context.get_model(each))]
+        edges |= {((table, WHOLE), (model.name, WHOLE)) for table in tables}
+    marks = marked(nodes)
+    for use in uses:
+        made.tables[use.name] = Table(use.kind, use.kind, use.description)
+        edges |= {(source, (use.name, name)) for name, sources in use.fields.items() for source in sources}
+        marks[use.name] = _marks_of(use, marks)
+    made.edges = sorted(edges)
+    for place in (place for edge in made.edges for place in edge):
+        made.tables.setdefault(place[0], Table(place[0].partition(".")[0], "table")).columns.setdefault(
+            place[1], Column()
+        )
+    for table, columns in marks.items():
+        for column, source in columns.items():
+            if table in made.tables:
+                made.tables[table].columns.setdefault(column, Column()).personal = source
+    return made
+
+
+def tree(made: Graph, place: Place, *, down: bool = False) -> Node:
+    """What a column is made from, or what is made from it, as a tree. A column that stands in it twice is one node."""
+    beside: dict[Place, list[Place]] = {}
+    of_table: dict[str, list[Place]] = {}
+    for source, target in made.edges:
+        beside.setdefault(source if down else target, []).append(target if down else source)
+        of_table.setdefault(source[0], []).append(target)
+    seen: dict[Place, Node] = {}
+
+    def grown(at: Place) -> Node:
+        if at not in seen:
+            column = made.tables[at[0]].columns[at[1]]
+            seen[at] = Node(at[0], at[1], column.description or None, column.personal or None)
+            found = list(beside.get(at, []))
+            if at[1] != WHOLE:  # whoever makes or reads a table as a whole makes or reads each of its columns
+                found += beside.get((at[0], WHOLE), [])
+            elif down:  # and what was made from a table as a whole may be in each column
+                found += of_table.get(at[0], [])
+            seen[at].parents = [grown(each) for each in dict.fromkeys(found)]
+        return seen[at]
+
+    return grown(place)
+
+
+def _table(model: Model) -> Table:
+    types = model.columns_to_types or {}
+    described = model.column_descriptions
+    return Table(
+        model.name.partition(".")[0],
+        "table" if model.kind.is_external else model.kind.name.value.lower().replace("_", " "),
+        model.description or "",
+        {name: Column(kind.sql(dialect="duckdb"), described.get(name) or "") for name, kind in types.items()},
+    )
+
+
+def _marks_of(use: Use, marks: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """A field is personal when a column it is filled from is, or when it is declared so."""
+    found = {name: f"{use.name}.{name}" for name in use.personal}
+    for name, sources in use.fields.items():
+        for table, column in sources:
+            if column in marks.get(table, {}):
+                found[name] = marks[table][column]
+    return found
