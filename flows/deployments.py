@@ -23,6 +23,7 @@ from prefect.types.entrypoint import EntrypointType
 import activations
 from activations.sync_files import SYNCS_DIR
 from flows.activation import activate
+from flows.delivery import deliver
 from flows.generation import generate
 from flows.ingestion import ingest
 from flows.maintenance import maintain
@@ -105,6 +106,13 @@ DEPLOYMENTS = (
         first_after=110,
     ),
     Deployment("activate", activate, None, "Every sync at once, on demand; each has a schedule of its own."),
+    Deployment(
+        "deliver",
+        deliver,
+        every(minutes=5),
+        "A message that may go waits no longer than that. Does nothing until SEARCHFLOW_SMTP_URL is set.",
+        first_after=170,
+    ),
     Deployment(
         "reconcile",
         reconcile,

@@ -10,6 +10,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -61,6 +62,36 @@ class Settings(BaseSettings):
         1, ge=1, le=8, description="Streams an event type. Drain before lowering it: higher shards are not read."
     )
     stream_capacity: int = Field(2_000_000, ge=1000, description="Producers slow down above this many events waiting.")
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="The server that takes e-mail: `smtp://user:password@host:587` (STARTTLS), `smtps://host:465`, or "
+        "`smtp+plain://host:25` without TLS and login; unset: nothing is delivered.",
+    )
+    email_from: str | None = Field(None, description="The sender, such as `Example Travel <hello@example.com>`.")
+    email_unsubscribe_url: str | None = Field(
+        None, description="Your page that takes people off the list; holds `{token}`, see `searchflow email suppress`."
+    )
+    email_search_url: str | None = Field(
+        None, description="Your search page, for the link in a message; holds `{query}`. Unset: no link."
+    )
+    email_quiet_hours: str = Field(
+        "21-8",
+        pattern=r"^([01]?[0-9]|2[0-3])-([01]?[0-9]|2[0-3])$",
+        description="Nobody is written to between these hours of their own day; `0-0`: never quiet.",
+    )
+    email_time_zone: str = Field("UTC", description="The day of people whose time zone is not known.")
+    email_cap_day: int = Field(1, ge=1, description="Most messages a person gets in 24 hours.")
+    email_cap_month: int = Field(3, ge=1, description="Most messages a person gets in 30 days.")
+    email_expire_hours: float = Field(72.0, gt=0, description="A search older than this is not written about any more.")
+
+    @field_validator("email_time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):  # not found, not a name, a folder's name
+            raise ValueError("is not a time zone such as Europe/Lisbon") from None
+        return value
 
     @field_validator("home")
     @classmethod

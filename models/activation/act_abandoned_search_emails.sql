@@ -1,4 +1,5 @@
-/* What the e-mail queue is sent: one row per user and day of an abandoned search, of users who agreed to be written to. */
+/* What the e-mail queue is sent: one row per user and day of an abandoned search, of users who agreed to be written to.
+   Who is on the suppression list (`searchflow email suppress`) is left out; the worker looks again before a message goes. */
 MODEL (
   name activation.act_abandoned_search_emails,
   owner crm,
@@ -13,6 +14,21 @@ MODEL (
   )
 );
 
+WITH changes AS (
+  SELECT
+    user_id,
+    suppressed,
+    ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY changed_at DESC, suppressed DESC) AS recency
+  FROM ops.email_suppressions
+  WHERE
+    NOT user_id IS NULL
+), suppressed AS (
+  SELECT
+    user_id
+  FROM changes
+  WHERE
+    recency = 1 AND suppressed
+)
 SELECT
   (
     abandoned.user_id || ':abandoned_search:' || abandoned.trigger_window::TEXT
@@ -28,5 +44,10 @@ SELECT
 FROM marts.mart_abandoned_searches AS abandoned
 INNER JOIN marts.dim_users AS users
   ON users.user_id = abandoned.user_id
+LEFT JOIN suppressed
+  ON suppressed.user_id = abandoned.user_id
 WHERE
-  users.marketing_consent AND NOT users.email IS NULL AND users.email <> ''
+  users.marketing_consent
+  AND NOT users.email IS NULL
+  AND users.email <> ''
+  AND suppressed.user_id IS NULL

@@ -12,6 +12,8 @@ from searchflow.cli import (
     data,
     demo,
     dlq,
+    email,
+    explain,
     explore,
     generate,
     incoming,
@@ -45,6 +47,8 @@ verify.register(app)
 bench.register(app)
 incoming.register(app)
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(email.app, name="email")
+app.add_typer(explain.app, name="explain")
 app.add_typer(audit.app, name="audit")
 app.add_typer(roles.app, name="roles")
 app.add_typer(privacy.app, name="privacy")

@@ -55,7 +55,7 @@ TABLES: dict[str, str] = {
     "ops.sync_runs": """
         run_id VARCHAR, sync VARCHAR, started_at TIMESTAMP, finished_at TIMESTAMP, status VARCHAR, added BIGINT,
         changed BIGINT, removed BIGINT, unchanged BIGINT, rejected BIGINT, retried BIGINT, mode VARCHAR,
-        error VARCHAR, quarantined BIGINT, approved_by VARCHAR""",
+        error VARCHAR, quarantined BIGINT, approved_by VARCHAR, held_out BIGINT""",
     "ops.sync_rejections": """
         run_id VARCHAR, sync VARCHAR, key VARCHAR, reason VARCHAR, payload VARCHAR, rejected_at TIMESTAMP""",
     "ops.reconciliation_runs": """
@@ -64,6 +64,15 @@ TABLES: dict[str, str] = {
         foreign_deletes BIGINT, foreign_rows BIGINT, settled BIGINT, accepted BIGINT""",
     "ops.reconciliation_fields": """
         run_id VARCHAR, sync VARCHAR, field VARCHAR, drift VARCHAR, different BIGINT""",
+    "ops.email_suppressions": """
+        user_id VARCHAR, address_hash VARCHAR, suppressed BOOLEAN, reason VARCHAR, changed_at TIMESTAMP,
+        changed_by VARCHAR""",
+    "ops.email_runs": """
+        run_id VARCHAR, started_at TIMESTAMP, finished_at TIMESTAMP, status VARCHAR, taken BIGINT, sent BIGINT,
+        withdrawn BIGINT, suppressed BIGINT, capped BIGINT, expired BIGINT, refused BIGINT, held BIGINT,
+        postponed BIGINT, retried BIGINT, waiting BIGINT, error VARCHAR""",
+    "ops.sync_assignments": """
+        sync VARCHAR, seed VARCHAR, share DOUBLE, unit VARCHAR, arm VARCHAR, assigned_at TIMESTAMP, run_id VARCHAR""",
     "ops.stage_runs": """
         run_id VARCHAR, stage VARCHAR, started_at TIMESTAMP, duration_s DOUBLE, status VARCHAR, rows_in BIGINT,
         rows_out BIGINT, rejected BIGINT, error VARCHAR""",

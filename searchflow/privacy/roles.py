@@ -45,6 +45,7 @@ ROLES: dict[str, tuple[str, tuple[Grant, ...]]] = {
         (
             *CATALOG_WRITE,
             Grant("ledger", "activation", WRITE, create=True),
+            Grant("ledger", "email", WRITE, create=True),
             Grant("crm", "crm", WRITE, create=True),
         ),
     ),

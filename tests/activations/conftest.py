@@ -11,6 +11,7 @@ import pytest
 
 from searchflow import services
 from searchflow.settings import Settings, load_settings
+from tests.activations.post import Post, Recorder, free_port, serving
 from tests.activations.scene import Scene
 
 
@@ -39,3 +40,14 @@ def scene(_scene: Scene) -> Scene:
     """An empty scene."""
     _scene.clear()
     return _scene
+
+
+@pytest.fixture
+def post(scene: Scene) -> Iterator[Post]:
+    """An empty scene with a mail server that takes everything."""
+    recorder, port = Recorder(), free_port()
+    controller = serving(recorder, port)
+    try:
+        yield Post(scene, recorder, port)
+    finally:
+        controller.stop()

@@ -36,6 +36,7 @@ OPS = (
     "ops.sync_rejections",
     "ops.reconciliation_runs",
     "ops.reconciliation_fields",
+    "ops.sync_assignments",
 )
 
 

@@ -9,11 +9,12 @@ import yaml
 from searchflow.settings import ROOT
 
 FLOWS = {
-    "activation", "generation", "ingestion", "maintenance", "monitoring", "pipeline", "reconciliation",
+    "activation", "delivery", "generation", "ingestion", "maintenance", "monitoring", "pipeline", "reconciliation",
     "transformation", "validation",
 }  # fmt: skip
 SCHEDULES = {
     "activate": None,
+    "deliver": "300 s",
     "generate": None,
     "ingest": "300 s",
     "maintain": "3600 s",
@@ -38,7 +39,7 @@ MODELS = {
     "marts": {
         "dim_users", "fct_search_funnel", "fct_search_funnel_daily", "mart_abandoned_searches",
         "mart_attribution_markov", "mart_campaign_attribution", "mart_destination_demand", "mart_kpi_daily",
-        "mart_recommendations", "mart_segment_transitions", "mart_user_segment_history", "mart_user_segments",
+        "mart_recommendations", "mart_segment_transitions", "mart_sync_lift", "mart_user_segment_history", "mart_user_segments",
     },
     "activation": {"act_abandoned_search_emails", "act_crm_user_segments", "act_recommendations"},
     "ops": {"freshness", "lateness"},

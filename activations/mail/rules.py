@@ -1,0 +1,72 @@
+"""Rules about time and number: quiet hours in the person's own day, most messages a day and a month, and too late."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from searchflow.settings import Settings
+
+DAY, MONTH = timedelta(hours=24), timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the settings say. All moments are UTC without a zone, as in the warehouse."""
+
+    quiet_from: int
+    quiet_until: int
+    zone: str
+    cap_day: int
+    cap_month: int
+    expire: timedelta
+
+    @classmethod
+    def of(cls, settings: Settings) -> Rules:
+        """From the settings."""
+        start, _, end = settings.email_quiet_hours.partition("-")
+        return cls(
+            int(start),
+            int(end),
+            settings.email_time_zone,
+            settings.email_cap_day,
+            settings.email_cap_month,
+            timedelta(hours=settings.email_expire_hours),
+        )
+
+    def quiet_end(self, now: datetime, time_zone: str | None) -> datetime | None:
+        """When the quiet hours that it is now end for this person; None when it is not quiet for them."""
+        zone = _zone(time_zone) or ZoneInfo(self.zone)
+        local = now.replace(tzinfo=UTC).astimezone(zone)
+        if not self._is_quiet(local.hour):
+            return None
+        day = local.date() if local.hour < self.quiet_until else local.date() + timedelta(days=1)
+        end = datetime.combine(day, time(self.quiet_until), tzinfo=zone)
+        return end.astimezone(UTC).replace(tzinfo=None)
+
+    def _is_quiet(self, hour: int) -> bool:
+        if self.quiet_from <= self.quiet_until:
+            return self.quiet_from <= hour < self.quiet_until
+        return hour >= self.quiet_from or hour < self.quiet_until
+
+    def capped(self, now: datetime, earlier: Sequence[datetime]) -> str | None:
+        """Why one more would be too many; None when it is not."""
+        if sum(moment > now - DAY for moment in earlier) >= self.cap_day:
+            return f"{self.cap_day} in 24 hours"
+        if sum(moment > now - MONTH for moment in earlier) >= self.cap_month:
+            return f"{self.cap_month} in 30 days"
+        return None
+
+    def expired(self, now: datetime, searched_at: datetime) -> bool:
+        """Is it too late to write about this search?"""
+        return now - searched_at > self.expire
+
+
+def _zone(name: str | None) -> ZoneInfo | None:
+    """A person's time zone; None when it is unknown, or not the name of one."""
+    try:
+        return ZoneInfo(name) if name else None
+    except (KeyError, ValueError, OSError):
+        return None

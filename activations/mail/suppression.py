@@ -1,0 +1,101 @@
+"""The suppression list: people who must not be written to, whatever they agreed to before.
+
+The list is `ops.email_suppressions` in the warehouse, one row a change, the newest counts. It holds user ids, and
+addresses as keyed hashes. The model of the outbox leaves out users on it, and the worker looks again, also at
+addresses, right before a message goes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from searchflow import warehouse
+from searchflow.errors import UsageError
+from searchflow.ops import audit_log, record
+from searchflow.privacy import keys
+from searchflow.settings import Settings
+
+LISTED = """
+    SELECT user_id, address_hash, reason, changed_at, changed_by FROM ops.email_suppressions
+    QUALIFY row_number() OVER (PARTITION BY user_id, address_hash ORDER BY changed_at DESC, suppressed DESC) = 1
+        AND suppressed"""
+"""Who is on the list now."""
+
+
+def address_hash(settings: Settings, address: str) -> str:
+    """An address as the list holds it. Case and spaces around do not matter."""
+    key = keys.derived(settings, "suppressed addresses")
+    return hmac.new(key, address.strip().casefold().encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def change(
+    settings: Settings, who: Sequence[str], *, suppressed: bool, reason: str, by: str, now: datetime
+) -> tuple[int, int]:
+    """Put users (ids) and addresses (anything with an @) on the list, or take them off. Returns (changed, as it was)."""
+    entries = {_entry(settings, each) for each in who if each.strip()}
+    with warehouse.connect(settings) as connection:
+        known = {row[:2] for row in connection.execute(LISTED).fetchall()}
+        changed = [entry for entry in sorted(entries, key=str) if (entry in known) != suppressed]
+        rows = [
+            {
+                "user_id": user,
+                "address_hash": address,
+                "suppressed": suppressed,
+                "reason": reason,
+                "changed_at": now.replace(tzinfo=None),
+                "changed_by": by,
+            }
+            for user, address in changed
+        ]
+        record.rows(connection, "ops.email_suppressions", rows)
+    if rows:
+        action = "suppress" if suppressed else "unsuppress"
+        audit_log.append(settings, action, "ops.email_suppressions", rows=len(rows), detail=f"by {by}")
+    return len(rows), len(entries) - len(rows)
+
+
+def _entry(settings: Settings, who: str) -> tuple[str | None, str | None]:
+    return (None, address_hash(settings, who)) if "@" in who else (who.strip(), None)
+
+
+def listed(settings: Settings) -> list[dict[str, Any]]:
+    """Everybody on the list, the newest first."""
+    with warehouse.connect(settings, read_only=True) as connection:
+        rows = connection.execute(
+            f"SELECT * FROM ({LISTED}) ORDER BY changed_at DESC, user_id, address_hash"
+        ).fetchall()
+    names = ("user_id", "address_hash", "reason", "changed_at", "changed_by")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def token(settings: Settings, user_id: str) -> str:
+    """What stands in a person's unsubscribe link: their id, signed, so that nobody can take others off."""
+    name = base64.urlsafe_b64encode(user_id.encode()).decode().rstrip("=")
+    return f"{name}.{_signature(settings, user_id)}"
+
+
+def user_of(settings: Settings, given: str) -> str:
+    """The user of a token.
+
+    Raises:
+        UsageError: it was not made here, or changed.
+    """
+    name, _, signature = given.partition(".")
+    try:
+        user_id = base64.urlsafe_b64decode(name + "=" * (-len(name) % 4)).decode()
+    except (binascii.Error, ValueError):
+        user_id = ""
+    if not user_id or not hmac.compare_digest(signature.encode(), _signature(settings, user_id).encode()):
+        raise UsageError("This unsubscribe token was not made by this installation. Copy it whole from the link.")
+    return user_id
+
+
+def _signature(settings: Settings, user_id: str) -> str:
+    key = keys.derived(settings, "unsubscribe")
+    return hmac.new(key, user_id.encode(), hashlib.sha256).hexdigest()[:32]

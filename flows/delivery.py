@@ -1,0 +1,74 @@
+"""E-mail of the outbox that may go has gone, each message once.
+
+Runs every five minutes once SEARCHFLOW_SMTP_URL is set; until then it only says so.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import asdict
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from activations import mail
+from activations.mail.smtp import Unreachable
+from flows.support import run_id, stage, stopped_by_signals, table_artifact, utc_now
+from searchflow.progress import progress
+from searchflow.settings import load_settings
+
+PAUSE, LONGEST_PAUSE = 5.0, 300.0
+"""Seconds between two looks while following; longer and longer while the mail server is away."""
+
+
+@task(cache_policy=NO_CACHE)  # no retries: the ledger says what is due, and the next run goes on there
+def send_due(stop: threading.Event | None, limit: int | None) -> dict[str, Any]:
+    """Take what is new in the outbox and send what is due."""
+    report = asdict(mail.deliver(load_settings(), clock=utc_now, run_id=run_id(), stop=stop, limit=limit))
+    get_run_logger().info("%s", report)
+    return report
+
+
+@flow(name="delivery")
+def deliver(follow_seconds: float = 0.0, limit: int | None = None) -> dict[str, Any]:
+    """Deliver e-mail: once, or for `follow_seconds`. Returns counts of messages.
+
+    Raises:
+        ConfigurationError: the mail server is set, and something else is missing or wrong.
+        Unreachable: the mail server is away (only without `follow_seconds`).
+    """
+    settings = load_settings()
+    if settings.smtp_url is None:
+        get_run_logger().info("SEARCHFLOW_SMTP_URL is not set: messages stay in the outbox")
+        return {"status": "not configured"}
+    with stage(settings, "delivery") as noted:
+        total = _follow(follow_seconds, limit) if follow_seconds else send_due(None, limit)
+        noted.rows_in, noted.rows_out = total["taken"], total["sent"]
+        noted.rejected = total["refused"]
+        table_artifact("e-mail", [total], "What became of messages")
+    return {"status": "done", **total}
+
+
+def _follow(seconds: float, limit: int | None) -> dict[str, Any]:
+    total: dict[str, Any] = asdict(mail.Report())
+    pause = PAUSE
+    with stopped_by_signals() as stop, progress("delivering e-mail") as bar:
+        timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), stop.set)
+        timer.daemon = True
+        timer.start()
+        try:
+            while not stop.is_set():
+                try:
+                    report = send_due(stop, limit)
+                    pause = PAUSE
+                except Unreachable as problem:
+                    get_run_logger().warning("%s", problem)
+                    report, pause = {}, min(LONGEST_PAUSE, pause * 2)
+                for name, count in report.items():
+                    total[name] = count if name == "waiting" else total[name] + count
+                bar.update(done=total["sent"])
+                stop.wait(pause)
+        finally:
+            timer.cancel()
+    return total
