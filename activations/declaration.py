@@ -14,6 +14,7 @@ from msgspec import Meta
 from activations.base import Operation
 from activations.schedule import cron_problem
 from searchflow.errors import NotFoundError
+from searchflow.holdout import Rule
 
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$")]
 Type = Annotated[
@@ -70,6 +71,20 @@ class Limits(_Strict, frozen=True):
     empty: bool = False  # is a source without rows an ordinary state?
 
 
+class Holdout(_Strict, frozen=True):
+    """Users that are kept out, so that one can see what the sync changes. Another seed is another experiment."""
+
+    share: Annotated[float, Meta(gt=0, lt=1)]  # of the users
+    seed: Annotated[str, Meta(min_length=1)]
+    field: Name = "user_id"  # whose value is held out as a whole
+    existing: Literal["keep", "remove"] = "keep"  # rows that the destination has already
+
+    @property
+    def rule(self) -> Rule:
+        """Who is held out."""
+        return Rule(self.share, self.seed)
+
+
 class Rate(_Strict, frozen=True):
     """The pace that a destination is asked to bear; batches wait for their turn."""
 
@@ -98,6 +113,7 @@ class Sync(_Strict, frozen=True):
     batch_size: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     rate: Rate | None = None
     limits: Limits = msgspec.field(default_factory=Limits)
+    holdout: Holdout | None = None
     schedule: str | None = None  # cron, UTC; unset: only when asked
     file: str = msgspec.field(default="", name="(file)")  # where it stands; set by who reads it
 
@@ -105,6 +121,10 @@ class Sync(_Strict, frozen=True):
     def personal(self) -> frozenset[str]:
         """Fields to mask."""
         return frozenset(each.name for each in self.fields if each.personal)
+
+    def source_of(self, name: str) -> str:
+        """The model's column of a field."""
+        return next(each.source for each in self.fields if each.name == name)
 
     def kept_fields(self, *, repair: bool = False) -> frozenset[str]:
         """Fields that rows which are there keep, in an ordinary run or in a repair."""
@@ -151,6 +171,8 @@ class Sync(_Strict, frozen=True):
             yield ("rate",), "says neither `rows` nor `batches`"
         if self.rate is not None and self.rate.rows is not None and self.rate.rows < self.batch_size:
             yield ("rate", "rows"), f"is less than one batch ({self.batch_size:,}); lower `batch_size` too"
+        if self.holdout is not None and self.holdout.existing == "remove" and self.mode != "mirror":
+            yield ("holdout", "existing"), f"cannot be remove: the mode {self.mode} takes nothing back"
         if self.schedule is not None and (problem := cron_problem(self.schedule)):
             yield ("schedule",), problem
 
@@ -158,6 +180,8 @@ class Sync(_Strict, frozen=True):
         found: list[tuple[Place, str]] = [(("key",), self.key)]
         if self.group is not None:
             found += [(("group", "member"), self.group.member), (("group", "value"), self.group.value)]
+        if self.holdout is not None:
+            found.append((("holdout", "field"), self.holdout.field))
         return found
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import duckdb
 
-from activations import limits, planner
+from activations import holdout, limits, planner
 from activations.base import Batch, Delivery, Destination, Kind
 from activations.declaration import Sync, destination_module
 from activations.delivery import Courier, OnProgress, Tally
@@ -49,6 +49,7 @@ class SyncResult:
     unchanged: int = 0  # with the refreshed and the held
     rejected: int = 0
     quarantined: int = 0  # rows of the model that a suite of the gate held back: neither sent nor removed
+    held_out: int = 0  # rows of users who are kept out to see what the sync changes
     retried: int = 0
     seconds: float = 0.0
     refreshed: int = 0
@@ -163,6 +164,7 @@ def _planned(plan: Plan, run_id: str, seconds: float) -> SyncResult:
         unchanged=plan.unchanged + plan.held,
         rejected=plan.invalid,
         quarantined=plan.quarantined,
+        held_out=plan.held_out,
         seconds=round(seconds, 3),
         refreshed=plan.refreshed,
         held=plan.held,
@@ -201,6 +203,7 @@ class Run:
             approved = limits.require_safe(self.sync, self.plan, approve=self.mode == "approved")
             if self.plan.to_send:
                 planner.stage(self.connection, self.sync)
+        holdout.assign(self.connection, self.sync, self.run_id, self.now)
         if approved:
             self._record_approval(approved)
 
@@ -288,6 +291,7 @@ class Run:
             "unchanged": self.plan.unchanged + self.plan.held,
             "rejected": self.tally.rejected,
             "quarantined": self.plan.quarantined,
+            "held_out": self.plan.held_out,
             "retried": self.retries.retried,
         }
 
@@ -325,6 +329,7 @@ class Run:
             unchanged=counts["unchanged"],
             rejected=counts["rejected"],
             quarantined=counts["quarantined"],
+            held_out=counts["held_out"],
             retried=counts["retried"],
             seconds=round(seconds, 3),
             refreshed=self.tally.sent.get(Kind.REFRESHED, 0),

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import duckdb
 import pyarrow as pa
 
-from activations import quarantine
+from activations import holdout, quarantine
 from activations.base import DOCUMENT, HASH, KEY, KIND, Batch, Kind, Operation, Rejection
 from activations.declaration import Sync
 from activations.ledger import utc
@@ -54,6 +54,7 @@ class Plan:
     sent_rows: int = 0  # what the destination holds, as far as it told us
     repeated_keys: int = 0
     quarantined: int = 0  # rows of the model that a suite of the gate held back
+    held_out: int = 0  # rows of users who are kept out to see what the sync changes
     on_hold: str = ""  # why, when a run was undone
     blocked: tuple[str, ...] = ()
     gate: tuple[str, ...] = ()  # suites that close the gate
@@ -91,7 +92,7 @@ def compare(connection: duckdb.DuckDBPyConnection, sync: Sync, *, now: datetime,
     """Fill the temporary tables `current_rows`, `sent_rows` and `differences`, and count."""
     check_model(connection, sync)
     read_sent(connection, sync)
-    quarantined = read_current(connection, sync)
+    quarantined, held_out = read_current(connection, sync)
     _write_differences(connection, sync, now, retry_rejected)
     kinds = dict(connection.execute(f"SELECT {KIND}, count(*) FROM temp.differences GROUP BY ALL").fetchall())
     facts = connection.execute(f"""
@@ -110,6 +111,7 @@ def compare(connection: duckdb.DuckDBPyConnection, sync: Sync, *, now: datetime,
         sent_rows=facts[1],
         repeated_keys=facts[2],
         quarantined=quarantined,
+        held_out=held_out,
     )
 
 
@@ -121,14 +123,15 @@ def read_sent(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
     """)
 
 
-def read_current(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
-    """`current_rows`: what the model says now, without rows in quarantine. Returns how many those are."""
+def read_current(connection: duckdb.DuckDBPyConnection, sync: Sync) -> tuple[int, int]:
+    """`current_rows`: what the model says now, without rows in quarantine or held out. Returns how many those are."""
     held_back = quarantine.hold_back(connection, sync)
+    held_out = holdout.keep_out(connection, sync)
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE current_rows AS
         SELECT {KEY}, {HASH}, {PROBLEM} FROM ({shaped(sync, quarantine.SENDABLE)})
     """)
-    return held_back
+    return held_back, held_out
 
 
 def _write_differences(connection: duckdb.DuckDBPyConnection, sync: Sync, now: datetime, retry_rejected: bool) -> None:

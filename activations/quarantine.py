@@ -12,19 +12,21 @@ from activations.base import KEY
 from activations.declaration import Sync
 from activations.shape import literal, quoted
 
+CHECKED = "temp.checked_rows"
+"""The model's rows without those in quarantine, once `hold_back` was called."""
 SENDABLE = "temp.sendable_rows"
-"""What a sync reads instead of its model, once `hold_back` was called."""
+"""What a sync reads instead of its model: `checked_rows` without users who are held out (`activations.holdout`)."""
 HELD_KEYS = "temp.held_keys"
 
 
 def hold_back(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
-    """Make `sendable_rows` (the model without quarantined rows) and `held_keys`. Returns how many rows are left out."""
+    """Make `checked_rows` (the model without quarantined rows) and `held_keys`. Returns how many rows are left out."""
     columns = [row[0] for row in connection.execute(f"DESCRIBE {quoted(sync.model)}").fetchall()]
     _read_quarantine(connection, sync)
     condition = _condition(connection, columns)
     model, key, named = quoted(sync.model), quoted(source_of_key(sync)), literal(f"$.{source_of_key(sync)}")
     connection.execute(
-        f"CREATE OR REPLACE TEMP VIEW sendable_rows AS SELECT * FROM {model} AS m WHERE NOT ({condition})"
+        f"CREATE OR REPLACE TEMP VIEW checked_rows AS SELECT * FROM {model} AS m WHERE NOT ({condition})"
     )
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE held_keys AS

@@ -171,7 +171,9 @@ def activate(
     if as_json:
         print_json(results)
         return
-    columns = ("sync", "status", "added", "changed", "removed", "unchanged", "rejected")
+    columns = ["sync", "status", "added", "changed", "removed", "unchanged", "rejected"]
+    if any(result["held_out"] for result in results.values()):
+        columns.append("held_out")
     print_table("Would send" if dry_run else "Sent", list(results.values()), columns=columns)
 
 

@@ -11,6 +11,7 @@ import polars as pl
 import psycopg
 
 from searchflow import services, streams
+from searchflow.holdout import rule_of
 from searchflow.verification import recommendations
 from searchflow.verification.comparison import compare
 from searchflow.verification.expected import World
@@ -18,6 +19,7 @@ from searchflow.verification.found import Found
 from searchflow.verification.key import Key, Shape
 from searchflow.verification.report import Check
 
+EMAILS = "abandoned_search_emails"
 OUTBOX = "searchflow:email:outbox"
 RECOMMENDED, FALLBACK = "searchflow:reco:", "popular"
 SCORE_TOLERANCE = 0.0015
@@ -54,18 +56,19 @@ def _crm_rows(found: Found) -> pl.DataFrame:
 
 
 def outbox(key: Key, found: Found, world_at: WorldAt) -> Iterator[Check]:
-    """One message a user and day of an abandoned search, of users who had agreed: over all syncs so far."""
-    moments = found.sync_moments("abandoned_search_emails")
+    """One message a user and day of an abandoned search, of users who had agreed and were not suppressed or held out:
+    over all syncs so far."""
+    runs = found.sync_runs(EMAILS)
     messages = _messages(found)
-    if not moments:
+    if not runs:
         yield _not_yet("email.outbox", len(messages))
         return
-    due = [_due(key, found, moment, world_at) for moment in moments]
+    due = [_due(key, found, moment, starts, world_at) for moment, starts in sorted(runs.items())]
     yield compare("email.outbox", pl.concat(due).unique().select("key"), messages, ["key"])
 
 
-def _due(key: Key, found: Found, moment: datetime, world_at: WorldAt) -> pl.DataFrame:
-    """Messages due at a moment to users whose newest profile by then agrees."""
+def _due(key: Key, found: Found, moment: datetime, starts: list[datetime], world_at: WorldAt) -> pl.DataFrame:
+    """Messages due at a moment to users whose newest profile by then agrees, in the runs that began at `starts`."""
     loaded = found.profiles.filter(pl.col("ingested_at") <= moment)["updated_at"].max()
     newest = (
         key.profiles.filter(pl.col("updated_at") <= loaded)
@@ -74,18 +77,37 @@ def _due(key: Key, found: Found, moment: datetime, world_at: WorldAt) -> pl.Data
         .agg(pl.col("marketing_consent").last())
     )
     agreed = newest.filter(pl.col("marketing_consent")).select("user_id")
-    return world_at(moment).abandoned(moment).join(agreed, on="user_id", how="semi")
+    due = world_at(moment).abandoned(moment).join(agreed, on="user_id", how="semi")
+    return pl.concat([due.filter(~pl.col("user_id").is_in(_left_out(found, due, start))) for start in starts])
+
+
+def _left_out(found: Found, due: pl.DataFrame, start: datetime) -> list[str]:
+    """Users to whom a run that began at `start` sent nothing: by the rule in the sync file, and by the suppression list."""
+    left_out = found.suppressed(start)
+    rule = rule_of(EMAILS)
+    since = None if rule is None else found.holdout_since(EMAILS, rule.seed)
+    if rule is not None and since is not None and start >= since:
+        left_out |= {user for user in due["user_id"].unique() if rule.holds_out(user)}
+    return sorted(left_out)
 
 
 def _messages(found: Found) -> pl.DataFrame:
-    """The keys of the entries in the stream."""
-    keys = []
+    """The keys of the entries in the stream, and of those that the delivery worker took from it and has settled."""
+    keys = set(_settled(found))
     with streams.connect(found.settings) as client:
         place = streams.START
         while entries := streams.read(client, OUTBOX, place, entries=1000):
             place = entries[-1][0]
-            keys += [msgspec.json.decode(fields[b"data"])["idempotency_key"] for _, fields in entries]
-    return pl.DataFrame({"key": keys}, schema={"key": pl.String})
+            keys |= {msgspec.json.decode(fields[b"data"])["idempotency_key"] for _, fields in entries}
+    return pl.DataFrame({"key": sorted(keys)}, schema={"key": pl.String})
+
+
+def _settled(found: Found) -> list[str]:
+    with psycopg.connect(services.postgres_dsn(found.settings, "ledger")) as connection:
+        if connection.execute("SELECT to_regclass('email.messages')").fetchone() == (None,):
+            return []
+        rows = connection.execute("SELECT key FROM email.messages WHERE cleared AND user_id <> ''").fetchall()
+    return [row[0] for row in rows]
 
 
 def recommended(found: Found, world_at: WorldAt) -> Iterator[Check]:

@@ -71,13 +71,38 @@ class Found:
 
     def sync_moments(self, sync: str) -> list[datetime]:
         """For each run of a sync that reached its destination, the moment its model knew; oldest first, each once."""
+        return sorted(self.sync_runs(sync))
+
+    def sync_runs(self, sync: str) -> dict[datetime, list[datetime]]:
+        """The moment that a sync's model knew -> when the runs began that sent it and reached the destination."""
         runs = self.query(
             "SELECT started_at FROM ops.sync_runs WHERE sync = ? AND list_contains(?, status) AND mode <> 'planned'",
             sync,
             list(SENT),
         )["started_at"].to_list()
-        known = {max((each for each in self.transformations if each <= run), default=None) for run in runs}
-        return sorted(moment for moment in known if moment is not None)
+        found: dict[datetime, list[datetime]] = {}
+        for run in runs:
+            known = max((each for each in self.transformations if each <= run), default=None)
+            if known is not None:
+                found.setdefault(known, []).append(run)
+        return found
+
+    def suppressed(self, moment: datetime) -> set[str]:
+        """Users on the e-mail suppression list at a moment."""
+        rows = self.query(
+            "SELECT user_id FROM ops.email_suppressions WHERE user_id IS NOT NULL AND changed_at <= ? "
+            "QUALIFY row_number() OVER (PARTITION BY user_id ORDER BY changed_at DESC, suppressed DESC) = 1 AND suppressed",
+            moment,
+        )
+        return set(rows["user_id"])
+
+    def holdout_since(self, sync: str, seed: str) -> datetime | None:
+        """When a sync began to hold users out by a seed: what was sent before was sent to everybody."""
+        rows = self.query(
+            "SELECT min(assigned_at) AS since FROM ops.sync_assignments WHERE sync = ? AND seed = ?", sync, seed
+        )
+        since: datetime | None = rows["since"].item()
+        return since
 
     @cached_property
     def profiles(self) -> pl.DataFrame:

@@ -97,6 +97,10 @@ CREATE OR REPLACE TABLE marts.mart_destination_demand AS
   FROM marts.fct_search_funnel_daily GROUP BY search_date;
 CREATE OR REPLACE TABLE marts.mart_recommendations AS
   SELECT '__popular__' AS user_id, 'Lisbon' AS destination, 1.0 AS score, 1 AS rank;
+CREATE OR REPLACE TABLE marts.mart_sync_lift AS
+  SELECT 'abandoned_search_emails' AS sync, 's' AS seed, 70 AS treated_users, 80 AS held_out_users,
+    0.8 AS treated_conversion_rate, 0.6 AS held_out_conversion_rate, 0.2 AS conversion_rate_lift,
+    0.0524 AS conversion_rate_lift_low, 0.3339 AS conversion_rate_lift_high, TRUE AS is_conclusive;
 CREATE OR REPLACE TABLE marts.mart_abandoned_searches
   (user_id VARCHAR, search_event_id VARCHAR, searched_at TIMESTAMP, query VARCHAR, destination VARCHAR,
    trigger_window DATE, hours_since_search DOUBLE, marketing_consent BOOLEAN);

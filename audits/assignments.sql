@@ -1,0 +1,17 @@
+AUDIT (
+  name each_user_is_in_one_arm
+);
+
+/* A user who is in both arms of an experiment makes both alike. */
+SELECT
+  assignments.sync,
+  assignments.seed,
+  COUNT(*) AS assignments
+FROM ops.sync_assignments AS assignments
+INNER JOIN @this_model AS experiments
+  ON experiments.sync = assignments.sync AND experiments.seed = assignments.seed
+GROUP BY
+  assignments.sync,
+  assignments.seed
+HAVING
+  COUNT(*) <> COUNT(DISTINCT assignments.unit)
