@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 import pyarrow as pa
 
@@ -139,6 +140,10 @@ class Destination(ABC):
 
         `buckets` (only where `digests` answers) asks for the keys of some buckets only.
         """
+        return None
+
+    def look(self, keys: Sequence[str]) -> list[dict[str, Any]] | None:
+        """What the destination holds under some keys, for people: one dictionary a row. None: it cannot look up keys."""
         return None
 
     def digests(self) -> pa.Table | None:

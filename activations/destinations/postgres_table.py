@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import psycopg
@@ -118,6 +118,16 @@ class PostgresTable(Destination):
             if not self._columns(cursor):
                 return pa.table({name: pa.array([], pa.string()) for name in names})
             return copy_out(cursor, query, names)
+
+    def look(self, keys: Sequence[str]) -> list[dict[str, Any]]:
+        """Rows of some keys, also of those who left, with every column that is there."""
+        query = sql.SQL("SELECT * FROM {} WHERE {}::text = ANY(%s) ORDER BY 1").format(self._target, self._key)
+        with self._transaction() as cursor:
+            if not self._columns(cursor):
+                return []
+            cursor.execute(query, [list(keys)])
+            names = [column.name for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def digests(self) -> pa.Table | None:
         """Computed by the server, from documents written as DuckDB writes them."""

@@ -94,6 +94,21 @@ class RedisHash(Destination):
         fields = [field.name for field in self._sync.fields]
         return pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in fields})
 
+    def look(self, keys: Sequence[str]) -> list[dict[str, Any]]:
+        """The hashes of some keys, and when they expire."""
+        rows = []
+        with _redis.sorted_failures(self._where):
+            for key in keys:
+                mapping: Any = self._client.hgetall(self._name(key))
+                if mapping:
+                    texts = {
+                        name.decode(errors="replace"): value.decode(errors="replace") for name, value in mapping.items()
+                    }
+                    seconds = int(self._client.ttl(self._name(key)))
+                    left = round(seconds / 3600, 1) if seconds >= 0 else None
+                    rows.append({"hash": self._name(key), "expires_in_hours": left} | texts)
+        return rows
+
     def close(self) -> None:
         """Close the connection."""
         self._client.close()

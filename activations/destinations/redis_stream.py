@@ -12,7 +12,7 @@ hash's name puts it in the stream's slot of a cluster.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import pyarrow as pa
@@ -77,6 +77,18 @@ class RedisStream(Destination):
         with _redis.sorted_failures(self._where):
             found = [key.decode() for key, _ in self._client.hscan_iter(keys_of(self._options.stream), count=1000)]
         return pa.table({self._sync.key: pa.array(sorted(set(found)), pa.string())})
+
+    def look(self, keys: Sequence[str]) -> list[dict[str, Any]]:
+        """Which entry each key became, and what it holds, unless the consumer has taken it."""
+        stream, rows = self._options.stream, list[dict[str, Any]]()
+        with _redis.sorted_failures(self._where):
+            entries = self._client.hmget(keys_of(stream), list(keys)) if keys else []
+            for key, entry in zip(keys, entries, strict=True):
+                if isinstance(entry, bytes):
+                    found: Any = self._client.xrange(stream, entry.decode(), entry.decode())
+                    held = msgspec.json.decode(found[0][1][b"data"]) if found else {"taken": "by its consumer"}
+                    rows.append({self._sync.key: key, "entry": entry.decode(), **held})
+        return rows
 
     def close(self) -> None:
         """Close the connection."""

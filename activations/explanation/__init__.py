@@ -1,0 +1,9 @@
+"""Why does a destination hold what it holds of a user? From there back to the raw events.
+
+Imports only `searchflow` and `activations`. `syncs` reads destinations, ledger, gate and model rows; `rules` says in words
+which rule put the user there; `events` follows the sessions to the raw events.
+"""
+
+from activations.explanation.story import Story, UnknownUser, explain
+
+__all__ = ["Story", "UnknownUser", "explain"]
