@@ -165,9 +165,11 @@ def _why_recommended(connection: duckdb.DuckDBPyConnection, user: str) -> list[s
     )
     if not looks:
         return ["looked at no destination in the last 90 days: the popular list is theirs"]
-    said = [
-        f"looked at {each['destination']} ({each['clicks']} clicks, last {each['last_at']:%Y-%m-%d}"
-        f"{', booked it: not offered again' if each['booked'] else ''})"
-        for each in looks
-    ]
+    said = [_look(each) for each in looks]
     return [*said, "and at what visitors with the same interests looked at (marts.mart_recommendations)"]
+
+
+def _look(row: dict[str, Any]) -> str:
+    clicks = f"{row['clicks']:,} click{'' if row['clicks'] == 1 else 's'}"
+    booked = ", booked it: not offered again" if row["booked"] else ""
+    return f"looked at {row['destination']} ({clicks}, last {row['last_at']:%Y-%m-%d}{booked})"

@@ -72,9 +72,13 @@ class MailLedger:
                 self._connection.execute(setup)
                 self._connection.execute(f"COMMENT ON SCHEMA email IS '{version}'")
 
+    def try_lock(self) -> bool:
+        """True when no other worker is at it. The lock ends with this session, however that ends."""
+        return bool(self._one("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", LOCK))
+
     def lock(self) -> None:
-        """Raise a BusyError when another worker is at it. The lock ends with this session, however that ends."""
-        if not self._one("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", LOCK):
+        """Raise a BusyError when another worker is at it."""
+        if not self.try_lock():
             raise BusyError("Another worker delivers this home's e-mail. Wait until it ends, or let it do its work.")
 
     # Taking messages from the outbox.

@@ -50,6 +50,7 @@ def overview(settings: Settings, now: datetime) -> Overview:
     stream: str = load_sync(SYNC).options().stream
     with MailLedger(settings) as ledger, closing(services.valkey.client(settings)) as client:
         ledger.prepare()
+        _hold_what_was_left(ledger, now)
         states = ledger.counts()
         try:
             outbox = int(client.hlen(keys_of(stream)))
@@ -62,10 +63,17 @@ def overview(settings: Settings, now: datetime) -> Overview:
         )
 
 
-def from_log(settings: Settings, log: Path) -> dict[str, bool]:
+def _hold_what_was_left(ledger: MailLedger, now: datetime) -> None:
+    """After a kill nobody works, and what it left is in doubt now, not only when the next worker comes."""
+    if ledger.try_lock():
+        ledger.recover(now.replace(tzinfo=None))
+
+
+def from_log(settings: Settings, log: Path, now: datetime) -> dict[str, bool]:
     """Of each message in doubt: does its Message-ID stand in the server's log?"""
     with MailLedger(settings) as ledger:
         ledger.prepare()
+        _hold_what_was_left(ledger, now)
         missing = {each["message_id"].strip("<>"): each["key"] for each in ledger.held()}
     decided = dict.fromkeys(missing.values(), False)
     with log.open(encoding="utf-8", errors="replace") as lines:
@@ -79,6 +87,7 @@ def resolve(settings: Settings, decided: Mapping[str, bool], *, by: str, now: da
     """Key -> was it sent? Audited."""
     with MailLedger(settings) as ledger:
         ledger.prepare()
+        _hold_what_was_left(ledger, now)
         for key, sent in decided.items():
             ledger.resolve(key, sent=sent, by=by, now=now.replace(tzinfo=None))
     if decided:

@@ -101,7 +101,7 @@ def resolve(
     from activations.mail import overview
 
     settings = _running()
-    decided = overview.from_log(settings, log) if log is not None else dict.fromkeys(keys or (), bool(sent))
+    decided = overview.from_log(settings, log, utc_now()) if log is not None else dict.fromkeys(keys or (), bool(sent))
     overview.resolve(settings, decided, by=getpass.getuser(), now=utc_now())
     taken = sum(decided.values())
     if as_json:

@@ -254,7 +254,7 @@ def test_an_answer_that_is_lost_is_a_doubt_that_the_servers_log_settles(post: Po
     [held] = overview.overview(post.settings, NOW).held
     assert (held["key"], held["message_id"]) == (key, post.message_ids()[0])
     assert post.scene.redis.xlen(OUTBOX) == 1  # it may have to go again
-    decided = overview.from_log(post.settings, post.log(tmp_path / "mail.log"))
+    decided = overview.from_log(post.settings, post.log(tmp_path / "mail.log"), NOW)
     assert decided == {key: True}
     overview.resolve(post.settings, decided, by="me", now=NOW)
     assert post.state(key) == "sent"

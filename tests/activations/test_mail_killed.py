@@ -34,8 +34,7 @@ def kill_at(post: Post, step: str, number: int) -> None:
 
 def settle(post: Post, folder: Path) -> None:
     """What an operator does after a crash."""
-    post.deliver()
-    overview.resolve(post.settings, overview.from_log(post.settings, post.log(folder / "log")), by="me", now=NOW)
+    overview.resolve(post.settings, overview.from_log(post.settings, post.log(folder / "log"), NOW), by="me", now=NOW)
     post.deliver()
 
 
