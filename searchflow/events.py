@@ -82,7 +82,6 @@ EVENT_CLASSES: dict[str, type[Event]] = {
     "click": ClickEvent,
     "conversion": ConversionEvent,
 }
-EVENT_TYPE_OF: dict[type, str] = {kind: name for name, kind in EVENT_CLASSES.items()}
 _DECODER = msgspec.json.Decoder(SearchEvent | ClickEvent | ConversionEvent)
 
 REASON_CODES = (
@@ -109,30 +108,41 @@ class Rejection:
     event_type: str | None = None
 
 
+UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError)
+"""What a decoder raises for a line that is no event."""
+
+
 def decode(lines: Sequence[bytes]) -> tuple[list[int], list[Event], dict[int, Rejection]]:
     """Decode many lines: (positions of the good ones, the events, position -> rejection for the others)."""
-    decoder = _DECODER.decode
     good: list[int] = []
     events: list[Event] = []
     rejected: dict[int, Rejection] = {}
     for index, line in enumerate(lines):
-        if len(line) > MAX_EVENT_BYTES:
-            rejected[index] = explain(line)  # type: ignore[assignment]
-            continue
-        try:
-            event = decoder(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError):
-            found = explain(line)
-            if isinstance(found, Rejection):
-                rejected[index] = found
-                continue
-            event = found
-        good.append(index)
-        events.append(event)
+        found = decode_one(line)
+        if isinstance(found, Rejection):
+            rejected[index] = found
+        else:
+            good.append(index)
+            events.append(found)
     return good, events, rejected
 
 
-def explain(line: bytes) -> Rejection | Event:
+def event_type_of(event: Event) -> str:
+    """Its name in the contract."""
+    return str(type(event).__struct_config__.tag)
+
+
+def decode_one(line: bytes) -> Event | Rejection:
+    """The event, or why the line is none."""
+    if len(line) <= MAX_EVENT_BYTES:
+        try:
+            return _DECODER.decode(line)
+        except UNDECODABLE:
+            pass
+    return explain(line)
+
+
+def explain(line: bytes) -> Event | Rejection:
     """The slow, exact way: the event if the line is one after all, else why it is none."""
     if len(line) > MAX_EVENT_BYTES:
         return Rejection("too_large", f"the event has {len(line):,} bytes; at most {MAX_EVENT_BYTES:,} are allowed")
@@ -149,7 +159,7 @@ def explain(line: bytes) -> Rejection | Event:
     return _explain_document(document)
 
 
-def _explain_document(document: dict[str, Any]) -> Rejection | Event:
+def _explain_document(document: dict[str, Any]) -> Event | Rejection:
     event_type = document.get("event_type")
     if "event_type" not in document:
         return Rejection("missing_field", "event_type is missing")

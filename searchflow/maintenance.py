@@ -19,7 +19,7 @@ import duckdb
 
 from searchflow import streams, warehouse
 from searchflow.errors import SearchFlowError
-from searchflow.ingestion.commit import positions
+from searchflow.ingestion.positions import positions
 from searchflow.ingestion.stream_source import StreamPosition
 from searchflow.services.process import locked
 from searchflow.settings import Settings

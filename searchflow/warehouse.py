@@ -93,7 +93,7 @@ def attach_statements(settings: Settings, *, read_only: bool = True) -> list[str
 
 
 def connect(
-    settings: Settings, *, read_only: bool = False, memory_limit: str | None = None
+    settings: Settings, *, read_only: bool = False, memory_limit: str | None = None, threads: int | None = None
 ) -> duckdb.DuckDBPyConnection:
     """A connection with the lake attached and in use: tables are `raw.search_events`, `marts.fct_search_funnel`.
 
@@ -108,6 +108,8 @@ def connect(
     }
     if memory_limit:
         config["memory_limit"] = memory_limit
+    if threads:
+        config["threads"] = threads
     stage_extensions(settings.extensions_dir)
     connection = duckdb.connect(":memory:", config=config)
     try:

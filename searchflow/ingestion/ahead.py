@@ -16,6 +16,7 @@ from typing import Self
 import duckdb
 
 from searchflow.ingestion import checks
+from searchflow.ingestion.shapes import Shapes
 from searchflow.ingestion.source import Source, SourceBatch
 
 Found = tuple[SourceBatch, checks.Prepared]
@@ -23,12 +24,13 @@ Found = tuple[SourceBatch, checks.Prepared]
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read: lines a batch, seconds to wait for the first, the clock and the limits of the checks."""
+    """How to read: lines a batch, seconds to wait for the first; and what the checks need."""
 
     lines: int
     wait_seconds: float
     clock: Callable[[], datetime]
     limits: checks.Limits
+    shapes: Shapes
 
 
 class ReadAhead:
@@ -54,7 +56,9 @@ class ReadAhead:
         batch = self._source.read(after, limit=reading.lines, wait_seconds=reading.wait_seconds)
         if batch is None:
             return None
-        prepared = checks.prepare(self._connection, batch, self._source.event_type, reading.clock(), reading.limits)
+        prepared = checks.prepare(
+            self._connection, batch, self._source.event_type, reading.clock(), reading.limits, reading.shapes
+        )
         return batch, prepared
 
     def __enter__(self) -> Self:

@@ -1,13 +1,14 @@
 """Before the commit: a batch becomes columns, and what breaks the contract is set aside with its reason.
 
 Needs no transaction, no lock and no warehouse: any DuckDB connection will do. Lines are decoded one by one in C
-(msgspec); what only whole columns show cheaply is asked of DuckDB.
+(msgspec); what only whole columns show cheaply is asked of DuckDB. The lines themselves stay where they are: they are
+ten times as large as all columns, so they are copied once, by the commit, when it is known which are stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import duckdb
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 
 from searchflow import events
 from searchflow.events import Rejection
+from searchflow.ingestion.shapes import Shapes
 from searchflow.ingestion.source import SourceBatch
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,12 +26,19 @@ MICROSECOND = timedelta(microseconds=1)
 
 @dataclass
 class Prepared:
-    """A batch after validation: Arrow columns by event type, and what was rejected (line position, bytes, why)."""
+    """A batch after validation: Arrow columns by event type, and what was rejected (line position, bytes, why).
+
+    The column `seq` says which of `lines` an event is. `unfamiliar` are those of them that hold something `shapes` did
+    not know. Rows are sorted by event id: files whose ids are sorted are read in part when an id is looked for, and
+    compress better.
+    """
 
     columns: dict[str, pa.Table]
     rejected: list[tuple[str, bytes, Rejection]]
     lines: list[bytes]
     line_positions: list[str]
+    unfamiliar: Set[int]
+    shapes: Shapes
 
 
 @dataclass(frozen=True)
@@ -42,63 +51,110 @@ class Limits:
 
 
 def prepare(
-    connection: duckdb.DuckDBPyConnection, batch: SourceBatch, only: str | None, now: datetime, limits: Limits
+    connection: duckdb.DuckDBPyConnection,
+    batch: SourceBatch,
+    only: str | None,
+    now: datetime,
+    limits: Limits,
+    shapes: Shapes | None = None,
 ) -> Prepared:
     """Validate a batch against the contract; `only` is the single event type its source may hold."""
-    good, decoded, refused = events.decode(batch.lines)
+    shapes = shapes or Shapes()
+    members, refused, unfamiliar = _decoded(batch.lines, shapes)
+    rules = _Rules(now, limits, _unreadable(connection, batch.lines, unfamiliar))
     rejected = list(batch.broken)
     rejected += [(batch.line_positions[index], batch.lines[index], why) for index, why in refused.items()]
-    by_type: dict[str, tuple[list[int], list[events.Event]]] = {}
-    for index, event in zip(good, decoded, strict=True):
-        indices, members = by_type.setdefault(events.EVENT_TYPE_OF[type(event)], ([], []))
-        indices.append(index)
-        members.append(event)
-    prepared = Prepared({}, rejected, batch.lines, batch.line_positions)
-    for event_type, (indices, members) in by_type.items():
+    prepared = Prepared({}, rejected, batch.lines, batch.line_positions, frozenset(unfamiliar), shapes)
+    for event_type, found in members.items():
         if only is not None and event_type != only:
             why = Rejection("invalid_value", f"event_type is {event_type} in the stream of {only} events", event_type)
-            rejected += [(batch.line_positions[index], batch.lines[index], why) for index in indices]
+            rejected += [(batch.line_positions[index], batch.lines[index], why) for index in found.seq]
             continue
-        table = _columns(batch, indices, members, rejected)
-        prepared.columns[event_type] = _checked(connection, table, event_type, batch, rejected, now, limits)
+        prepared.columns[event_type] = _checked(connection, found.table(), event_type, prepared, rules)
     return prepared
 
 
-def _columns(
-    batch: SourceBatch,
-    indices: list[int],
-    members: Sequence[events.Event],
-    rejected: list[tuple[str, bytes, Rejection]],
-) -> pa.Table:
-    """The raw columns of one event type. Bytes that are not UTF-8 in a field nobody decodes are found here."""
-    payload = pa.array([batch.lines[index] for index in indices], type=pa.binary())
-    try:
-        payload = payload.cast(pa.string())
-    except pa.ArrowInvalid:
-        keep = []
-        for place, index in enumerate(indices):
-            found = events.explain(batch.lines[index])
+@dataclass
+class _Members:
+    """The events of one type, as columns in the order of their lines."""
+
+    seq: list[int] = field(default_factory=list)
+    event_id: list[str] = field(default_factory=list)
+    timestamp: list[datetime] = field(default_factory=list)
+    user_id: list[str | None] = field(default_factory=list)
+    session_id: list[str] = field(default_factory=list)
+
+    def add(self, seq: int, event: events.Event) -> None:
+        self.seq.append(seq)
+        self.event_id.append(event.event_id)
+        self.timestamp.append(event.timestamp)
+        self.user_id.append(event.user_id)
+        self.session_id.append(event.session_id)
+
+    def table(self) -> pa.Table:
+        # Microseconds since 1970: Arrow takes twice as long to make them of datetimes with a zone.
+        moments = pa.array([(moment - EPOCH) // MICROSECOND for moment in self.timestamp], type=pa.int64())
+        return pa.table(
+            {
+                "seq": pa.array(self.seq, type=pa.int64()),
+                "event_id": pa.array(self.event_id, type=pa.string()),
+                "event_ts": moments.cast(pa.timestamp("us")),
+                "user_id": pa.array(self.user_id, type=pa.string()),
+                "session_id": pa.array(self.session_id, type=pa.string()),
+            }
+        )
+
+
+def _decoded(lines: Sequence[bytes], shapes: Shapes) -> tuple[dict[str, _Members], dict[int, Rejection], list[int]]:
+    """(the events by type, line -> why it is none, lines of events that the quick decoder did not take).
+
+    Each event is taken apart at once: all of a batch would fill the caches and the memory several times over.
+    """
+    whole = shapes.whole.decode
+    by_type: dict[str, _Members] = {}
+    by_class: dict[type, _Members] = {}
+    refused: dict[int, Rejection] = {}
+    unfamiliar: list[int] = []
+    for index, line in enumerate(lines):
+        try:
+            event = whole(line) if len(line) <= events.MAX_EVENT_BYTES else None
+        except events.UNDECODABLE:
+            event = None
+        if event is None:
+            found = _decoded_closely(line)
             if isinstance(found, Rejection):
-                rejected.append((batch.line_positions[index], batch.lines[index], found))
-            else:
-                keep.append(place)
-        indices, members = [indices[place] for place in keep], [members[place] for place in keep]
-        payload = pa.array([batch.lines[index] for index in indices], type=pa.binary()).cast(pa.string())
-    return pa.table(
-        {
-            "seq": pa.array(indices, type=pa.int64()),
-            "event_id": pa.array([event.event_id for event in members], type=pa.string()),
-            "event_ts": _microseconds(members).cast(pa.timestamp("us")),
-            "user_id": pa.array([event.user_id for event in members], type=pa.string()),
-            "session_id": pa.array([event.session_id for event in members], type=pa.string()),
-            "payload": payload,
-        }
-    )
+                refused[index] = found
+                continue
+            event = found
+            unfamiliar.append(index)
+        kind = type(event)
+        if kind not in by_class:
+            by_class[kind] = by_type.setdefault(events.event_type_of(event), _Members())
+        by_class[kind].add(index, event)
+    return by_type, refused, unfamiliar
 
 
-def _microseconds(members: Sequence[events.Event]) -> pa.Array:
-    """Microseconds since 1970 in UTC. Arrow makes them of datetimes with a zone at half the speed."""
-    return pa.array([(event.timestamp - EPOCH) // MICROSECOND for event in members], type=pa.int64())
+def _decoded_closely(line: bytes) -> events.Event | Rejection:
+    """The event, or why the line is none; bytes that are not UTF-8 in a field that nobody decodes are found too."""
+    found = events.decode_one(line)
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return events.explain(line)
+    return found
+
+
+def _unreadable(connection: duckdb.DuckDBPyConnection, lines: Sequence[bytes], doubtful: Sequence[int]) -> pa.Array:
+    """Which of the doubtful lines hold JSON that the warehouse cannot read (msgspec skips what it need not decode)."""
+    if not doubtful:
+        return pa.array([], type=pa.int64())
+    payloads = pa.array([lines[index] for index in doubtful], type=pa.binary()).cast(pa.string())
+    connection.register("doubtful", pa.table({"seq": pa.array(doubtful, type=pa.int64()), "payload": payloads}))
+    try:
+        found = connection.execute("SELECT seq FROM doubtful WHERE NOT json_valid(payload)").to_arrow_table()
+    finally:
+        connection.unregister("doubtful")
+    return found.column("seq").combine_chunks()
 
 
 # What only whole columns show cheaply. The order is the order in which reasons are given.
@@ -111,50 +167,50 @@ CHECKS = {
 }
 
 COLUMN_CHECKS = """
-    SELECT CAST(TRY_CAST(event_id AS UUID) AS VARCHAR) AS event_id, json_valid(payload) AS readable,
+    SELECT CAST(TRY_CAST(event_id AS UUID) AS VARCHAR) AS event_id,
            contains(session_id, chr(0)) OR contains(coalesce(user_id, ''), chr(0)) AS nul
     FROM incoming
 """
 
 
+@dataclass(frozen=True)
+class _Rules:
+    """What columns are held against: the clock, the settings, and lines that the warehouse cannot read."""
+
+    now: datetime
+    limits: Limits
+    unreadable: pa.Array
+
+
 def _checked(
-    connection: duckdb.DuckDBPyConnection,
-    table: pa.Table,
-    event_type: str,
-    batch: SourceBatch,
-    rejected: list[tuple[str, bytes, Rejection]],
-    now: datetime,
-    limits: Limits,
+    connection: duckdb.DuckDBPyConnection, table: pa.Table, event_type: str, prepared: Prepared, rules: _Rules
 ) -> pa.Table:
-    """Canonical ids, sorted by them; rows that fail a column check go to `rejected`."""
+    """Canonical ids, sorted by them; rows that fail a column check go to `prepared.rejected`."""
     connection.register("incoming", table)
     try:
         checked = connection.execute(COLUMN_CHECKS).to_arrow_table()
     finally:
         connection.unregister("incoming")
-    # The payloads do not travel through the query: copying them would cost more than all checks together.
     table = table.set_column(table.schema.get_field_index("event_id"), "event_id", checked.column("event_id"))
-    problems = _problems(table, checked, now, limits)
+    problems = _problems(table, checked, rules)
     for place in pc.indices_nonzero(pc.is_valid(problems)).to_pylist():
         code, text = CHECKS[problems[place].as_py()]
-        minutes = limits.future_tolerance.total_seconds() / 60
-        why = Rejection(code, text.format(tolerance=minutes, start=limits.history_start), event_type)
+        minutes = rules.limits.future_tolerance.total_seconds() / 60
+        why = Rejection(code, text.format(tolerance=minutes, start=rules.limits.history_start), event_type)
         index = table.column("seq")[place].as_py()
-        rejected.append((batch.line_positions[index], batch.lines[index], why))
+        prepared.rejected.append((prepared.line_positions[index], prepared.lines[index], why))
     if problems.null_count < len(problems):
         table = table.filter(pc.is_null(problems))
-    # Sorted here, beside the commit of the batch before: files whose ids are sorted are read in part when an id is
-    # looked for, and compress better.
     return table.take(pc.sort_indices(table.column("event_id"))).combine_chunks()
 
 
-def _problems(table: pa.Table, checked: pa.Table, now: datetime, limits: Limits) -> pa.Array:
+def _problems(table: pa.Table, checked: pa.Table, rules: _Rules) -> pa.Array:
     """The first of `CHECKS` that each row fails, or null."""
     times = table.column("event_ts")
-    latest, earliest = (_naive(moment) for moment in (now + limits.future_tolerance, limits.history_start))
+    latest, earliest = (_naive(at) for at in (rules.now + rules.limits.future_tolerance, rules.limits.history_start))
     failed = (
         pc.is_null(checked.column("event_id")),
-        pc.invert(checked.column("readable")),
+        pc.is_in(table.column("seq"), value_set=rules.unreadable),
         checked.column("nul"),
         pc.greater(times, latest),
         pc.less(times, earliest),

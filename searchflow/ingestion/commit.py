@@ -1,10 +1,9 @@
 """One commit: check a batch against the contract, drop exact duplicates, and write rows, dead letters, the new
 position and the batch's counts in one DuckLake transaction.
 
-Fencing. Each shard has a small table of positions, and every transaction that writes events of a type updates that
-type's table. DuckLake refuses to commit when another transaction has changed the same rows since ours began, so two
-workers can never both move a position, nor both decide that an event is new. The loser looks again: if its own position
-moved, another worker has taken over and it stops; otherwise it repeats the transaction on the newer snapshot.
+Fencing. Transactions that move the same position or write events of the same type conflict (see `positions`), and the
+lake refuses the later one. The loser looks again: if its own position moved, another worker has taken over and it stops;
+otherwise it repeats the transaction on the newer snapshot.
 """
 
 from __future__ import annotations
@@ -19,11 +18,12 @@ from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from searchflow import events, warehouse
-from searchflow.errors import AccountingError, FencedError, SearchFlowError, StorageError, is_disk_full
+from searchflow.errors import AccountingError, SearchFlowError, StorageError, is_disk_full
 from searchflow.events import Rejection
-from searchflow.ingestion import checks, lateness, schema_changes
+from searchflow.ingestion import checks, lateness, positions, schema_changes
 from searchflow.ingestion.source import Source, SourceBatch
 from searchflow.ops import record
 
@@ -113,20 +113,6 @@ def in_transaction(connection: duckdb.DuckDBPyConnection, write: Callable[[], T]
     raise AssertionError("unreachable")
 
 
-def position(connection: duckdb.DuckDBPyConnection, shard: str, key: str) -> str | None:
-    """The stored position of a source, or None before its first commit."""
-    row = connection.execute(f"SELECT position FROM ops.position_{shard} WHERE source = ?", [key]).fetchone()
-    return None if row is None else str(row[0])
-
-
-def positions(connection: duckdb.DuckDBPyConnection, shard: str) -> list[tuple[str, str]]:
-    """All stored positions of a shard: (key, position)."""
-    found = connection.execute(
-        f"SELECT source, position FROM ops.position_{shard} WHERE source <> '{record.GUARD}'"
-    ).fetchall()
-    return [(str(key), str(text)) for key, text in found]
-
-
 def _write(
     connection: duckdb.DuckDBPyConnection,
     source: Source,
@@ -139,13 +125,14 @@ def _write(
 ) -> Counts:
     batch_id = str(uuid.uuid4())
     stamp = now.replace(tzinfo=None)
-    _move_position(connection, source, batch, after, batch_id, stamp, set(prepared.columns))
+    place = positions.look(connection, source, after)
     counts = Counts(received=batch.received)
     letters = list(prepared.rejected)
     days: set[date] = set()
     bounds: list[datetime] = []
+    newest: dict[str, datetime | None] = {}
     for event_type, table in prepared.columns.items():
-        fresh, duplicates, conflicts = new_rows(connection, event_type, table)
+        fresh, duplicates, conflicts = new_rows(connection, event_type, table, prepared.lines)
         counts.duplicates += duplicates
         letters += [
             (
@@ -155,14 +142,18 @@ def _write(
             )
             for index in conflicts
         ]
+        newest[event_type] = None
         if len(fresh):
-            about = (source.name, event_type, fresh)
-            counts.late += lateness.measure(connection, *about, batch_id, stamp, limits.lateness)
-            schema_changes.note(connection, *about, prepared.lines, batch_id, stamp)
-            days |= set(insert(connection, source.name, prepared, event_type, fresh, batch_id, stamp))
-            times = pa.compute.min_max(fresh.column("event_ts")).as_py()
-            bounds += [times["min"], times["max"]]
+            before = place.watermark if event_type == source.shard else positions.watermark(connection, event_type)
+            stored = store(
+                connection, source.name, event_type, fresh, prepared, batch_id, stamp, before, limits.lateness
+            )
             counts.stored += len(fresh)
+            counts.late += stored.late
+            days |= stored.days
+            bounds += [stored.first, stored.last]
+            newest[event_type] = min(stored.last, stamp)
+    positions.move(connection, place, batch.position, newest, batch_id, stamp)
     counts.dead_letters = insert_dead_letters(connection, source.key, source.name, letters, batch_id, stamp)
     counts.check()
     record.rows(
@@ -191,91 +182,94 @@ def _write(
     return counts
 
 
-def _move_position(
+@dataclass(frozen=True)
+class Stored:
+    """What was written of one event type: how many of the events are late, their days, the first and the last."""
+
+    late: int
+    days: set[date]
+    first: datetime
+    last: datetime
+
+
+def store(
     connection: duckdb.DuckDBPyConnection,
-    source: Source,
-    batch: SourceBatch,
-    after: str | None,
+    source: str,
+    event_type: str,
+    fresh: pa.Table,
+    prepared: checks.Prepared,
     batch_id: str,
     stamp: datetime,
-    event_types: set[str],
-) -> None:
-    """Compare and set. The guard rows make transactions on the same tables conflict even for different sources."""
-    stored = position(connection, source.shard, source.key)
-    if stored != after:
-        raise FencedError(
-            f"Another worker moved {source.name} from {after or 'its start'} to {stored}. This one stops; nothing was "
-            "lost or counted twice. Run one worker a shard."
-        )
-    guarded = {source.shard} | event_types
-    for shard in sorted(guarded):
-        connection.execute(
-            f"UPDATE ops.position_{shard} SET version = version + 1, batch_id = ? WHERE source = ?",
-            [batch_id, record.GUARD],
-        )
-    if stored is None:
-        connection.execute(
-            f"INSERT INTO ops.position_{source.shard} VALUES (?, ?, 1, ?, ?, NULL)",
-            [source.key, batch.position, batch_id, stamp],
-        )
-    else:
-        connection.execute(
-            f"UPDATE ops.position_{source.shard} SET position = ?, version = version + 1, batch_id = ?, updated_at = ? "
-            "WHERE source = ?",
-            [batch.position, batch_id, stamp, source.key],
-        )
+    watermark: datetime | None,
+    allowed: timedelta,
+) -> Stored:
+    """Rows that are new, with their lateness and the fields that were never seen before."""
+    about = (source, event_type, fresh)
+    limit = None if watermark is None else watermark - allowed
+    late = lateness.measure(connection, *about, batch_id, stamp, limit)
+    schema_changes.note(connection, *about, prepared, batch_id, stamp)
+    insert(connection, *about, prepared, batch_id, stamp)
+    times = pc.min_max(fresh.column("event_ts")).as_py()
+    return Stored(late, set(_days(fresh)), times["min"], times["max"])
 
 
 def new_rows(
-    connection: duckdb.DuckDBPyConnection, event_type: str, table: pa.Table
+    connection: duckdb.DuckDBPyConnection, event_type: str, table: pa.Table, lines: Sequence[bytes]
 ) -> tuple[pa.Table, int, list[int]]:
-    """(rows to store, how many exact duplicates, `seq` of conflicting ones).
+    """(rows to store, how many exact duplicates, `seq` of conflicting ones), of rows that are sorted by event_id.
 
     Of several rows with one event_id in the batch the first stands for all; then it is compared with what is stored.
     """
-    connection.register("incoming", table)
-    try:
-        repeated = connection.execute(
-            """
-            SELECT later.seq, later.payload, first.payload
-            FROM (SELECT event_id, min(seq) AS seq FROM incoming GROUP BY event_id HAVING count(*) > 1) AS firsts
-            JOIN incoming AS first ON first.seq = firsts.seq
-            JOIN incoming AS later ON later.event_id = firsts.event_id AND later.seq > firsts.seq
-            """
-        ).fetchall()
-        stored = _stored_before(connection, event_type)
-    finally:
-        connection.unregister("incoming")
-    drop = {seq for seq, _, _ in repeated} | {seq for seq, _, _ in stored}
-    conflicts = {seq for seq, mine, theirs in [*repeated, *stored] if not events.same_document(mine, theirs)}
-    if not drop:
+    originals = {**_repeated(table, lines), **_stored_before(connection, event_type, table)}
+    if not originals:
         return table, 0, []
-    keep = pa.compute.invert(pa.compute.is_in(table.column("seq"), value_set=pa.array(sorted(drop), type=pa.int64())))
-    return table.filter(keep), len(drop) - len(conflicts), sorted(conflicts)
+    conflicts = [seq for seq, original in originals.items() if not events.same_document(lines[seq], original)]
+    drop = pa.array(sorted(originals), type=pa.int64())
+    keep = pc.invert(pc.is_in(table.column("seq"), value_set=drop))
+    return table.filter(keep), len(originals) - len(conflicts), sorted(conflicts)
 
 
-def _stored_before(connection: duckdb.DuckDBPyConnection, event_type: str) -> list[tuple[int, str, str]]:
-    """(seq, incoming payload, stored payload) of incoming events whose id is stored, on the days around theirs.
+def _repeated(table: pa.Table, lines: Sequence[bytes]) -> dict[int, bytes]:
+    """`seq` of rows whose event_id an earlier line of the batch has, with that line. Equal ids stand side by side."""
+    ids = table.column("event_id").combine_chunks()
+    same = pc.equal(ids[1:], ids[:-1])
+    groups: dict[str, list[int]] = {}
+    for place in pc.indices_nonzero(same).to_pylist():
+        group = groups.setdefault(ids[place].as_py(), [table.column("seq")[place].as_py()])
+        group.append(table.column("seq")[place + 1].as_py())
+    return {later: lines[min(group)] for group in groups.values() for later in group if later != min(group)}
+
+
+def _stored_before(connection: duckdb.DuckDBPyConnection, event_type: str, table: pa.Table) -> dict[int, bytes]:
+    """`seq` of rows whose event_id is stored on the days around theirs, with the stored document.
 
     Ids first, documents then: most batches hold few events that are stored, and the documents of a day are many times
     as large as its ids.
     """
-    days = [row[0] for row in connection.execute("SELECT DISTINCT CAST(event_ts AS DATE) FROM incoming").fetchall()]
-    if not days:
-        return []
-    runs = _runs(days)
-    known = connection.execute(_around(event_type, runs, "s.event_id", "incoming")).to_arrow_table()
+    runs = _runs(_days(table))
+    if not runs:
+        return {}
+    connection.register("incoming", table.select(["event_id"]))
+    try:
+        known = connection.execute(_around(event_type, runs, "s.event_id", "incoming")).to_arrow_table()
+    finally:
+        connection.unregister("incoming")
     if not len(known):
-        return []
+        return {}
     connection.register("known", known)
     try:
-        stored = _around(event_type, runs, "s.event_id, s.payload", "known")
-        found = connection.execute(
-            f"SELECT i.seq, i.payload, s.payload FROM ({stored}) AS s JOIN incoming AS i USING (event_id)"
-        ).fetchall()
+        found = connection.execute(_around(event_type, runs, "s.event_id, s.payload", "known")).fetchall()
     finally:
         connection.unregister("known")
-    return [(int(seq), str(mine), str(theirs)) for seq, mine, theirs in found]
+    payloads = {event_id: payload.encode() for event_id, payload in found}
+    mine = table.filter(pc.is_in(table.column("event_id"), value_set=pa.array(list(payloads), type=pa.string())))
+    pairs = zip(mine.column("seq").to_pylist(), mine.column("event_id").to_pylist(), strict=True)
+    return {seq: payloads[event_id] for seq, event_id in pairs}
+
+
+def _days(table: pa.Table) -> list[date]:
+    """The days of events, in order."""
+    return sorted(pc.unique(pc.cast(table.column("event_ts"), pa.date32(), safe=False)).to_pylist())
 
 
 def _around(event_type: str, runs: Sequence[tuple[date, date]], columns: str, ids: str) -> str:
@@ -309,15 +303,17 @@ def _runs(days: Sequence[date], most: int = 8) -> list[tuple[date, date]]:
 def insert(
     connection: duckdb.DuckDBPyConnection,
     source: str,
-    prepared: checks.Prepared,
     event_type: str,
     fresh: pa.Table,
+    prepared: checks.Prepared,
     batch_id: str,
     stamp: datetime,
-) -> list[date]:
-    """Append the rows, in the order they have (sorted by id, also within each day's file); returns their days."""
-    places = [prepared.line_positions[index] for index in fresh.column("seq").to_pylist()]
-    connection.register("fresh", fresh.append_column("source_position", pa.array(places, type=pa.string())))
+) -> None:
+    """Append the rows with their lines, in the order they have (sorted by id, also within each day's file)."""
+    sequence = fresh.column("seq").to_pylist()
+    payloads = pa.array([prepared.lines[index] for index in sequence], type=pa.binary()).cast(pa.string())
+    places = pa.array([prepared.line_positions[index] for index in sequence], type=pa.string())
+    connection.register("fresh", fresh.append_column("payload", payloads).append_column("source_position", places))
     try:
         connection.execute(
             f"""
@@ -327,10 +323,8 @@ def insert(
             """,
             [stamp, source, batch_id],
         )
-        days = connection.execute("SELECT DISTINCT CAST(event_ts AS DATE) FROM fresh").fetchall()
     finally:
         connection.unregister("fresh")
-    return [row[0] for row in days]
 
 
 def insert_dead_letters(

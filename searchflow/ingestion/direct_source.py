@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 from searchflow import warehouse
 from searchflow.errors import FencedError, SourceGapError, UsageError
-from searchflow.ingestion.commit import Counts, position
+from searchflow.ingestion.commit import Counts
+from searchflow.ingestion.positions import position
 from searchflow.ingestion.source import SourceBatch
 from searchflow.ingestion.worker import Clock, IngestionResult, drain, utc_now
 from searchflow.settings import Settings

@@ -17,11 +17,13 @@ import redis
 
 from searchflow import streams, warehouse
 from searchflow.errors import FencedError, SearchFlowError, ServiceError, SourceGapError, StorageError, UsageError
-from searchflow.ingestion.commit import Counts, positions
+from searchflow.ingestion.commit import Counts
 from searchflow.ingestion.file_source import FileSource, FileState, event_files
 from searchflow.ingestion.pace import Pace, Paced
+from searchflow.ingestion.positions import positions
+from searchflow.ingestion.shapes import Shapes
 from searchflow.ingestion.stream_source import StreamSource
-from searchflow.ingestion.worker import Clock, IngestionResult, OnCommit, drain, utc_now
+from searchflow.ingestion.worker import THREADS, Clock, IngestionResult, OnCommit, drain, utc_now
 from searchflow.services import postgres, valkey
 from searchflow.settings import Settings
 
@@ -53,7 +55,7 @@ def follow_stream(
     result, pace = IngestionResult(), pace_of(settings)
 
     def work() -> None:
-        with streams.connect(settings) as client, warehouse.connect(settings) as connection:
+        with streams.connect(settings) as client, warehouse.connect(settings, threads=THREADS) as connection:
             source = Paced(StreamSource(client, event_type, shard), pace, stop)
             drain(
                 settings,
@@ -197,12 +199,12 @@ def follow_files(
 
     A last line without a newline is being written: it waits for its end.
     """
-    result = IngestionResult()
+    result, shapes = IngestionResult(), Shapes()
 
     def work() -> None:
         folder = Folder(settings, path)
         try:
-            with warehouse.connect(settings) as connection:
+            with warehouse.connect(settings, threads=THREADS) as connection:
                 while not stop.is_set():
                     for source in folder.changed(connection):
                         drain(
@@ -213,6 +215,7 @@ def follow_files(
                             result=result,
                             on_commit=on_commit,
                             stop=stop,
+                            shapes=shapes,
                         )
                     stop.wait(settings.follow_batch_seconds)
         finally:

@@ -39,11 +39,11 @@ def measure(
     stored: pa.Table,
     batch_id: str,
     stamp: datetime,
-    allowed: timedelta,
+    watermark: datetime | None,
 ) -> int:
-    """Note the lateness of events that are being stored, inside their transaction. Returns how many are late."""
+    """Note the lateness of events that are being stored, inside their transaction. Returns how many are late: older
+    than `watermark`, the one before these events."""
     times = stored.column("event_ts")
-    watermark = _move_watermark(connection, event_type, min(pc.max(times).as_py(), stamp), allowed)
     about = {"batch_id": batch_id, "committed_at": stamp, "event_type": event_type, "source": source}
     within = {name: _since(times, stamp - length) for name, length in WITHIN.items()}
     slowest = (stamp - pc.min(times).as_py()).total_seconds()
@@ -75,21 +75,6 @@ def curve(connection: duckdb.DuckDBPyConnection, *, by: str | None = None, hours
     cursor = connection.execute(query)
     names = [column[0] for column in cursor.description or []]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
-def _move_watermark(
-    connection: duckdb.DuckDBPyConnection, event_type: str, newest: datetime, allowed: timedelta
-) -> datetime | None:
-    """The watermark before these events; theirs counts from the next commit on. None before the first."""
-    row = connection.execute(
-        f"SELECT watermark FROM ops.position_{event_type} WHERE source = ?", [record.GUARD]
-    ).fetchone()
-    before = row[0] if row else None
-    if before is None or newest > before:
-        connection.execute(
-            f"UPDATE ops.position_{event_type} SET watermark = ? WHERE source = ?", [newest, record.GUARD]
-        )
-    return None if before is None else before - allowed
 
 
 def _since(times: pa.ChunkedArray, moment: datetime) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,16 +16,21 @@ import redis
 from searchflow import streams, warehouse
 from searchflow.ingestion.ahead import ReadAhead, Reading
 from searchflow.ingestion.checks import Limits
-from searchflow.ingestion.commit import Counts, commit, position, positions
+from searchflow.ingestion.commit import Counts, commit
 from searchflow.ingestion.cut import CommitGate
 from searchflow.ingestion.file_source import FileSource, event_files
 from searchflow.ingestion.pace import Paced
+from searchflow.ingestion.positions import position, positions
+from searchflow.ingestion.shapes import Shapes
 from searchflow.ingestion.source import Source
 from searchflow.ingestion.stream_source import StreamPosition, StreamSource
 from searchflow.settings import Settings
 
 Clock = Callable[[], datetime]
 OnCommit = Callable[[str, Counts], None]
+THREADS = max(1, (os.cpu_count() or 1) // len(streams.EVENT_TYPES))
+"""Of DuckDB, for one worker: each event type has one, and beside it a thread that reads ahead. With more threads than
+cores DuckDB's wait for each other in loops, which took a fifth of all CPU time."""
 
 
 def utc_now() -> datetime:
@@ -70,11 +76,15 @@ def drain(
     wait_seconds: float = 0.0,
     on_commit: OnCommit | None = None,
     stop: threading.Event | None = None,
+    shapes: Shapes | None = None,
 ) -> None:
-    """Commit batch after batch until the source has no more (or `stop` is set, after the current commit)."""
+    """Commit batch after batch until the source has no more (or `stop` is set, after the current commit).
+
+    `shapes` is what a worker that drains one source after another has learnt of their fields.
+    """
     limits = limits_of(settings)
     after = position(connection, source.shard, source.key)
-    shape = Reading(batch_events or settings.batch_events, wait_seconds, clock, limits)
+    shape = Reading(batch_events or settings.batch_events, wait_seconds, clock, limits, shapes or Shapes())
     with CommitGate(settings) as gate, ReadAhead(source, after, shape) as ahead, _reading_ends(source):
         while stop is None or not stop.is_set():
             found = ahead.next()
@@ -113,7 +123,7 @@ def ingest_stream(
 ) -> IngestionResult:
     """Drain one stream of one event type into raw."""
     result = IngestionResult()
-    with streams.connect(settings) as client, warehouse.connect(settings) as connection:
+    with streams.connect(settings) as client, warehouse.connect(settings, threads=THREADS) as connection:
         source = StreamSource(client, event_type, shard)
         drain(
             settings,
@@ -133,12 +143,12 @@ def ingest_files(
     settings: Settings, path: Path, *, clock: Clock = utc_now, on_commit: OnCommit | None = None
 ) -> IngestionResult:
     """Load an event file or a folder of them. What was loaded before, by content, is not loaded again."""
-    result = IngestionResult()
-    with warehouse.connect(settings) as connection:
+    result, shapes = IngestionResult(), Shapes()
+    with warehouse.connect(settings, threads=THREADS) as connection:
         for file in event_files(path):
             before = result.commits
             with contextlib.closing(FileSource(file, positions(connection, FileSource.shard))) as source:
-                drain(settings, connection, source, clock=clock, result=result, on_commit=on_commit)
+                drain(settings, connection, source, clock=clock, result=result, on_commit=on_commit, shapes=shapes)
             if result.commits == before:
                 result.files_known += 1
             else:

@@ -18,7 +18,7 @@ import msgspec
 import polars as pl
 
 from searchflow import streams
-from searchflow.ingestion import commit
+from searchflow.ingestion.positions import position
 from searchflow.ingestion.stream_source import StreamPosition
 from searchflow.settings import Settings
 
@@ -118,7 +118,7 @@ class Found:
         with streams.connect(self.settings) as client:
             shards = streams.names(self.settings).items()
             for event_type, stream in ((kind, name) for kind, names in shards for name in names):
-                stored = commit.position(self.connection, event_type, stream)
+                stored = position(self.connection, event_type, stream)
                 place = StreamPosition.parse(stored).entry_id if stored else streams.START
                 while entries := streams.read(client, stream, place, entries=500):
                     place = entries[-1][0]

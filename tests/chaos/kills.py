@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from searchflow import services, streams, warehouse
-from searchflow.ingestion import checks, commit, stream_source, worker
+from searchflow.ingestion import checks, commit, positions, stream_source, worker
 from searchflow.ingestion.accounting import accounting
 from searchflow.settings import Settings, load_settings
 from tests import foreign
@@ -37,8 +37,8 @@ ENTRY_EVENTS = 25
 STEPS: dict[str, tuple[Any, str, str]] = {
     "after reading a batch": (stream_source.StreamSource, "_read", "after"),
     "after validating it": (checks, "prepare", "after"),
-    "before the position moves": (commit, "_move_position", "before"),
-    "after the position moved": (commit, "_move_position", "after"),
+    "before the position moves": (positions, "move", "before"),
+    "after the position moved": (positions, "move", "after"),
     "after looking for duplicates": (commit, "new_rows", "after"),
     "after the rows": (commit, "insert", "after"),
     "after the dead letters": (commit, "insert_dead_letters", "after"),

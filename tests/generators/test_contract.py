@@ -26,7 +26,7 @@ def test_every_valid_event_follows_the_contract(year_batches: list[Batch]) -> No
             assert [one.event_id for one in decoded] == valid["event_id"].to_list()
             assert [one.session_id for one in decoded] == valid["session_id"].to_list()
             assert [one.timestamp for one in decoded] == valid["timestamp"].to_list()
-            assert all(events.EVENT_TYPE_OF[type(one)] == event_type for one in decoded)
+            assert all(events.event_type_of(one) == event_type for one in decoded)
 
 
 def test_values_are_those_of_the_contract(year_batches: list[Batch]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from searchflow import warehouse
 from searchflow.ingestion import schema_changes, worker
+from searchflow.ingestion.file_source import FileSource
+from searchflow.ingestion.shapes import Shapes
 from searchflow.settings import Settings
 from tests import foreign
 
@@ -75,6 +78,34 @@ def test_names_that_are_no_identifiers_are_reported_too(fresh_platform: Settings
     load(fresh_platform, tmp_path, "odd.jsonl", foreign.search(1, **odd))
     load(fresh_platform, tmp_path, "odd2.jsonl", foreign.search(2, **odd))
     assert [row[1] for row in reported(fresh_platform)] == ["", 'a "quoted" name', "a\\u002eb", "naïve"]
+
+
+def test_a_number_that_no_float_holds_is_stored_and_stops_nobody(fresh_platform: Settings, tmp_path: Path) -> None:
+    huge = foreign.line(**foreign.search(1))[:-1] + b', "huge": 1e999}'
+    (tmp_path / "huge.jsonl").write_bytes(huge + b"\n" + foreign.line(**foreign.search(2, stars=4)) + b"\n")
+    result = worker.ingest_files(fresh_platform, tmp_path, clock=lambda: foreign.NOW)
+    assert (result.counts.received, result.counts.stored) == (2, 2)
+    assert [row[1] for row in reported(fresh_platform)] == ["stars"]
+
+
+def test_of_two_workers_one_reports_a_field_and_both_learn_it(fresh_platform: Settings, tmp_path: Path) -> None:
+    shapes = Shapes(), Shapes()
+
+    def drain(worker_number: int, event_number: int, **changes: Any) -> None:
+        path = tmp_path / f"{event_number}.jsonl"
+        path.write_bytes(foreign.line(**foreign.search(event_number, **changes)) + b"\n")
+        with warehouse.connect(fresh_platform) as connection, contextlib.closing(FileSource(path, [])) as source:
+            result, known = worker.IngestionResult(), shapes[worker_number]
+            worker.drain(fresh_platform, connection, source, clock=lambda: foreign.NOW, result=result, shapes=known)
+
+    drain(0, 1, empty=None)
+    drain(1, 2, empty=None)
+    assert all(each.known("search")["empty"] == set() for each in shapes)
+    drain(0, 3, loyalty=1)
+    drain(1, 4, loyalty=2)
+    drain(0, 5, loyalty=3)
+    assert [row[:4] for row in reported(fresh_platform)] == [("search", "loyalty", "new_field", "number")]
+    assert all(each.known("search")["loyalty"] == {"number"} for each in shapes)
 
 
 @pytest.mark.parametrize(

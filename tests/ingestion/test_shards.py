@@ -11,7 +11,8 @@ from searchflow import streams, warehouse
 from searchflow.errors import SourceGapError
 from searchflow.ingestion import meter, worker
 from searchflow.ingestion.accounting import accounting
-from searchflow.ingestion.commit import Counts, positions
+from searchflow.ingestion.commit import Counts
+from searchflow.ingestion.positions import positions
 from searchflow.ops import status
 from searchflow.settings import Settings
 from tests import foreign

@@ -14,7 +14,8 @@ from searchflow import streams, warehouse
 from searchflow.errors import FencedError, SourceGapError
 from searchflow.ingestion import worker
 from searchflow.ingestion.accounting import accounting
-from searchflow.ingestion.commit import Counts, commit, position
+from searchflow.ingestion.commit import Counts, commit
+from searchflow.ingestion.positions import position
 from searchflow.ingestion.stream_source import StreamSource
 from searchflow.settings import Settings
 from tests import foreign

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from searchflow import warehouse
 from searchflow.events import Rejection
-from searchflow.ingestion import checks, lateness, schema_changes
+from searchflow.ingestion import checks, positions
 from searchflow.ingestion import commit as committing
 from searchflow.ingestion.cut import CommitGate
 from searchflow.ingestion.dead_letters import closing, letters
@@ -183,7 +182,9 @@ def _sorted_out(
     repeated = 0
     for event_type, table in repaired.prepared.columns.items():
         mine = pa.array([place in candidates for place in _places(repaired, table)], type=pa.bool_())
-        rows, duplicates, conflicts = committing.new_rows(connection, event_type, table.filter(mine))
+        rows, duplicates, conflicts = committing.new_rows(
+            connection, event_type, table.filter(mine), repaired.prepared.lines
+        )
         why = Rejection("conflicting_duplicate", "event_id is known with another payload", event_type)
         refused |= {repaired.prepared.line_positions[index]: why for index in conflicts}
         repeated += duplicates
@@ -210,7 +211,6 @@ def _writer(
     def write() -> ReplayResult:
         still_open = _still_open(connection, repaired.ids)
         batch_id = str(uuid.uuid4())
-        _guard(connection, repaired.prepared.columns, batch_id)
         fresh, repeated, refused = _sorted_out(connection, repaired, still_open)
         passed = [letter for letter in repaired.ids if letter in still_open and letter not in refused]
         result = ReplayResult(
@@ -238,15 +238,6 @@ def _still_open(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> se
     return {str(letter) for (letter,) in found}
 
 
-def _guard(connection: duckdb.DuckDBPyConnection, event_types: Iterable[str], batch_id: str) -> None:
-    """Conflict with every other writer of these event types: what is new is decided by one of us at a time."""
-    for event_type in sorted(event_types):
-        connection.execute(
-            f"UPDATE ops.position_{event_type} SET version = version + 1, batch_id = ? WHERE source = ?",
-            [batch_id, record.GUARD],
-        )
-
-
 def _store(
     connection: duckdb.DuckDBPyConnection,
     repaired: Repaired,
@@ -257,14 +248,15 @@ def _store(
     repeated: int,
 ) -> set[date]:
     """Rows, lateness, new fields and the batch's counts; returns the days of the rows."""
-    days: set[date] = set()
-    late = 0
-    for event_type, rows in fresh.items():
-        about = (SOURCE, event_type, rows)
-        late += lateness.measure(connection, *about, batch_id, stamp, limits.lateness)
-        schema_changes.note(connection, *about, repaired.prepared.lines, batch_id, stamp)
-        days |= set(committing.insert(connection, SOURCE, repaired.prepared, event_type, rows, batch_id, stamp))
-    bounds = [pc.min_max(rows.column("event_ts")).as_py() for rows in fresh.values()]
+    stored = {}
+    for event_type, rows in sorted(fresh.items()):
+        before = positions.watermark(connection, event_type)
+        about = (SOURCE, event_type, rows, repaired.prepared)
+        stored[event_type] = committing.store(connection, *about, batch_id, stamp, before, limits.lateness)
+    for event_type in sorted(repaired.prepared.columns):
+        written = stored.get(event_type)
+        positions.guard(connection, event_type, batch_id, min(written.last, stamp) if written else None)
+    days = {day for written in stored.values() for day in written.days}
     batch = {
         "batch_id": batch_id,
         "shard": SHARD,
@@ -275,9 +267,9 @@ def _store(
         "stored": sum(map(len, fresh.values())),
         "duplicates": repeated,
         "dead_letters": 0,
-        "late": late,
-        "first_event_ts": min((each["min"] for each in bounds), default=None),
-        "last_event_ts": max((each["max"] for each in bounds), default=None),
+        "late": sum(written.late for written in stored.values()),
+        "first_event_ts": min((written.first for written in stored.values()), default=None),
+        "last_event_ts": max((written.last for written in stored.values()), default=None),
         "touched_days": sorted(days),
     }
     record.rows(connection, "ops.ingestion_batches", [batch])

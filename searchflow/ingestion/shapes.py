@@ -1,0 +1,139 @@
+"""The fields of each event type that are known so far, as decoders that refuse whatever is new.
+
+`Shapes.whole` decodes every part of a line, by the contract and by what `ops.schema_changes` holds. A line that it takes
+is a valid event, brings nothing new, and is JSON and UTF-8 to its last byte: one pass in C answers all of it. Only lines
+that it refuses are looked at more closely. What is known only grows, so an older decoder refuses too much, never too
+little: reading ahead may use one while a commit learns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from searchflow.events import EVENT_CLASSES, Event
+
+CONTRACT_OBJECTS = {
+    "filters": {"price_min": "number", "price_max": "number", "dates": "array", "travelers": "number"},
+    "geo": {"country": "string", "city": "string", "latitude": "number", "longitude": "number"},
+}
+"""Fields of the contract's objects (CONTRACTS section 1), which validation leaves alone."""
+
+Known = dict[str, set[str]]
+"""Path of a field -> the JSON types it has had; none when it was always null."""
+
+
+class Shapes:
+    """What one worker knows. One thread learns, others may decode meanwhile."""
+
+    def __init__(self) -> None:
+        self._known = {event_type: contract(event_type) for event_type in EVENT_CLASSES}
+        self.whole = _whole(self._known)
+        """Takes lines of any event type, of which it knows every field."""
+
+    def known(self, event_type: str) -> Known:
+        """Fields and types of one event type."""
+        return self._known[event_type]
+
+    def learn(self, event_type: str, news: Known) -> None:
+        """Add fields and types."""
+        known = self._known[event_type]
+        if all(path in known and types <= known[path] for path, types in news.items()):
+            return
+        merged = {path: known.get(path, set()) | news.get(path, set()) for path in [*known, *news]}
+        self._known = {**self._known, event_type: merged}
+        self.whole = _whole(self._known)
+
+
+def contract(event_type: str) -> Known:
+    """The fields that the event contract names, with their JSON types."""
+    known: Known = {"event_type": {"string"}}
+    for field in msgspec.structs.fields(EVENT_CLASSES[event_type]):
+        known[field.name] = _types(msgspec.inspect.type_info(field.type))
+    for parent, inner in CONTRACT_OBJECTS.items():
+        if parent in known:
+            known |= {f"{parent}.{name}": {kind} for name, kind in inner.items()}
+    return known
+
+
+def _types(declared: msgspec.inspect.Type) -> set[str]:
+    if isinstance(declared, msgspec.inspect.Metadata):
+        return _types(declared.type)
+    if isinstance(declared, msgspec.inspect.UnionType):
+        return set().union(*(_types(member) for member in declared.types))
+    if isinstance(declared, msgspec.inspect.StrType | msgspec.inspect.DateTimeType):
+        return {"string"}
+    if isinstance(declared, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+        return {"number"}
+    return {"object"} if not isinstance(declared, msgspec.inspect.NoneType) else set()
+
+
+def escaped(name: str) -> str:
+    """A field's name in a path, where dots part levels and a star stands for all."""
+    return name.replace("\\", "\\\\").replace(".", "\\u002e").replace("*", "\\u002a")
+
+
+def _unescaped(name: str) -> str:
+    return name.replace("\\u002a", "*").replace("\\u002e", ".").replace("\\\\", "\\")
+
+
+def is_map(path: str) -> bool:
+    """True for `parent.*`: the parent's keys are data, so none of them is ever new."""
+    return path.rpartition(".")[2] == "*"
+
+
+_TYPE_OF: dict[str, Any] = {"string": str, "number": float, "boolean": bool, "array": list[Any]}
+_MAP = dict[str, Any]
+
+
+def _whole(known: dict[str, Known]) -> msgspec.json.Decoder[Event]:
+    classes = [_class(event_type, fields) for event_type, fields in known.items()]
+    union = classes[0]
+    for other in classes[1:]:
+        union = union | other
+    return msgspec.json.Decoder(union)
+
+
+def _class(event_type: str, known: Known) -> Any:
+    """The contract's class, with the types inside its objects and the fields that were learnt."""
+    contracted = EVENT_CLASSES[event_type]
+    inner: dict[str, Known] = {}
+    for path, types in known.items():
+        parent, _, name = path.rpartition(".")
+        inner.setdefault(parent, {})[name] = types
+    own = {field.name for field in msgspec.structs.fields(contracted)} | {"event_type"}
+    fields = {
+        name: _union(types, _object(inner.get(name, {})))
+        for name, types in inner[""].items()
+        if name not in own or name in CONTRACT_OBJECTS
+    }
+    return _define(fields, bases=(contracted,), tag_field="event_type", tag=event_type, kw_only=True)
+
+
+def _object(fields: Known) -> Any:
+    """The type of an object in a field: one level is known, what lies below may be anything."""
+    if "*" in fields:
+        return _MAP
+    return _define({name: _union(types, _MAP) for name, types in fields.items()})
+
+
+def _union(types: set[str], shape: Any) -> Any:
+    union: Any = None
+    for kind in sorted(types - {"*", "null"}):
+        member = shape if kind == "object" else _TYPE_OF[kind]
+        union = member | None if union is None else union | member
+    return union
+
+
+def _define(fields: dict[str, Any], **options: Any) -> Any:
+    # A name that msgspec cannot hold stays unknown to the decoder: such lines are looked at each time, and reported once.
+    usable = {name: kind for name, kind in fields.items() if name != "*" and _usable(_unescaped(name))}
+    names = {name if name in CONTRACT_OBJECTS else f"f{number}": name for number, name in enumerate(usable)}
+    members = [(alias, usable[name], None) for alias, name in names.items()]
+    renamed = {alias: _unescaped(name) for alias, name in names.items()}
+    return msgspec.defstruct("Shape", members, rename=renamed, forbid_unknown_fields=True, gc=False, **options)
+
+
+def _usable(name: str) -> bool:
+    return name.isprintable() and '"' not in name and "\\" not in name
