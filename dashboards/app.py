@@ -22,11 +22,12 @@ PAGES = {
         "attribution": "Marketing attribution",
         "segments": "User segments",
     },
-    "Platform": {"operations": "Operations"},
+    "Platform": {"operations": "Operations", "catalog": "Catalog"},
 }
 """Section -> file in `pages/`, which is also the page's address -> title. The first is the front page."""
 HERE = Path(__file__).parent
 WORDMARK = HERE / "wordmark.svg"
+LOOKS = HERE / "page.css"
 
 
 def main() -> None:
@@ -35,6 +36,7 @@ def main() -> None:
     st.logo(str(WORDMARK), size="large")
     # An emoji; a :material: icon here or on a page would be fetched from outside.
     st.set_page_config(page_title=f"{page.title} · SearchFlow", page_icon="🧭", layout="wide")
+    st.html(LOOKS)
     try:
         with st.spinner("Reading the marts …"), source.reading() as reading:
             token = frame.visit.set(frame.Visit(reading, datetime.now(UTC)))

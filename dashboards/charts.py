@@ -15,6 +15,7 @@ from dashboards import formats, theme
 Option = dict[str, Any]
 _DAYS = {"year": "{yyyy}", "month": "{d} {MMM}", "day": "{d} {MMM}", "hour": "{HH}:{mm}"}
 _BAR_WIDTH = 18
+_COLORS = (theme.BLUE, theme.ORANGE, theme.GREEN, theme.PINK, theme.SKY, theme.VERMILION, theme.OCHRE, theme.GREY)
 
 
 def _base(*, legend: bool = False) -> Option:
@@ -62,6 +63,7 @@ def trend(
     suffix: str = "",
     tooltip: str = "%,.0f",
     digits: int = 2,
+    color: str = theme.NOW,
 ) -> Option:
     """One measure over time (pale bars when there is a smooth line, else a line) beside that of a year before."""
     option = _base(legend=True)
@@ -70,7 +72,7 @@ def trend(
     option["yAxis"] = _value_axis(prefix, suffix)
     series: list[Option] = []
     if smooth is None:
-        series.append(_line(name, _points(days, values, digits), theme.NOW))
+        series.append(_line(name, _points(days, values, digits), color))
     else:
         series.append(
             {
@@ -185,6 +187,98 @@ def ranked(
     return option
 
 
+def columns(
+    names: Sequence[str], values: Sequence[float | None], *, name: str, suffix: str = "", tooltip: str = "%,.0f"
+) -> Option:
+    """Upright bars in the given order: a few places of one measure."""
+    option = _base()
+    option["tooltip"] |= {"axisPointer": {"type": "shadow"}, "valueFormatter": tooltip}
+    option["xAxis"] = {"type": "category", "data": list(names), "axisTick": {"show": False}}
+    option["yAxis"] = _value_axis(suffix=suffix)
+    option["series"] = [
+        {
+            "type": "bar",
+            "name": name,
+            "barMaxWidth": _BAR_WIDTH,
+            "itemStyle": {"color": theme.NOW, "borderRadius": [3, 3, 0, 0]},
+            "data": [None if value is None else round(value, 4) for value in values],
+        }
+    ]
+    return option
+
+
+def pairs(names: Sequence[str], left: Sequence[float], right: Sequence[float], *, labels: tuple[str, str]) -> Option:
+    """Two bars a name, for two ways to see the same: pale for the first, full for the second."""
+    option = _base(legend=True)
+    option["tooltip"] |= {"axisPointer": {"type": "shadow"}, "valueFormatter": formats.MONEY_FORMAT}
+    option["grid"]["right"] = 40
+    option["xAxis"] = _value_axis(formats.CURRENCY) | {"splitNumber": 2}
+    option["yAxis"] = _names(names)
+    option["series"] = [
+        {
+            "type": "bar",
+            "name": label,
+            "barMaxWidth": 11,
+            "itemStyle": {"color": color, "borderRadius": [0, 3, 3, 0]},
+            "data": [round(value, 2) for value in values],
+        }
+        for label, values, color in zip(labels, (left, right), (theme.SKY, theme.NOW), strict=True)
+    ]
+    return option
+
+
+def grid(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: Mapping[tuple[str, str], float],
+    *,
+    across: str,
+    down: str,
+    mode: str,
+) -> Option:
+    """Numbers on a grid, the stronger the more; `mode` is light or dark."""
+    highest = max([*values.values(), 1])
+    option = _base()
+    option["grid"] |= {"top": 30, "right": 4, "left": 24}
+    option["tooltip"] = {"show": False}
+    option["xAxis"] = {
+        "type": "category",
+        "data": list(columns),
+        "position": "top",
+        "name": across,
+        "nameLocation": "middle",
+        "nameGap": 24,
+        "axisTick": {"show": False},
+        "axisLine": {"show": False},
+    }
+    option["yAxis"] = _names(rows) | {"name": down, "nameLocation": "middle", "nameGap": 58}
+    option["visualMap"] = {
+        "show": False,
+        "min": 0,
+        "max": highest,
+        "inRange": {"color": list(theme.STEPS[mode])},
+    }
+    cells = []
+    for y, row in enumerate(rows):
+        for x, column in enumerate(columns):
+            value = values.get((row, column), 0)
+            strong = value > highest / 2
+            cells.append(
+                {
+                    "value": [x, y, value],
+                    "label": {
+                        "show": True,
+                        "formatter": formats.count(value),
+                        "color": (theme.ON_STRONG if strong else theme.CHART_TEXT)[mode],
+                    },
+                }
+            )
+    option["series"] = [
+        {"type": "heatmap", "data": cells, "itemStyle": {"borderWidth": 2, "borderColor": "transparent"}}
+    ]
+    return option
+
+
 def changes(names: Sequence[str], values: Sequence[float]) -> Option:
     """Money more or less than before: bars to the right in blue-green, to the left in vermilion, with signs."""
     option = _base()
@@ -236,7 +330,7 @@ def shares(
         "valueFormatter": formats.PERCENT_FORMAT,
         "order": "seriesAsc",
     }
-    option["xAxis"] = _value_axis(suffix="%", highest=100)
+    option["xAxis"] = _value_axis(suffix="%", highest=100) | {"interval": 25}
     option["yAxis"] = _names([labels.get(row, row) for row in rows])
     totals = {row: sum(values.get((row, part), 0) for part in parts) for row in rows}
     option["series"] = [
@@ -348,5 +442,48 @@ def stacked_hours(
             "data": [[f"{hour:%Y-%m-%dT%H:%M:%S}", counts.get((hour, kind), 0)] for hour in hours],
         }
         for kind, (name, color) in kinds.items()
+    ]
+    return option
+
+
+def stacked_days(
+    days: Sequence[date],
+    parts: Sequence[str],
+    values: Mapping[tuple[date, str], int],
+    *,
+    labels: Mapping[str, str] | None = None,
+) -> Option:
+    """Counts by day, one colour a part."""
+    option = _base(legend=True)
+    option["tooltip"] |= {"axisPointer": {"type": "shadow"}, "valueFormatter": "%,.0f"}
+    option["xAxis"] = {"type": "category", "data": [f"{day.day} {day:%b}" for day in days], "axisTick": {"show": False}}
+    option["yAxis"] = _value_axis()
+    option["series"] = [
+        {
+            "type": "bar",
+            "stack": "parts",
+            "name": (labels or {}).get(part, part),
+            "barMaxWidth": _BAR_WIDTH,
+            "itemStyle": {"color": _COLORS[place % len(_COLORS)]},
+            "data": [values.get((day, part), 0) for day in days],
+        }
+        for place, part in enumerate(parts)
+    ]
+    return option
+
+
+def lines(series: Mapping[str, Sequence[tuple[datetime, float | None]]], *, suffix: str = "", tooltip: str) -> Option:
+    """Several measures of the same kind over moments, one line each."""
+    option = _base(legend=len(series) > 1)
+    option["tooltip"]["valueFormatter"] = tooltip
+    option["xAxis"] = _time_axis()
+    option["yAxis"] = _value_axis(suffix=suffix)
+    option["series"] = [
+        _line(
+            name,
+            [[f"{at:%Y-%m-%dT%H:%M:%S}", None if value is None else round(value, 3)] for at, value in points],
+            _COLORS[place % len(_COLORS)],
+        )
+        for place, (name, points) in enumerate(series.items())
     ]
     return option

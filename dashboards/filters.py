@@ -9,7 +9,7 @@ from datetime import date
 import streamlit as st
 
 from dashboards import formats, periods
-from dashboards.periods import Period
+from dashboards.periods import COMPARISONS, Comparison, Period
 
 DIMENSIONS = {"platform": "Platform", "device_type": "Device", "country": "Country", "channel": "Channel"}
 URL_KEYS = {"platform": "platform", "device_type": "device", "country": "country", "channel": "channel"}
@@ -56,11 +56,13 @@ def in_sidebar(
     values: Mapping[str, Sequence[str]],
     *,
     applies: Sequence[str],
+    compares: bool,
     reason: str,
-) -> tuple[Period, Filters]:
+) -> tuple[Period, Comparison, Filters]:
     """Draw the filters. Those that do not apply are shown disabled, with the reason, and keep their value."""
     with st.sidebar:
         period = _period(known, last_over)
+        comparison = _comparison(compares)
         chosen = {}
         for name, label in DIMENSIONS.items():
             picked = st.multiselect(
@@ -74,7 +76,27 @@ def in_sidebar(
                 help=None if name in applies else reason,
             )
             chosen[name] = tuple(picked) if name in applies else ()
-    return period, Filters(**chosen)
+        if any(chosen.values()):
+            st.button("Remove all filters", on_click=_remove, key="remove", width="stretch")
+    return period, comparison, Filters(**chosen)
+
+
+def _remove() -> None:
+    for key in URL_KEYS.values():
+        st.session_state[key] = []
+
+
+def _comparison(compares: bool) -> Comparison:
+    chosen = st.selectbox(
+        "Compare with",
+        list(COMPARISONS),
+        format_func=lambda name: COMPARISONS[name].label,
+        key="compare",
+        bind="query-params",
+        disabled=not compares,
+        help=None if compares else "This page shows no changes.",
+    )
+    return COMPARISONS[chosen]
 
 
 def _period(known: Period, last_over: date) -> Period:

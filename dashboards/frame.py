@@ -1,26 +1,35 @@
-"""What every page has: its title, the filters, the trust line, and words for when there is nothing to show."""
+"""What every page has: its title, the filters, the trust line, tiles with their stamps, and words for empty states."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import streamlit as st
 
-from dashboards import filters, formats, theme
+from dashboards import export, filters, formats, schedule, source, theme
 from dashboards.charts import Option
-from dashboards.filters import DIMENSIONS, Filters
+from dashboards.filters import DIMENSIONS, URL_KEYS, Filters
 from dashboards.periods import Period
 from dashboards.queries import choices, trust
 from dashboards.source import NotBuiltError, Reading
+from dashboards.stamps import COMPLETE, Stamp, Trust
 
 FILTER_TABLES = ("marts.mart_kpi_daily", "marts.fct_search_funnel_daily")
 """Days and values to choose from are read from these, on every page."""
-COMPLETE = 0.9995
-"""From here on a day's share is rounded to 100.0 %, and not worth a word."""
+
+OUTCOMES = {
+    "pass": "✓ passed",
+    "warn": "! warnings",
+    "quarantine": "! rows held back",
+    "fail": "✕ failed",
+    "error": "✕ could not run",
+}
+"""What a check said -> as people read it; the mark says it without a colour."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +42,16 @@ class Visit:
 
 @dataclass(frozen=True)
 class Page:
-    """What a page draws from."""
+    """What a page draws from. `before` is what it is compared with; None when those days are not all known."""
 
     reading: Reading
     now: datetime
     known: Period
     period: Period
+    before: Period | None
+    before_words: str
     filters: Filters
+    trust: Trust
 
 
 visit: ContextVar[Visit] = ContextVar("visit")
@@ -69,24 +81,23 @@ def open_page(
     known = choices.calendar(reading)
     if known is None:
         raise NotBuiltError(["marts.mart_kpi_daily"])
-    period, chosen = filters.in_sidebar(known, yesterday(now), choices.values(reading), applies=applies, reason=reason)
-    words = [about, _days_in_words(period, known if compares else None)]
+    period, comparison, chosen = filters.in_sidebar(
+        known, yesterday(now), choices.values(reading), applies=applies, compares=compares, reason=reason
+    )
+    before = comparison.of(period)
+    before = before if compares and before is not None and before.within(known) else None
+    words = [about, _days_in_words(period, before)]
     if chosen.any_dimension:
         words.append(f"only **{formats.plain(chosen.words())}**")
     st.markdown(" · ".join(words))
-    suites = trust.outcomes(reading, list(tables))
-    completeness = _completeness(reading, period)
-    trust_line(
-        reading, suites, now, before=[_built(reading, tables, now)], after=[completeness] if completeness else []
-    )
-    return Page(reading, now, known, period, chosen)
+    known_trust = _trust(reading, now, last_day=period.last, finality=trust.finality(reading, period.last))
+    _trust_line(known_trust, list(tables))
+    return Page(reading, now, known, period, before, comparison.words, chosen, known_trust)
 
 
-def _days_in_words(period: Period, known: Period | None) -> str:
-    """The days, and those they are compared with when those are known."""
-    before = period.previous()
-    compares = known is not None and before.within(known)
-    compared = f", compared with {formats.days(before.first, before.last)}" if compares else ""
+def _days_in_words(period: Period, before: Period | None) -> str:
+    """The days, and those they are compared with."""
+    compared = f", compared with {formats.days(before.first, before.last)}" if before else ""
     return f"**{formats.days(period.first, period.last)}** ({formats.plural(period.days, 'day')}{compared})"
 
 
@@ -95,31 +106,55 @@ def yesterday(now: datetime) -> date:
     return now.date() - timedelta(days=1)
 
 
-def open_platform_page(title: str, *, about: str) -> Visit:
-    """The same for a page about the platform itself: no filters, all gates."""
+@dataclass(frozen=True)
+class PlatformPage:
+    """What a page about the platform itself draws from: no filters, all gates."""
+
+    reading: Reading
+    now: datetime
+    trust: Trust
+
+
+def open_platform_page(title: str, *, about: str) -> PlatformPage:
+    """Draw the top of such a page."""
     current = visit.get()
     st.title(title, anchor=False)
     st.markdown(about)
-    trust_line(current.reading, trust.outcomes(current.reading), current.now)
-    return current
+    known_trust = _trust(current.reading, current.now)
+    _trust_line(known_trust, None)
+    return PlatformPage(current.reading, current.now.replace(tzinfo=None), known_trust)
 
 
-def trust_line(
-    reading: Reading,
-    suites: Sequence[trust.SuiteOutcome],
-    now: datetime,
-    *,
-    before: Sequence[str] = (),
-    after: Sequence[str] = (),
-) -> None:
-    """In words: how old the numbers are, what the gate said, how complete the last day is, what is in quarantine."""
-    badge, color, said = gate_words(suites, now.replace(tzinfo=None))
-    letters = trust.open_dead_letters(reading)
-    quarantine = f"{formats.plural(letters, 'input')} in quarantine" if letters else "nothing in quarantine"
+def _trust(reading: Reading, now: datetime, **of_days: Any) -> Trust:
+    return Trust(
+        now.replace(tzinfo=None),
+        trust.outcomes(reading),
+        trust.made_at(reading),
+        trust.held_back(reading),
+        trust.open_dead_letters(reading),
+        next_refresh=schedule.known(source.current_settings()).next_refresh,
+        **of_days,
+    )
+
+
+def _trust_line(known: Trust, tables: Sequence[str] | None) -> None:
+    """The page as a whole, in words: how old its numbers are, what its gates said, what is in quarantine."""
+    suites = known.outcomes if tables is None else known.gates(tables)[0]
+    before = () if tables is None else known.gates(tables)[1]
+    badge, color, said = gate_words(suites, known.now)
+    parts = [_built(known, tables)] if tables is not None else []
+    parts.append(said)
+    if tables is not None and known.finality is not None and known.finality < COMPLETE and known.last_day:
+        parts.append(f"{formats.day(known.last_day)} is {formats.percent(known.finality)} complete")
+    parts.append(
+        f"{formats.plural(known.letters, 'input')} in quarantine" if known.letters else "nothing in quarantine"
+    )
+    if known.next_refresh:
+        parts.append(f"next refresh {known.next_refresh:%H:%M} UTC")
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="trust"):
         st.badge(badge, color=color)
-        st.caption(" · ".join([*before, said, *after, quarantine]))
-    for suite in suites:
+        st.caption(" · ".join(parts))
+    for suite in (*suites, *before):
         if suite.outcome in trust.CRITICAL:
             what = "could not be evaluated" if suite.outcome == "error" else "failed"
             st.error(
@@ -128,18 +163,11 @@ def trust_line(
             )
 
 
-def _built(reading: Reading, tables: Sequence[str], now: datetime) -> str:
-    built = trust.built_at(reading, list(tables))
-    if built is None:
+def _built(known: Trust, tables: Sequence[str]) -> str:
+    made = [known.made[table] for table in tables if table in known.made]
+    if not made:
         return "no run of these models is on record"
-    return f"Data as of {formats.moment(built)} ({formats.age(now.replace(tzinfo=None) - built)})"
-
-
-def _completeness(reading: Reading, period: Period) -> str | None:
-    share = trust.finality(reading, period.last)
-    if share is None or share >= COMPLETE:
-        return None
-    return f"{formats.day(period.last)} is {formats.percent(share)} complete"
+    return f"Data as of {formats.moment(min(made))} ({formats.age(known.now - min(made))})"
 
 
 def gate_words(suites: Sequence[trust.SuiteOutcome], now: datetime) -> tuple[str, str, str]:
@@ -158,12 +186,104 @@ def gate_words(suites: Sequence[trust.SuiteOutcome], now: datetime) -> tuple[str
     return "✓ Gate passed", "green", when
 
 
-def chart(option: Option, *, alt: str, height: int = 300, key: str | None = None) -> None:
-    """An ECharts chart with its description for screen readers."""
-    color = theme.CHART_TEXT["dark" if st.context.theme.type == "dark" else "light"]
+@dataclass
+class Tile:
+    """One frame on a page. What `shows` was told can be downloaded."""
+
+    key: str
+    stamp: Stamp
+    rows: Sequence[Mapping[str, Any]] = ()
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def shows(self, rows: Sequence[Mapping[str, Any]], headers: Mapping[str, str]) -> None:
+        """Offer these rows as CSV, with these columns (key -> header)."""
+        self.rows, self.headers = rows, dict(headers)
+
+    def table(
+        self, rows: Sequence[dict[str, Any]], columns: dict[str, Any], *, alt: str, height: int | str = "auto"
+    ) -> None:
+        """Draw a table, and offer it as CSV."""
+        table(rows, columns, alt=alt, height=height)
+        self.shows(rows, {name: str(settings["label"]) for name, settings in columns.items()})
+
+
+@contextmanager
+def tile(
+    page: Page | PlatformPage,
+    title: str,
+    *tables: str,
+    key: str,
+    meaning: str | None = None,
+    about: str | None = None,
+) -> Iterator[Tile]:
+    """A frame with a title, and below its content the stamp of the `tables` it reads and the download."""
+    drawn = Tile(key, page.trust.stamp(*tables))
+    with st.container(border=True, key=f"tile-{key}", gap="small"):
+        st.subheader(title, anchor=False, help=meaning)
+        if about:
+            st.caption(about)
+        yield drawn
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+            stamp_line(drawn.stamp)
+            if drawn.rows:
+                rows, headers = drawn.rows, drawn.headers
+                st.download_button(
+                    "↓ CSV",
+                    lambda: export.as_csv(rows, headers),
+                    file_name=f"{key}.csv",
+                    mime="text/csv",
+                    key=f"csv-{key}",
+                    on_click="ignore",
+                    type="tertiary",
+                    help=f"Download what “{title}” shows",
+                )
+
+
+def stamp_line(stamp: Stamp) -> None:
+    """The stamp under a tile; its hover says the rest."""
+    st.caption(stamp.line, help=stamp.details, width="content")
+
+
+@dataclass(frozen=True)
+class Drill:
+    """A click on the bar at a place chooses the value at that place, for this filter."""
+
+    dimension: str
+    values: Sequence[str | None]
+
+
+def mode() -> str:
+    """light or dark, as the visitor's browser shows the page."""
+    return "dark" if st.context.theme.type == "dark" else "light"
+
+
+def chart(option: Option, *, alt: str, height: int = 300, key: str | None = None, drill: Drill | None = None) -> None:
+    """An ECharts chart with its description for screen readers. `drill` makes its first series clickable."""
+    color = theme.CHART_TEXT[mode()]
     for series in option["series"]:
         series["label"] = {"color": color, **series.get("label", {})}
-    st.echarts_chart(option, height=height, alt=alt, key=key)
+    if drill is None:
+        st.echarts_chart(option, height=height, alt=alt, key=key)
+        return
+    option["series"][0] |= {"selectedMode": "single", "select": {"itemStyle": {"borderWidth": 0}}, "cursor": "pointer"}
+    # The chosen bar is not remembered by the chart, but by the filter: each choice makes a new chart.
+    place = f"{key}-{st.session_state.get('drills', 0)}"
+    st.echarts_chart(option, height=height, alt=alt, key=place, on_select=lambda: _drill(place, drill))
+
+
+def _drill(key: str, drill: Drill) -> None:
+    chosen = st.session_state[key].selection.selected
+    places = [place for group in chosen for place in group["data_indices"]]
+    if not places or places[0] >= len(drill.values):
+        return
+    value = drill.values[places[0]]
+    st.session_state[URL_KEYS[drill.dimension]] = [formats.UNKNOWN if value is None else value]
+    st.session_state["drills"] = st.session_state.get("drills", 0) + 1
+
+
+def can_drill(page: Page, dimension: str) -> bool:
+    """Not into a dimension of which one value is chosen already."""
+    return len(page.filters.of(dimension)) != 1
 
 
 def table(rows: Sequence[dict[str, Any]], columns: dict[str, Any], *, alt: str, height: int | str = "auto") -> None:
@@ -196,6 +316,11 @@ def column(label: str, *, width: int | str | None = None, help: str | None = Non
 def numbers(label: str, shown: str = "%,.0f", *, help: str | None = None) -> Any:  # noqa: A002
     """A column of numbers, aligned at their right."""
     return st.column_config.NumberColumn(label, format=shown, help=help, alignment="right")
+
+
+def changes(label: str, shown: str = "%+,.1f%%", *, help: str | None = None) -> Any:  # noqa: A002
+    """A column of changes, with their signs."""
+    return numbers(label, shown, help=help)
 
 
 def moments(label: str) -> Any:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 PRESETS = {
+    "1d": "Yesterday",
     "7d": "Last 7 days",
     "28d": "Last 28 days",
     "90d": "Last 90 days",
     "12m": "Last 12 months",
+    "mtd": "Month to date",
+    "month": "Last month",
     "ytd": "Year to date",
     "all": "All days",
     "custom": "Other days …",
@@ -47,6 +51,22 @@ class Period:
         return whole.first <= self.first and self.last <= whole.last
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What a period is compared with; `of` gives those days, or None for nothing."""
+
+    label: str
+    words: str
+    of: Callable[[Period], Period | None]
+
+
+COMPARISONS = {
+    "previous": Comparison("Days before", "vs previous", Period.previous),
+    "year": Comparison("A year before", "vs a year ago", Period.year_before),
+    "none": Comparison("Nothing", "", lambda _: None),
+}
+
+
 def a_year_before(day: date) -> date:
     """The same date of the year before; the 28th for 29 February."""
     try:
@@ -58,11 +78,16 @@ def a_year_before(day: date) -> date:
 def of_preset(name: str, known: Period, *, last_over: date) -> Period:
     """The days a preset means, up to the last day that is over: no part of a day is compared with whole ones."""
     last = min(max(last_over, known.first), known.last)
-    lengths = {"7d": 7, "28d": 28, "90d": 90}
+    lengths = {"1d": 1, "7d": 7, "28d": 28, "90d": 90}
     if name in lengths:
         first = last - timedelta(days=lengths[name] - 1)
     elif name == "12m":
         first = a_year_before(last) + timedelta(days=1)
+    elif name == "mtd":
+        first = last.replace(day=1)
+    elif name == "month":
+        last = max(last.replace(day=1) - timedelta(days=1), known.first)
+        first = last.replace(day=1)
     elif name == "ytd":
         first = last.replace(month=1, day=1)
     else:

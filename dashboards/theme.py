@@ -23,6 +23,14 @@ NOW, BEFORE = BLUE, GREY
 CHART_TEXT = {"light": "#3A4555", "dark": "#C3CCD8"}
 """Numbers beside bars: ECharts would draw them with an outline of its own."""
 
+STEPS = {
+    "light": ("#EAF2FB", "#C3DBF3", "#8FBBE6", "#5A99D6", "#2F78C4"),
+    "dark": ("#17283C", "#1F3F63", "#2A5C93", "#4C8BCB", "#8CBDF0"),
+}
+"""From few to many: one hue, so that lightness alone carries the meaning."""
+ON_STRONG = {"light": "#FFFFFF", "dark": "#11161D"}
+"""Numbers on the strongest of them."""
+
 CHANNELS = {
     "organic": GREEN,
     "paid_search": BLUE,

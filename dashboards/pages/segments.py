@@ -6,10 +6,12 @@ from typing import Any
 
 import streamlit as st
 
-from dashboards import charts, formats, theme
-from dashboards.frame import Page, chart, column, nothing, numbers, open_page, table
+from dashboards import charts, definitions, filters, formats, theme
+from dashboards.frame import Page, chart, column, mode, nothing, numbers, open_page, tile
 from dashboards.queries import segments
 
+SEGMENTS, HISTORY = "marts.mart_user_segments", "marts.mart_user_segment_history"
+TRANSITIONS, USERS = "marts.mart_segment_transitions", "marts.dim_users"
 # As in the models (config.yaml holds the limits); the first that holds, in this order, counts.
 MEANING = {
     "high_value": "Booked for more than CA$500, or five times.",
@@ -21,102 +23,228 @@ MEANING = {
 
 
 def render(page: Page) -> None:
-    """Now, over time, and the moves between."""
+    """Now, over time, the moves between, what sets a segment apart, and who is worth a message."""
     rows = segments.now(page.reading, page.filters)
     if not rows:
         nothing("No user matches these filters. Remove one.")
         return
     found = {row["segment"]: row for row in rows}
     order = [name for name in segments.ORDER if name in found] + sorted(set(found) - set(segments.ORDER))
-    labels = {name: formats.label(name) for name in order}
-    _tiles(found, order)
-    st.subheader("What they are worth", anchor=False)
-    table(
-        [found[name] | {"name": labels[name], "share": 100 * found[name]["share"]} for name in order],
-        {
-            "name": column("Segment", width="medium"),
-            "users": numbers("Users"),
-            "share": numbers("Share", formats.PERCENT_FORMAT),
-            "revenue": numbers("Lifetime revenue", formats.MONEY_FORMAT),
-            "revenue_per_user": numbers("Per user", formats.CENTS_FORMAT),
-            "bookings_per_user": numbers("Bookings per user", "%.2f"),
-            "days_since_seen": numbers("Days since seen", "%.0f", help="Median days since a user's newest event."),
-        },
-        alt="Users, share and value by segment",
-    )
+    _figures(page, found, order)
+    _worth(page, found, order)
     _history(page)
     _transitions(page)
+    left, right = st.columns(2, gap="small")
+    with left:
+        _traits(page, order)
+    with right:
+        _recency_frequency(page)
 
 
-def _tiles(found: dict[str, dict[str, Any]], order: list[str]) -> None:
+def _figures(page: Page, found: dict[str, dict[str, Any]], order: list[str]) -> None:
     total = sum(row["users"] for row in found.values())
     st.caption(f"{formats.count(total)} identified users in exactly one segment each; anonymous visitors have none.")
+    stamp = page.trust.stamp(SEGMENTS, USERS)
     with st.grid(len(order), gap="small", min_column_width=150):
         for name in order:
-            st.metric(
-                formats.label(name),
-                formats.count(found[name]["users"]),
-                f"{formats.percent(found[name]['users'] / total)} of users",
-                delta_color="off",
-                delta_arrow="off",
-                help=MEANING.get(name),
-                border=True,
-                height="stretch",
-            )
+            with st.container(
+                border=True, gap="xxsmall", height="stretch", key=f"tile-{name.replace('_', '-')}-figure"
+            ):
+                st.metric(
+                    formats.label(name),
+                    formats.count(found[name]["users"]),
+                    f"{formats.percent(found[name]['users'] / total)} of users",
+                    delta_color="off",
+                    delta_arrow="off",
+                    help=MEANING.get(name),
+                )
+                st.caption(stamp.short, help=stamp.details)
+
+
+def _worth(page: Page, found: dict[str, dict[str, Any]], order: list[str]) -> None:
+    with tile(
+        page, "What they are worth", SEGMENTS, USERS, key="worth", meaning=definitions.of(f"{SEGMENTS}.segment")
+    ) as drawn:
+        drawn.table(
+            [found[name] | {"name": formats.label(name), "share": 100 * found[name]["share"]} for name in order],
+            {
+                "name": column("Segment", width="medium"),
+                "users": numbers("Users", help=definitions.of(f"{SEGMENTS}.user_id")),
+                "share": numbers("Share", formats.PERCENT_FORMAT),
+                "revenue": numbers(
+                    "Lifetime revenue", formats.MONEY_FORMAT, help=definitions.of(f"{SEGMENTS}.lifetime_revenue")
+                ),
+                "revenue_per_user": numbers("Per user", formats.CENTS_FORMAT),
+                "bookings_per_user": numbers(
+                    "Bookings per user", "%.2f", help=definitions.of(f"{SEGMENTS}.conversions")
+                ),
+                "days_since_seen": numbers("Days since seen", "%.0f", help="Median days since a user's newest event."),
+            },
+            alt="Users, share and value by segment",
+        )
 
 
 def _history(page: Page) -> None:
-    st.subheader("Over time", anchor=False)
-    st.caption("Users in each segment at the end of each day, all visitors together.")
-    rows = segments.history(page.reading, page.period)
-    if not rows:
-        nothing("No history is known yet.")
-        return
-    values = {(row["day"], row["segment"]): row["users"] for row in rows}
-    days = sorted({row["day"] for row in rows})
-    parts = [name for name in segments.ORDER if any(key[1] == name for key in values)]
-    chart(
-        charts.areas(days, parts, values, colors=theme.SEGMENTS, labels={name: formats.label(name) for name in parts}),
-        alt=f"Users by segment from {formats.day(days[0])} to {formats.day(days[-1])}",
+    with tile(
+        page,
+        "Over time",
+        HISTORY,
         key="history",
-    )
+        about="Users in each segment at the end of each day, all visitors together.",
+    ) as drawn:
+        rows = segments.history(page.reading, page.period)
+        if not rows:
+            nothing("No history is known yet.")
+            return
+        values = {(row["day"], row["segment"]): row["users"] for row in rows}
+        days = sorted({row["day"] for row in rows})
+        parts = [name for name in segments.ORDER if any(key[1] == name for key in values)]
+        labels = {name: formats.label(name) for name in parts}
+        drawn.shows(
+            [
+                row | {"segment": formats.label(row["segment"])}
+                for row in sorted(rows, key=lambda row: (row["day"], row["segment"]))
+            ],
+            {"day": "Day", "segment": "Segment", "users": "Users"},
+        )
+        chart(
+            charts.areas(days, parts, values, colors=theme.SEGMENTS, labels=labels),
+            alt=f"Users by segment from {formats.day(days[0])} to {formats.day(days[-1])}",
+            key="history-chart",
+        )
 
 
 def _transitions(page: Page) -> None:
     first_month = page.period.first.replace(day=1)
-    st.subheader("Who moved where", anchor=False)
-    st.caption(
-        f"Changes of segment from {formats.day(first_month)} on, whole months, all visitors together. "
-        "Left what they were, right what they became."
-    )
-    rows = segments.transitions(page.reading, page.period)
-    if not rows:
-        nothing("Nobody changed segment in these months.")
-        return
-    labels = {name: formats.label(name) for row in rows for name in (row["from_segment"], row["to_segment"])}
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        links = [(row["from_segment"], row["to_segment"], row["transitions"]) for row in rows]
-        chart(
-            charts.flows(links, order=segments.ORDER, colors=theme.SEGMENTS, labels=labels),
-            alt="Changes between segments",
-            height=360,
-            key="transitions",
-        )
-    with right:
-        ordered = sorted(rows, key=lambda row: -row["transitions"])
-        table(
-            [
+    with tile(
+        page,
+        "Who moved where",
+        TRANSITIONS,
+        key="transitions",
+        about=f"Changes of segment from {formats.day(first_month)} on, whole months, all visitors together. "
+        "Left what they were, right what they became.",
+    ) as drawn:
+        rows = segments.transitions(page.reading, page.period)
+        if not rows:
+            nothing("Nobody changed segment in these months.")
+            return
+        labels = {name: formats.label(name) for row in rows for name in (row["from_segment"], row["to_segment"])}
+        left, right = st.columns([3, 2], gap="medium")
+        with left:
+            links = [(row["from_segment"], row["to_segment"], row["transitions"]) for row in rows]
+            chart(
+                charts.flows(links, order=segments.ORDER, colors=theme.SEGMENTS, labels=labels),
+                alt="Changes between segments",
+                height=360,
+                key="transitions-chart",
+            )
+        with right:
+            ordered = sorted(rows, key=lambda row: -row["transitions"])
+            drawn.table(
+                [
+                    {
+                        "from": labels[row["from_segment"]],
+                        "to": labels[row["to_segment"]],
+                        "transitions": row["transitions"],
+                    }
+                    for row in ordered
+                ],
                 {
-                    "from": labels[row["from_segment"]],
-                    "to": labels[row["to_segment"]],
-                    "transitions": row["transitions"],
+                    "from": column("From"),
+                    "to": column("To"),
+                    "transitions": numbers("Changes", help=definitions.of(f"{TRANSITIONS}.transitions")),
+                },
+                alt="Changes between segments, the most frequent first",
+                height=360 if len(rows) > 9 else "auto",
+            )
+
+
+def _traits(page: Page, order: list[str]) -> None:
+    """What a segment has more of than all users have: the high-value users first of all."""
+    with tile(
+        page,
+        "What sets them apart",
+        USERS,
+        SEGMENTS,
+        key="traits",
+        about="Beside all identified users, whatever filters are chosen. Above 1.00: more frequent here than among all.",
+    ) as drawn:
+        segment = st.selectbox(
+            "Segment", order, format_func=formats.label, key="segment", bind="query-params", width=220
+        )
+        own, everybody = _habits(page, segment)
+        if own and everybody:
+            st.markdown(
+                f"A user here searches **{own['searches']:,.1f}** times (all: {everybody['searches']:,.1f}), books "
+                f"**{own['bookings']:,.2f}** times ({everybody['bookings']:,.2f}) and is worth "
+                f"**{_money(own['revenue'])}** ({_money(everybody['revenue'])})."
+            )
+        rows = segments.traits(page.reading, segment)
+        drawn.table(
+            [
+                row
+                | {
+                    "trait": segments.TRAITS[row["trait"]],
+                    "value": filters.show(row["trait"], row["value"]),
+                    "share": None if row["share"] is None else 100 * row["share"],
+                    "share_of_all": 100 * row["share_of_all"],
                 }
-                for row in ordered
+                for row in rows
             ],
-            {"from": column("From"), "to": column("To"), "transitions": numbers("Changes")},
-            alt="Changes between segments, the most frequent first",
-            height=360 if len(rows) > 9 else "auto",
+            {
+                "trait": column("Trait", width=80),
+                "value": column("Value", width=130),
+                "share": numbers("Here", formats.PERCENT_FORMAT),
+                "share_of_all": numbers("All", formats.PERCENT_FORMAT),
+                "ratio": numbers("Ratio", "%.2f", help="Share here over share among all."),
+            },
+            alt=f"Traits of {formats.label(segment)} beside all users",
+            height=390,
+        )
+
+
+def _habits(page: Page, segment: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    rows = {row["name"]: row for row in segments.habits(page.reading, segment)}
+    return rows.get("segment"), rows.get("all")
+
+
+def _money(value: float) -> str:
+    return formats.money(value).replace("$", "\\$")
+
+
+def _recency_frequency(page: Page) -> None:
+    """Who booked often and was here lately: the grid from which campaigns are picked."""
+    with tile(
+        page,
+        "Recency and frequency",
+        SEGMENTS,
+        USERS,
+        key="recency-frequency",
+        meaning="Users who booked at least once. Down: days since they were last seen. Across: how often they booked.",
+        about="Top right are those to keep, bottom right those to win back.",
+    ) as drawn:
+        rows = segments.recency_frequency(page.reading, page.filters)
+        if not rows:
+            nothing("Nobody who matches these filters has booked.")
+            return
+        drawn.shows(
+            rows,
+            {"recency": "Days since seen", "frequency": "Bookings", "users": "Users", "revenue": "Lifetime revenue"},
+        )
+        values = {(row["recency"], row["frequency"]): float(row["users"]) for row in rows}
+        chart(
+            charts.grid(
+                segments.RECENCIES, segments.FREQUENCIES, values, across="Bookings", down="Days since seen", mode=mode()
+            ),
+            alt="Users by days since seen and number of bookings",
+            height=330,
+            key="recency-frequency-chart",
+        )
+        best = max(rows, key=lambda row: row["revenue"])
+        st.caption(
+            f"Most revenue: {_money(best['revenue'])} of {formats.plural(best['users'], 'user')} with "
+            f"{best['frequency']} {'booking' if best['frequency'] == '1' else 'bookings'}, last seen "
+            f"{best['recency']} days ago."
         )
 
 
@@ -124,12 +252,7 @@ render(
     open_page(
         "User segments",
         about="Who the users are and where they go",
-        tables=[
-            "marts.mart_user_segments",
-            "marts.mart_user_segment_history",
-            "marts.mart_segment_transitions",
-            "marts.dim_users",
-        ],
+        tables=[SEGMENTS, HISTORY, TRANSITIONS, USERS],
         applies=("platform", "device_type", "country"),
         compares=False,
         reason="A user comes by many channels: segments are not split by channel.",

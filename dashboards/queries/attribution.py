@@ -71,16 +71,6 @@ def total(reading: Reading, filters: Filters, period: Period, model: str) -> Spe
     return Spend(**row)
 
 
-def channels(reading: Reading, filters: Filters, period: Period, model: str) -> list[dict[str, Any]]:
-    """One row a channel, the one with most revenue first."""
-    return _grouped(reading, filters, period, model, "channel")
-
-
-def campaigns(reading: Reading, filters: Filters, period: Period, model: str) -> list[dict[str, Any]]:
-    """One row a campaign, the one with most revenue first; the 200 largest."""
-    return _grouped(reading, filters, period, model, "channel, utm_source, utm_medium, utm_campaign")
-
-
 def _grouped(reading: Reading, filters: Filters, period: Period, model: str, keys: str) -> list[dict[str, Any]]:
     condition, parameters = on(filters, "channel")
     return reading.rows(
@@ -91,6 +81,42 @@ def _grouped(reading: Reading, filters: Filters, period: Period, model: str, key
         ORDER BY revenue DESC, cost DESC, {keys} LIMIT 200
         """,
         {**between(period), **parameters, "model": model},
+    )
+
+
+LEVELS = {
+    "channel": "channel",
+    "source": "channel, utm_source",
+    "medium": "utm_medium",
+    "campaign": "channel, utm_source, utm_medium, utm_campaign",
+}
+"""What credit can be read by -> its columns."""
+
+
+def at_level(reading: Reading, filters: Filters, period: Period, model: str, level: str) -> list[dict[str, Any]]:
+    """One row a channel, source, medium or campaign, the one with most revenue first."""
+    return _grouped(reading, filters, period, model, LEVELS[level])
+
+
+def first_against_last(reading: Reading, filters: Filters, period: Period, level: str) -> list[dict[str, Any]]:
+    """Revenue under first touch and under last touch: what opens journeys, and what closes them. The 12 largest moves."""
+    condition, parameters = on(filters, "channel")
+    keys = LEVELS[level]
+    return reading.rows(
+        f"""
+        WITH sums AS (
+            SELECT {keys}, coalesce(sum(revenue) FILTER (model = 'first_touch'), 0)::DOUBLE AS first_touch,
+                   coalesce(sum(revenue) FILTER (model = 'last_touch'), 0)::DOUBLE AS last_touch
+            FROM marts.mart_campaign_attribution
+            WHERE attribution_date BETWEEN $first AND $last AND model IN ('first_touch', 'last_touch') AND {condition}
+            GROUP BY ALL
+        )
+        SELECT *, last_touch - first_touch AS moves, last_touch / nullif(first_touch, 0) - 1 AS relative
+        FROM sums WHERE first_touch > 0 OR last_touch > 0
+        QUALIFY row_number() OVER (ORDER BY abs(last_touch - first_touch) DESC, {keys}) <= 12
+        ORDER BY moves, {keys}
+        """,
+        {**between(period), **parameters},
     )
 
 

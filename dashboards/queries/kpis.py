@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from dashboards.filters import Filters
-from dashboards.periods import Period
+from dashboards.periods import Period, a_year_before
 from dashboards.queries.conditions import between, on
 from dashboards.source import Reading
 
@@ -101,18 +101,99 @@ def total(days: list[tuple[date, Kpis]]) -> Kpis:
     return Kpis(**{name: sum(getattr(kpis, name) for _, kpis in days) for name in COLUMNS})
 
 
+@dataclass(frozen=True)
+class Span:
+    """A whole day, week or month with its sums, those of the one before, and those a year before (None: not known)."""
+
+    period: Period
+    now: Kpis
+    before: Kpis | None
+    year: Kpis | None
+
+
+GRAINS = {"day": "Day", "week": "Week", "month": "Month"}
+SHOWN = {"day": 14, "week": 9, "month": 13}
+"""How many of each are listed."""
+
+
+def spans(daily: list[tuple[date, Kpis]], grain: str, *, last_over: date) -> list[Span]:
+    """The newest whole days, weeks (from Monday) or months, the newest first.
+
+    A year before is the same month, or 52 weeks earlier, so that the weekdays are the same.
+    """
+    by_day = dict(daily)
+    known = Period(daily[0][0], daily[-1][0])
+    last = min(last_over, known.last)
+    found = []
+    period = _whole(last, grain)
+    if period.last > last:
+        period = _whole(period.first - timedelta(days=1), grain)
+    while period.within(known) and len(found) < SHOWN[grain]:
+        before = _whole(period.first - timedelta(days=1), grain)
+        year = (
+            _whole(a_year_before(period.first), grain)
+            if grain == "month"
+            else Period(period.first - timedelta(days=364), period.last - timedelta(days=364))
+        )
+        sums = [_sum(by_day, each) if each.within(known) else None for each in (period, before, year)]
+        found.append(Span(period, sums[0] or Kpis(), sums[1], sums[2]))
+        period = before
+    return found
+
+
+def _whole(day: date, grain: str) -> Period:
+    """The day, week or month that a day is in."""
+    if grain == "day":
+        return Period(day, day)
+    if grain == "week":
+        monday = day - timedelta(days=day.weekday())
+        return Period(monday, monday + timedelta(days=6))
+    first = day.replace(day=1)
+    return Period(first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1))
+
+
+def _sum(by_day: dict[date, Kpis], period: Period) -> Kpis:
+    return total(
+        [(day, by_day[day]) for n in range(period.days) if (day := period.first + timedelta(days=n)) in by_day]
+    )
+
+
+MOVERS = ("channel", "country", "platform", "device_type", "destination")
+MOST_MOVERS = 5
+"""So many of the best, and so many of the worst."""
+
+
 def movers(reading: Reading, filters: Filters, now: Period, before: Period, dimension: str) -> list[dict[str, Any]]:
-    """Revenue by the values of one dimension in two periods, the largest change first."""
+    """What gained and what lost most revenue between two periods, from the best to the worst.
+
+    Destinations are counted for all visitors together: their mart knows no other dimension.
+    """
+    if dimension not in MOVERS:
+        raise ValueError(f"{dimension} is no dimension of movers. Use one of {', '.join(MOVERS)}.")
+    table, day = "marts.fct_search_funnel_daily", "search_date"
     condition, parameters = on(filters)
+    if dimension == "destination":
+        table, day = "marts.mart_destination_demand", "demand_date"
+        condition, parameters = "destination IS NOT NULL", {}
     return reading.rows(
         f"""
-        SELECT {dimension} AS value,
-               coalesce(sum(revenue) FILTER (search_date BETWEEN $first AND $last), 0)::DOUBLE AS revenue_now,
-               coalesce(sum(revenue) FILTER (search_date BETWEEN $before_first AND $before_last), 0)::DOUBLE
-                   AS revenue_before
-        FROM marts.fct_search_funnel_daily
-        WHERE search_date BETWEEN $before_first AND $last AND {condition}
-        GROUP BY ALL ORDER BY abs(revenue_now - revenue_before) DESC, value LIMIT 8
+        WITH sums AS (
+            SELECT {dimension} AS value,
+                   coalesce(sum(revenue) FILTER ({day} BETWEEN $first AND $last), 0)::DOUBLE AS revenue_now,
+                   coalesce(sum(revenue) FILTER ({day} BETWEEN $before_first AND $before_last), 0)::DOUBLE
+                       AS revenue_before,
+                   coalesce(sum(searches) FILTER ({day} BETWEEN $first AND $last), 0)::BIGINT AS searches_now,
+                   coalesce(sum(searches) FILTER ({day} BETWEEN $before_first AND $before_last), 0)::BIGINT
+                       AS searches_before
+            FROM {table}
+            WHERE ({day} BETWEEN $before_first AND $before_last OR {day} BETWEEN $first AND $last) AND {condition}
+            GROUP BY ALL
+        )
+        SELECT *, revenue_now - revenue_before AS change, revenue_now / nullif(revenue_before, 0) - 1 AS relative
+        FROM sums WHERE revenue_now <> revenue_before
+        QUALIFY least(row_number() OVER (ORDER BY change DESC, value), row_number() OVER (ORDER BY change, value))
+            <= {MOST_MOVERS}
+        ORDER BY change DESC, value
         """,
         {**parameters, **between(now), "before_first": before.first, "before_last": before.last},
     )

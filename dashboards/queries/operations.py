@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from dashboards.source import Reading
+from dashboards.source import Reading, current_settings
 from searchflow.ingestion.accounting import Accounting, accounting
+from searchflow.ops import audit_log
 
 
 def accounts(reading: Reading) -> Accounting:
@@ -114,3 +115,103 @@ def problems(reading: Reading) -> list[dict[str, Any]]:
         ORDER BY list_position(['error', 'fail', 'quarantine', 'warn'], outcome), suite, expectation LIMIT 200
         """
     )
+
+
+LEVELS = "ops.service_levels"
+
+
+def levels(reading: Reading) -> list[dict[str, Any]]:
+    """The newest state of each service level, the broken ones first."""
+    return reading.rows(
+        """
+        SELECT * FROM (SELECT level, target, state, value, bound, limit_value, unit, since, sentence, checked_at
+                       FROM ops.service_levels
+                       QUALIFY row_number() OVER (PARTITION BY level, target ORDER BY checked_at DESC) = 1)
+        ORDER BY list_position(['broken', 'unknown', 'kept'], state), level, target
+        """
+    )
+
+
+def rates(reading: Reading, since: datetime) -> list[dict[str, Any]]:
+    """Events a second, what waits and for how long, by source and 5 minutes: the busiest moment of each."""
+    return reading.rows(
+        """
+        SELECT time_bucket(INTERVAL 5 MINUTE, measured_at) AS at, source, max(events_per_second)::DOUBLE AS rate,
+               max(backlog)::BIGINT AS backlog, max(lag_seconds)::DOUBLE AS lag
+        FROM ops.ingestion_metrics WHERE measured_at >= $since GROUP BY ALL ORDER BY at, source
+        """,
+        {"since": since},
+    )
+
+
+def letters_by_day(reading: Reading, since: datetime) -> list[dict[str, Any]]:
+    """Refused inputs by day of arrival and reason."""
+    return reading.rows(
+        """
+        SELECT received_at::DATE AS day, reason_code, count(*)::BIGINT AS letters FROM raw.dead_letters
+        WHERE received_at >= $since GROUP BY ALL ORDER BY day, reason_code
+        """,
+        {"since": since},
+    )
+
+
+def quality_by_run(reading: Reading, since: datetime) -> list[dict[str, Any]]:
+    """Share of checks that passed, by hour: what is checked more often is one point."""
+    return reading.rows(
+        """
+        SELECT date_trunc('hour', checked_at) AS hour, count(*)::BIGINT AS checks,
+               count(*) FILTER (outcome = 'pass')::BIGINT AS passed,
+               count(*) FILTER (outcome IN ('fail', 'error'))::BIGINT AS failed,
+               count(*) FILTER (outcome = 'pass') / count(*)::DOUBLE AS share
+        FROM ops.validation_results WHERE checked_at >= $since GROUP BY ALL ORDER BY hour
+        """,
+        {"since": since},
+    )
+
+
+def held_back(reading: Reading) -> list[dict[str, Any]]:
+    """Rows that the newest run of each suite checked, passed and held back."""
+    return reading.rows(
+        """
+        SELECT suite, rows_in, rows_passed, rows_quarantined, duration_s, checked_at FROM ops.validated_tables
+        QUALIFY row_number() OVER (PARTITION BY suite ORDER BY checked_at DESC, run_id DESC) = 1
+        ORDER BY rows_quarantined DESC, suite
+        """
+    )
+
+
+def sync_history(reading: Reading, since: datetime) -> list[dict[str, Any]]:
+    """Rows sent by each sync and day."""
+    return reading.rows(
+        """
+        SELECT started_at::DATE AS day, sync, sum(added + changed + removed)::BIGINT AS sent,
+               sum(rejected)::BIGINT AS rejected, count(*)::BIGINT AS runs
+        FROM ops.sync_runs WHERE started_at >= $since GROUP BY ALL ORDER BY day, sync
+        """,
+        {"since": since},
+    )
+
+
+def drift(reading: Reading) -> list[dict[str, Any]]:
+    """The newest reconciliation of each sync: what its destination holds beside what it should hold."""
+    return reading.rows(
+        """
+        SELECT sync, checked_at, expected, found, missing, different, unexpected, repaired FROM ops.reconciliation_runs
+        QUALIFY row_number() OVER (PARTITION BY sync ORDER BY checked_at DESC, run_id DESC) = 1 ORDER BY sync
+        """
+    )
+
+
+def schema_changes(reading: Reading) -> list[dict[str, Any]]:
+    """Fields that producers sent for the first time, or with another type: the newest first."""
+    return reading.rows(
+        """
+        SELECT event_type, field, kind, json_type, previous_types, first_seen_at, source FROM ops.schema_changes
+        ORDER BY first_seen_at DESC, event_type, field LIMIT 50
+        """
+    )
+
+
+def audit_entries() -> list[dict[str, Any]]:
+    """The newest entries of the audit log: who or what read or changed which table."""
+    return audit_log.show(current_settings(), limit=100)

@@ -66,3 +66,73 @@ def transitions(reading: Reading, period: Period) -> list[dict[str, Any]]:
         """,
         {"first": period.first, "last": period.last},
     )
+
+
+TRAITS = {"platform": "Platform", "device_type": "Device", "country": "Country"}
+RARE = 0.005
+"""A value that fewer users have says nothing about a segment."""
+FREQUENCIES = ("1", "2", "3", "4", "5+")
+RECENCIES = ("0-7", "8-30", "31-90", "91-180", "181-365", "over 365")
+
+
+def traits(reading: Reading, segment: str) -> list[dict[str, Any]]:
+    """How often each value of each trait is found in a segment, and among all users: what sets the segment apart."""
+    parts = " UNION ALL ".join(
+        f"""
+        SELECT '{name}' AS trait, users.{name} AS value, count(*) FILTER (segments.segment = $segment) AS users,
+               count(*) AS of_all
+        FROM marts.mart_user_segments AS segments JOIN marts.dim_users AS users USING (user_id) GROUP BY ALL
+        """
+        for name in TRAITS
+    )
+    return reading.rows(
+        f"""
+        WITH counts AS ({parts}), shares AS (
+            SELECT *, users / nullif(sum(users) OVER (PARTITION BY trait), 0) AS share,
+                   of_all / sum(of_all) OVER (PARTITION BY trait) AS share_of_all
+            FROM counts
+        )
+        SELECT *, share / nullif(share_of_all, 0) AS ratio FROM shares WHERE share_of_all >= {RARE}
+        QUALIFY row_number() OVER (PARTITION BY trait ORDER BY of_all DESC, value) <= 8
+        ORDER BY list_position({list(TRAITS)}, trait), of_all DESC, value
+        """,
+        {"segment": segment},
+    )
+
+
+def habits(reading: Reading, segment: str) -> list[dict[str, Any]]:
+    """What the users of a segment do, beside all users: means a user."""
+    return reading.rows(
+        """
+        SELECT groups.name, count(*) AS users, avg(users.searches)::DOUBLE AS searches,
+               avg(users.clicks)::DOUBLE AS clicks, avg(users.conversions)::DOUBLE AS bookings,
+               avg(users.lifetime_revenue)::DOUBLE AS revenue,
+               sum(users.clicks) / nullif(sum(users.searches), 0)::DOUBLE AS clicks_per_search,
+               sum(users.searches) / nullif(sum(users.conversions), 0)::DOUBLE AS look_to_book,
+               median(date_diff('day', users.first_seen_at, users.last_seen_at))::DOUBLE AS days_known
+        FROM marts.dim_users AS users JOIN marts.mart_user_segments AS segments USING (user_id)
+        JOIN (VALUES ('segment'), ('all')) AS groups(name) ON groups.name = 'all' OR segments.segment = $segment
+        GROUP BY groups.name ORDER BY groups.name DESC
+        """,
+        {"segment": segment},
+    )
+
+
+def recency_frequency(reading: Reading, filters: Filters) -> list[dict[str, Any]]:
+    """Users who booked, by days since they were last seen and by how often they booked."""
+    condition, parameters = on(filters, "platform", "device_type", "country")
+    return reading.rows(
+        f"""
+        SELECT CASE WHEN days <= 7 THEN '0-7' WHEN days <= 30 THEN '8-30' WHEN days <= 90 THEN '31-90'
+                    WHEN days <= 180 THEN '91-180' WHEN days <= 365 THEN '181-365' ELSE 'over 365' END AS recency,
+               CASE WHEN conversions >= 5 THEN '5+' ELSE conversions::VARCHAR END AS frequency,
+               count(*) AS users, sum(lifetime_revenue)::DOUBLE AS revenue
+        FROM (
+            SELECT segments.conversions, segments.lifetime_revenue,
+                   date_diff('day', segments.last_seen_at, segments.segment_as_of) AS days
+            FROM marts.mart_user_segments AS segments JOIN marts.dim_users AS users USING (user_id)
+            WHERE segments.conversions > 0 AND {condition}
+        ) GROUP BY ALL ORDER BY ALL
+        """,
+        parameters,
+    )

@@ -1,4 +1,4 @@
-"""How far a page's numbers can be trusted: when they were made, what the quality gate said, what is in quarantine."""
+"""How far numbers can be trusted: when each table was made, what its quality gate said, what is in quarantine."""
 
 from __future__ import annotations
 
@@ -36,14 +36,12 @@ class SuiteOutcome:
         return "pass"
 
 
-def outcomes(reading: Reading, suites: list[str] | None = None) -> list[SuiteOutcome]:
-    """The newest run of these suites (all, when None), the worst first."""
+def outcomes(reading: Reading) -> list[SuiteOutcome]:
+    """The newest run of every suite, the worst first."""
     rows = reading.rows(
         """
         WITH latest AS (
-            SELECT suite, run_id FROM ops.validation_results
-            WHERE $suites IS NULL OR list_contains($suites, suite)
-            QUALIFY row_number() OVER (PARTITION BY suite ORDER BY checked_at DESC, run_id DESC) = 1
+            SELECT suite, arg_max(run_id, (checked_at, run_id)) AS run_id FROM ops.validation_results GROUP BY suite
         )
         SELECT suite, max(checked_at) AS checked_at, count(*) FILTER (outcome = 'pass') AS passed,
                count(*) FILTER (outcome IN ('warn', 'quarantine')) AS warned, count(*) FILTER (outcome = 'fail') AS failed,
@@ -52,24 +50,31 @@ def outcomes(reading: Reading, suites: list[str] | None = None) -> list[SuiteOut
                    FILTER (outcome <> 'pass') AS sentence
         FROM ops.validation_results JOIN latest USING (suite, run_id)
         GROUP BY suite ORDER BY crashed + failed DESC, warned DESC, suite
-        """,
-        {"suites": suites},
+        """
     )
     return [SuiteOutcome(**row) for row in rows]
 
 
-def built_at(reading: Reading, models: list[str]) -> datetime | None:
-    """When the oldest of these models was last made: what was stored before is in all of them."""
-    row = reading.row(
+def made_at(reading: Reading) -> dict[str, datetime]:
+    """Model -> when it was last made: what was stored before is in it."""
+    rows = reading.rows(
         """
-        SELECT min(made) AS made FROM (
-            SELECT model, max(started_at) AS made FROM ops.model_runs
-            WHERE status = 'succeeded' AND environment = 'prod' AND list_contains($models, model) GROUP BY model)
-        """,
-        {"models": models},
+        SELECT model, max(started_at) AS made FROM ops.model_runs
+        WHERE status = 'succeeded' AND environment = 'prod' GROUP BY model
+        """
     )
-    made: datetime | None = row["made"]
-    return made
+    return {row["model"]: row["made"] for row in rows}
+
+
+def held_back(reading: Reading) -> dict[str, int]:
+    """Suite -> rows that its newest run held back; only those with any."""
+    rows = reading.rows(
+        """
+        SELECT suite, arg_max(rows_quarantined, (checked_at, run_id))::BIGINT AS held FROM ops.validated_tables
+        GROUP BY suite HAVING arg_max(rows_quarantined, (checked_at, run_id)) > 0
+        """
+    )
+    return {row["suite"]: row["held"] for row in rows}
 
 
 def finality(reading: Reading, day: date) -> float | None:

@@ -77,14 +77,18 @@ TABLES = {
     "marts.mart_destination_demand": """
         SELECT '2026-03-30'::DATE AS demand_date, 'Lisbon' AS destination, 10::BIGINT AS searches,
                3::BIGINT AS zero_result_searches, 4::BIGINT AS clicks, 1::BIGINT AS bookings,
-               100::DECIMAL(18, 2) AS revenue
-        UNION ALL SELECT DATE '2026-03-30', '<script>window.hacked=1</script>', 2, 1, 0, 0, 0
-        UNION ALL SELECT DATE '2026-03-30', 'Tokyo', 5, 0, 2, 1, 50
+               100::DECIMAL(18, 2) AS revenue, 8::BIGINT AS searches_with_dates, 30::DOUBLE AS avg_lead_time_days
+        UNION ALL SELECT DATE '2026-03-30', '<script>window.hacked=1</script>', 2, 1, 0, 0, 0, 0, NULL
+        UNION ALL SELECT DATE '2026-03-29', 'Lisbon', 10, 0, 4, 1, 60, 2, 80
+        UNION ALL SELECT DATE '2026-03-30', 'Tokyo', 5, 0, 2, 1, 50, 0, NULL
     """,
     "marts.dim_users": """
-        SELECT * FROM (VALUES ('u1', 'web', 'desktop', 'CA'), ('u2', 'ios', 'mobile', 'US'),
-            ('u3', 'web', 'desktop', 'CA'), ('u4', 'ios', 'mobile', 'US'))
-            AS users(user_id, platform, device_type, country)
+        SELECT user_id, platform, device_type, country, searches::BIGINT AS searches, (searches // 2)::BIGINT AS clicks,
+               bookings::BIGINT AS conversions, revenue::DECIMAL(18, 2) AS lifetime_revenue,
+               TIMESTAMP '2026-03-01' AS first_seen_at, TIMESTAMP '2026-03-11' AS last_seen_at
+        FROM (VALUES ('u1', 'web', 'desktop', 'CA', 40, 2, 900), ('u2', 'ios', 'mobile', 'US', 10, 1, 40),
+            ('u3', 'web', 'desktop', 'CA', 4, 0, 0), ('u4', 'ios', 'mobile', 'US', 6, 1, 60))
+            AS users(user_id, platform, device_type, country, searches, bookings, revenue)
     """,
     "marts.mart_user_segments": """
         SELECT user_id, segment, revenue::DECIMAL(18, 2) AS lifetime_revenue, conversions::BIGINT AS conversions,

@@ -1,0 +1,161 @@
+"""Catalog: which tables and columns there are, what they mean, who owns them, and whether their checks passed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from dashboards import definitions, formats
+from dashboards.frame import OUTCOMES, PlatformPage, column, moments, nothing, numbers, open_platform_page, tile
+from dashboards.queries import catalog
+
+FIRST = "marts.mart_kpi_daily"
+LAYERS = {
+    "marts": "Marts",
+    "activation": "Activation",
+    "intermediate": "Intermediate",
+    "staging": "Staging",
+    "raw": "Raw",
+    "ops": "Operations",
+    "seeds": "Seeds",
+}
+
+
+def render(page: PlatformPage) -> None:
+    """All tables, then one of them in full."""
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for row in catalog.columns(page.reading):
+        tables.setdefault(row["table_name"], []).append(row)
+    if not tables:
+        nothing("There is no table yet: `searchflow ingest` makes the first, `searchflow transform` the others.")
+        return
+    words = st.text_input(
+        "Find a table, a column or a word of their descriptions",
+        key="find",
+        bind="query-params",
+        placeholder="for example revenue",
+    )
+    found = {name: columns for name, columns in tables.items() if matches(words, name, columns)}
+    if not found:
+        nothing("Nothing has that in its name or description.")
+        return
+    _all(page, found)
+    _one(page, found)
+
+
+def matches(words: str, table: str, columns: list[dict[str, Any]]) -> bool:
+    """All words stand somewhere in the names and descriptions of a table and its columns."""
+    model = definitions.models().get(table)
+    said = [table, *(row["column_name"] for row in columns)]
+    if model:
+        said += [model.sentence, model.owner, *model.columns.values()]
+    text = " ".join(said).lower()
+    return all(word in text for word in words.lower().split())
+
+
+def _all(page: PlatformPage, tables: dict[str, list[dict[str, Any]]]) -> None:
+    runs = catalog.runs(page.reading)
+    outcomes = {suite.suite: suite for suite in page.trust.outcomes}
+    rows = []
+    for name, columns in tables.items():
+        model, outcome, run = definitions.models().get(name), outcomes.get(name), runs.get(name, {})
+        rows.append(
+            {
+                "name": name,
+                "what": model.sentence if model else "",
+                "owner": model.owner if model else definitions.PLATFORM,
+                "kind": model.kind if model else "received",
+                "columns": len(columns),
+                "rows": run.get("rows"),
+                "made": run.get("made"),
+                "quality": OUTCOMES.get(outcome.outcome, outcome.outcome) if outcome else None,
+            }
+        )
+    with tile(page, formats.plural(len(tables), "table"), "ops.model_runs", key="tables") as drawn:
+        drawn.table(
+            rows,
+            {
+                "name": column("Table", width=230),
+                "what": column("What it holds", width=330),
+                "owner": column("Owner"),
+                "kind": column("Kept as"),
+                "columns": numbers("Columns"),
+                "rows": numbers("Rows written", help="By its newest run; a view writes none."),
+                "made": moments("Made (UTC)"),
+                "quality": column("Checks", help="The newest run of its quality suite."),
+            },
+            alt="Tables of the warehouse",
+            height=330 if len(rows) > 8 else "auto",
+        )
+
+
+def _one(page: PlatformPage, tables: dict[str, list[dict[str, Any]]]) -> None:
+    names = list(tables)
+    name = st.selectbox(
+        "Table",
+        names,
+        index=names.index(FIRST) if FIRST in names else 0,
+        key="table",
+        bind="query-params",
+        width=360,
+    )
+    model = definitions.models().get(name)
+    with tile(
+        page, name, name, key="table-columns", about=formats.plain(model.sentence, limit=600) if model else None
+    ) as drawn:
+        if model:
+            _facts(model)
+        described = model.columns if model else {}
+        drawn.table(
+            [
+                {
+                    "column": row["column_name"],
+                    "type": row["type"],
+                    "meaning": described.get(row["column_name"]),
+                }
+                for row in tables[name]
+            ],
+            {
+                "column": column("Column", width=190),
+                "type": column("Type", width=120),
+                "meaning": column("What it means", width="large"),
+            },
+            alt=f"Columns of {name}",
+            height=420 if len(tables[name]) > 11 else "auto",
+        )
+    _checks(page, name)
+
+
+def _facts(model: definitions.Model) -> None:
+    readers = sorted(name for name, other in definitions.models().items() if model.name in other.sources)
+    facts = [f"Owner **{formats.plain(model.owner)}**", f"kept as **{formats.plain(model.kind)}**"]
+    if model.sources:
+        facts.append(f"made from {formats.plain(', '.join(sorted(model.sources)), limit=600)}")
+    if readers:
+        facts.append(f"read by {formats.plain(', '.join(readers), limit=600)}")
+    st.markdown(" · ".join(facts))
+
+
+def _checks(page: PlatformPage, name: str) -> None:
+    with tile(page, "Its checks, newest run", name, key="table-checks") as drawn:
+        rows = catalog.checks(page.reading, name)
+        if not rows:
+            nothing("This table has no quality suite, or it has not run yet: `searchflow validate` runs all of them.")
+            return
+        drawn.table(
+            [row | {"outcome": OUTCOMES.get(row["outcome"], row["outcome"])} for row in rows],
+            {
+                "outcome": column("Outcome"),
+                "sentence": column("What should hold", width="large"),
+                "column_name": column("Column"),
+                "severity": column("Severity"),
+                "observed": column("Seen", width="medium"),
+                "checked_at": moments("Checked (UTC)"),
+            },
+            alt=f"Checks of {name}",
+            height=360 if len(rows) > 9 else "auto",
+        )
+
+
+render(open_platform_page("Catalog", about="What the data mean, who owns them, and whether their checks passed"))
