@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     home: Path = Field(ROOT / ".searchflow", description="Data, logs and embedded servers live here.")
     redis_url: SecretStr | None = Field(None, description="A Redis or Valkey server (7.0 or later); unset: embedded.")
     postgres_url: SecretStr | None = Field(None, description="A PostgreSQL server (15 or later); unset: embedded.")
+    publish_url: SecretStr | None = Field(
+        None, description="A PostgreSQL database for the marts of `searchflow publish`; unset: one on our own server."
+    )
     postgres_prefix: str = Field(
         "searchflow_", description="Our databases are called <prefix>catalog, <prefix>ledger ..."
     )

@@ -20,6 +20,7 @@ from searchflow.cli import (
     lineage,
     platform,
     privacy,
+    publish,
     roles,
     verify,
 )
@@ -45,6 +46,7 @@ explore.register(app)
 lineage.register(app)
 verify.register(app)
 bench.register(app)
+publish.register(app)
 incoming.register(app)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(email.app, name="email")

@@ -14,7 +14,7 @@ app = typer.Typer(help="PostgreSQL roles with the least that each part needs.", 
 
 @app.command(epilog="Example: `searchflow roles create`, then in psql `GRANT searchflow_analyst TO alice`")
 def create(as_json: Json = False) -> None:
-    """Make the roles ingest, transform, analyst and activate, and bring their privileges to what is declared."""
+    """Make the roles ingest, transform, analyst, bi and activate, and bring their privileges to what is declared."""
     settings = settings_of_command()
     services.start(settings)
     names = roles.create(settings)

@@ -1,4 +1,4 @@
-"""Who may access what: four PostgreSQL roles with the least they need, made by `searchflow roles create`.
+"""Who may access what: five PostgreSQL roles with the least they need, made by `searchflow roles create`.
 
 They are group roles without login: grant one to each account, for example `GRANT searchflow_analyst TO alice`. The lake's
 catalog is one set of tables, so that PostgreSQL cannot tell the lake's own tables apart: a role may read the lake, or
@@ -40,6 +40,7 @@ ROLES: dict[str, tuple[str, tuple[Grant, ...]]] = {
         ),
     ),
     "analyst": ("asks questions", (Grant("catalog", "public", READ), Grant("catalog", "audit", ("INSERT",)))),
+    "bi": ("reads what `searchflow publish` wrote", (Grant("bi", "marts", READ),)),
     "activate": (
         "sends to destinations",
         (

@@ -19,13 +19,14 @@ from urllib.parse import quote, urlencode
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from pydantic import SecretStr
 
 from searchflow.errors import ConfigurationError, ServiceError, is_disk_full
 from searchflow.services import process
 from searchflow.settings import Settings
 
 NAME = "postgres"
-DATABASES = ("catalog", "sqlmesh", "prefect", "ledger", "crm")
+DATABASES = ("catalog", "sqlmesh", "prefect", "ledger", "crm", "bi")
 SERVER_OPTIONS = {
     "listen_addresses": "",  # the socket only: nobody connects from outside
     "unix_socket_permissions": "0700",  # nor do other users of this machine
@@ -104,22 +105,36 @@ def server_conninfo(settings: Settings) -> str:
     return make_conninfo(**parts, dbname=given or "postgres")
 
 
+def conninfo_of(settings: Settings, url: SecretStr, variable: str, name: str) -> str:
+    """The same for a database that another setting names; its password is kept in a file called after `name`."""
+    given = _parsed(url, variable)
+    return make_conninfo(**_without_password(settings, given, f"pgpass-{name}"))
+
+
 def _url_parts(settings: Settings) -> dict[str, str]:
-    """The URL's parts; a password is moved into a pgpass file, so that no error message can contain it."""
+    """The parts of SEARCHFLOW_POSTGRES_URL but the database."""
     assert settings.postgres_url is not None
+    given = _parsed(settings.postgres_url, "SEARCHFLOW_POSTGRES_URL")
+    return _without_password(settings, {key: value for key, value in given.items() if key != "dbname"}, "pgpass")
+
+
+def _parsed(url: SecretStr, variable: str) -> dict[str, str]:
     try:
-        given = conninfo_to_dict(settings.postgres_url.get_secret_value())
+        given = conninfo_to_dict(url.get_secret_value())
     except psycopg.ProgrammingError:
         raise ConfigurationError(
-            "SEARCHFLOW_POSTGRES_URL",
-            "is not a connection URL.",
-            "Write postgresql://user@host:5432/postgres.",
+            variable, "is not a connection URL.", "Write postgresql://user@host:5432/postgres."
         ) from None
-    parts = {key: str(value) for key, value in given.items() if key != "dbname" and value is not None}
+    return {key: str(value) for key, value in given.items() if value is not None}
+
+
+def _without_password(settings: Settings, given: dict[str, str], file: str) -> dict[str, str]:
+    """A password is moved into a pgpass file, so that no error message can contain it."""
+    parts = dict(given)
     password = parts.pop("password", None)
     if password is not None:
         settings.run_dir.mkdir(parents=True, exist_ok=True)
-        passfile = settings.run_dir / "pgpass"
+        passfile = settings.run_dir / file
         escaped = password.replace("\\", "\\\\").replace(":", "\\:")
         line = f"*:*:*:{parts.get('user', '*')}:{escaped}\n"
         if not passfile.exists() or passfile.read_text() != line:
