@@ -161,9 +161,14 @@ def test_a_run_that_breaks_off_leaves_the_table_as_it_was(shop: Settings, lake: 
         raise ConnectionError("the power went out")
 
     table = mart(lake, "marts.dim_users", ["email"])
-    with pytest.raises(ConnectionError), target.opened(shop) as connection:
-        digests = table.digests(lake)
-        target.replace_parts(connection, shop, table, anew=True, changed=digests, gone=[], batches=broken())
+    digests = table.digests(lake)
+
+    def interrupted() -> None:
+        with target.opened(shop) as connection:
+            target.replace_parts(connection, shop, table, anew=True, changed=digests, gone=[], batches=broken())
+
+    with pytest.raises(ConnectionError):
+        interrupted()
     with psycopg.connect(target.conninfo(shop)) as connection:
         assert one(connection, "SELECT count(*) FROM marts.dim_users") == 4
         assert one(connection, "SELECT sum(rows) FROM published.parts WHERE name = 'marts.dim_users'") == 4
