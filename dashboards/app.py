@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import streamlit as st
 
-from dashboards import formats, frame, source
+from dashboards import formats, frame, login, source
 from searchflow.errors import SearchFlowError
 
 PAGES = {
@@ -37,6 +37,8 @@ def main() -> None:
     # An emoji; a :material: icon here or on a page would be fetched from outside.
     st.set_page_config(page_title=f"{page.title} · SearchFlow", page_icon="🧭", layout="wide")
     st.html(LOOKS)
+    if not login.passed(source.current_settings()):
+        return
     try:
         with st.spinner("Reading the marts …"), source.reading() as reading:
             token = frame.visit.set(frame.Visit(reading, datetime.now(UTC)))

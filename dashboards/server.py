@@ -11,16 +11,18 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import streamlit as st
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
-from dashboards import source, theme
+from dashboards import login, source, theme
 from dashboards.compression import KeptGzip
 from dashboards.filters import Filters
+from dashboards.origin import SameOrigin
 from dashboards.periods import DEFAULT_PRESET, of_preset
 from searchflow import warehouse
 from searchflow.errors import PortInUseError, SearchFlowError
@@ -56,17 +58,42 @@ def serve(settings: Settings, *, port: int | None = None) -> None:
         raise PortInUseError(chosen, "SEARCHFLOW_DASHBOARDS_PORT", "dashboards")
     source.configure(settings)
     sys.argv = [str(SCRIPT)]  # App.run reads it: the script is not ours that was started
-    application().run(config={**OPTIONS, "server.port": chosen})
+    application(settings, chosen).run(config=options(settings, chosen))
 
 
-def application() -> st.App:
+def address(settings: Settings, port: int) -> str:
+    """Where people find the dashboards, without a slash at the end."""
+    return (settings.dashboards_url or f"http://{ADDRESS}:{port}").rstrip("/")
+
+
+def options(settings: Settings, port: int) -> dict[str, Any]:
+    """Streamlit's options for this installation: behind a proxy, pages live below the path of their public address."""
+    chosen = {**OPTIONS, "server.port": port}
+    if settings.dashboards_url:
+        public = urlsplit(address(settings, port))
+        chosen |= {
+            "server.baseUrlPath": public.path.strip("/"),
+            "browser.serverAddress": public.hostname,
+            "browser.serverPort": public.port or (443 if public.scheme == "https" else 80),
+        }
+    return chosen
+
+
+def application(settings: Settings, port: int) -> st.App:
     """The ASGI application. Streamlit's own options must be set by whoever serves it (see `serve`)."""
+    below = urlsplit(address(settings, port)).path
     return st.App(
         SCRIPT,
+        secrets=login.secrets(settings, address(settings, port)),
         lifespan=_lifespan,
-        routes=[Route("/healthz", _health)],
-        middleware=[Middleware(KeptGzip)],
+        routes=[*_routes(), *(_routes(below) if below else [])],
+        middleware=[Middleware(SameOrigin, public=settings.dashboards_url), Middleware(KeptGzip)],
     )
+
+
+def _routes(below: str = "") -> list[BaseRoute]:
+    """What is served beside the pages: at the root for whoever is on this machine, and below the public address."""
+    return [Route(f"{below}/healthz", _health)]
 
 
 @asynccontextmanager

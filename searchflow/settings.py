@@ -51,6 +51,22 @@ class Settings(BaseSettings):
     )
     prefect_port: int = Field(4200, ge=1, le=65535, description="Loopback port of the Prefect server and its UI.")
     dashboards_port: int = Field(8501, ge=1, le=65535, description="Loopback port of the dashboards.")
+    dashboards_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/?#@]+(/[\w.~/-]*)?$",
+        description="Where people find the dashboards behind a reverse proxy, for example https://bi.example.com/searchflow.",
+    )
+    oidc_metadata_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="Dashboards ask for a login with this OpenID provider (…/.well-known/openid-configuration).",
+    )
+    oidc_client_id: str | None = Field(None, description="The dashboards' name at that provider.")
+    oidc_client_secret: SecretStr | None = Field(None, description="Their secret there.")
+    oidc_allowed: str = Field(
+        "",
+        description="Who may log in: addresses and @domains, separated by commas; empty: all whom the provider knows.",
+    )
     history_start: datetime = Field(
         datetime(2015, 1, 1, tzinfo=UTC),
         description="Events before this are dead letters (timestamp_too_old).",

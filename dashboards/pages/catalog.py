@@ -6,11 +6,14 @@ from typing import Any
 
 import streamlit as st
 
-from dashboards import definitions, formats
+from dashboards import ancestry, definitions, formats
 from dashboards.frame import OUTCOMES, PlatformPage, column, moments, nothing, numbers, open_platform_page, tile
 from dashboards.queries import catalog
+from dashboards.source import current_settings
+from searchflow.transformation.graph import Graph
 
 FIRST = "marts.mart_kpi_daily"
+REFRESH_SECONDS = 2
 LAYERS = {
     "marts": "Marts",
     "activation": "Activation",
@@ -40,8 +43,9 @@ def render(page: PlatformPage) -> None:
     if not found:
         nothing("Nothing has that in its name or description.")
         return
-    _all(page, found)
-    _one(page, found)
+    graph = ancestry.known(current_settings())
+    _all(page, found, graph)
+    _one(page, found, graph)
 
 
 def matches(words: str, table: str, columns: list[dict[str, Any]]) -> bool:
@@ -54,7 +58,13 @@ def matches(words: str, table: str, columns: list[dict[str, Any]]) -> bool:
     return all(word in text for word in words.lower().split())
 
 
-def _all(page: PlatformPage, tables: dict[str, list[dict[str, Any]]]) -> None:
+def _personal(graph: Graph | None, table: str) -> dict[str, str]:
+    """Column -> where its personal content comes from."""
+    known = graph.tables.get(table) if graph else None
+    return {name: each.personal for name, each in known.columns.items() if each.personal} if known else {}
+
+
+def _all(page: PlatformPage, tables: dict[str, list[dict[str, Any]]], graph: Graph | None) -> None:
     runs = catalog.runs(page.reading)
     outcomes = {suite.suite: suite for suite in page.trust.outcomes}
     rows = []
@@ -67,6 +77,7 @@ def _all(page: PlatformPage, tables: dict[str, list[dict[str, Any]]]) -> None:
                 "owner": model.owner if model else definitions.PLATFORM,
                 "kind": model.kind if model else "received",
                 "columns": len(columns),
+                "personal": len(_personal(graph, name)) if graph else None,
                 "rows": run.get("rows"),
                 "made": run.get("made"),
                 "quality": OUTCOMES.get(outcome.outcome, outcome.outcome) if outcome else None,
@@ -81,6 +92,7 @@ def _all(page: PlatformPage, tables: dict[str, list[dict[str, Any]]]) -> None:
                 "owner": column("Owner"),
                 "kind": column("Kept as"),
                 "columns": numbers("Columns"),
+                "personal": numbers("Personal", help="Columns with personal data, or made from such columns."),
                 "rows": numbers("Rows written", help="By its newest run; a view writes none."),
                 "made": moments("Made (UTC)"),
                 "quality": column("Checks", help="The newest run of its quality suite."),
@@ -90,7 +102,7 @@ def _all(page: PlatformPage, tables: dict[str, list[dict[str, Any]]]) -> None:
         )
 
 
-def _one(page: PlatformPage, tables: dict[str, list[dict[str, Any]]]) -> None:
+def _one(page: PlatformPage, tables: dict[str, list[dict[str, Any]]], graph: Graph | None) -> None:
     names = list(tables)
     name = st.selectbox(
         "Table",
@@ -107,24 +119,75 @@ def _one(page: PlatformPage, tables: dict[str, list[dict[str, Any]]]) -> None:
         if model:
             _facts(model)
         described = model.columns if model else {}
+        personal = _personal(graph, name)
         drawn.table(
             [
                 {
                     "column": row["column_name"],
                     "type": row["type"],
+                    "personal": f"● {source}" if (source := personal.get(row["column_name"])) else None,
                     "meaning": described.get(row["column_name"]),
                 }
                 for row in tables[name]
             ],
             {
                 "column": column("Column", width=190),
-                "type": column("Type", width=120),
+                "type": column("Type", width=110),
+                "personal": column("Personal data", width=170, help="Where the personal content comes from."),
                 "meaning": column("What it means", width="large"),
             },
             alt=f"Columns of {name}",
             height=420 if len(tables[name]) > 11 else "auto",
         )
+    _lineage(page, name, [row["column_name"] for row in tables[name]])
     _checks(page, name)
+
+
+@st.fragment(run_every=REFRESH_SECONDS)
+def _waiting() -> None:
+    """Looks again until the graph is there, then runs the page anew."""
+    if ancestry.known(current_settings()) is not None:
+        st.rerun()
+    nothing("The lineage of all columns is being read from the models. It shows here in some seconds.")
+
+
+def _lineage(page: PlatformPage, table: str, columns: list[str]) -> None:
+    """One column, up to the fields of raw events and down to destinations and pages."""
+    with tile(page, "Where a column comes from, and where it goes", table, key="lineage") as drawn:
+        graph = ancestry.known(current_settings())
+        if graph is None:
+            if ancestry.failed(current_settings()):
+                nothing("The lineage could not be read: `searchflow lineage` says why.")
+            else:
+                _waiting()
+            return
+        chosen = st.selectbox("Column", columns, key="column", bind="query-params", width=360)
+        found = {
+            direction: ancestry.lines(graph, table, chosen, down=down)
+            for direction, down in (("Made from", False), ("Used in", True))
+        }
+        for place, (direction, nodes) in zip(st.columns(2, gap="medium"), found.items(), strict=True):
+            with place:
+                st.markdown(f"**{direction}**")
+                if nodes:
+                    st.markdown(
+                        "\n".join(_line(depth, node.table, node.column, node.personal) for depth, node in nodes)
+                    )
+                else:
+                    st.caption("nothing that is known")
+        drawn.shows(
+            [
+                {"direction": direction, "steps": depth + 1, "table": node.table, "column": node.column}
+                for direction, nodes in found.items()
+                for depth, node in nodes
+            ],
+            {"direction": "Direction", "steps": "Steps", "table": "Table", "column": "Column"},
+        )
+
+
+def _line(depth: int, table: str, name: str, personal: str | None) -> str:
+    where = formats.plain(table if name == "*" else f"{table}.{name}")
+    return f"{'  ' * depth}- {where}{' :orange[● personal]' if personal else ''}"
 
 
 def _facts(model: definitions.Model) -> None:

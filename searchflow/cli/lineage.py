@@ -6,6 +6,7 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 from rich.text import Text
 from rich.tree import Tree
@@ -35,10 +36,11 @@ def lineage(
     as_json: Json = False,
 ) -> None:
     """Show where a column comes from, up to the fields of raw events, and what is made from it, down to the fields of
-    destinations. Columns that only filter or join are not followed. `--html` writes all of it as one searchable page."""
-    if target is None and html is None:
+    destinations. Columns that only filter or join are not followed. `--html` writes all of it as one searchable page;
+    `--json` without a column is the whole graph."""
+    if target is None and html is None and not as_json:
         raise UsageError(
-            "Name a column (`searchflow lineage marts.dim_users.email`), or a page to write (`--html PATH`)."
+            "Name a column (`searchflow lineage marts.dim_users.email`), a page to write (`--html PATH`), or --json."
         )
     settings = settings_of_command()
     services.start(settings)
@@ -51,6 +53,8 @@ def lineage(
         _write(made, html, target, open_page)
     if target is not None:
         _show(made, _places(made, target), as_json)
+    elif as_json:
+        print_json(msgspec.to_builtins(made))
 
 
 def _write(made: Graph, path: Path, target: str | None, open_page: bool) -> None:

@@ -1,0 +1,85 @@
+"""Optional login with an OpenID provider, by Streamlit's own means; configured by settings, off when there are none.
+
+It guards the pages. Other addresses of the server (`/healthz`, `/metrics`, `/reports`) are for machines and for whoever
+the reverse proxy lets through.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from searchflow.errors import ConfigurationError
+from searchflow.privacy import keys
+from searchflow.settings import Settings
+
+NEEDED = ("oidc_metadata_url", "oidc_client_id", "oidc_client_secret")
+
+
+def wanted(settings: Settings) -> bool:
+    """True when a provider is configured.
+
+    Raises:
+        ConfigurationError: only a part of it is; names what is missing.
+    """
+    missing = [name for name in NEEDED if getattr(settings, name) is None]
+    if len(missing) == len(NEEDED):
+        return False
+    if missing:
+        raise ConfigurationError(
+            f"SEARCHFLOW_{missing[0].upper()}", "is missing, and a login needs it.", f"Set all of {_listed()}, or none."
+        )
+    return True
+
+
+def _listed() -> str:
+    return ", ".join(f"SEARCHFLOW_{name.upper()}" for name in NEEDED)
+
+
+def secrets(settings: Settings, address: str) -> dict[str, Any]:
+    """What Streamlit needs for it; `address` is where people find the dashboards."""
+    if not wanted(settings):
+        return {}
+    assert settings.oidc_client_secret is not None
+    return {
+        "auth": {
+            "redirect_uri": f"{address}/oauth2callback",
+            "cookie_secret": keys.derived(settings, "dashboards cookie").hex(),
+            "client_id": settings.oidc_client_id,
+            "client_secret": settings.oidc_client_secret.get_secret_value(),
+            "server_metadata_url": settings.oidc_metadata_url,
+        }
+    }
+
+
+def allowed(settings: Settings, address: str | None, verified: bool = True) -> bool:
+    """May whoever has this e-mail address see the dashboards?"""
+    rules = [rule.strip().lower() for rule in settings.oidc_allowed.split(",") if rule.strip()]
+    if not rules:
+        return True
+    if not address or not verified:
+        return False
+    plain = address.strip().lower()
+    return any(
+        plain.endswith(rule) and plain.count("@") == 1 if rule.startswith("@") else plain == rule for rule in rules
+    )
+
+
+def passed(settings: Settings) -> bool:
+    """Let in whoever is logged in and allowed; everybody else sees how to log in, and nothing more."""
+    if not wanted(settings):
+        return True
+    if not st.user.is_logged_in:
+        st.title("SearchFlow", anchor=False)
+        st.markdown("These dashboards are for people who are known here.")
+        st.button("Log in", on_click=st.login, type="primary", key="log-in")
+        return False
+    if not allowed(settings, st.user.get("email"), bool(st.user.get("email_verified", True))):
+        st.title("SearchFlow", anchor=False)
+        st.markdown("You are logged in, but these dashboards are not open to you. Ask whoever runs them.")
+        st.button("Log out", on_click=st.logout, key="log-out")
+        return False
+    with st.sidebar:
+        st.button("Log out", on_click=st.logout, type="tertiary", key="log-out")
+    return True
