@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
+from typing import Any
+
 import duckdb
 
 from searchflow import warehouse
@@ -129,7 +131,7 @@ OPS = {
 def fill(settings: Settings, now: datetime, size: float = 1.0) -> dict[str, int]:
     """Make the tables, the last day being the one before `now`. Returns the rows of each."""
     last = now.date() - timedelta(days=1)
-    given = {
+    given: dict[str, Any] = {
         "searches_a_day": 0.7 * EVENTS / DAYS * size,
         "countries": list(COUNTRIES),
         "campaigns": CAMPAIGNS,

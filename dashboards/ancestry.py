@@ -56,7 +56,7 @@ def failed(settings: Settings) -> bool:
 
 def page(settings: Settings) -> Path:
     """The same as a page of its own, in the folder of reports."""
-    return settings.reports_dir / "lineage" / "index.html"
+    return settings.reports_dir / "lineage.html"
 
 
 def _kept(settings: Settings) -> Path:

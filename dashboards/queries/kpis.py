@@ -124,7 +124,7 @@ def spans(daily: list[tuple[date, Kpis]], grain: str, *, last_over: date) -> lis
     by_day = dict(daily)
     known = Period(daily[0][0], daily[-1][0])
     last = min(last_over, known.last)
-    found = []
+    found: list[Span] = []
     period = _whole(last, grain)
     if period.last > last:
         period = _whole(period.first - timedelta(days=1), grain)
