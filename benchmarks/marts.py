@@ -7,7 +7,6 @@ channel on each of 400 days are more rows than a company of this size has. Used 
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-
 from typing import Any
 
 import duckdb
