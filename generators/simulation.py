@@ -262,6 +262,7 @@ class _Pending:
     def __init__(self, first: int, step: int) -> None:
         self._first, self._step = first, step
         self._blocks: defaultdict[int, list[pl.DataFrame]] = defaultdict(list)
+        self._nobody: list[pl.DataFrame] = []  # the columns of a block in which nothing starts
 
     def add(self, planned: Iterable[pl.DataFrame]) -> None:
         """Keep visits; those of days before the first are over."""
@@ -273,13 +274,15 @@ class _Pending:
                 column.shrink_dtype() if column.dtype.is_integer() and column.name != "block" else column
                 for column in placed
             )
+            self._nobody = self._nobody or [small.drop("block").clear()]
             for (number,), part in small.partition_by("block", as_dict=True, include_key=False).items():
                 if number >= 0:
                     self._blocks[number].append(part)
 
     def take(self, start: int) -> pl.DataFrame:
         """What starts in the block that begins on day `start`."""
-        return pl.concat(self._blocks.pop((start - self._first) // self._step), how="vertical_relaxed", rechunk=True)
+        mine = self._blocks.pop((start - self._first) // self._step, [])
+        return pl.concat([*self._nobody, *mine], how="vertical_relaxed", rechunk=True)
 
 
 def _numbered(days: Ints, counts_of: Callable[[Ints], Ints]) -> tuple[Ints, Ints]:
