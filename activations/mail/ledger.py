@@ -8,7 +8,8 @@ whether the server took the message. Every other state is certain.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,8 @@ from searchflow.settings import Settings
 
 SETUP = Path(__file__).with_suffix(".sql")
 LOCK = "email delivery"
+LOCK_WAIT = 2.0
+"""Seconds. The session of a run that ended, or was killed, takes a moment to end on the server."""
 STATES = ("sent", "waiting", "sending", "held", "withdrawn", "suppressed", "capped", "expired", "refused")
 SETTLED = ("sent", "withdrawn", "suppressed", "capped", "expired", "refused")
 COUNTED = ("sent", "sending", "held")
@@ -76,10 +79,16 @@ class MailLedger:
         """True when no other worker is at it. The lock ends with this session, however that ends."""
         return bool(self._one("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", LOCK))
 
-    def lock(self) -> None:
+    def lock(self, sleep: Callable[[float], None] = time.sleep) -> None:
         """Raise a BusyError when another worker is at it."""
-        if not self.try_lock():
-            raise BusyError("Another worker delivers this home's e-mail. Wait until it ends, or let it do its work.")
+        waited, step = 0.0, 0.1
+        while not self.try_lock():
+            if waited >= LOCK_WAIT:
+                raise BusyError(
+                    "Another worker delivers this home's e-mail. Wait until it ends, or let it do its work."
+                )
+            sleep(step)
+            waited += step
 
     # Taking messages from the outbox.
 
