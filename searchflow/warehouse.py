@@ -159,35 +159,43 @@ def table_functions(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]
 
 def prepare(settings: Settings) -> None:
     """Make the lake's schemas and platform tables. Called under the services lock: concurrent CREATEs conflict."""
+    with connect(settings) as connection:
+        # In one transaction: a fraction of the time of a commit a table, and a table that is made and partitioned by one
+        # commit has no superseded shape.
+        with transaction(connection):
+            _make_tables(connection)
+        _drop_superseded(connection)
+
+
+def _make_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """What is missing of tables and columns."""
     from searchflow.ops import record
 
-    with connect(settings) as connection:
-        existing: dict[str, list[str]] = dict(
-            connection.execute(
-                "SELECT schema_name || '.' || table_name, list(column_name) FROM duckdb_columns() "
-                "WHERE database_name = ? GROUP BY ALL",
-                [CATALOG],
-            ).fetchall()
-        )
-        if not existing:
-            connection.execute("CREATE SCHEMA IF NOT EXISTS raw; CREATE SCHEMA IF NOT EXISTS ops")
-        for table, columns in RAW_TABLES.items():
-            if f"raw.{table}" not in existing:
-                connection.execute(f"CREATE TABLE raw.{table} ({columns})")
-                if table in PARTITIONED:
-                    connection.execute(
-                        f"ALTER TABLE raw.{table} SET PARTITIONED BY (year(event_ts), month(event_ts), day(event_ts))"
-                    )
-            else:
-                _add_columns(connection, f"raw.{table}", columns, existing[f"raw.{table}"])
-        for table, columns in record.TABLES.items():
-            if table not in existing:
-                connection.execute(f"CREATE TABLE {table} ({columns})")
-            else:
-                _add_columns(connection, table, columns, existing[table])
-            if table.startswith("ops.position_"):
-                _add_guard(connection, table)
-        _drop_superseded(connection)
+    existing: dict[str, list[str]] = dict(
+        connection.execute(
+            "SELECT schema_name || '.' || table_name, list(column_name) FROM duckdb_columns() "
+            "WHERE database_name = ? GROUP BY ALL",
+            [CATALOG],
+        ).fetchall()
+    )
+    if not existing:
+        connection.execute("CREATE SCHEMA IF NOT EXISTS raw; CREATE SCHEMA IF NOT EXISTS ops")
+    for table, columns in RAW_TABLES.items():
+        if f"raw.{table}" not in existing:
+            connection.execute(f"CREATE TABLE raw.{table} ({columns})")
+            if table in PARTITIONED:
+                connection.execute(
+                    f"ALTER TABLE raw.{table} SET PARTITIONED BY (year(event_ts), month(event_ts), day(event_ts))"
+                )
+        else:
+            _add_columns(connection, f"raw.{table}", columns, existing[f"raw.{table}"])
+    for table, columns in record.TABLES.items():
+        if table not in existing:
+            connection.execute(f"CREATE TABLE {table} ({columns})")
+        else:
+            _add_columns(connection, table, columns, existing[table])
+        if table.startswith("ops.position_"):
+            _add_guard(connection, table)
 
 
 def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, columns: str, present: list[str]) -> None:
