@@ -24,6 +24,7 @@ from dashboards.compression import KeptGzip
 from dashboards.filters import Filters
 from dashboards.origin import SameOrigin
 from dashboards.periods import DEFAULT_PRESET, of_preset
+from dashboards.preload import Preload
 from searchflow import warehouse
 from searchflow.errors import PortInUseError, SearchFlowError
 from searchflow.services import process
@@ -87,7 +88,11 @@ def application(settings: Settings, port: int) -> st.App:
         secrets=login.secrets(settings, address(settings, port)),
         lifespan=_lifespan,
         routes=[*_routes(), *(_routes(below) if below else [])],
-        middleware=[Middleware(SameOrigin, public=settings.dashboards_url), Middleware(KeptGzip)],
+        middleware=[
+            Middleware(SameOrigin, public=settings.dashboards_url),
+            Middleware(Preload),
+            Middleware(KeptGzip),
+        ],
     )
 
 

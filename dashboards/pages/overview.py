@@ -8,7 +8,7 @@ from datetime import date
 
 import streamlit as st
 
-from dashboards import charts, definitions, filters, formats
+from dashboards import charts, definitions, filters, formats, sparkline, theme
 from dashboards.filters import DIMENSIONS
 from dashboards.frame import (
     Drill,
@@ -131,9 +131,10 @@ def _figures(page: Page, shown: Sequence[tuple[date, Kpis]]) -> None:
                     delta_color="inverse" if figure.less_is_better else "normal",
                     delta_description=page.before_words if delta is not None else None,
                     help=_meaning(page, figure.column),
-                    chart_data=_sparkline(shown, figure),
-                    chart_type="area",
                 )
+                line = _sparkline(shown, figure)
+                if line:
+                    st.html(sparkline.svg(line, theme.NOW))
                 compared = _in_words(figure, value, other, "in the days before" if chosen_year else "a year ago")
                 st.caption(f"{compared}  \n{stamp.short}", help=stamp.details)
 

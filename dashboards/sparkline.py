@@ -1,0 +1,25 @@
+"""A line of a few numbers as an SVG: no axis, no library, no text. Only digits of ours get into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+WIDTH, HEIGHT, MARGIN = 200.0, 44.0, 3.0
+
+
+def svg(values: Sequence[float], color: str) -> str:
+    """The values from left to right, the lowest at the bottom; decoration, so hidden from screen readers."""
+    lowest, highest = min(values), max(values)
+    span = (highest - lowest) or 1.0
+    step = WIDTH / max(len(values) - 1, 1)
+    points = [
+        f"{place * step:.1f},{HEIGHT - MARGIN - (value - lowest) / span * (HEIGHT - 2 * MARGIN):.1f}"
+        for place, value in enumerate(values)
+    ]
+    line = " ".join(points)
+    return (
+        f'<svg viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" width="100%" height="{HEIGHT:.0f}" preserveAspectRatio="none" '
+        f'aria-hidden="true" focusable="false"><polygon points="0,{HEIGHT:.0f} {line} {WIDTH:.0f},{HEIGHT:.0f}" '
+        f'fill="{color}" fill-opacity="0.12"/><polyline points="{line}" fill="none" stroke="{color}" stroke-width="1.8" '
+        'stroke-linejoin="round" vector-effect="non-scaling-stroke"/></svg>'
+    )
