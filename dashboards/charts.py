@@ -20,8 +20,7 @@ _COLORS = (theme.BLUE, theme.ORANGE, theme.GREEN, theme.PINK, theme.SKY, theme.V
 
 def _base(*, legend: bool = False) -> Option:
     option: Option = {
-        "animationDuration": 250,
-        "animationDurationUpdate": 250,
+        "animation": False,  # a number that is read every morning need not dance
         "grid": {"left": 4, "right": 14, "top": 36 if legend else 12, "bottom": 4, "containLabel": True},
         "tooltip": {"trigger": "axis", "confine": True},
     }
@@ -398,7 +397,7 @@ def flows(
         for name in names
     ]
     return {
-        "animationDuration": 250,
+        "animation": False,
         "tooltip": {"trigger": "item", "confine": True, "valueFormatter": "%,.0f"},
         "series": [
             {

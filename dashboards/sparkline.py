@@ -8,7 +8,7 @@ WIDTH, HEIGHT, MARGIN = 200.0, 44.0, 3.0
 
 
 def svg(values: Sequence[float], color: str) -> str:
-    """The values from left to right, the lowest at the bottom; decoration, so hidden from screen readers."""
+    """The values from left to right, the lowest at the bottom."""
     lowest, highest = min(values), max(values)
     span = (highest - lowest) or 1.0
     step = WIDTH / max(len(values) - 1, 1)
@@ -17,9 +17,10 @@ def svg(values: Sequence[float], color: str) -> str:
         for place, value in enumerate(values)
     ]
     line = " ".join(points)
-    return (
-        f'<svg viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" width="100%" height="{HEIGHT:.0f}" preserveAspectRatio="none" '
-        f'aria-hidden="true" focusable="false"><polygon points="0,{HEIGHT:.0f} {line} {WIDTH:.0f},{HEIGHT:.0f}" '
-        f'fill="{color}" fill-opacity="0.12"/><polyline points="{line}" fill="none" stroke="{color}" stroke-width="1.8" '
-        'stroke-linejoin="round" vector-effect="non-scaling-stroke"/></svg>'
+    size = f'viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" width="{WIDTH:.0f}" height="{HEIGHT:.0f}"'
+    area = f'<polygon points="0,{HEIGHT:.0f} {line} {WIDTH:.0f},{HEIGHT:.0f}" fill="{color}" fill-opacity="0.12"/>'
+    drawn = (
+        f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="1.8" stroke-linejoin="round" '
+        'vector-effect="non-scaling-stroke"/>'
     )
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} preserveAspectRatio="none">{area}{drawn}</svg>'

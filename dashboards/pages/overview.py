@@ -134,7 +134,7 @@ def _figures(page: Page, shown: Sequence[tuple[date, Kpis]]) -> None:
                 )
                 line = _sparkline(shown, figure)
                 if line:
-                    st.html(sparkline.svg(line, theme.NOW))
+                    st.image(sparkline.svg(line, theme.NOW), width="stretch", alt="")
                 compared = _in_words(figure, value, other, "in the days before" if chosen_year else "a year ago")
                 st.caption(f"{compared}  \n{stamp.short}", help=stamp.details)
 

@@ -9,6 +9,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +27,39 @@ FLAGS = [
 
 
 @pytest.fixture(scope="session")
-def address() -> Iterator[str]:
-    """The showroom, served by the command that `searchflow up` uses."""
+def showroom() -> Iterator[Settings]:
+    """Its marts, for all browser tests."""
     with opened() as settings:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        chosen = settings.model_copy(update={"dashboards_port": port})
-        log = settings.logs_dir / "dashboards.log"
-        with log.open("wb") as output:
-            server = subprocess.Popen(
-                command(chosen), env=_environment(settings), cwd=ROOT, stdout=output, stderr=output
-            )
-        try:
-            yield _ready(f"http://127.0.0.1:{port}", server, log)
-        finally:
-            server.terminate()
-            server.wait(20)
+        yield settings
 
 
-def _environment(settings: Settings) -> dict[str, str]:
-    return dict(os.environ) | {"SEARCHFLOW_HOME": str(settings.home), "SEARCHFLOW_ENV_FILE": ""}
+@pytest.fixture(scope="session")
+def address(showroom: Settings) -> Iterator[str]:
+    """The showroom, served by the command that `searchflow up` uses."""
+    with served(showroom) as found:
+        yield found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def served(settings: Settings, port: int | None = None, **environment: str) -> Iterator[str]:
+    """The dashboards in a process of their own, with more of its environment set."""
+    chosen = settings.model_copy(update={"dashboards_port": port or free_port()})
+    log = settings.logs_dir / f"dashboards-{chosen.dashboards_port}.log"
+    given = dict(os.environ) | {"SEARCHFLOW_HOME": str(settings.home), "SEARCHFLOW_ENV_FILE": ""} | environment
+    with log.open("wb") as output:
+        server = subprocess.Popen(command(chosen), env=given, cwd=ROOT, stdout=output, stderr=output)
+    try:
+        yield _ready(f"http://127.0.0.1:{chosen.dashboards_port}", server, log)
+    finally:
+        server.terminate()
+        server.wait(20)
 
 
 def _ready(url: str, server: subprocess.Popen[bytes], log: Path) -> str:
@@ -78,6 +91,7 @@ class Visitor:
 
     def __init__(self, browser: Any, address: str, **options: Any) -> None:
         self.address = address
+        self.also_allowed = address
         self.context = browser.new_context(**({"viewport": {"width": 1360, "height": 900}} | options))
         self.page = self.context.new_page()
         self.page.set_default_timeout(30_000)
@@ -107,6 +121,10 @@ class Visitor:
         )
         self.page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")
 
+    def figure(self, name: str) -> str:
+        """The number on one of the small tiles."""
+        return self.page.locator(f".st-key-tile-{name}-figure [data-testid=stMetricValue]").inner_text()
+
     def text(self) -> str:
         """What can be read on the page."""
         return " ".join(self.page.get_by_test_id("stMain").inner_text().split())
@@ -120,7 +138,9 @@ class Visitor:
             self.complaints.append(f"console: {message.text}")
 
     def _request(self, request: Any) -> None:
-        if not request.url.startswith((self.address, self.address.replace("http", "ws"), "data:", "blob:")):
+        if not request.url.startswith(
+            (self.address, self.address.replace("http", "ws"), self.also_allowed, "data:", "blob:")
+        ):
             self.complaints.append(f"outside: {request.url}")
 
     def _response(self, response: Any) -> None:
