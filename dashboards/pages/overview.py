@@ -355,7 +355,7 @@ def _movers(page: Page) -> None:
             nothing("Nothing changed.")
             return
         names = [filters.show(dimension, row["value"]) for row in rows]
-        left, right = st.columns([3, 4], gap="medium")
+        left, right = st.columns([4, 7], gap="medium")
         with left:
             chart(
                 charts.changes(names, [row["change"] for row in rows]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from searchflow import services, warehouse
 from searchflow.publishing import publish, target
 from searchflow.publishing.parts import mart
 from searchflow.services import postgres, valkey
-from searchflow.settings import Settings, load_settings
+from searchflow.settings import ROOT, Settings, load_settings
 from tests.dashboards.showroom import MODELS, build, run_everything, validate
 
 pytestmark = pytest.mark.integration
@@ -172,3 +173,20 @@ def test_a_run_that_breaks_off_leaves_the_table_as_it_was(shop: Settings, lake: 
     with psycopg.connect(target.conninfo(shop)) as connection:
         assert one(connection, "SELECT count(*) FROM marts.dim_users") == 4
         assert one(connection, "SELECT sum(rows) FROM published.parts WHERE name = 'marts.dim_users'") == 4
+
+
+def test_the_sql_of_the_guide_runs(shop: Settings, bi: psycopg.Connection) -> None:
+    guide = (ROOT / "docs" / "guides" / "own-bi.md").read_text()
+    attach, *queries, of_postgres = re.findall(r"```sql\n(.*?)```", guide, re.DOTALL)
+    connection = duckdb.connect(
+        config={"extension_directory": str(shop.extensions_dir), "allow_unsigned_extensions": True}
+    )
+    placeholder = "dbname=searchflow_catalog host=db.example.com user=alice"
+    assert placeholder in attach
+    connection.execute(attach.replace(placeholder, postgres.conninfo(shop, "catalog")))
+    for statement in (each for query in queries for each in connection.extract_statements(query)):
+        found = connection.execute(statement).fetchall()
+        assert found != [] or statement.type != duckdb.StatementType.SELECT
+    with pytest.raises(duckdb.Error, match="read-only"):
+        connection.execute("DELETE FROM marts.mart_kpi_daily")
+    assert len(bi.execute(of_postgres).fetchall()) == len(MODELS)
