@@ -36,7 +36,7 @@ class Published:
 
     table: str
     outcome: str
-    """published, unchanged or held back"""
+    """published, unchanged, held back or removed"""
     rows: int
     parts_written: int
     rows_written: int
@@ -72,6 +72,10 @@ def publish(
                 unmade = not full and name in before and before[name] == (made.get(name), table.shape)
                 done.append(job.held_back() or (job.unchanged() if unmade and made.get(name) else job.run()))
                 bar.advance()
+            for name in sorted(set(before) - set(chosen)) if not names else ():
+                audit_log.append(settings, "send", f"bi {name}", rows=0, detail="removed: the lake has no such mart")
+                target.remove(connection, name)
+                done.append(Published(name, "removed", 0, 0, 0, 0.0, "the lake has no such mart any more"))
     return done
 
 

@@ -158,6 +158,16 @@ def _make(connection: psycopg.Connection, settings: Settings, mart: Mart, store:
     connection.execute(f"DELETE FROM {STORE}.parts WHERE name = %s", [mart.name])
 
 
+def remove(connection: psycopg.Connection, name: str) -> None:
+    """Take a table back that the lake has no longer."""
+    short = name.partition(".")[2]
+    connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(sql.Identifier(SHOWN, short)))
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(STORE, short)))
+    for table in ("marts", "parts"):
+        connection.execute(sql.SQL("DELETE FROM {} WHERE name = %s").format(sql.Identifier(STORE, table)), [name])
+    connection.commit()
+
+
 def _as_csv(batch: pa.RecordBatch) -> bytes:
     """Every value quoted and nulls not, so that an empty text stays one."""
     sink = pa.BufferOutputStream()

@@ -121,7 +121,7 @@ def test_a_second_run_writes_nothing_and_a_changed_day_is_all_that_is_written(
         run(shop, full=True)
 
 
-def test_rows_that_left_leave_and_new_columns_come(
+def test_rows_that_left_leave_new_columns_come_and_a_dropped_mart_goes(
     shop: Settings, lake: duckdb.DuckDBPyConnection, bi: psycopg.Connection
 ) -> None:
     lake.execute("CREATE TABLE marts.mart_passing AS SELECT * FROM (VALUES ('a', 1), ('b', 2)) AS t(user_id, n)")
@@ -137,6 +137,9 @@ def test_rows_that_left_leave_and_new_columns_come(
         assert bi.execute("SELECT * FROM marts.mart_passing").fetchall() == [("b", 2, None)]
     finally:
         lake.execute("DROP TABLE marts.mart_passing")
+    assert run(shop)["marts.mart_passing"] == ("removed", 0)
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        bi.execute("SELECT * FROM marts.mart_passing")
 
 
 def test_a_failed_gate_holds_a_table_back_as_it_was(
