@@ -52,7 +52,8 @@ def served(settings: Settings, port: int | None = None, **environment: str) -> I
     """The dashboards in a process of their own, with more of its environment set."""
     chosen = settings.model_copy(update={"dashboards_port": port or free_port()})
     log = settings.logs_dir / f"dashboards-{chosen.dashboards_port}.log"
-    given = dict(os.environ) | {"SEARCHFLOW_HOME": str(settings.home), "SEARCHFLOW_ENV_FILE": ""} | environment
+    given = dict(os.environ) | {"SEARCHFLOW_HOME": str(settings.home), "SEARCHFLOW_ENV_FILE": ""}
+    given |= {"SEARCHFLOW_PREFECT_PORT": str(settings.prefect_port)} | environment
     with log.open("wb") as output:
         server = subprocess.Popen(command(chosen), env=given, cwd=ROOT, stdout=output, stderr=output)
     try:

@@ -117,7 +117,7 @@ def test_a_click_on_a_bar_chooses_it(visitor: Visitor) -> None:
     box = bars.bounding_box()
     assert box
     # The first of two bars and a half: organic, 28 x 10 of 421 searches.
-    bars.click(position={"x": box["width"] * 0.45, "y": box["height"] * 0.22})
+    bars.click(position={"x": box["width"] * 0.32, "y": box["height"] * 0.22})
     visitor.page.get_by_text("only Organic").wait_for()
     visitor.settled()
     assert parse_qs(urlparse(visitor.page.url).query)["channel"] == ["Organic"]
@@ -125,7 +125,7 @@ def test_a_click_on_a_bar_chooses_it(visitor: Visitor) -> None:
 
 
 def test_what_a_tile_shows_can_be_taken_along(visitor: Visitor, tmp_path: Path) -> None:
-    visitor.open("attribution?level=campaign")
+    visitor.open("attribution?level=Campaign")
     with visitor.page.expect_download() as waiting:
         visitor.page.locator(".st-key-csv-cost-and-return").get_by_role("button").click()
     waiting.value.save_as(tmp_path / "campaigns.csv")
@@ -153,7 +153,7 @@ def test_the_meaning_of_a_number_is_told_where_it_is_read(visitor: Visitor) -> N
 
 
 def test_content_of_events_stays_text(visitor: Visitor) -> None:
-    visitor.open("attribution?level=campaign")
+    visitor.open("attribution?level=Campaign")
     visitor.turn_to("Search funnel")
     visitor.turn_to("Marketing attribution")
     assert visitor.page.evaluate("window.hacked") is None

@@ -20,6 +20,8 @@ from searchflow import services, warehouse
 from searchflow.ops import record
 from searchflow.settings import Settings, load_settings
 
+NOBODY = 9
+"""A port on which no Prefect server answers, whatever else runs on this machine."""
 HOSTILE_CAMPAIGN = '<img src=x onerror="window.hacked=1">'
 HOSTILE_SOURCE = "![x](http://evil.example/x.png)"
 HOSTILE_PLATFORM = "<b>tv</b> [go](http://evil.example)"
@@ -170,7 +172,7 @@ def validate(connection: duckdb.DuckDBPyConnection, suite: str, outcome: str, at
 def opened() -> Iterator[Settings]:
     """A running home with these marts."""
     home = Path(tempfile.mkdtemp(prefix="sf-"))
-    settings = load_settings(home=home)
+    settings = load_settings(home=home, prefect_port=NOBODY)
     try:
         services.start(settings)
         with warehouse.connect(settings) as connection:
