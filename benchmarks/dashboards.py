@@ -127,7 +127,9 @@ def _visits(browser: Any, address: str, options: Options) -> dict[str, dict[str,
                 found[page]["first"].append(first)
                 found[page]["again"].append(again)
             if number == visits and page in FILTERED:
-                found[page]["change"] = [_seconds_to_change(tab, FILTERED[page], place) for place in range(changes)]
+                found[page]["change"] = [
+                    _seconds_to_change(tab, f"{address}/{page}", FILTERED[page], place) for place in range(changes)
+                ]
             context.close()
     return found
 
@@ -139,17 +141,17 @@ def _seconds_to_open(tab: Any, address: str) -> float:
     return float(tab.evaluate(COMPLETE)) / 1000
 
 
-def _seconds_to_change(tab: Any, key: str, place: int) -> float:
-    """From the click on a value until the page is complete with it. Each value is a new question."""
+def _seconds_to_change(tab: Any, address: str, key: str, place: int) -> float:
+    """From the click on a value until the page is complete with it. Each value is a question not asked before."""
+    _seconds_to_open(tab, address)
     box = tab.locator(f".st-key-{key}")
     box.get_by_role("combobox").click()
-    option = tab.get_by_role("option").nth(place % 3)
+    option = tab.get_by_role("option").nth(place)
     option.wait_for()
     began = float(tab.evaluate("performance.now()"))
     option.click()
     tab.wait_for_function("document.querySelector('[data-testid=stApp]').dataset.testScriptState !== 'notRunning'")
     ended = float(tab.evaluate(COMPLETE))
-    tab.keyboard.press("Escape")
     return (ended - began) / 1000
 
 

@@ -7,11 +7,12 @@ from typing import Any
 import streamlit as st
 
 from dashboards import charts, definitions, filters, formats, theme
-from dashboards.frame import Page, chart, column, mode, nothing, numbers, open_page, tile
-from dashboards.queries import segments
+from dashboards.frame import Page, changes, chart, column, mode, nothing, numbers, open_page, tile
+from dashboards.queries import outcomes, segments
 
 SEGMENTS, HISTORY = "marts.mart_user_segments", "marts.mart_user_segment_history"
 TRANSITIONS, USERS = "marts.mart_segment_transitions", "marts.dim_users"
+LIFT, QUALITY = "marts.mart_sync_lift", "marts.mart_recommendation_quality"
 # As in the models (config.yaml holds the limits); the first that holds, in this order, counts.
 MEANING = {
     "high_value": "Booked for more than CA$500, or five times.",
@@ -39,6 +40,8 @@ def render(page: Page) -> None:
         _traits(page, order)
     with right:
         _recency_frequency(page)
+    _lift(page)
+    _recommendations(page)
 
 
 def _figures(page: Page, found: dict[str, dict[str, Any]], order: list[str]) -> None:
@@ -245,6 +248,92 @@ def _recency_frequency(page: Page) -> None:
             f"Most revenue: {_money(best['revenue'])} of {formats.plural(best['users'], 'user')} with "
             f"{best['frequency']} {'booking' if best['frequency'] == '1' else 'bookings'}, last seen "
             f"{best['recency']} days ago."
+        )
+
+
+def _lift(page: Page) -> None:
+    """Users who were sent to beside those who were held out: what the messages themselves changed."""
+    if LIFT not in page.reading.tables():
+        return
+    with tile(
+        page,
+        "What messages change",
+        LIFT,
+        key="lift",
+        meaning=definitions.of(f"{LIFT}.conversion_rate_lift"),
+        about="Of syncs with a holdout. Conclusive when the 95 % interval leaves out zero.",
+    ) as drawn:
+        rows = outcomes.lift(page.reading)
+        if not any(row["treated_users"] or row["held_out_users"] for row in rows):
+            waiting = sum(row["pending_users"] for row in rows)
+            nothing(f"No user's days after a message are over yet; {formats.plural(waiting, 'user')} wait.")
+            return
+        shares = ("treated_conversion_rate", "held_out_conversion_rate")
+        points = ("conversion_rate_lift", "conversion_rate_lift_low", "conversion_rate_lift_high")
+        drawn.table(
+            [
+                row
+                | {
+                    "sync": formats.label(row["sync"]),
+                    "sure": {True: "✓ yes", False: "not yet"}.get(row["is_conclusive"]),
+                }
+                | {name: None if row[name] is None else 100 * row[name] for name in (*shares, *points)}
+                for row in rows
+            ],
+            {
+                "sync": column("Sync", width=190),
+                "treated_users": numbers("Treated", help=definitions.of(f"{LIFT}.treated_users")),
+                "held_out_users": numbers("Held out", help=definitions.of(f"{LIFT}.held_out_users")),
+                "pending_users": numbers("Waiting", help=definitions.of(f"{LIFT}.pending_users")),
+                "treated_conversion_rate": numbers(
+                    "Booked", "%.2f%%", help=definitions.of(f"{LIFT}.treated_conversion_rate")
+                ),
+                "held_out_conversion_rate": numbers(
+                    "Of held out", "%.2f%%", help=definitions.of(f"{LIFT}.held_out_conversion_rate")
+                ),
+                "conversion_rate_lift": changes(
+                    "Lift", "%+.2f pp", help=definitions.of(f"{LIFT}.conversion_rate_lift")
+                ),
+                "conversion_rate_lift_low": changes("From", "%+.2f pp", help="Lower end of the 95 % interval."),
+                "conversion_rate_lift_high": changes("To", "%+.2f pp", help="Upper end of the 95 % interval."),
+                "sure": column("Conclusive", help=definitions.of(f"{LIFT}.is_conclusive")),
+            },
+            alt="Bookings of treated and of held-out users",
+        )
+
+
+def _recommendations(page: Page) -> None:
+    if QUALITY not in page.reading.tables():
+        return
+    with tile(
+        page,
+        "How good recommendations are",
+        QUALITY,
+        key="recommendations",
+        meaning=definitions.of(f"{QUALITY}.recall_at_10"),
+        about="On weeks that were not learnt from, beside the popular list, which is the same for everybody.",
+    ) as drawn:
+        rows = outcomes.recommendation_quality(page.reading)
+        if not rows:
+            nothing("No week was held out yet.")
+            return
+        drawn.table(
+            [
+                row
+                | {
+                    "week": formats.days(row["held_out_from"], row["held_out_until"]),
+                    "name": formats.label(row["recommender"]),
+                }
+                for row in rows
+            ],
+            {
+                "week": column("Week held out", width=170),
+                "name": column("Recommender", width=150),
+                "users": numbers("Users", help=definitions.of(f"{QUALITY}.users")),
+                "recall_at_10": numbers("Recall at 10", "%.3f", help=definitions.of(f"{QUALITY}.recall_at_10")),
+                "ndcg_at_10": numbers("NDCG at 10", "%.3f", help=definitions.of(f"{QUALITY}.ndcg_at_10")),
+            },
+            alt="Quality of recommendations by held-out week",
         )
 
 
