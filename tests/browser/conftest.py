@@ -61,6 +61,7 @@ def served(settings: Settings, port: int | None = None, **environment: str) -> I
     finally:
         server.terminate()
         server.wait(20)
+        print(log.read_text())  # pytest shows it when a test fails
 
 
 def _ready(url: str, server: subprocess.Popen[bytes], log: Path) -> str:

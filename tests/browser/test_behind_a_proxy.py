@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -20,6 +20,8 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect as connect_now
 
 from searchflow.settings import Settings
 from tests.browser.conftest import Visitor, free_port, served
@@ -55,15 +57,27 @@ def proxy(upstream: str) -> Starlette:
                 headers={name: value for name, value in request.headers.items() if name != "accept-encoding"},
                 content=await request.body(),
             )
-        headers = {name: value for name, value in answer.headers.items() if name not in HOP_BY_HOP}
-        return Response(answer.content, answer.status_code, headers)
+        given = Response(answer.content, answer.status_code)
+        for name, value in answer.headers.multi_items():  # several cookies are several headers
+            if name not in HOP_BY_HOP:
+                given.headers.append(name, value)
+        return given
 
     async def pass_on_socket(socket: WebSocket) -> None:
         wanted = socket.scope["subprotocols"]
-        headers = {name: value for name, value in socket.headers.items() if name in ("cookie", "host")}
-        target = upstream.replace("http", "ws") + socket.url.path
+        cookies = {name: value for name, value in socket.headers.items() if name == "cookie"}
+        target = (
+            f"ws://{socket.headers['host']}{socket.url.path}"  # the Host of the browser, at the address of the server
+        )
+        inner = urlsplit(upstream)
         async with connect(
-            target, subprotocols=wanted, origin=socket.headers["origin"], additional_headers=headers, max_size=None
+            target,
+            host=inner.hostname,
+            port=inner.port,
+            subprotocols=wanted,
+            origin=socket.headers["origin"],
+            additional_headers=cookies,
+            max_size=None,
         ) as there:
             await socket.accept(there.subprotocol)
 
@@ -200,14 +214,10 @@ def test_a_stranger_is_told_so_and_sees_nothing(browser: Any, behind: tuple[str,
 def test_pages_of_other_sites_cannot_talk_to_the_server(behind: tuple[str, str, Provider]) -> None:
     public, own, _ = behind
 
-    async def attempt(origin: str) -> None:
-        async with connect(
-            f"{own.replace('http', 'ws')}{PLACE}/_stcore/stream", origin=origin, subprotocols=["streamlit"]
-        ):
-            pass
-
-    asyncio.run(attempt(public.removesuffix(PLACE)))
-    with pytest.raises(Exception, match="403"):
-        asyncio.run(attempt("https://evil.example"))
+    stream = f"{own.replace('http', 'ws')}{PLACE}/_stcore/stream"
+    with connect_now(stream, origin=public.removesuffix(PLACE), subprotocols=["streamlit"]):
+        pass
+    with pytest.raises(InvalidStatus, match="403"):
+        connect_now(stream, origin="https://evil.example", subprotocols=["streamlit"])
     assert httpx.get(f"{own}{PLACE}/healthz").json()["status"] == "ok"
     assert httpx.get(f"{own}/healthz").json()["status"] == "ok"
