@@ -1,7 +1,9 @@
-/* The business on a page, without bots: one row per day.
+/* The business on a page, without bots: one row per day. Days are UTC days of 24 hours, also where clocks change.
    Searches, clicks and rates are those of the day's searches; conversions and revenue were booked on the day, with a search or
    without. A comparison is null when the other day has no row. Made anew at each run: a changed day changes what later ones are
-   compared with. */
+   compared with.
+   How final a day is: an event of its hour h has arrived when its lateness is below the age of that hour. The lateness is that of
+   ops.lateness, the hours weigh as in the last 28 days, and today's hours to come count as not arrived. */
 MODEL (
   name marts.mart_kpi_daily,
   kind FULL,
@@ -13,7 +15,10 @@ MODEL (
       kpi_date
     )),
     NOT_NULL(columns := (kpi_date, searches, sessions, conversions, revenue, finality)),
-    ASSERT_NEVER(condition := finality < 0 OR finality > 1 OR click_through_rate > 1 OR conversion_rate > 1)
+    ASSERT_NEVER(condition := finality < 0 OR finality > 1 OR click_through_rate > 1 OR conversion_rate > 1),
+    ASSERT_NEVER(
+      condition := searches_to_come < 0 OR clicks_to_come < 0 OR conversions_to_come < 0 OR revenue_to_come < 0
+    )
   )
 );
 
@@ -25,7 +30,10 @@ WITH funnel AS (
     SUM(searches_with_click) AS searches_with_click,
     SUM(searches_with_conversion) AS searches_with_conversion,
     SUM(zero_result_searches) AS zero_result_searches,
-    SUM(revenue) AS search_revenue
+    SUM(revenue) AS search_revenue,
+    SUM(conversions) AS search_conversions,
+    SUM(searches_with_dates) AS searches_with_dates,
+    SUM(lead_time_days) AS lead_time_days
   FROM marts.fct_search_funnel_daily
   GROUP BY
     search_date
@@ -73,6 +81,9 @@ WITH funnel AS (
     COALESCE(funnel.searches_with_conversion, 0) AS searches_with_conversion,
     COALESCE(funnel.zero_result_searches, 0) AS zero_result_searches,
     COALESCE(funnel.search_revenue, 0) AS search_revenue,
+    COALESCE(funnel.search_conversions, 0) AS search_conversions,
+    COALESCE(funnel.searches_with_dates, 0) AS searches_with_dates,
+    COALESCE(funnel.lead_time_days, 0) AS lead_time_days,
     COALESCE(visits.bot_searches, 0) AS bot_searches
   FROM dates
   LEFT JOIN funnel
@@ -81,26 +92,60 @@ WITH funnel AS (
     ON visits.kpi_date = dates.kpi_date
   LEFT JOIN bookings
     ON bookings.kpi_date = dates.kpi_date
+), usual AS (
+  SELECT
+    EXTRACT(HOUR FROM searched_at) AS hour,
+    COUNT(*) AS searches
+  FROM marts.fct_search_funnel
+  WHERE
+    searched_at >= @execution_ds::DATE::TIMESTAMP - @DAYS(28)
+    AND searched_at < @execution_ds::DATE::TIMESTAMP
+    AND NOT COALESCE(is_bot, FALSE)
+  GROUP BY
+    EXTRACT(HOUR FROM searched_at)
+), hours /* The usual share of each hour of a day; one more search an hour, so that none is impossible */ AS (
+  SELECT
+    clock.hour,
+    (
+      COALESCE(usual.searches, 0) + 1.0
+    ) / SUM(COALESCE(usual.searches, 0) + 1.0) OVER () AS share
+  FROM (
+    SELECT
+      UNNEST(GENERATE_SERIES(0, 23)) AS hour
+  ) AS clock
+  LEFT JOIN usual
+    ON usual.hour = clock.hour
 ), ages AS (
   SELECT
     kpi_date,
-    LEAST(GREATEST(DATE_DIFF('SECOND', kpi_date::TIMESTAMP, @execution_ts::TIMESTAMP) / 86400.0, 0), 1) AS elapsed,
-    DATE_DIFF('SECOND', kpi_date::TIMESTAMP + @DAYS(1), @execution_ts::TIMESTAMP) / 3600.0 AS hours_since_end
+    DATE_DIFF('SECOND', kpi_date::TIMESTAMP, @execution_ts::TIMESTAMP) / 3600.0 AS hours_since_start
   FROM daily
-), arrived /* Counted from the end of the day: what happened earlier had longer to arrive */ AS (
+), arrivals AS (
   SELECT
     ages.kpi_date,
-    ages.elapsed * MAX(
-      CASE
-        WHEN lateness.within_hours = 1 OR lateness.within_hours <= ages.hours_since_end
-        THEN lateness.share_arrived
-      END
-    ) AS finality
+    lateness.event_type,
+    LEAST(
+      SUM(
+        lateness.share * hours.share * LEAST(GREATEST(ages.hours_since_start - lateness.within_minutes / 60.0 - hours.hour, 0), 1)
+      ),
+      1
+    ) AS share
   FROM ages
   CROSS JOIN ops.lateness AS lateness
+  CROSS JOIN hours
   GROUP BY
     ages.kpi_date,
-    ages.elapsed
+    lateness.event_type
+), arrived AS (
+  SELECT
+    kpi_date,
+    MAX(CASE WHEN event_type = 'all' THEN share END) AS finality,
+    NULLIF(MAX(CASE WHEN event_type = 'search' THEN share END), 0) AS of_searches,
+    NULLIF(MAX(CASE WHEN event_type = 'click' THEN share END), 0) AS of_clicks,
+    NULLIF(MAX(CASE WHEN event_type = 'conversion' THEN share END), 0) AS of_conversions
+  FROM arrivals
+  GROUP BY
+    kpi_date
 )
 SELECT
   daily.kpi_date::DATE AS kpi_date, /* Day, UTC */
@@ -141,7 +186,33 @@ SELECT
   arrived.finality::DOUBLE AS finality, /* Share of the day's events expected to be here */
   (
     arrived.finality >= @final_share
-  )::BOOLEAN AS is_final /* Nothing of weight is expected any more */
+  )::BOOLEAN AS is_final, /* Nothing of weight is expected any more */
+  (
+    daily.searches * (
+      1 / arrived.of_searches - 1
+    )
+  )::DOUBLE AS searches_to_come, /* Further searches to expect, by how many are here and which share that should be; null before any is due */
+  (
+    daily.clicks * (
+      1 / arrived.of_clicks - 1
+    )
+  )::DOUBLE AS clicks_to_come, /* Further clicks to expect */
+  (
+    daily.conversions * (
+      1 / arrived.of_conversions - 1
+    )
+  )::DOUBLE AS conversions_to_come, /* Further bookings to expect */
+  (
+    daily.revenue * (
+      1 / arrived.of_conversions - 1
+    )
+  )::DECIMAL(18, 2) AS revenue_to_come, /* Further revenue to expect, in the reporting currency */
+  (
+    daily.searches / NULLIF(daily.search_conversions, 0)::DOUBLE
+  )::DOUBLE AS look_to_book, /* Searches a booking that came of them; null without one */
+  (
+    daily.lead_time_days / NULLIF(daily.searches_with_dates, 0)::DOUBLE
+  )::DOUBLE AS avg_lead_time_days /* Days from the search to the stay, of searches that said when */
 FROM daily
 INNER JOIN arrived
   ON arrived.kpi_date = daily.kpi_date

@@ -39,7 +39,8 @@ def schema(as_json: Json = False) -> None:
 def lateness(
     by: Annotated[str | None, typer.Option(help="A row for each: event_type or source.")] = None, as_json: Json = False
 ) -> None:
-    """Share of live events that arrived within 1 minute, 5 minutes, 1, 6 and 24 hours of when they happened."""
+    """Share of live events that arrived within 1 minute, 5 minutes, 1, 6 and 24 hours, 3 and 7 days of when
+    they happened."""
     if by not in (None, "event_type", "source"):
         raise UsageError(f"--by {by} is unknown. Choose event_type or source.")
     settings = settings_of_command()

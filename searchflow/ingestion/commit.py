@@ -205,8 +205,7 @@ def store(
 ) -> Stored:
     """Rows that are new, with their lateness and the fields that were never seen before."""
     about = (source, event_type, fresh)
-    limit = None if watermark is None else watermark - allowed
-    late = lateness.measure(connection, *about, batch_id, stamp, limit)
+    late = lateness.measure(connection, *about, batch_id, stamp, watermark, allowed)
     schema_changes.note(connection, *about, prepared, batch_id, stamp)
     insert(connection, *about, prepared, batch_id, stamp)
     times = pc.min_max(fresh.column("event_ts")).as_py()

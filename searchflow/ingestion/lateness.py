@@ -2,6 +2,11 @@
 
 Kept in the commit's own transaction, one row a commit and event type, so that counts and events never disagree. The
 watermark of an event type is its newest event so far, less the allowed lateness (SEARCHFLOW_LATENESS_HOURS).
+
+`ops.arrivals` is the one source of the lateness curve: `curve` sums it up for people, and the models by day
+(`intermediate.int_arrivals_daily`, `ops.lateness`) for how final the key figures are. Whether a commit says anything
+about lateness is decided here, once: it is `live` when the type's newest event before it was at most an hour old, so
+ingestion had caught up with the present, and it is not itself a load of old events (twenty or more, most of them late).
 """
 
 from __future__ import annotations
@@ -22,13 +27,20 @@ WITHIN = {
     "within_1h": timedelta(hours=1),
     "within_6h": timedelta(hours=6),
     "within_24h": timedelta(hours=24),
+    "within_72h": timedelta(hours=72),
+    "within_168h": timedelta(hours=168),
 }
 """Columns of `ops.arrivals`: how many events arrived at the latest so long after they happened."""
+CAUGHT_UP = timedelta(hours=1)
+REPLAYED = "dead_letters"
+"""The source of replayed letters: how long they waited to be repaired says nothing about how late events are."""
+FEW = 20
+"""A commit of fewer events is live whatever they are: one late booking alone in a commit is what lateness is about."""
 
 CURVE = f"""
     SELECT {{columns}} sum(events)::BIGINT AS events,
            {", ".join(f"round(sum({name}) / sum(events), 6) AS {name}" for name in WITHIN)}
-    FROM ops.arrivals WHERE {{condition}} {{grouping}}
+    FROM ops.arrivals WHERE live {{grouping}}
 """
 
 
@@ -39,39 +51,40 @@ def measure(
     stored: pa.Table,
     batch_id: str,
     stamp: datetime,
-    watermark: datetime | None,
+    before: datetime | None,
+    allowed: timedelta,
 ) -> int:
     """Note the lateness of events that are being stored, inside their transaction. Returns how many are late: older
-    than `watermark`, the one before these events."""
+    than the watermark, which is `before`, the newest event before these, less the `allowed` lateness."""
     times = stored.column("event_ts")
+    watermark = None if before is None else before - allowed
+    days = {} if watermark is None else _late_days(times, watermark)
+    late = sum(days.values())
+    caught_up = before is not None and stamp - before <= CAUGHT_UP
     about = {"batch_id": batch_id, "committed_at": stamp, "event_type": event_type, "source": source}
     within = {name: _since(times, stamp - length) for name, length in WITHIN.items()}
     slowest = (stamp - pc.min(times).as_py()).total_seconds()
-    arrivals = {**about, "events": len(times), **within, "slowest_seconds": max(0.0, slowest), "watermark": watermark}
+    arrivals = {
+        **about,
+        "events": len(times),
+        **within,
+        "slowest_seconds": max(0.0, slowest),
+        "watermark": watermark,
+        "live": caught_up and source != REPLAYED and (late * 2 <= len(times) or len(times) < FEW),
+    }
     record.rows(connection, "ops.arrivals", [arrivals])
-    days = {} if watermark is None else _late_days(times, watermark)
     record.rows(
         connection,
         "ops.late_days",
         [{**about, "event_date": day, "events": count, "watermark": watermark} for day, count in days.items()],
     )
-    return sum(days.values())
+    return late
 
 
-def curve(connection: duckdb.DuckDBPyConnection, *, by: str | None = None, hours: float = 24.0) -> list[dict[str, Any]]:
-    """Share of events that arrived within each time of `WITHIN`; `by` is None, `event_type` or `source`.
-
-    Only commits of live traffic count: those whose newest event was at most `hours` old. A loaded history says nothing
-    about lateness.
-    """
+def curve(connection: duckdb.DuckDBPyConnection, *, by: str | None = None) -> list[dict[str, Any]]:
+    """Share of live events that arrived within each time of `WITHIN`; `by` is None, `event_type` or `source`."""
     columns = "" if by is None else f"{ {'event_type': 'event_type', 'source': 'source'}[by] },"
-    query = CURVE.format(
-        columns=columns,
-        condition=f"""batch_id IN (
-            SELECT batch_id FROM ops.ingestion_batches
-            WHERE shard <> 'replay' AND last_event_ts >= committed_at - to_seconds({int(hours * 3600)}))""",
-        grouping="HAVING sum(events) > 0" if by is None else "GROUP BY 1 ORDER BY 1",
-    )
+    query = CURVE.format(columns=columns, grouping="HAVING sum(events) > 0" if by is None else "GROUP BY 1 ORDER BY 1")
     cursor = connection.execute(query)
     names = [column[0] for column in cursor.description or []]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -30,7 +30,7 @@ TABLES: dict[str, str] = {
     "ops.arrivals": """
         batch_id VARCHAR, committed_at TIMESTAMP, event_type VARCHAR, source VARCHAR, events BIGINT, within_1m BIGINT,
         within_5m BIGINT, within_1h BIGINT, within_6h BIGINT, within_24h BIGINT, slowest_seconds DOUBLE,
-        watermark TIMESTAMP""",
+        watermark TIMESTAMP, within_72h BIGINT, within_168h BIGINT, live BOOLEAN""",
     "ops.late_days": """
         batch_id VARCHAR, committed_at TIMESTAMP, event_type VARCHAR, source VARCHAR, event_date DATE, events BIGINT,
         watermark TIMESTAMP""",
@@ -43,6 +43,10 @@ TABLES: dict[str, str] = {
         run_id VARCHAR, environment VARCHAR, model VARCHAR, interval_start TIMESTAMP, interval_end TIMESTAMP,
         started_at TIMESTAMP, duration_s DOUBLE, rows BIGINT, audits_passed BIGINT, audits_failed BIGINT,
         status VARCHAR, error VARCHAR""",
+    "ops.kpi_versions": """
+        kpi_date DATE, metric VARCHAR, value DOUBLE, previous_value DOUBLE, recorded_at TIMESTAMP,
+        previous_at TIMESTAMP, late_searches BIGINT, late_clicks BIGINT, late_conversions BIGINT, batches VARCHAR[],
+        run_id VARCHAR""",
     "ops.validation_results": """
         run_id VARCHAR, suite VARCHAR, table_name VARCHAR, expectation VARCHAR, column_name VARCHAR, severity VARCHAR,
         success BOOLEAN, outcome VARCHAR, sentence VARCHAR, observed VARCHAR, unexpected_count BIGINT,

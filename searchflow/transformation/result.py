@@ -54,6 +54,8 @@ class TransformationResult:
     """Ingestion commits that no transformation had seen yet."""
     restated_days: list[date] = field(default_factory=list)
     """Earlier days that those commits changed, and that were therefore made anew."""
+    restatements: int = 0
+    """Key figures of closed days that changed (`ops.kpi_restatements`)."""
     warnings: list[str] = field(default_factory=list)
     """Audits that do not block, and failed."""
     duration_s: float = 0.0
@@ -84,6 +86,7 @@ class TransformationResult:
             "audits_failed": self.audits_failed,
             "new_batches": self.new_batches,
             "restated_days": [day.isoformat() for day in self.restated_days],
+            "restatements": self.restatements,
             "warnings": self.warnings,
             "seconds": round(self.duration_s, 3),
         }

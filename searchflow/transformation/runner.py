@@ -15,7 +15,7 @@ from searchflow import warehouse
 from searchflow.ops import record
 from searchflow.services.process import locked
 from searchflow.settings import ROOT, Settings
-from searchflow.transformation import changes, failures
+from searchflow.transformation import changes, failures, restatements
 from searchflow.transformation.result import ModelProgress, ModelRun, TransformationResult
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def transform(
             snapshots = opened.snapshots()
             _list_changes(opened, connection, snapshots, restate, result)
             problem = _evaluate(opened, snapshots, result, fail_fast)
+            _note_restatements(opened, connection, result)
             result.models = list(opened.console.runs.values())
             result.warnings = opened.console.warnings
             if not result.models and result.mode == "run":
@@ -227,6 +228,13 @@ def _rows_made(snapshot: Snapshot, run: ModelRun, connection: duckdb.DuckDBPyCon
         where = f" WHERE ({') OR ('.join(days)})"
     found = connection.execute(f"SELECT count(*) FROM {snapshot.table_name()}{where}").fetchone()
     return int(found[0]) if found else None
+
+
+def _note_restatements(opened: Project, connection: duckdb.DuckDBPyConnection, result: TransformationResult) -> None:
+    """What changed in the key figures of closed days, when production's were made."""
+    made = {run.name for run in opened.console.runs.values() if run.status == "succeeded"}
+    if result.environment == "prod" and restatements.MART in made:
+        result.restatements = restatements.note(connection, result.run_id, result.started_at)
 
 
 def _record(connection: duckdb.DuckDBPyConnection, result: TransformationResult) -> None:

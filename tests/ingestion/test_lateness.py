@@ -45,17 +45,40 @@ def test_lateness_is_counted_in_the_commit_and_late_days_are_named(fresh_platfor
             ("search", date(2026, 5, 20), 1),
         ]
         assert connection.execute("SELECT sum(late) FROM ops.ingestion_batches").fetchone() == (4,)
-        [shares] = lateness.curve(connection)
-        assert (shares["events"], shares["within_1m"], shares["within_24h"]) == (9, round(3 / 9, 6), round(7 / 9, 6))
+        [shares] = lateness.curve(connection)  # of the second commit: before the first one nothing was known
+        assert (shares["events"], shares["within_1m"], shares["within_24h"]) == (5, round(1 / 5, 6), round(3 / 5, 6))
+        assert (shares["within_72h"], shares["within_168h"]) == (1.0, 1.0)
         assert [row["event_type"] for row in lateness.curve(connection, by="event_type")] == ["search"]
+
+
+def test_only_commits_of_live_traffic_say_how_late_events_are(fresh_platform: Settings, tmp_path: Path) -> None:
+    def load(number: int, *ages: timedelta) -> bool:
+        lines = [
+            foreign.line(**foreign.search(number * 100 + place, timestamp=(foreign.NOW - age).isoformat()))
+            for place, age in enumerate(ages)
+        ]
+        (tmp_path / f"{number}.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+        worker.ingest_files(fresh_platform, tmp_path / f"{number}.jsonl", clock=lambda: foreign.NOW)
+        with warehouse.connect(fresh_platform, read_only=True) as connection:
+            return connection.execute("SELECT live FROM ops.arrivals WHERE events = ?", [len(ages)]).fetchall() == [
+                (True,)
+            ]
+
+    hours = [timedelta(hours=each) for each in range(40)]
+    assert not load(1, *hours[10:40]), "a history, up to ten hours ago"
+    assert not load(2, *hours[0:10]), "its end: ingestion had not caught up with the present before it"
+    assert load(3, *[timedelta(seconds=each) for each in range(20)], timedelta(hours=30)), "traffic, and one late event"
+    assert load(4, timedelta(hours=30)), "a late event alone"
+    assert not load(5, *[timedelta(hours=30, seconds=each) for each in range(22)]), "a file of old events"
 
 
 def test_the_curve_and_the_schema_changes_are_shown(
     fresh_platform: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    document = foreign.search(1, timestamp=(foreign.NOW - timedelta(minutes=2)).isoformat(), loyalty="gold")
-    (tmp_path / "one.jsonl").write_bytes(foreign.line(**document) + b"\n")
-    worker.ingest_files(fresh_platform, tmp_path / "one.jsonl", clock=lambda: foreign.NOW)
+    for number in (1, 2):
+        document = foreign.search(number, timestamp=(foreign.NOW - timedelta(minutes=2)).isoformat(), loyalty="gold")
+        (tmp_path / f"{number}.jsonl").write_bytes(foreign.line(**document) + b"\n")
+        worker.ingest_files(fresh_platform, tmp_path / f"{number}.jsonl", clock=lambda: foreign.NOW)
     monkeypatch.setattr(incoming, "settings_of_command", lambda: fresh_platform)
     assert app.run(["lateness", "--by", "event_type", "--json"]) == 0
     [row] = json.loads(capsys.readouterr().out)
