@@ -3,18 +3,39 @@ AUDIT (
 );
 
 /* The credits of every model sum to the booked revenue, to the cent. Bookings that arrived after the table was made are not
-expected in it: staging is a live view, and ingestion does not wait for the models. */
+expected in it: staging is a live view, and ingestion does not wait for the models. A model that is missing has credited nothing. */
 WITH booked AS (
   SELECT
     COUNT(*) AS bookings,
     COALESCE(SUM(booking_value_reporting), 0) AS revenue
   FROM staging.stg_conversion_events
   WHERE
-    ingested_at <= (
+    ingested_at <= COALESCE((
       SELECT
         MAX(known_until)
       FROM @this_model
-    )
+    ), @execution_dtntz)
+), models AS (
+  SELECT
+    'first_touch' AS model
+  UNION ALL
+  SELECT
+    'last_touch'
+  UNION ALL
+  SELECT
+    'last_non_direct'
+  UNION ALL
+  SELECT
+    'linear'
+  UNION ALL
+  SELECT
+    'position_based'
+  UNION ALL
+  SELECT
+    'time_decay'
+  UNION ALL
+  SELECT
+    'markov'
 ), credited AS (
   SELECT
     model,
@@ -25,15 +46,18 @@ WITH booked AS (
     model
 )
 SELECT
-  credited.model,
-  credited.revenue AS credited_revenue,
+  models.model,
+  COALESCE(credited.revenue, 0) AS credited_revenue,
   booked.revenue AS booked_revenue,
-  credited.bookings AS credited_bookings,
+  COALESCE(credited.bookings, 0) AS credited_bookings,
   booked.bookings AS booked_bookings
 FROM booked
-CROSS JOIN credited
+CROSS JOIN models
+LEFT JOIN credited
+  ON credited.model = models.model
 WHERE
-  credited.revenue <> booked.revenue OR ABS(credited.bookings - booked.bookings) > 0.001;
+  COALESCE(credited.revenue, 0) <> booked.revenue
+  OR ABS(COALESCE(credited.bookings, 0) - booked.bookings) > 0.001;
 
 AUDIT (
   name cost_is_the_spend_of_each_model

@@ -185,7 +185,7 @@ WITH models AS (
     campaigns.utm_medium,
     ad_spend.utm_campaign,
     COALESCE(campaigns.channel, @CHANNEL(ad_spend.utm_source, campaigns.utm_medium, ad_spend.utm_campaign)) AS channel,
-    ad_spend.cost_reporting AS cost
+    COALESCE(ad_spend.cost_reporting, 0) AS cost /* Unknown without a rate, which staging warns of */
   FROM staging.stg_ad_spend AS ad_spend
   LEFT JOIN campaigns
     ON campaigns.utm_source IS NOT DISTINCT FROM ad_spend.utm_source
