@@ -54,6 +54,9 @@ SUITE = Suite(
                 "conversions",
                 "revenue",
                 "is_bot",
+                "page",
+                "lead_time_days",
+                "first_conversion_at",
             ),
         ),
         critical(

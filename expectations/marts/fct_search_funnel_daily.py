@@ -41,6 +41,8 @@ SUITE = Suite(
                 "conversions",
                 "revenue",
                 "zero_result_searches",
+                "searches_with_dates",
+                "lead_time_days",
             ),
         ),
         critical("Every row has a day.", not_null("search_date")),

@@ -45,6 +45,12 @@ SUITE = Suite(
                 *COMPARED,
                 "finality",
                 "is_final",
+                "searches_to_come",
+                "clicks_to_come",
+                "conversions_to_come",
+                "revenue_to_come",
+                "look_to_book",
+                "avg_lead_time_days",
             ),
         ),
         critical("Every row has a day.", not_null("kpi_date")),
@@ -55,6 +61,10 @@ SUITE = Suite(
         critical("The conversion rate lies between 0 and 1.", between("conversion_rate", low=0, high=1)),
         critical("The share of searches without results lies between 0 and 1.", between("zero_result_rate", 0, 1)),
         critical("How final a day is lies between 0 and 1.", between("finality", low=0, high=1)),
+        critical(
+            "No further searches are expected of a day that is complete.",
+            none_where("complete_days_rest", "finality = 1 AND searches_to_come > 0.001"),
+        ),
         critical(
             "Searches and clicks of each day equal those of the daily funnel.",
             never(

@@ -36,6 +36,10 @@ SUITE = Suite(
                 "last_seen_at",
                 "last_search_at",
                 "segment_as_of",
+                "rfm_recency",
+                "rfm_frequency",
+                "rfm_monetary",
+                "rfm",
             ),
         ),
         critical("Every row belongs to a user.", not_null("user_id")),
@@ -58,6 +62,10 @@ SUITE = Suite(
         critical(
             "Only users who booked before are at risk.",
             none_where("at_risk_booked", "segment = 'at_risk' AND conversions = 0"),
+        ),
+        warning(
+            "Customers, and nobody else, have scores from 1 to 5.",
+            none_where("rfm_of_customers", "(conversions > 0) <> coalesce(regexp_full_match(rfm, '[1-5]{3}'), FALSE)"),
         ),
         warning(
             "Not everybody is in the same segment.",

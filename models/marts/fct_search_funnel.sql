@@ -34,7 +34,9 @@ WITH searches AS (
     utm_source,
     utm_medium,
     utm_campaign,
-    results_count
+    results_count,
+    page,
+    check_in
   FROM staging.stg_search_events
   WHERE
     event_ts >= @start_ds::TIMESTAMP AND event_ts < @end_ds::TIMESTAMP + @DAYS(1) AND @KNOWN(ingested_at)
@@ -74,7 +76,8 @@ WITH searches AS (
   SELECT
     clicks.search_event_id,
     COUNT(*) AS conversions,
-    SUM(conversions.booking_value_reporting) AS revenue
+    SUM(conversions.booking_value_reporting) AS revenue,
+    MIN(conversions.event_ts) AS first_conversion_at
   FROM staging.stg_conversion_events AS conversions
   INNER JOIN clicks
     ON clicks.event_id = conversions.click_event_id
@@ -108,6 +111,8 @@ WITH searches AS (
     searches.device_type,
     searches.country,
     searches.results_count,
+    searches.page,
+    searches.check_in,
     sessions.session_key,
     sessions.is_bot,
     COALESCE(searches.user_id, sessions.user_id) AS user_id,
@@ -158,7 +163,13 @@ SELECT
   clicked.first_click_at::TIMESTAMP AS first_click_at, /* When, UTC */
   COALESCE(bookings.conversions, 0)::BIGINT AS conversions, /* Bookings after those clicks */
   COALESCE(bookings.revenue, 0)::DECIMAL(18, 2) AS revenue, /* For how much, in the reporting currency */
-  attributed.is_bot::BOOLEAN AS is_bot /* In a runaway session */
+  attributed.is_bot::BOOLEAN AS is_bot, /* In a runaway session */
+  attributed.page::INT AS page, /* Page of results, from 1 */
+  CASE
+    WHEN attributed.check_in >= attributed.event_ts::DATE
+    THEN DATE_DIFF('DAY', attributed.event_ts::DATE, attributed.check_in)
+  END::INT AS lead_time_days, /* Days until the stay; null without dates, or when it would begin before the search */
+  bookings.first_conversion_at::TIMESTAMP AS first_conversion_at /* When the first of the bookings was made, UTC */
 FROM attributed
 LEFT JOIN clicked
   ON clicked.search_event_id = attributed.event_id

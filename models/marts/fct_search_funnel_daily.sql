@@ -31,7 +31,9 @@ SELECT
   COUNT(CASE WHEN conversions > 0 THEN 1 END)::BIGINT AS searches_with_conversion, /* ... that led to a booking */
   SUM(conversions)::BIGINT AS conversions, /* Bookings after those clicks */
   SUM(revenue)::DECIMAL(18, 2) AS revenue, /* For how much, in the reporting currency */
-  COUNT(CASE WHEN NOT has_results THEN 1 END)::BIGINT AS zero_result_searches /* Searches that found nothing */
+  COUNT(CASE WHEN NOT has_results THEN 1 END)::BIGINT AS zero_result_searches, /* Searches that found nothing */
+  COUNT(lead_time_days)::BIGINT AS searches_with_dates, /* Searches that said when the stay begins */
+  COALESCE(SUM(lead_time_days), 0)::BIGINT AS lead_time_days /* Days from those searches to the stay, summed */
 FROM marts.fct_search_funnel
 WHERE
   NOT COALESCE(is_bot, FALSE) AND search_date BETWEEN @start_ds AND @end_ds

@@ -18,14 +18,14 @@ MODEL (
 
 WITH searches AS (
   SELECT
-    search_event_id,
     search_date,
     destination,
     CASE WHEN destination IS NULL THEN LOWER(TRIM(query)) END AS text,
     has_results,
     clicks,
     conversions,
-    revenue
+    revenue,
+    lead_time_days
   FROM marts.fct_search_funnel
   WHERE
     NOT COALESCE(is_bot, FALSE)
@@ -73,26 +73,18 @@ WITH searches AS (
   FROM named
 ), asked AS (
   SELECT
-    searches.search_event_id,
     searches.search_date,
     COALESCE(searches.destination, meanings.destination) AS destination,
     searches.has_results,
     searches.clicks,
     searches.conversions,
-    searches.revenue
+    searches.revenue,
+    searches.lead_time_days
   FROM searches
   LEFT JOIN meanings
     ON meanings.text = searches.text
     AND meanings.known_from <= searches.search_date
     AND meanings.known_until > searches.search_date
-), travel_dates AS (
-  /* A stay that would begin before its search is no lead time. */
-  SELECT
-    event_id,
-    DATE_DIFF('DAY', event_ts::DATE, check_in) AS lead_time_days
-  FROM staging.stg_search_events
-  WHERE
-    check_in >= event_ts::DATE
 )
 SELECT
   asked.search_date::DATE AS demand_date, /* The day of the search, UTC */
@@ -108,13 +100,11 @@ SELECT
   (
     SUM(asked.revenue)::DOUBLE / COUNT(*)
   )::DOUBLE AS revenue_per_search, /* Booked value a search */
-  COUNT(travel_dates.lead_time_days)::BIGINT AS searches_with_dates, /* Searches that said when */
+  COUNT(asked.lead_time_days)::BIGINT AS searches_with_dates, /* Searches that said when */
   (
-    SUM(travel_dates.lead_time_days)::DOUBLE / NULLIF(COUNT(travel_dates.lead_time_days), 0)
+    SUM(asked.lead_time_days)::DOUBLE / NULLIF(COUNT(asked.lead_time_days), 0)
   )::DOUBLE AS avg_lead_time_days /* Days from the search to the stay, of those */
 FROM asked
-LEFT JOIN travel_dates
-  ON travel_dates.event_id = asked.search_event_id
 GROUP BY
   asked.search_date,
   asked.destination

@@ -1,7 +1,8 @@
 /* Recommended destinations: one row per user and destination, and per destination of the popular list ('__popular__').
    Who looked at Lisbon also looked at Porto: a user gets the destinations they looked at themselves and those that the same
    visitors looked at, less what they booked. Interest halves every 30 days; only the last 90 days count, so that the work
-   depends on recent traffic, not on history. All interest fades alike, so scores change only with what visitors do. */
+   depends on recent traffic, not on history. All interest fades alike, so scores change only with what visitors do.
+   The rule stands in macros/recommendations.py; marts.mart_recommendation_quality tells how good it is. */
 MODEL (
   name marts.mart_recommendations,
   owner product,
@@ -19,113 +20,24 @@ MODEL (
 WITH looks AS (
   /* A look is a search that led to a click on a destination. */
   SELECT
+    @execution_dtntz AS as_of,
     visitor_id,
     user_id,
     destination,
-    conversions,
+    conversions AS bookings,
     POWER(0.5, DATE_DIFF('SECOND', searched_at, @execution_dtntz) / 86400.0 / @recommendation_half_life_days) AS interest
   FROM marts.fct_search_funnel
   WHERE
-    searched_at >= @execution_dtntz - @DAYS(@VAR('recommendation_window_days', 90))
+    searched_at >= @execution_dtntz - @DAYS(@recommendation_window_days)
     AND NOT destination IS NULL
     AND NOT COALESCE(is_bot, FALSE)
-), interests AS (
-  SELECT
-    visitor_id,
-    destination,
-    MAX(user_id) AS user_id,
-    SUM(interest) AS interest,
-    SUM(conversions) AS bookings
-  FROM looks
-  GROUP BY
-    visitor_id,
-    destination
-), popularity AS (
-  SELECT
-    destination,
-    SUM(interest) AS interest
-  FROM interests
-  GROUP BY
-    destination
-), covisits AS (
-  /* A visitor counts for a pair as much as for the weaker of their two interests. */
-  SELECT
-    seen.destination AS seen,
-    other.destination AS other,
-    SUM(LEAST(seen.interest, other.interest)) AS interest
-  FROM interests AS seen
-  INNER JOIN interests AS other
-    ON other.visitor_id = seen.visitor_id AND other.destination <> seen.destination
-  GROUP BY
-    seen.destination,
-    other.destination
-), likeness AS (
-  /* Cosine: a place that everybody looks at is not like everything. Between 0 and 1, and 1 for the place itself. */
-  SELECT
-    covisits.seen,
-    covisits.other,
-    covisits.interest / SQRT(seen.interest * other.interest) AS likeness,
-    ROW_NUMBER() OVER (
-      PARTITION BY covisits.seen
-      ORDER BY covisits.interest / SQRT(seen.interest * other.interest) DESC, covisits.other
-    ) AS nearness
-  FROM covisits
-  INNER JOIN popularity AS seen
-    ON seen.destination = covisits.seen
-  INNER JOIN popularity AS other
-    ON other.destination = covisits.other
-  UNION ALL
-  SELECT
-    destination,
-    destination,
-    1.0,
-    0
-  FROM popularity
-), candidates AS (
-  SELECT
-    interests.user_id,
-    likeness.other AS destination,
-    SUM(interests.interest * likeness.likeness) AS points
-  FROM interests
-  INNER JOIN likeness
-    ON likeness.seen = interests.destination AND likeness.nearness <= @VAR('recommendation_neighbours', 30)
-  WHERE
-    NOT interests.user_id IS NULL
-  GROUP BY
-    interests.user_id,
-    likeness.other
-  UNION ALL
-  SELECT
-    '__popular__',
-    destination,
-    interest
-  FROM popularity
-), wanted AS (
-  /* Nobody is offered what they just booked. */
-  SELECT
-    candidates.user_id,
-    candidates.destination,
-    candidates.points
-  FROM candidates
-  LEFT JOIN interests AS booked
-    ON booked.user_id = candidates.user_id
-    AND booked.destination = candidates.destination
-    AND booked.bookings > 0
-  WHERE
-    booked.user_id IS NULL
-), scored AS (
-  SELECT
-    user_id,
-    destination,
-    ROUND(points / MAX(points) OVER (PARTITION BY user_id), 3) AS score
-  FROM wanted
 ), ranked AS (
   SELECT
     user_id,
     destination,
     score,
     ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY score DESC, destination) AS rank
-  FROM scored
+  FROM @RECOMMENDATION_SCORES(looks) AS scores
   WHERE
     score > 0
 )

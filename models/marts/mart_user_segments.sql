@@ -1,4 +1,6 @@
-/* User segments now: one row per user of dim_users, in exactly one segment. The rule stands in macros/segments.py. */
+/* User segments now: one row per user of dim_users, in exactly one segment. The rule stands in macros/segments.py.
+   Customers, that is users who ever booked, also have RFM scores: quintiles among all customers, 5 is best. A quintile is
+   1 + floor(5 * customers with less / customers), so that equal customers have equal scores. */
 MODEL (
   name marts.mart_user_segments,
   owner crm,
@@ -10,17 +12,55 @@ MODEL (
       user_id
     )),
     ACCEPTED_VALUES("column" := segment, is_in := ('high_value', 'new_user', 'at_risk', 'abandoned_search', 'regular')),
+    ASSERT_NEVER(
+      condition := rfm_recency < 1
+      OR rfm_recency > 5
+      OR rfm_frequency < 1
+      OR rfm_frequency > 5
+      OR rfm_monetary < 1
+      OR rfm_monetary > 5
+      OR (
+        conversions > 0
+      ) <> (
+        NOT rfm IS NULL
+      )
+    ),
     segments_cover_all_users
   )
 );
 
+WITH customers AS (
+  SELECT
+    user_id,
+    FLOOR(5.0 * (
+      RANK() OVER (ORDER BY last_converted_at) - 1
+    ) / COUNT(*) OVER ())::INT + 1 AS recency,
+    FLOOR(5.0 * (
+      RANK() OVER (ORDER BY conversions) - 1
+    ) / COUNT(*) OVER ())::INT + 1 AS frequency,
+    FLOOR(5.0 * (
+      RANK() OVER (ORDER BY lifetime_revenue) - 1
+    ) / COUNT(*) OVER ())::INT + 1 AS monetary
+  FROM marts.dim_users
+  WHERE
+    conversions > 0
+)
 SELECT
-  user_id::TEXT AS user_id, /* The user */
+  users.user_id::TEXT AS user_id, /* The user */
   @SEGMENT_AT(@execution_dtntz)::TEXT AS segment, /* The first that holds of high_value, new_user, at_risk, abandoned_search, regular */
-  lifetime_revenue::DECIMAL(18, 2) AS lifetime_revenue, /* Booked value in the reporting currency */
-  conversions::BIGINT AS conversions, /* Bookings, ever */
-  first_seen_at::TIMESTAMP AS first_seen_at, /* Their first event */
-  last_seen_at::TIMESTAMP AS last_seen_at, /* Their newest event */
-  last_searched_at::TIMESTAMP AS last_search_at, /* Their newest search */
-  @execution_dtntz::TIMESTAMP AS segment_as_of /* The moment for which the segment holds */
-FROM marts.dim_users
+  users.lifetime_revenue::DECIMAL(18, 2) AS lifetime_revenue, /* Booked value in the reporting currency */
+  users.conversions::BIGINT AS conversions, /* Bookings, ever */
+  users.first_seen_at::TIMESTAMP AS first_seen_at, /* Their first event */
+  users.last_seen_at::TIMESTAMP AS last_seen_at, /* Their newest event */
+  users.last_searched_at::TIMESTAMP AS last_search_at, /* Their newest search */
+  @execution_dtntz::TIMESTAMP AS segment_as_of, /* The moment for which the segment holds */
+  users.last_converted_at::TIMESTAMP AS last_converted_at, /* Their newest booking */
+  customers.recency::INT AS rfm_recency, /* Quintile by the newest booking: 5 is the newest; null for users who never booked */
+  customers.frequency::INT AS rfm_frequency, /* Quintile by how many bookings, ever */
+  customers.monetary::INT AS rfm_monetary, /* Quintile by booked value, ever */
+  (
+    customers.recency::TEXT || customers.frequency::TEXT || customers.monetary::TEXT
+  )::TEXT AS rfm /* The three beside each other: 555 is the best customer */
+FROM marts.dim_users AS users
+LEFT JOIN customers
+  ON customers.user_id = users.user_id

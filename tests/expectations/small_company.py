@@ -49,13 +49,15 @@ CREATE OR REPLACE TABLE marts.fct_search_funnel AS
     NULL::VARCHAR AS utm_campaign, NULL::VARCHAR AS destination, 12 AS results_count, TRUE AS has_results,
     CASE WHEN user_id = 'u-1' THEN 1 ELSE 0 END AS clicks, NULL::INTEGER AS first_click_position,
     NULL::TIMESTAMP AS first_click_at, CASE WHEN user_id = 'u-1' THEN 1 ELSE 0 END AS conversions,
-    CASE WHEN user_id = 'u-1' THEN 100.01 ELSE 0 END::DECIMAL(18, 2) AS revenue, FALSE AS is_bot
+    CASE WHEN user_id = 'u-1' THEN 100.01 ELSE 0 END::DECIMAL(18, 2) AS revenue, FALSE AS is_bot,
+    1 AS page, NULL::INTEGER AS lead_time_days, NULL::TIMESTAMP AS first_conversion_at
   FROM raw.search_events;
 CREATE OR REPLACE TABLE marts.fct_search_funnel_daily AS
   SELECT search_date, platform, device_type, country, channel, count(*) AS searches, count(*) AS searches_with_results,
     count(*) FILTER (WHERE clicks > 0) AS searches_with_click, sum(clicks)::BIGINT AS clicks,
     count(*) FILTER (WHERE conversions > 0) AS searches_with_conversion, sum(conversions)::BIGINT AS conversions,
-    sum(revenue)::DECIMAL(18, 2) AS revenue, 0 AS zero_result_searches
+    sum(revenue)::DECIMAL(18, 2) AS revenue, 0 AS zero_result_searches,
+    0::BIGINT AS searches_with_dates, 0::BIGINT AS lead_time_days
   FROM marts.fct_search_funnel GROUP BY ALL;
 CREATE OR REPLACE TABLE marts.mart_kpi_daily AS
   SELECT search_date AS kpi_date, sum(searches)::BIGINT AS searches, 2 AS sessions, 2 AS visitors,
@@ -66,7 +68,9 @@ CREATE OR REPLACE TABLE marts.mart_kpi_daily AS
     NULL::BIGINT AS conversions_prev_week, NULL::BIGINT AS conversions_prev_month,
     NULL::BIGINT AS conversions_prev_year, NULL::DECIMAL(18, 2) AS revenue_prev_day,
     NULL::DECIMAL(18, 2) AS revenue_prev_week, NULL::DECIMAL(18, 2) AS revenue_prev_month,
-    NULL::DECIMAL(18, 2) AS revenue_prev_year, 0.9 AS finality, FALSE AS is_final
+    NULL::DECIMAL(18, 2) AS revenue_prev_year, 0.9 AS finality, FALSE AS is_final,
+    0.3 AS searches_to_come, 0.1 AS clicks_to_come, 0.1 AS conversions_to_come, 11.11 AS revenue_to_come,
+    3.0 AS look_to_book, NULL::DOUBLE AS avg_lead_time_days
   FROM marts.fct_search_funnel_daily GROUP BY search_date;
 CREATE OR REPLACE TABLE marts.dim_users AS
   SELECT 'u-1' AS user_id, TIMESTAMP '2026-03-02 09:00' AS first_seen_at, TIMESTAMP '2026-03-02 09:30' AS last_seen_at,
@@ -76,7 +80,8 @@ CREATE OR REPLACE TABLE marts.dim_users AS
     TRUE AS marketing_consent, 'Zoé Martin' AS name, 'zoe.martin@example.org' AS email;
 CREATE OR REPLACE TABLE marts.mart_user_segments AS
   SELECT user_id, 'new_user' AS segment, lifetime_revenue, conversions, first_seen_at, last_seen_at,
-    first_seen_at AS last_search_at, TIMESTAMP '2026-03-02 12:00' AS segment_as_of FROM marts.dim_users;
+    first_seen_at AS last_search_at, TIMESTAMP '2026-03-02 12:00' AS segment_as_of, last_converted_at,
+    1 AS rfm_recency, 1 AS rfm_frequency, 1 AS rfm_monetary, '111' AS rfm FROM marts.dim_users;
 CREATE OR REPLACE TABLE marts.mart_user_segment_history AS
   SELECT user_id, segment, first_seen_at AS valid_from, NULL::TIMESTAMP AS valid_to FROM marts.mart_user_segments;
 CREATE OR REPLACE TABLE marts.mart_segment_transitions
@@ -101,6 +106,16 @@ CREATE OR REPLACE TABLE marts.mart_sync_lift AS
   SELECT 'abandoned_search_emails' AS sync, 's' AS seed, 70 AS treated_users, 80 AS held_out_users,
     0.8 AS treated_conversion_rate, 0.6 AS held_out_conversion_rate, 0.2 AS conversion_rate_lift,
     0.0524 AS conversion_rate_lift_low, 0.3339 AS conversion_rate_lift_high, TRUE AS is_conclusive;
+CREATE OR REPLACE TABLE marts.mart_recommendation_quality AS
+  SELECT DATE '2026-02-23' AS held_out_from, DATE '2026-03-01' AS held_out_until, 'all' AS scope,
+    unnest(['recommendations', 'popular']) AS recommender, 1::BIGINT AS users, 0::BIGINT AS users_without_list,
+    1::BIGINT AS destinations, 1::BIGINT AS hits, 1.0::DOUBLE AS recall_at_10, 1.0::DOUBLE AS ndcg_at_10;
+CREATE OR REPLACE TABLE marts.mart_position_clicks AS
+  SELECT 1 AS "position", 1::BIGINT AS searches_shown, 1::BIGINT AS first_clicks, 1.0::DOUBLE AS click_rate;
+CREATE OR REPLACE TABLE marts.mart_position_corrected_clicks AS
+  SELECT DATE '2026-03-02' AS search_date, 'web' AS platform, 'mobile' AS device_type, 'direct' AS channel,
+    1::BIGINT AS searches, 1::BIGINT AS searches_with_click, 1.0::DOUBLE AS expected_clicks, 1.0::DOUBLE AS click_rate,
+    1.0::DOUBLE AS coec;
 CREATE OR REPLACE TABLE marts.mart_abandoned_searches
   (user_id VARCHAR, search_event_id VARCHAR, searched_at TIMESTAMP, query VARCHAR, destination VARCHAR,
    trigger_window DATE, hours_since_search DOUBLE, marketing_consent BOOLEAN);

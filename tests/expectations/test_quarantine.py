@@ -16,9 +16,10 @@ pytestmark = pytest.mark.integration
 Company = Callable[..., Settings]
 
 USERS = """
-INSERT INTO marts.mart_user_segments
-SELECT 'u-' || number, CASE WHEN number % 40 = 0 THEN 'vip' ELSE 'regular' END, 0, 0, '2026-03-01', '2026-03-01', NULL,
-  '2026-03-02 12:00' FROM range(2, 20002) AS numbers (number)
+INSERT INTO marts.mart_user_segments BY NAME
+SELECT 'u-' || number AS user_id, CASE WHEN number % 40 = 0 THEN 'vip' ELSE 'regular' END AS segment,
+  0 AS lifetime_revenue, 0 AS conversions, '2026-03-01' AS first_seen_at, '2026-03-01' AS last_seen_at,
+  '2026-03-02 12:00' AS segment_as_of FROM range(2, 20002) AS numbers (number)
 """
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from expectations import Outcome, load_suites, validate
+from expectations import Outcome, load_suites, suite_names, validate
 from expectations.report import building, data_docs, page
 from expectations.report.findings import Finding, Run, TableFindings
 from searchflow.settings import Settings
@@ -80,7 +80,7 @@ def test_the_page_says_what_is_wrong_since_when_and_what_waits(company: Company)
     assert "All users, and nobody else, have a segment." in html
     assert "27 Feb 2026, 12:00 UTC, 3 days ago" in html
     assert "must wait for: User segments" in html
-    assert "21 tables not checked yet" in html
+    assert f"{len(suite_names()) - 1} tables not checked yet" in html
     assert html.count("<circle") == 3  # three runs in the trend
 
 

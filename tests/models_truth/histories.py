@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -40,6 +40,7 @@ SOURCES: list[tuple[str | None, ...]] = [
     ("google", "organic", None),
     (None, None, "poster"),
 ]
+STAYS = (None, {"travelers": 2}, {"dates": ["2026-03-08", "2026-03-10"]}, {"dates": ["2026-06-01"]})
 PRICES = (0, 0.01, 19.995, 33.33, 100, 499.99, 500.01)
 CURRENCIES = (None, "CAD", "USD", "EUR", "JPY", "usd", "XXX")
 
@@ -54,6 +55,33 @@ class Event:
     @property
     def fields(self) -> dict[str, Any]:
         return dict(json.loads(self.document))
+
+
+@dataclass(frozen=True)
+class Spend:
+    """What a campaign cost on a day."""
+
+    day: date
+    source: str | None
+    campaign: str | None
+    currency: str
+    cost: float
+
+
+@st.composite
+def spendings(draw: st.DrawFn) -> list[Spend]:
+    """Some days' spend, of campaigns that visits name and of others."""
+    campaigns = [
+        ("google", "brand"),
+        ("google", "summer"),
+        ("newsletter", "april"),
+        ("bing", None),
+        ("meta", "unheard of"),
+    ]
+    days = st.sampled_from([date(2026, 3, 1), date(2026, 3, 8), date(2026, 4, 7)])
+    amount = st.tuples(st.sampled_from(("CAD", "USD", "XXX")), st.sampled_from((0.0, 0.01, 19.995, 250.0)))
+    chosen = draw(st.dictionaries(st.tuples(days, st.sampled_from(campaigns)), amount, max_size=4))
+    return [Spend(day, source, campaign, *paid) for (day, (source, campaign)), paid in chosen.items()]
 
 
 def _id(number: int) -> str:
@@ -75,6 +103,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
             user = user or draw(st.sampled_from((None, None, None, "user-1", "user-3")))
             clock += draw(st.sampled_from(GAPS))
     events += draw(st.sampled_from((_nobody, _nobody, _bot, _marathon, _night_and_day)))()
+    events += draw(st.one_of(st.just([]), st.just([]), _shoppers()))
     doubles = draw(st.lists(st.sampled_from(events), max_size=2)) if events else []
     return events + doubles
 
@@ -105,8 +134,10 @@ def _event(
     if kind == "search":
         fields |= {"query": draw(st.sampled_from(("", "Lisbon", "hotels in Porto")))}
         fields |= {
-            "results_count": draw(st.sampled_from((None, 0, 20))),
+            "results_count": draw(st.sampled_from((None, 0, 20, 40))),
             "platform": draw(st.sampled_from((None, "web", "ios"))),
+            "page": draw(st.sampled_from((1, 1, 2))),
+            "filters": draw(st.sampled_from(STAYS)),
         }
         fields |= {"device_type": "mobile", "geo": {"country": draw(st.sampled_from(("CA", "PT")))}}
         fields |= dict(zip(("utm_source", "utm_medium", "utm_campaign"), source, strict=True))
@@ -117,8 +148,8 @@ def _event(
             "result_id": "r1",
         }
         fields |= {
-            "result_position": draw(st.sampled_from((None, 1, 3))),
-            "result_destination": draw(st.sampled_from((None, "Lisbon"))),
+            "result_position": draw(st.sampled_from((None, 1, 3, 30))),
+            "result_destination": draw(st.sampled_from((None, "Lisbon", "Lisbon", "Porto", "Oslo"))),
         }
         made["click"].append(_id(number))
     else:
@@ -129,6 +160,40 @@ def _event(
         fields |= {"currency": draw(st.sampled_from(CURRENCIES))}
     late = draw(st.sampled_from((1, 1, 1, 3600, 86_400 * 3, 86_400 * 60)))
     return Event(json.dumps(fields), clock.replace(tzinfo=None) + timedelta(seconds=late))
+
+
+@st.composite
+def _shoppers(draw: st.DrawFn) -> list[Event]:
+    """People who look at places over weeks, some before they log in, and book now and then."""
+    events: list[Event] = []
+    for number in range(draw(st.integers(4, 12))):
+        shopper = draw(st.sampled_from(("eve", "fay", "gus")))
+        session = f"{shopper}-{draw(st.integers(1, 3))}"
+        user = draw(st.sampled_from((None, shopper, shopper)))
+        clock = datetime(2026, 3, 9, 18, tzinfo=UTC) + timedelta(days=draw(st.integers(0, 31)), hours=number)
+        ids = [_id(0x2000 + 3 * number + step) for step in range(3)]
+        place = draw(st.sampled_from(("Lisbon", "Porto", "Oslo", "Rome")))
+        search = {
+            "query": "",
+            "results_count": draw(st.sampled_from((3, 20, 60))),
+            "page": draw(st.sampled_from((1, 1, 2))),
+        }
+        click = {
+            "search_event_id": ids[0],
+            "result_position": draw(st.sampled_from((1, 2, 26))),
+            "result_destination": place,
+        }
+        booking = {"click_event_id": ids[1], "booking_value": draw(st.sampled_from(PRICES))}
+        steps: list[tuple[str, dict[str, Any], timedelta]] = [
+            ("search", search, timedelta()),
+            ("click", {"result_id": "r", **click}, draw(st.sampled_from((timedelta(minutes=1), timedelta(days=2))))),
+            ("conversion", booking, timedelta(days=draw(st.integers(0, 9)), minutes=5)),
+        ]
+        for event_id, (kind, fields, later) in zip(ids, steps[: draw(st.sampled_from((2, 2, 2, 3)))], strict=False):
+            about = {"event_id": event_id, "event_type": kind, "session_id": session, "user_id": user}
+            document = {**about, "timestamp": (clock + later).isoformat(), **fields}
+            events.append(Event(json.dumps(document), (clock + later).replace(tzinfo=None)))
+    return events
 
 
 def _nobody() -> list[Event]:

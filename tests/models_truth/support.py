@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from searchflow.ops import record
-from tests.models_truth.histories import Event
+from tests.models_truth.histories import Event, Spend
 from tests.reference.events import utc
 
 Row = tuple[Any, ...]
@@ -65,9 +65,23 @@ def store(connection: duckdb.DuckDBPyConnection, events: Sequence[Event], batch:
         )
 
 
+def store_spend(connection: duckdb.DuckDBPyConnection, spend: Sequence[Spend], ingested_at: datetime) -> None:
+    """One batch of the daily feed."""
+    for row in spend:
+        connection.execute(
+            "INSERT INTO raw.ad_spend VALUES (?, ?, ?, ?, ?, 0, 0, '{}', ?, 'test', '1', 'spend')",
+            [row.day, row.source, row.campaign, row.currency, row.cost, ingested_at],
+        )
+
+
 def clear(connection: duckdb.DuckDBPyConnection) -> None:
     """Empty the tables that hold state from one example to the next."""
-    for table in (*(f"raw.{kind}_events" for kind in KINDS), "ops.ingestion_batches", "ops.transformed_batches"):
+    for table in (
+        *(f"raw.{kind}_events" for kind in KINDS),
+        "raw.ad_spend",
+        "ops.ingestion_batches",
+        "ops.transformed_batches",
+    ):
         connection.execute(f"DELETE FROM {table}")
 
 

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from searchflow.transformation import bare
-from tests.models_truth.histories import FIRST, LAST, NOW, Event, histories
-from tests.models_truth.support import clear, expected, store, table
-from tests.reference import attribution, funnel, users, visits
-from tests.reference.events import frame
+from tests.models_truth.histories import FIRST, LAST, NOW, Event, Spend, histories, spendings
+from tests.models_truth.support import clear, expected, store, store_spend, table
+from tests.reference import attribution, clicks, funnel, recommendations, users, visits
+from tests.reference.events import cents, frame
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:sqlmesh.*", "ignore::DeprecationWarning:sqlglot.*")
 
@@ -36,25 +36,26 @@ def lake() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
-@given(history=histories())
+@given(history=histories(), spend=spendings())
 def test_every_model_says_what_the_reference_says(
-    lake: duckdb.DuckDBPyConnection, models: bare.BareModels, history: list[Event]
+    lake: duckdb.DuckDBPyConnection, models: bare.BareModels, history: list[Event], spend: list[Spend]
 ) -> None:
     clear(lake)
     store(lake, history, "all", NOW)
+    store_spend(lake, spend, NOW)
     models.make(lake, FIRST, LAST, NOW)
-    compare(lake, [event.document for event in history if event.ingested_at <= NOW], NOW)
+    compare(lake, [event.document for event in history if event.ingested_at <= NOW], spend, NOW)
 
 
-def compare(lake: duckdb.DuckDBPyConnection, documents: list[str], now: datetime) -> None:
+def compare(lake: duckdb.DuckDBPyConnection, documents: list[str], spend: list[Spend], now: datetime) -> None:
     """Every model beside the reference made from the same JSON."""
-    truth = Truth.of(documents, now)
+    truth = Truth.of(documents, spend, now)
     for name, rows in truth.tables.items():
         if not rows:
             assert lake.execute(f"SELECT count(*) FROM {name}").fetchall() == [(0,)], name
             continue
         columns = list(rows[0])
-        assert table(lake, name, columns, truth.where.get(name, "TRUE")) == expected(rows, columns), name
+        assert table(lake, name, columns) == expected(rows, columns), name
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,12 @@ class Truth:
     """What each model must hold: table -> rows."""
 
     tables: dict[str, list[dict[str, Any]]]
-    where: dict[str, str]
 
     @classmethod
-    def of(cls, documents: list[str], now: datetime) -> Truth:
+    def of(cls, documents: list[str], spend: list[Spend], now: datetime) -> Truth:
         events = frame(documents)
         if not events.height:
-            return cls({"intermediate.int_search_sessions": [], "marts.fct_search_funnel": []}, {})
+            return cls({"intermediate.int_search_sessions": [], "marts.fct_search_funnel": []})
         owners = visits.identity(events)
         sessions = visits.sessions(events, owners)
         searches = funnel.funnel(events, sessions)
@@ -84,17 +84,20 @@ class Truth:
         if searches.height:
             tables["marts.fct_search_funnel_daily"] = funnel.funnel_daily(searches).to_dicts()
             tables["marts.mart_kpi_daily"] = funnel.kpis(events, sessions, searches)
+            tables |= clicks.by_position(searches, now)
+            tables |= recommendations.quality(searches, owners, now)
             tables |= _of_users(users.deeds(sessions, searches, booked), now)
-        tables |= _of_attribution(booked, paths, attribution.removal_effects(paths, touches))
-        return cls(tables, {"marts.mart_campaign_attribution": "conversions > 0"})
+        tables |= _of_attribution(booked, paths, touches, spend)
+        return cls(tables)
 
 
 def _of_users(everyone: dict[str, users.Deeds], now: datetime) -> dict[str, list[dict[str, Any]]]:
     histories_ = {user: users.history(did, now) for user, did in everyone.items()}
+    scores = users.rfm(everyone)
     return {
         "marts.dim_users": users.users(everyone),
         "marts.mart_user_segments": [
-            {"user_id": user, "segment": users.segment(did, now)} for user, did in everyone.items()
+            {"user_id": user, "segment": users.segment(did, now), **scores[user]} for user, did in everyone.items()
         ],
         "marts.mart_user_segment_history": [
             {"user_id": user, "segment": name, "valid_from": start, "valid_to": end}
@@ -106,9 +109,10 @@ def _of_users(everyone: dict[str, users.Deeds], now: datetime) -> dict[str, list
 
 
 def _of_attribution(
-    booked: pl.DataFrame, paths: dict[str, Any], effects: dict[str, Any]
+    booked: pl.DataFrame, paths: dict[str, Any], touches: pl.DataFrame, spend: list[Spend]
 ) -> dict[str, list[dict[str, Any]]]:
-    keys = ("attribution_date", "model", "utm_source", "utm_medium", "utm_campaign", "channel")
+    effects = attribution.removal_effects(paths, touches)
+    costs = [(each.day, each.source, each.campaign, cents(each.cost, each.currency, each.day) or 0) for each in spend]
     return {
         "intermediate.int_user_journeys": [
             {"conversion_event_id": booking, "touchpoint_id": touch["touchpoint_id"], "position": place}
@@ -118,8 +122,7 @@ def _of_attribution(
         "marts.mart_attribution_markov": [
             {"channel": name, "removal_effect": float(effect)} for name, effect in effects.items()
         ],
-        "marts.mart_campaign_attribution": [
-            {**dict(zip(keys, key, strict=True)), "conversions": bookings, "revenue": cents}
-            for key, (bookings, cents) in attribution.credited(booked, paths, effects).items()
-        ],
+        "marts.mart_campaign_attribution": attribution.performance(
+            attribution.credited(booked, paths, effects), costs, touches
+        ),
     }

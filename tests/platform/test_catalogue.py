@@ -39,10 +39,11 @@ MODELS = {
     "marts": {
         "dim_users", "fct_search_funnel", "fct_search_funnel_daily", "mart_abandoned_searches",
         "mart_attribution_markov", "mart_campaign_attribution", "mart_destination_demand", "mart_kpi_daily",
-        "mart_recommendations", "mart_segment_transitions", "mart_sync_lift", "mart_user_segment_history", "mart_user_segments",
+        "mart_position_clicks", "mart_position_corrected_clicks", "mart_recommendation_quality", "mart_recommendations",
+        "mart_segment_transitions", "mart_sync_lift", "mart_user_segment_history", "mart_user_segments",
     },
     "activation": {"act_abandoned_search_emails", "act_crm_user_segments", "act_recommendations"},
-    "ops": {"freshness", "lateness"},
+    "ops": {"freshness", "kpi_restatements", "lateness"},
 }  # fmt: skip
 
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import polars as pl
 
+from tests.reference.events import channel
 from tests.reference.visits import UTM, inside
 
 WINDOW = timedelta(days=30)
 START, BOOKING, NOTHING = "(start)", "(booking)", "(nothing)"
+MODELS = ("first_touch", "last_touch", "last_non_direct", "linear", "position_based", "time_decay", "markov")
 Touch = dict[str, Any]
 Path = list[Touch]
 Claims = Callable[[Path, datetime], list[Fraction]]
@@ -131,6 +133,40 @@ def credited(
                     total[0] += float(weight)
                     total[1] += cents
     return dict(found)
+
+
+def performance(
+    shared: dict[tuple[Any, ...], list[Any]],
+    spend: list[tuple[date, str | None, str | None, int]],
+    touches: pl.DataFrame,
+) -> list[dict[str, Any]]:
+    """Rows of the mart: credits beside costs in cents; spend goes to where its campaign was touched most."""
+    seen = Counter(
+        (row["utm_source"], row["utm_campaign"], row["utm_medium"], row["channel"]) for row in touches.to_dicts()
+    )
+    costs: Counter[tuple[Any, ...]] = Counter()
+    for day, source, campaign, cents in spend:
+        ways = [(medium, by, n) for (of, name, medium, by), n in seen.items() if (of, name) == (source, campaign)]
+        ways.sort(key=lambda way: (-way[2], way[0] is None, way[0] or "", way[1]))
+        medium, by = ways[0][:2] if ways else (None, channel(source, None, campaign))
+        for model in MODELS:
+            costs[(day, model, source, medium, campaign, by)] += cents
+    names = ("attribution_date", "model", *UTM, "channel")
+    rows = []
+    for key in {*shared, *costs}:
+        bookings, cents = shared.get(key, [0.0, 0])
+        cost = costs[key]
+        rows.append(
+            {
+                **dict(zip(names, key, strict=True)),
+                "conversions": bookings,
+                "revenue": cents,
+                "cost": cost,
+                "roas": cents / cost if cost else None,
+                "cost_per_booking": cost / 100 / bookings if bookings else None,
+            }
+        )
+    return rows
 
 
 def _key(day: date, name: str, touch: Touch) -> tuple[Any, ...]:

@@ -29,6 +29,8 @@ FIELDS: dict[str, Any] = {
     "user_id": pl.String,
     "query": pl.String,
     "results_count": pl.Int64,
+    "page": pl.Int64,
+    "check_in": pl.Date,
     "platform": pl.String,
     "device_type": pl.String,
     "country": pl.String,
@@ -61,6 +63,8 @@ NULLABLE: dict[str, Any] = {
     "has_results": pl.Boolean,
     "first_click_position": pl.Int64,
     "first_click_at": pl.Datetime("us"),
+    "lead_time_days": pl.Int64,
+    "first_conversion_at": pl.Datetime("us"),
 }
 
 
@@ -96,6 +100,9 @@ def _typed(event: dict[str, Any]) -> dict[str, Any]:
     row = {name: event.get(name) for name in FIELDS}
     row["ts"] = utc(event["timestamp"])
     row["country"] = (event.get("geo") or {}).get("country")
+    row["page"] = event.get("page") or 1
+    dates = (event.get("filters") or {}).get("dates") or [None]
+    row["check_in"] = date.fromisoformat(dates[0]) if dates[0] else None
     for name in ("event_id", "search_event_id", "click_event_id"):
         row[name] = row[name].lower() if row[name] else None
     if event["event_type"] == "conversion":

@@ -52,7 +52,9 @@ def _booked(conversions: pl.DataFrame, clicks: pl.DataFrame, searches: pl.DataFr
         conversions.drop("search_event_id").join(through, on="click_event_id").rename({"of_search": "search_event_id"})
     )
     linked = _within(linked, "search_event_id", searches)
-    return linked.group_by("search_event_id").agg(conversions=pl.len(), revenue=pl.col("value").sum())
+    return linked.group_by("search_event_id").agg(
+        conversions=pl.len(), revenue=pl.col("value").sum(), first_conversion_at=pl.col("ts").min()
+    )
 
 
 def _outcome(row: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +78,14 @@ def _outcome(row: dict[str, Any]) -> dict[str, Any]:
         "conversions": row["conversions"] or 0,
         "revenue": row["revenue"] or 0,
         "is_bot": row["visit_is_bot"],
+        "page": row["page"],
+        "lead_time_days": _lead_time(row["ts"].date(), row["check_in"]),
+        "first_conversion_at": row["first_conversion_at"],
     }
+
+
+def _lead_time(day: date, check_in: date | None) -> int | None:
+    return (check_in - day).days if check_in and check_in >= day else None
 
 
 def funnel_daily(searches: pl.DataFrame) -> pl.DataFrame:
@@ -93,6 +102,8 @@ def funnel_daily(searches: pl.DataFrame) -> pl.DataFrame:
             conversions=pl.col("conversions").sum(),
             revenue=pl.col("revenue").sum(),
             zero_result_searches=(pl.col("results_count") == 0).sum(),
+            searches_with_dates=pl.col("lead_time_days").count(),
+            lead_time_days=pl.col("lead_time_days").sum(),
         )
     )
 
@@ -132,6 +143,8 @@ def _day(searches: pl.DataFrame, visits: pl.DataFrame, bookings: pl.DataFrame) -
         "zero_result_rate": per((searches["results_count"] == 0).sum(), total),
         "revenue_per_search": per(int(searches["revenue"].sum()) / 100, total),
         "avg_booking_value": per(booked / 100, bookings.height),
+        "look_to_book": per(total, int(searches["conversions"].sum())),
+        "avg_lead_time_days": per(int(searches["lead_time_days"].sum()), searches["lead_time_days"].count()),
         "bot_searches": int(visits.filter(pl.col("is_bot"))["searches"].sum()),
     }
 

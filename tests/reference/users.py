@@ -58,6 +58,22 @@ def users(everyone: dict[str, Deeds]) -> list[dict[str, Any]]:
     ]
 
 
+def rfm(everyone: dict[str, Deeds]) -> dict[str, dict[str, Any]]:
+    """Quintiles of every customer by newest booking, number of bookings and value; of all others None."""
+    measures: dict[str, dict[str, Any]] = {
+        "rfm_recency": {user: max(when for when, _ in did.booked) for user, did in everyone.items() if did.booked},
+        "rfm_frequency": {user: len(did.booked) for user, did in everyone.items() if did.booked},
+        "rfm_monetary": {user: sum(value for _, value in did.booked) for user, did in everyone.items() if did.booked},
+    }
+    return {
+        user: {
+            name: 1 + 5 * sum(other < of[user] for other in of.values()) // len(of) if user in of else None
+            for name, of in measures.items()
+        }
+        for user in everyone
+    }
+
+
 def segment(did: Deeds, moment: datetime) -> str:
     """The first rule that holds, with what was known at the moment, that moment included."""
     seen = [when for when in [*did.seen, *(when for when, _ in did.booked)] if when <= moment]
