@@ -138,7 +138,7 @@ def rates(reading: Reading, since: datetime) -> list[dict[str, Any]]:
         """
         SELECT time_bucket(INTERVAL 5 MINUTE, measured_at) AS at, source, max(events_per_second)::DOUBLE AS rate,
                max(backlog)::BIGINT AS backlog, max(lag_seconds)::DOUBLE AS lag
-        FROM ops.ingestion_metrics WHERE measured_at >= $since GROUP BY ALL ORDER BY at, source
+        FROM ops.ingestion_metrics WHERE measured_at >= $since GROUP BY ALL ORDER BY 1, 2
         """,
         {"since": since},
     )

@@ -157,6 +157,14 @@ def run_everything(connection: duckdb.DuckDBPyConnection, now: datetime) -> None
     record.rows(connection, "ops.model_runs", [model | {"model": name, "audits_passed": 2} for name in MODELS])
     sync = {"run_id": "r1", "sync": "crm_user_segments", "started_at": at, "status": "done", "added": 4, "changed": 0}
     record.rows(connection, "ops.sync_runs", [sync])
+    metric = {"measured_at": at, "source": "searchflow:events:search", "seconds": 5.0, "received": 12, "stored": 9}
+    record.rows(
+        connection, "ops.ingestion_metrics", [metric | {"events_per_second": 2.4, "backlog": 3, "lag_seconds": 1.5}]
+    )
+    drift = {"run_id": "r1", "sync": "crm_user_segments", "checked_at": at, "expected": 4, "found": 4, "missing": 0}
+    record.rows(connection, "ops.reconciliation_runs", [drift | {"different": 1, "unexpected": 0, "repaired": 0}])
+    change = {"event_type": "search", "field": "cabin", "kind": "new_field", "json_type": "string", "first_seen_at": at}
+    record.rows(connection, "ops.schema_changes", [change | {"source": "redis"}])
     for suite in MODELS:
         validate(connection, suite, "pass", at)
 

@@ -157,6 +157,80 @@ def test_operations_shows_the_accounts_and_what_ran(pages: Open) -> None:
     assert not app.multiselect
 
 
+@pytest.mark.parametrize("section", ["Runs", "Streams", "Freshness", "Quality", "Dead letters", "Syncs", "Audit"])
+def test_every_section_of_operations_is_drawn(pages: Open, section: str) -> None:
+    app = pages("operations", section=section)
+    assert "could not answer" not in words(app)
+    assert len(app.dataframe) + len(app.get("echarts_chart")) + len(app.info) >= 1
+    assert "read live" in words(app)
+
+
+def test_every_choice_of_a_page_is_drawn(pages: Open) -> None:
+    for name, key, values in (
+        ("overview", "grain", ["day", "week", "month"]),
+        ("overview", "movers", ["channel", "country", "platform", "device_type", "destination"]),
+        ("overview", "compare", ["previous", "year", "none"]),
+        ("funnel", "by", ["platform", "device_type", "country", "channel"]),
+        ("attribution", "level", ["channel", "source", "medium", "campaign"]),
+        ("segments", "segment", ["high_value", "new_user", "regular"]),
+    ):
+        app = pages(name)
+        for value in values:
+            app.get_by_key(key).set_value(value).run()
+            assert not app.exception, (key, value)
+            assert "could not answer" not in words(app), (key, value)
+
+
+def test_a_choice_of_comparison_changes_what_a_tile_says(pages: Open) -> None:
+    app = pages()
+    app.selectbox(key="compare").select("year").run()
+    assert "compared with 4 Mar – 31 Mar 2025" in words(app)
+    assert "in the days before" in words(app)
+    app.selectbox(key="compare").select("none").run()
+    assert metrics(app)["Revenue"].delta == ""
+
+
+def test_best_and_worst_movers_are_changes_between_the_two_periods(pages: Open) -> None:
+    movers = pages().dataframe[1].value
+    assert list(movers["name"]) == ["Organic"]  # 28 x 20 more; e-mail brought the same, 'other' nothing
+    assert list(movers["change"]) == [560]
+
+
+def test_first_against_last_touch_moves_what_the_models_share_differently(
+    pages: Open, lake: duckdb.DuckDBPyConnection
+) -> None:
+    moved = pages("attribution").dataframe[1].value.set_index("name")["moves"]
+    for label, channel in (("Paid search", "paid_search"), ("Direct", "direct")):
+        [expected] = one(
+            lake,
+            "SELECT (sum(revenue) FILTER (model = 'last_touch') - sum(revenue) FILTER (model = 'first_touch'))::DOUBLE "
+            f"FROM marts.mart_campaign_attribution WHERE channel = '{channel}' AND attribution_date {LAST_28_DAYS}",
+        )
+        assert moved[label] == pytest.approx(expected)
+    assert sum(moved) == pytest.approx(0)
+
+
+def test_what_sets_a_segment_apart_and_who_is_in_the_grid(pages: Open) -> None:
+    app = pages("segments")
+    traits = {(row["trait"], row["value"]): row["ratio"] for row in app.dataframe[2].value.to_dict("records")}
+    assert traits["Platform", "Web"] == 2  # the only high-value user of four is one of the two on the web
+    spec = json.loads(app.get("echarts_chart")[2].proto.spec)["series"][0]["data"]
+    users = {tuple(cell["value"][:2]): cell["value"][2] for cell in spec}
+    assert sum(users.values()) == 3  # three of the four booked
+    assert users[1, 1] == 1  # two bookings, seen 10 days ago
+
+
+def test_the_catalog_finds_tables_by_a_word_of_their_columns(pages: Open) -> None:
+    found = pages("catalog", find="removed cost roas").dataframe
+    assert len(found) == 0
+    names = list(pages("catalog", find="return on ad spend").dataframe[0].value["name"])
+    assert names == ["marts.mart_campaign_attribution"]
+    app = pages("catalog", table="marts.dim_users")
+    columns = app.dataframe[1].value.set_index("column")
+    assert columns.loc["user_id", "meaning"] == "The user, as the events name them"
+    assert "Owner **crm**" in words(app)
+
+
 @pytest.mark.parametrize("name", ["overview", "funnel", "attribution", "segments", "operations", "catalog"])
 def test_every_page_says_how_far_to_trust_it(pages: Open, name: str) -> None:
     said = words(pages(name))
