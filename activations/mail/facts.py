@@ -17,7 +17,7 @@ import pyarrow as pa
 from activations.mail.message import Message
 from activations.mail.suppression import LISTED, address_hash
 from searchflow import streams, warehouse
-from searchflow.ingestion import commit
+from searchflow.ingestion import positions
 from searchflow.ingestion.stream_source import StreamPosition
 from searchflow.settings import Settings
 
@@ -108,7 +108,7 @@ def _unread(settings: Settings, connection: duckdb.DuckDBPyConnection) -> Iterat
     """Bookings that are in the stream and not ingested yet: (user, session, moment)."""
     with streams.connect(settings) as client:
         for stream in streams.names(settings)["conversion"]:
-            stored = commit.position(connection, "conversion", stream)
+            stored = positions.position(connection, "conversion", stream)
             place = StreamPosition.parse(stored).entry_id if stored else streams.START
             while entries := streams.read(client, stream, place, entries=500):
                 place = entries[-1][0]
