@@ -31,7 +31,7 @@ PAGES = ("", "funnel", "attribution", "segments", "operations", "catalog")
 FILTERED = {"": "country", "funnel": "country", "attribution": "channel", "segments": "country"}
 """Page -> the filter that is changed there."""
 RENDER_SECONDS, CHANGE_SECONDS = 2.0, 1.0
-VISITS, CHANGES = 5, 6
+VISITS, CHANGES = 3, 5
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",

@@ -90,7 +90,13 @@ def open_page(
     if chosen.any_dimension:
         words.append(f"only **{formats.plain(chosen.words())}**")
     st.markdown(" · ".join(words))
-    known_trust = _trust(reading, now, last_day=period.last, finality=trust.finality(reading, period.last))
+    known_trust = _trust(
+        reading,
+        now,
+        last_day=period.last,
+        finality=trust.finality(reading, period.last),
+        to_come=trust.to_come(reading, period.first, period.last),
+    )
     _trust_line(known_trust, list(tables))
     return Page(reading, now, known, period, before, comparison.words, chosen, known_trust)
 

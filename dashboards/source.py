@@ -99,6 +99,15 @@ class Reading:
         )
         return frozenset(found["name"].to_pylist())
 
+    def columns(self, table: str) -> frozenset[str]:
+        """The columns of a table; none when it does not exist."""
+        found = self.table(
+            "SELECT column_name AS name FROM information_schema.columns "
+            "WHERE table_catalog = $lake AND table_schema || '.' || table_name = $table",
+            {"lake": warehouse.CATALOG, "table": table},
+        )
+        return frozenset(found["name"].to_pylist())
+
     def require(self, *names: str) -> None:
         """Check that tables exist.
 

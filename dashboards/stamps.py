@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from dashboards import definitions, formats
-from dashboards.queries.trust import CRITICAL, SuiteOutcome
+from dashboards.queries.trust import CRITICAL, SuiteOutcome, ToCome
 
 COMPLETE = 0.9995
 """From here on a day's share is rounded to 100.0 %, and not worth a word."""
@@ -39,6 +39,7 @@ class Trust:
     last_day: date | None = None
     finality: float | None = None
     next_refresh: datetime | None = None
+    to_come: ToCome | None = None
     _suites: dict[str, SuiteOutcome] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -81,6 +82,17 @@ class Trust:
         share = formats.percent(self.finality) if self.finality < COMPLETE else "100%"
         return f"{self.last_day.day} {self.last_day:%b} {share} in"
 
+    def _still_to_come(self) -> str:
+        """How far the days can still move."""
+        if self.to_come is None:
+            return ""
+        more = self.to_come
+        return (
+            f"; for all days shown about {formats.plural(round(more.searches), 'search', 'searches')}, "
+            f"{formats.plural(round(more.conversions), 'booking')} and {formats.money(more.revenue)} "
+            "are still to come"
+        ).replace("$", "\\$")
+
     def _coming(self) -> str | None:
         return f"next {self.next_refresh:%H:%M}" if self.next_refresh else None
 
@@ -100,7 +112,7 @@ class Trust:
         if self.finality is not None and self.last_day is not None and made:
             said.append(
                 f"**How final** {formats.day(self.last_day)} has {formats.percent(min(self.finality, 1))} "
-                "of the events expected for it"
+                f"of the events expected for it{self._still_to_come()}"
             )
         said.append(f"**Gate** {_gate_sentence(own, above, self.now)}")
         said.append(

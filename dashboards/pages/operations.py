@@ -9,7 +9,18 @@ from typing import Any
 import streamlit as st
 
 from dashboards import charts, formats, schedule, theme
-from dashboards.frame import OUTCOMES, PlatformPage, chart, column, moments, nothing, numbers, open_platform_page, tile
+from dashboards.frame import (
+    OUTCOMES,
+    PlatformPage,
+    changes,
+    chart,
+    column,
+    moments,
+    nothing,
+    numbers,
+    open_platform_page,
+    tile,
+)
 from dashboards.queries import operations, trust
 from dashboards.source import current_settings
 
@@ -66,7 +77,7 @@ def render(page: PlatformPage) -> None:
     {
         "runs": lambda: _runs(page, stages, now),
         "streams": lambda: _streams(page, now),
-        "freshness": lambda: _freshness(page, levels, now),
+        "freshness": lambda: (_freshness(page, levels, now), _restatements(page)),
         "quality": lambda: _quality(page, now),
         "letters": lambda: _letters(page, now),
         "syncs": lambda: _syncs(page, now),
@@ -286,6 +297,38 @@ def _freshness(page: PlatformPage, levels: list[dict[str, Any]], now: datetime) 
             },
             alt="When each table was last written, the oldest first",
             height=520 if len(rows) > 14 else "auto",
+        )
+
+
+def _restatements(page: PlatformPage) -> None:
+    """Which figures that people may have read have changed since, and by how much."""
+    if operations.RESTATEMENTS not in page.reading.tables():
+        return
+    with tile(
+        page,
+        "Key figures that changed after they were shown",
+        operations.RESTATEMENTS,
+        key="restatements",
+        about="Late events restate the days they belong to; docs/guides/late-data.md tells how.",
+    ) as drawn:
+        rows = operations.restatements(page.reading)
+        if not rows:
+            nothing("No day was restated yet.")
+            return
+        drawn.table(
+            [row | {"metric": formats.label(row["metric"])} for row in rows],
+            {
+                "restated_at": moments("Restated (UTC)"),
+                "kpi_date": column("Day"),
+                "metric": column("Figure", width="medium"),
+                "old_value": numbers("Old", "%,.2f"),
+                "new_value": numbers("New", "%,.2f"),
+                "change": changes("Change", "%+,.2f"),
+                "cause": column("Because of"),
+                "late_events": numbers("Late events"),
+            },
+            alt="Restated key figures, the newest first",
+            height=360 if len(rows) > 9 else "auto",
         )
 
 

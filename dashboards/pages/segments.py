@@ -13,6 +13,7 @@ from dashboards.queries import outcomes, segments
 SEGMENTS, HISTORY = "marts.mart_user_segments", "marts.mart_user_segment_history"
 TRANSITIONS, USERS = "marts.mart_segment_transitions", "marts.dim_users"
 LIFT, QUALITY = "marts.mart_sync_lift", "marts.mart_recommendation_quality"
+GRIDS = {"days": "Days and bookings", "scores": "RFM scores"}
 # As in the models (config.yaml holds the limits); the first that holds, in this order, counts.
 MEANING = {
     "high_value": "Booked for more than CA$500, or five times.",
@@ -223,31 +224,47 @@ def _recency_frequency(page: Page) -> None:
         SEGMENTS,
         USERS,
         key="recency-frequency",
-        meaning="Users who booked at least once. Down: days since they were last seen. Across: how often they booked.",
+        meaning="Users who booked at least once: down how lately, across how often. Scores are quintiles, 5 the best.",
         about="Top right are those to keep, bottom right those to win back.",
     ) as drawn:
-        rows = segments.recency_frequency(page.reading, page.filters)
+        scored = (
+            "rfm_recency" in page.reading.columns(SEGMENTS)
+            and st.segmented_control(
+                "Grid",
+                list(GRIDS),
+                default="days",
+                required=True,
+                format_func=GRIDS.__getitem__,
+                key="grid",
+                bind="query-params",
+                label_visibility="collapsed",
+            )
+            == "scores"
+        )
+        rows = (segments.quintiles if scored else segments.recency_frequency)(page.reading, page.filters)
         if not rows:
             nothing("Nobody who matches these filters has booked.")
             return
-        drawn.shows(
-            rows,
-            {"recency": "Days since seen", "frequency": "Bookings", "users": "Users", "revenue": "Lifetime revenue"},
-        )
+        down, across = ("Recency score", "Frequency score") if scored else ("Days since seen", "Bookings")
+        drawn.shows(rows, {"recency": down, "frequency": across, "users": "Users", "revenue": "Lifetime revenue"})
         values = {(row["recency"], row["frequency"]): float(row["users"]) for row in rows}
         chart(
             charts.grid(
-                segments.RECENCIES, segments.FREQUENCIES, values, across="Bookings", down="Days since seen", mode=mode()
+                segments.QUINTILES if scored else segments.RECENCIES,
+                segments.QUINTILES[::-1] if scored else segments.FREQUENCIES,
+                values,
+                across=across,
+                down=down,
+                mode=mode(),
             ),
-            alt="Users by days since seen and number of bookings",
+            alt=f"Users by {down.lower()} and {across.lower()}",
             height=330,
             key="recency-frequency-chart",
         )
         best = max(rows, key=lambda row: row["revenue"])
         st.caption(
-            f"Most revenue: {_money(best['revenue'])} of {formats.plural(best['users'], 'user')} with "
-            f"{best['frequency']} {'booking' if best['frequency'] == '1' else 'bookings'}, last seen "
-            f"{best['recency']} days ago."
+            f"Most revenue: {_money(best['revenue'])} of {formats.plural(best['users'], 'user')} at {down.lower()} "
+            f"{best['recency']}, {across.lower()} {best['frequency']}."
         )
 
 

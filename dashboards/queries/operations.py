@@ -215,3 +215,17 @@ def schema_changes(reading: Reading) -> list[dict[str, Any]]:
 def audit_entries() -> list[dict[str, Any]]:
     """The newest entries of the audit log: who or what read or changed which table."""
     return audit_log.show(current_settings(), limit=100)
+
+
+RESTATEMENTS = "ops.kpi_restatements"
+
+
+def restatements(reading: Reading) -> list[dict[str, Any]]:
+    """Key figures whose day was made anew with another value, the newest first."""
+    return reading.rows(
+        """
+        SELECT restated_at, kpi_date, metric, old_value, new_value, change, cause,
+               late_searches + late_clicks + late_conversions AS late_events
+        FROM ops.kpi_restatements ORDER BY restated_at DESC, kpi_date DESC, metric LIMIT 200
+        """
+    )

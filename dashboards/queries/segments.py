@@ -136,3 +136,20 @@ def recency_frequency(reading: Reading, filters: Filters) -> list[dict[str, Any]
         """,
         parameters,
     )
+
+
+QUINTILES = ("5", "4", "3", "2", "1")
+
+
+def quintiles(reading: Reading, filters: Filters) -> list[dict[str, Any]]:
+    """The same users by quintiles among all customers (RFM), 5 being the best."""
+    condition, parameters = on(filters, "platform", "device_type", "country")
+    return reading.rows(
+        f"""
+        SELECT segments.rfm_recency::VARCHAR AS recency, segments.rfm_frequency::VARCHAR AS frequency, count(*) AS users,
+               sum(segments.lifetime_revenue)::DOUBLE AS revenue
+        FROM marts.mart_user_segments AS segments JOIN marts.dim_users AS users USING (user_id)
+        WHERE segments.rfm_recency IS NOT NULL AND {condition} GROUP BY ALL ORDER BY ALL
+        """,
+        parameters,
+    )

@@ -83,6 +83,31 @@ def finality(reading: Reading, day: date) -> float | None:
     return rows[0]["finality"] if rows else None
 
 
+@dataclass(frozen=True)
+class ToCome:
+    """What is expected to arrive still for some days, by how late events have been."""
+
+    searches: float
+    conversions: float
+    revenue: float
+
+
+def to_come(reading: Reading, first: date, last: date) -> ToCome | None:
+    """Of these days; None when nothing is, or when the mart was made before it knew."""
+    if "revenue_to_come" not in reading.columns("marts.mart_kpi_daily"):
+        return None
+    row = reading.row(
+        """
+        SELECT coalesce(sum(searches_to_come), 0)::DOUBLE AS searches,
+               coalesce(sum(conversions_to_come), 0)::DOUBLE AS conversions,
+               coalesce(sum(revenue_to_come), 0)::DOUBLE AS revenue
+        FROM marts.mart_kpi_daily WHERE kpi_date BETWEEN $first AND $last
+        """,
+        {"first": first, "last": last},
+    )
+    return ToCome(**row) if row["searches"] >= 0.5 else None
+
+
 def open_dead_letters(reading: Reading) -> int:
     """Inputs that could not be stored and wait for a decision."""
     return int(reading.row("SELECT count(*) AS n FROM raw.dead_letters WHERE status = 'open'")["n"])

@@ -58,7 +58,10 @@ TABLES = {
                sum(searches_with_conversion) / sum(searches)::DOUBLE AS conversion_rate,
                sum(zero_result_searches) / sum(searches)::DOUBLE AS zero_result_rate,
                sum(revenue) / sum(searches)::DOUBLE AS revenue_per_search,
-               if(search_date = '2026-03-31', 0.75, 1)::DOUBLE AS finality
+               if(search_date = '2026-03-31', 0.75, 1)::DOUBLE AS finality,
+               if(search_date = '2026-03-31', 5, 0)::DOUBLE AS searches_to_come,
+               if(search_date = '2026-03-31', 1, 0)::DOUBLE AS conversions_to_come,
+               if(search_date = '2026-03-31', 60, 0)::DECIMAL(18, 2) AS revenue_to_come
         FROM marts.fct_search_funnel_daily GROUP BY search_date
     """,
     # Of each day's revenue: to a paid campaign for CA$20 what the model says, the rest to direct visits.
@@ -95,7 +98,9 @@ TABLES = {
     "marts.mart_user_segments": """
         SELECT user_id, segment, revenue::DECIMAL(18, 2) AS lifetime_revenue, conversions::BIGINT AS conversions,
                seen::TIMESTAMP AS first_seen_at, seen::TIMESTAMP AS last_seen_at, seen::TIMESTAMP AS last_search_at,
-               TIMESTAMP '2026-03-31' AS segment_as_of
+               TIMESTAMP '2026-03-31' AS segment_as_of,
+               if(conversions > 0, if(revenue > 500, 5, 2), NULL)::INT AS rfm_recency,
+               if(conversions > 0, if(conversions > 1, 5, 1), NULL)::INT AS rfm_frequency
         FROM (VALUES ('u1', 'high_value', 900, 2, '2026-03-21'), ('u2', 'regular', 40, 1, '2026-03-11'),
             ('u3', 'new_user', 0, 0, '2026-03-30'), ('u4', 'regular', 60, 1, '2026-03-21'))
             AS users(user_id, segment, revenue, conversions, seen)
@@ -112,6 +117,32 @@ TABLES = {
         SELECT month::DATE AS month, from_segment, to_segment, users::BIGINT AS users, users::BIGINT AS transitions
         FROM (VALUES ('2026-01-01', 'new_user', 'regular', 2), ('2026-02-01', 'new_user', 'regular', 1),
             ('2026-03-01', 'regular', 'high_value', 1)) AS moves(month, from_segment, to_segment, users)
+    """,
+    "marts.mart_position_clicks": """
+        SELECT * FROM (VALUES (1::INT, 400::BIGINT, 80::BIGINT, 0.2::DOUBLE), (2, 400, 40, 0.1))
+            AS places("position", searches_shown, first_clicks, click_rate)
+    """,
+    "marts.mart_position_corrected_clicks": """
+        SELECT DATE '2026-03-30' AS search_date, 'web' AS platform, 'desktop' AS device_type, 'organic' AS channel,
+               100::BIGINT AS searches, 33::BIGINT AS searches_with_click, 30::DOUBLE AS expected_clicks,
+               0.33::DOUBLE AS click_rate, 1.1::DOUBLE AS coec
+    """,
+    "marts.mart_recommendation_quality": """
+        SELECT DATE '2026-03-18' AS held_out_from, DATE '2026-03-24' AS held_out_until, 'all' AS scope, recommender,
+               12::BIGINT AS users, recall::DOUBLE AS recall_at_10, recall::DOUBLE AS ndcg_at_10
+        FROM (VALUES ('recommendations', 0.4), ('popular', 0.3)) AS found(recommender, recall)
+    """,
+    "marts.mart_sync_lift": """
+        SELECT 'abandoned_search_emails' AS sync, TIMESTAMP '2026-03-01' AS first_assigned_at, 4::BIGINT AS pending_users,
+               90::BIGINT AS treated_users, 10::BIGINT AS held_out_users, 0.2::DOUBLE AS treated_conversion_rate,
+               0.1::DOUBLE AS held_out_conversion_rate, 0.1::DOUBLE AS conversion_rate_lift,
+               -0.05::DOUBLE AS conversion_rate_lift_low, 0.25::DOUBLE AS conversion_rate_lift_high,
+               12.5::DOUBLE AS revenue_per_user_lift, false AS is_conclusive
+    """,
+    "ops.kpi_restatements": """
+        SELECT DATE '2026-03-30' AS kpi_date, 'revenue' AS metric, 100::DOUBLE AS old_value, 150::DOUBLE AS new_value,
+               50::DOUBLE AS change, TIMESTAMP '2026-03-31 04:00:00' AS restated_at, 1::BIGINT AS late_searches,
+               0::BIGINT AS late_clicks, 1::BIGINT AS late_conversions, 'late events' AS cause
     """,
     "ops.freshness": """
         SELECT 'marts.mart_kpi_daily' AS table_name, TIMESTAMP '2026-04-01' AS last_event_ts,

@@ -173,6 +173,7 @@ def test_every_choice_of_a_page_is_drawn(pages: Open) -> None:
         ("funnel", "by", ["platform", "device_type", "country", "channel"]),
         ("attribution", "level", ["channel", "source", "medium", "campaign"]),
         ("segments", "segment", ["high_value", "new_user", "regular"]),
+        ("segments", "grid", ["days", "scores"]),
     ):
         app = pages(name)
         for value in values:
@@ -218,6 +219,32 @@ def test_what_sets_a_segment_apart_and_who_is_in_the_grid(pages: Open) -> None:
     users = {tuple(cell["value"][:2]): cell["value"][2] for cell in spec}
     assert sum(users.values()) == 3  # three of the four booked
     assert users[1, 1] == 1  # two bookings, seen 10 days ago
+
+
+def test_what_is_still_to_come_is_told_with_the_number(pages: Open) -> None:
+    stamps = [caption.help for caption in pages().caption if "as of" in caption.value and caption.help]
+    assert len(stamps) > 10
+    assert all("about 5 searches, 1 booking and CA\\$60.00 are still to come" in stamp for stamp in stamps)
+
+
+def test_what_acting_on_the_data_changed_is_beside_the_segments(pages: Open) -> None:
+    lift, quality = (table.value for table in pages("segments").dataframe[-2:])
+    assert lift.loc[0, ["treated_users", "held_out_users", "sure"]].tolist() == [90, 10, "not yet"]
+    assert lift.loc[0, "conversion_rate_lift"] == pytest.approx(10)
+    assert list(quality["recall_at_10"]) == [0.4, 0.3]
+
+
+def test_the_place_in_the_list_is_accounted_for(pages: Open) -> None:
+    app = pages("funnel")
+    corrected = next(table.value for table in app.dataframe if "coec" in table.value)
+    assert corrected.loc[0, "coec"] == pytest.approx(1.1)
+    places = json.loads(app.get("echarts_chart")[2].proto.spec)["series"][0]["data"]
+    assert places == [20.0, 10.0]
+
+
+def test_restated_figures_are_listed_with_what_they_were(pages: Open) -> None:
+    restated = pages("operations", section="Freshness").dataframe[-1].value
+    assert restated.loc[0, ["old_value", "new_value", "late_events"]].tolist() == [100, 150, 2]
 
 
 def test_the_catalog_finds_tables_by_a_word_of_their_columns(pages: Open) -> None:
