@@ -20,8 +20,9 @@ PICTURES = {
     "dashboard-attribution": ("attribution", {}),
     "dashboard-segments": ("segments", {}),
     "dashboard-operations": ("operations", {}),
+    "dashboard-catalog": ("catalog?table=marts.dim_users&column=email", {}),
 }
-TALLEST = 1500
+TALLEST = 1600
 
 
 def take(address: str, folder: Path) -> None:
