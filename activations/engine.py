@@ -30,7 +30,7 @@ from activations.retry import Retries
 from activations.sync_files import SYNCS_DIR, load_sync
 from searchflow import warehouse
 from searchflow.errors import GateFailed, SearchFlowError
-from searchflow.ops import audit_log, record
+from searchflow.ops import audit_log, record, tracing
 from searchflow.settings import Settings
 
 SAMPLES = 5
@@ -268,12 +268,25 @@ class Run:
     def recorded(self) -> Iterator[None]:
         """Write the run's row however it ends, short of being killed (the ledger's batches tell of those)."""
         clock = time.perf_counter()
-        try:
-            yield
-        except Exception as error:
-            self._write(_status_of(error), _shown(error), time.perf_counter() - clock)
-            raise
-        self._write(self.status(), None, time.perf_counter() - clock)
+        with tracing.span(f"sync {self.sync.name}", links=self._origins(), run=self.run_id, mode=self.mode) as span:
+            try:
+                yield
+            except Exception as error:
+                self._write(_status_of(error), _shown(error), time.perf_counter() - clock)
+                raise
+            self._write(self.status(), None, time.perf_counter() - clock)
+            tracing.note(span, status=self.status(), **self.counts())
+
+    def _origins(self) -> list[str | None]:
+        """The span of the run that made what is sent."""
+        if not tracing.enabled():
+            return []
+        row = self.connection.execute(
+            "SELECT traceparent FROM ops.model_runs WHERE model = ? AND environment = 'prod' AND status = 'succeeded' "
+            "ORDER BY started_at DESC LIMIT 1",
+            [self.sync.model],
+        ).fetchone()
+        return [row[0]] if row else []
 
     def status(self) -> str:
         """How it ended, in a word."""
@@ -305,6 +318,8 @@ class Run:
             "mode": self.mode,
             "approved_by": self.by if self.mode == "approved" else None,
             "error": error,
+            "model": self.sync.model,
+            "traceparent": tracing.traceparent(),
         }
         record.rows(self.connection, "ops.sync_runs", [row | self.counts()])
         counts = self.counts()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
 import msgspec
-import yaml
 
 from activations.declaration import Place, Sync, destination_module, destination_types
+from searchflow import documents
 from searchflow.errors import ConfigurationError, NotFoundError
 from searchflow.settings import ROOT
 
@@ -47,21 +46,11 @@ def load_sync(name: str, folder: Path = SYNCS_DIR) -> Sync:
 
 
 def _load(path: Path) -> Sync:
-    text = path.read_text(encoding="utf-8")
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark is not None else 1
-        raise _at_line(path, line, "the file", str(getattr(error, "problem", "it is not YAML"))) from None
-    try:
-        sync = msgspec.convert(document, Sync)
-    except msgspec.ValidationError as error:
-        raise _invalid(path, text, error) from None
+    sync, text = documents.read(path, Sync)
     if sync.name != path.stem:
-        raise _wrong(path, text, ["name"], f"is {sync.name!r}, but the file is {path.name}")
+        raise documents.wrong(path, text, ["name"], f"is {sync.name!r}, but the file is {path.name}")
     for place, problem in (*sync.problems(), *_unknown_names(sync)):
-        raise _wrong(path, text, place, problem)
+        raise documents.wrong(path, text, place, problem)
     _check_destination(path, text, sync)
     return msgspec.structs.replace(sync, file=str(path))
 
@@ -69,7 +58,7 @@ def _load(path: Path) -> Sync:
 def wrong(sync: Sync, place: Place, problem: str) -> ConfigurationError:
     """The error for something in a sync's file that only a run can find out."""
     path = Path(sync.file)
-    return _wrong(path, path.read_text(encoding="utf-8"), place, problem)
+    return documents.wrong(path, path.read_text(encoding="utf-8"), place, problem)
 
 
 def _unknown_names(sync: Sync) -> Iterator[tuple[Place, str]]:
@@ -93,63 +82,24 @@ def _near(name: str, known: Iterable[str]) -> str:
 def _check_destination(path: Path, text: str, sync: Sync) -> None:
     """The destination's own rules: its options, its modes, and whether it can leave a field as it is."""
     if "type" not in sync.destination:
-        raise _wrong(path, text, ["destination", "type"], f"is missing; known: {', '.join(destination_types())}")
+        raise documents.wrong(
+            path, text, ["destination", "type"], f"is missing; known: {', '.join(destination_types())}"
+        )
     try:
         module = destination_module(sync.kind)
     except NotFoundError as error:
-        raise _wrong(path, text, ["destination", "type"], str(error)) from None
+        raise documents.wrong(path, text, ["destination", "type"], str(error)) from None
     if sync.mode not in module.MODES:
         can = ", ".join(sorted(module.MODES))
-        raise _wrong(path, text, ["mode"], f"{sync.kind} cannot {sync.mode}; it can {can}")
+        raise documents.wrong(path, text, ["mode"], f"{sync.kind} cannot {sync.mode}; it can {can}")
     for index, field in enumerate(sync.fields):
         if field.nulls == "keep" and not module.KEEPS_FIELDS:
             problem = f"{sync.kind} replaces a row as a whole and cannot keep one field; choose send or reject"
-            raise _wrong(path, text, ["fields", index, "nulls"], problem)
+            raise documents.wrong(path, text, ["fields", index, "nulls"], problem)
         if field.drift not in module.DRIFT:
             problem = f"{sync.kind} cannot leave one field of a row as it is; choose ours"
-            raise _wrong(path, text, ["fields", index, "drift"], problem)
+            raise documents.wrong(path, text, ["fields", index, "drift"], problem)
     try:
         sync.options()
     except msgspec.ValidationError as error:
-        raise _invalid(path, text, error, within=["destination"]) from None
-
-
-def _invalid(
-    path: Path, text: str, error: msgspec.ValidationError, within: Sequence[str | int] = ()
-) -> ConfigurationError:
-    problem, _, place = str(error).partition(" - at `$")
-    steps = list(within)
-    for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", place):
-        steps.append(int(index) if index else name)
-    named = re.search(r"(?:unknown|required) field `(\w+)`", problem)
-    return _wrong(path, text, [*steps, named.group(1)] if named else steps, problem)
-
-
-def _wrong(path: Path, text: str, steps: Sequence[str | int], problem: str) -> ConfigurationError:
-    dotted = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
-    return _at_line(path, _line(text, steps), dotted or "the file", problem)
-
-
-def _at_line(path: Path, line: int, what: str, problem: str) -> ConfigurationError:
-    place = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-    problem = (problem[:1].lower() + problem[1:]).rstrip(".")
-    problem += "" if problem.endswith("?") else "."
-    return ConfigurationError(f"{place}, line {line}, {what}", problem, "Correct the file, then run again.")
-
-
-def _line(text: str, steps: Sequence[str | int]) -> int:
-    """Where a field stands: as near as the file has it."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
-    line = 1
-    for step in steps:
-        if isinstance(node, yaml.MappingNode):
-            found = next((pair for pair in node.value if pair[0].value == step), None)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            node = node.value[step]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return line
+        raise documents.invalid(path, text, error, within=["destination"]) from None

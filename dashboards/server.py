@@ -6,18 +6,21 @@ import asyncio
 import importlib
 import logging
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import duckdb
 import streamlit as st
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import BaseRoute, Route
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from dashboards import login, source, theme
 from dashboards.compression import KeptGzip
@@ -27,11 +30,15 @@ from dashboards.periods import DEFAULT_PRESET, of_preset
 from dashboards.preload import Preload
 from searchflow import warehouse
 from searchflow.errors import PortInUseError, SearchFlowError
+from searchflow.ops import metrics
 from searchflow.services import process
 from searchflow.settings import Settings
 
 SCRIPT = Path(__file__).parent / "script" / "visit.py"
 ADDRESS = "127.0.0.1"
+REPORTS = "/reports"
+REPORT_PATH = f"{REPORTS}/quality/index.html"
+"""Where a page finds the data-quality report on this server."""
 OPTIONS: dict[str, Any] = {
     "server.address": ADDRESS,
     "server.headless": True,
@@ -87,7 +94,7 @@ def application(settings: Settings, port: int) -> st.App:
         SCRIPT,
         secrets=login.secrets(settings, address(settings, port)),
         lifespan=_lifespan,
-        routes=[*_routes(), *(_routes(below) if below else [])],
+        routes=[*_routes(settings), *(_routes(settings, below) if below else [])],
         middleware=[
             Middleware(SameOrigin, public=settings.dashboards_url),
             Middleware(Preload),
@@ -96,9 +103,14 @@ def application(settings: Settings, port: int) -> st.App:
     )
 
 
-def _routes(below: str = "") -> list[BaseRoute]:
+def _routes(settings: Settings, below: str = "") -> list[BaseRoute]:
     """What is served beside the pages: at the root for whoever is on this machine, and below the public address."""
-    return [Route(f"{below}/healthz", _health)]
+    reports = Reports(directory=settings.reports_dir, html=True, check_dir=False)
+    return [
+        Route(f"{below}/healthz", _health),
+        Route(f"{below}/metrics", _metrics),
+        Mount(f"{below}{REPORTS}", app=reports),
+    ]
 
 
 @asynccontextmanager
@@ -129,6 +141,36 @@ def warm_up() -> None:
                 kpis.daily(reading, Filters(), of_preset(DEFAULT_PRESET, known, last_over=known.last))
     except SearchFlowError as error:
         logging.getLogger(__name__).info("nothing to warm up: %s", error)
+
+
+class Reports(StaticFiles):
+    """The reports folder, read-only, at `/reports`: the pages, and nothing they might load from elsewhere."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """A file, never from a cache that has not asked: reports are made anew under the same name."""
+        answer = await super().get_response(path, scope)
+        answer.headers["Cache-Control"] = "no-cache"
+        answer.headers["Content-Security-Policy"] = "default-src 'self' 'unsafe-inline' data:; form-action 'none'"
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        return answer
+
+
+async def _metrics(_request: Request) -> Response:
+    """The ops tables for Prometheus; 503 while the warehouse does not answer."""
+    try:
+        text = await asyncio.to_thread(_kept_metrics.text)
+    except (SearchFlowError, duckdb.Error):
+        return PlainTextResponse("the warehouse does not answer: see `searchflow status`\n", status_code=503)
+    return Response(text, media_type=metrics.CONTENT_TYPE)
+
+
+@contextmanager
+def _reading() -> Iterator[metrics.Query]:
+    with source.reading() as reading:
+        yield metrics.query_of(reading.cursor)
+
+
+_kept_metrics = metrics.Metrics(_reading)
 
 
 async def _health(_request: Request) -> JSONResponse:

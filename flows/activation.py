@@ -68,14 +68,15 @@ def activate(
     Raises:
         NegativeAnswer: after all have run, when any was blocked or failed.
     """
-    settings, now = load_settings(), utc_now()
+    settings = load_settings()
     names = [activations.load_sync(name).name for name in syncs] if syncs else sorted(activations.load_syncs())
     results: dict[str, Any] = {}
     problems: list[NegativeAnswer] = []
     with models_at_rest(settings), stage(settings, "activation") as noted:
         for name in names:
             try:
-                results[name] = run_sync(name, now, dry_run, approve, retry_rejected, by)
+                # Each with its own moment, read when the models are at rest: what it waited for is in what it sends.
+                results[name] = run_sync(name, utc_now(), dry_run, approve, retry_rejected, by)
             except NegativeAnswer as error:
                 problems.append(error)
         changes = [sum(int(result[key]) for key in ("added", "changed", "removed")) for result in results.values()]

@@ -41,6 +41,7 @@ def reconcile(syncs: list[str] | None = None, repair: bool = False) -> dict[str,
     with stage(settings, "reconciliation") as noted:
         results = {name: compare(name, now, repair) for name in names}
         noted.rows_in = sum(int(result["expected"]) for result in results.values())
+        noted.rows_out = sum(int(result["found"]) for result in results.values())
         noted.rejected = sum(
             int(result[key]) for result in results.values() for key in ("missing", "different", "unexpected")
         )

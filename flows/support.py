@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,9 +17,8 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from searchflow import warehouse
-from searchflow.errors import SearchFlowError, ServiceError
-from searchflow.ops import audit_log, record
+from searchflow.errors import ServiceError
+from searchflow.ops import stages
 from searchflow.services import postgres
 from searchflow.settings import Settings
 
@@ -54,46 +51,11 @@ def without_heartbeat() -> Iterator[None]:
         yield
 
 
-@dataclass
-class Stage:
-    """What a stage reports of itself."""
-
-    rows_in: int = 0
-    rows_out: int = 0
-    rejected: int = 0
-
-
 @contextmanager
-def stage(settings: Settings, name: str) -> Iterator[Stage]:
-    """Note a stage in `ops.stage_runs`, also when it fails."""
-    report, started, clock, run = Stage(), utc_now(), time.monotonic(), run_id()
-    status, problem = "completed", None
-    try:
-        with audit_log.announced(name, run):
-            yield report
-    except Exception as error:
-        status, problem = "failed", f"{type(error).__name__}: {error}"[:500]
-        raise
-    finally:
-        row = {
-            "run_id": run,
-            "stage": name,
-            "started_at": started.replace(tzinfo=None),
-            "duration_s": time.monotonic() - clock,
-            "status": status,
-            "rows_in": report.rows_in,
-            "rows_out": report.rows_out,
-            "rejected": report.rejected,
-            "error": problem,
-        }
-        try:
-            with audit_log.announced(name, run):
-                with warehouse.connect(settings) as connection:
-                    record.rows(connection, "ops.stage_runs", [row])
-                audit_log.append(settings, "run", name, rows=report.rows_out, detail=status)
-                audit_log.anchor(settings)
-        except SearchFlowError:
-            get_run_logger().warning("the run could not be noted in ops.stage_runs: the warehouse does not answer")
+def stage(settings: Settings, name: str) -> Iterator[stages.Stage]:
+    """Note a stage in `ops.stage_runs`, also when it fails or is killed."""
+    with stages.noted(settings, name, run_id(), clock=utc_now, log=get_run_logger()) as report:
+        yield report
 
 
 @contextmanager

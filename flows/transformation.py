@@ -96,7 +96,7 @@ def transform(environment: str = "prod", fail_fast: bool = False) -> dict[str, A
         show(result)
         if result.mode == "plan" and environment == "prod":
             draw_lineage(settings)
-        noted.rows_in, noted.rows_out = result.new_batches, len(result.models)
+        noted.rows_in, noted.rows_out = result.new_batches, sum(run.rows or 0 for run in result.models)
     return {
         "mode": result.mode,
         "models": len(result.models),

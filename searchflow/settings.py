@@ -49,6 +49,10 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = Field(
         None, description="Signs the audit log's anchors and makes pseudonyms; unset: a key made in home."
     )
+    webhook_url: SecretStr | None = Field(
+        None, description="Told of each breach and recovery of a service level (http or https); unset: nobody."
+    )
+    webhook_secret: SecretStr | None = Field(None, description="Signs what the webhook is sent; unset: not signed.")
     prefect_port: int = Field(4200, ge=1, le=65535, description="Loopback port of the Prefect server and its UI.")
     dashboards_port: int = Field(8501, ge=1, le=65535, description="Loopback port of the dashboards.")
     dashboards_url: str | None = Field(
@@ -110,6 +114,13 @@ class Settings(BaseSettings):
             ZoneInfo(value)
         except (KeyError, ValueError, OSError):  # not found, not a name, a folder's name
             raise ValueError("is not a time zone such as Europe/Lisbon") from None
+        return value
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _over_http(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("it is not an http:// or https:// address")
         return value
 
     @field_validator("home")

@@ -1,7 +1,8 @@
 """The event streams: how entries are written and read (CONTRACTS section 2).
 
 An entry holds one event or several separated by newlines in its field `data`; the field `codec` says `zstd` when it is
-compressed. Batching makes a producer about six times cheaper than one entry an event; readers treat both alike.
+compressed, and `traceparent` (W3C) which span published it, where that is traced. Batching makes a producer about six
+times cheaper than one entry an event; readers treat both alike.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import redis
 import zstandard
 
 from searchflow.errors import ServiceError
+from searchflow.ops import tracing
 from searchflow.services import valkey
 from searchflow.settings import Settings
 
@@ -124,14 +126,18 @@ def publish_entries(
         next(turns)
     written = 0
     waiting = iter(entries)
-    while chunk := list(islice(waiting, 20 if batch > 1 else 5_000)):  # one round trip
-        if capacity is not None:
-            _wait_for_room(client, event_type, shards, capacity // max(batch, 1), on_wait)
-        _append(client, turns, (encode_text(data, codec) for data, _ in chunk), written)
-        events = sum(count for _, count in chunk)
-        written += events
-        if on_published is not None:
-            on_published(events)
+    with tracing.span(f"publish {event_type}", event_type=event_type) as span:
+        trace = tracing.traceparent() if span is not None else None
+        extra = {b"traceparent": trace.encode()} if trace else {}
+        while chunk := list(islice(waiting, 20 if batch > 1 else 5_000)):  # one round trip
+            if capacity is not None:
+                _wait_for_room(client, event_type, shards, capacity // max(batch, 1), on_wait)
+            _append(client, turns, (encode_text(data, codec) | extra for data, _ in chunk), written)
+            events = sum(count for _, count in chunk)
+            written += events
+            if on_published is not None:
+                on_published(events)
+        tracing.note(span, events=written)
     return written
 
 

@@ -159,11 +159,14 @@ def table_functions(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]
 
 def prepare(settings: Settings) -> None:
     """Make the lake's schemas and platform tables. Called under the services lock: concurrent CREATEs conflict."""
+    from searchflow.ops import views
+
     with connect(settings) as connection:
         # In one transaction: a fraction of the time of a commit a table, and a table that is made and partitioned by one
         # commit has no superseded shape.
         with transaction(connection):
             _make_tables(connection)
+        views.prepare(connection, CATALOG)
         _drop_superseded(connection)
 
 

@@ -18,6 +18,7 @@ from searchflow.cli import (
     generate,
     incoming,
     lineage,
+    metrics,
     platform,
     privacy,
     publish,
@@ -48,6 +49,7 @@ verify.register(app)
 bench.register(app)
 publish.register(app)
 incoming.register(app)
+metrics.register(app)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(email.app, name="email")
 app.add_typer(explain.app, name="explain")

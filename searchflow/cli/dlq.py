@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ from searchflow.errors import UsageError
 from searchflow.ingestion.dead_letters import closing, fixes, letters
 from searchflow.ingestion.dead_letters import replay as replaying
 from searchflow.ingestion.worker import utc_now
-from searchflow.ops import audit_log
+from searchflow.ops import audit_log, stages
 from searchflow.settings import Settings
 from searchflow.transformation import differences
 
@@ -112,7 +113,9 @@ def replay(
         return
     settings = _settings()
     with _marts_watched(settings, transform) as watch:
-        result = replaying.replay(settings, selection, clock=utc_now, actor=getpass.getuser(), fix=chosen)
+        with _noted(settings, "replay") as stage:
+            result = replaying.replay(settings, selection, clock=utc_now, actor=getpass.getuser(), fix=chosen)
+            stage.rows_in, stage.rows_out, stage.rejected = result.tried, result.stored, result.refused.total()
         changes = watch(result.batches)
     if as_json:
         print_json({**_document(result), "marts": None if changes is None else asdict(changes)})
@@ -140,11 +143,19 @@ def discard(
     selection = letters.Selection("open", reason, kind, source, since, until, tuple(letter or ()))
     if selection.everything != every:
         raise UsageError("Say which letters (--reason, --type, --source, --since, --until, --id), or --all.")
-    count = closing.discard(_settings(), selection, why=why, clock=utc_now, actor=getpass.getuser())
+    settings = _settings()
+    with _noted(settings, "discard") as stage:
+        count = closing.discard(settings, selection, why=why, clock=utc_now, actor=getpass.getuser())
+        stage.rows_in = stage.rows_out = count
     if as_json:
         print_json({"discarded": count})
     else:
         typer.echo(f"{count:,} letters discarded.")
+
+
+def _noted(settings: Settings, name: str) -> AbstractContextManager[stages.Stage]:
+    """A run in `ops.stage_runs`, as flows have one."""
+    return stages.noted(settings, name, str(uuid.uuid4()), clock=utc_now)
 
 
 def _fix(name: str | None, params: list[str]) -> fixes.Fix | None:

@@ -15,6 +15,7 @@ from searchflow.cli.support import settings_of_command, use_prefect
 from searchflow.errors import PortInUseError, UsageError
 from searchflow.ingestion.worker import utc_now
 from searchflow.ops import status as health
+from searchflow.ops.levels import Evaluated
 from searchflow.services import lifecycle, prefect, process, valkey
 from searchflow.settings import ROOT, Settings
 
@@ -142,9 +143,27 @@ def status(as_json: Json = False) -> int:
         console.print(f"[bold]Quality[/bold]: {passed} of {len(state.quality)} suites passed at their last run")
         if passed < len(state.quality):
             print_table("Suites that did not", [suite for suite in state.quality if suite["failed"]])
+    _print_levels(state.levels)
     if not state.healthy:
         typer.echo("Something is unwell: `searchflow up` starts what is down; logs are in " + str(settings.logs_dir))
     return 0 if state.healthy else 1
+
+
+def _print_levels(levels: list[Evaluated]) -> None:
+    """One line a level, with the target that is worst; those that are broken first and each by itself."""
+    broken = [each for each in levels if each.state == "broken"]
+    if broken:
+        shown = [
+            {"level": each.level, "of": each.target, "is": each.shown, "should be": each.wanted, "means": each.sentence}
+            for each in broken
+        ]
+        print_table("Service levels that are broken", shown)
+    known = {each.level for each in levels if each.state != "unknown"}
+    names = list(dict.fromkeys(each.level for each in levels))
+    kept = known - {each.level for each in broken}
+    unknown = [name for name in names if name not in known]
+    more = f"; no data yet: {', '.join(unknown)}" if unknown else ""
+    console.print(f"[bold]Service levels[/bold]: {len(kept)} of {len(names)} kept{more}", soft_wrap=True)
 
 
 def _ago(seconds: float) -> str:

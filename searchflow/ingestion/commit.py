@@ -25,7 +25,7 @@ from searchflow.errors import AccountingError, SearchFlowError, StorageError, is
 from searchflow.events import Rejection
 from searchflow.ingestion import checks, lateness, positions, schema_changes
 from searchflow.ingestion.source import Source, SourceBatch
-from searchflow.ops import record
+from searchflow.ops import record, tracing
 
 T = TypeVar("T")
 
@@ -176,6 +176,7 @@ def _write(
                 "last_event_ts": max(bounds, default=None),
                 "touched_days": sorted(days),
                 "position": batch.position,
+                "traceparent": tracing.traceparent(),
             }
         ],
     )

@@ -16,13 +16,15 @@ class SourceBatch:
     """Lines as they were received, with where each stands in the source.
 
     `broken` holds what is not even a line (an entry that does not decompress): position, bytes, why.
-    `position` is where the next read goes on when this batch is committed.
+    `position` is where the next read goes on when this batch is committed. `traces` names the spans that published it,
+    where producers say so.
     """
 
     lines: list[bytes]
     line_positions: list[str]
     position: str
     broken: list[tuple[str, bytes, Rejection]] = field(default_factory=list)
+    traces: list[str] = field(default_factory=list)
 
     @property
     def received(self) -> int:

@@ -16,6 +16,8 @@ LINES_AN_ENTRY = 500
 ENTRIES_A_READ = 64
 """Enough for a commit in few round trips, without reading far ahead."""
 SINGLE_ENTRIES_A_READ = 10_000
+TRACE_BYTES = 128
+"""A W3C traceparent has 55; whatever is longer is something else."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,9 @@ class StreamSource:
             batch.broken.append((entry_id, content, Rejection(code, str(error), self.event_type)))
             return
         batch.lines += lines
+        trace = fields.get(b"traceparent")
+        if trace is not None and len(trace) <= TRACE_BYTES:
+            batch.traces.append(trace.decode("ascii", "replace"))
         batch.line_positions += [f"{entry_id}:{number}" for number in range(1, len(lines) + 1)]
 
     def committed(self, position: str) -> None:

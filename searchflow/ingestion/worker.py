@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from searchflow.ingestion.positions import position, positions
 from searchflow.ingestion.shapes import Shapes
 from searchflow.ingestion.source import Source
 from searchflow.ingestion.stream_source import StreamPosition, StreamSource
+from searchflow.ops import tracing
 from searchflow.settings import Settings
 
 Clock = Callable[[], datetime]
@@ -91,8 +92,12 @@ def drain(
             if found is None:
                 return
             batch, prepared = found
-            with gate.commit(prepared.columns):
-                counts = commit(connection, source, batch, after=after, now=clock(), limits=limits, prepared=prepared)
+            with tracing.span(f"ingest {source.shard}", links=batch.traces, source=source.name) as span:
+                with gate.commit(prepared.columns):
+                    counts = commit(
+                        connection, source, batch, after=after, now=clock(), limits=limits, prepared=prepared
+                    )
+                tracing.note(span, **asdict(counts))
             source.committed(batch.position)
             after = batch.position
             result.add(source.name if source.shard == "file" else source.shard, counts)

@@ -23,7 +23,8 @@ TABLES: dict[str, str] = {
     "ops.ingestion_batches": """
         batch_id VARCHAR, shard VARCHAR, event_type VARCHAR, source VARCHAR, started_at TIMESTAMP,
         committed_at TIMESTAMP, received BIGINT, stored BIGINT, duplicates BIGINT, dead_letters BIGINT, late BIGINT,
-        first_event_ts TIMESTAMP, last_event_ts TIMESTAMP, touched_days DATE[], position VARCHAR""",
+        first_event_ts TIMESTAMP, last_event_ts TIMESTAMP, touched_days DATE[], position VARCHAR,
+        traceparent VARCHAR""",
     "ops.ingestion_metrics": """
         measured_at TIMESTAMP, source VARCHAR, seconds DOUBLE, received BIGINT, stored BIGINT, duplicates BIGINT,
         dead_letters BIGINT, late BIGINT, events_per_second DOUBLE, backlog BIGINT, lag_seconds DOUBLE""",
@@ -42,7 +43,7 @@ TABLES: dict[str, str] = {
     "ops.model_runs": """
         run_id VARCHAR, environment VARCHAR, model VARCHAR, interval_start TIMESTAMP, interval_end TIMESTAMP,
         started_at TIMESTAMP, duration_s DOUBLE, rows BIGINT, audits_passed BIGINT, audits_failed BIGINT,
-        status VARCHAR, error VARCHAR""",
+        status VARCHAR, error VARCHAR, traceparent VARCHAR""",
     "ops.kpi_versions": """
         kpi_date DATE, metric VARCHAR, value DOUBLE, previous_value DOUBLE, recorded_at TIMESTAMP,
         previous_at TIMESTAMP, late_searches BIGINT, late_clicks BIGINT, late_conversions BIGINT, batches VARCHAR[],
@@ -59,7 +60,8 @@ TABLES: dict[str, str] = {
     "ops.sync_runs": """
         run_id VARCHAR, sync VARCHAR, started_at TIMESTAMP, finished_at TIMESTAMP, status VARCHAR, added BIGINT,
         changed BIGINT, removed BIGINT, unchanged BIGINT, rejected BIGINT, retried BIGINT, mode VARCHAR,
-        error VARCHAR, quarantined BIGINT, approved_by VARCHAR, held_out BIGINT""",
+        error VARCHAR, quarantined BIGINT, approved_by VARCHAR, held_out BIGINT, model VARCHAR,
+        traceparent VARCHAR""",
     "ops.sync_rejections": """
         run_id VARCHAR, sync VARCHAR, key VARCHAR, reason VARCHAR, payload VARCHAR, rejected_at TIMESTAMP""",
     "ops.reconciliation_runs": """
@@ -79,7 +81,10 @@ TABLES: dict[str, str] = {
         sync VARCHAR, seed VARCHAR, share DOUBLE, unit VARCHAR, arm VARCHAR, assigned_at TIMESTAMP, run_id VARCHAR""",
     "ops.stage_runs": """
         run_id VARCHAR, stage VARCHAR, started_at TIMESTAMP, duration_s DOUBLE, status VARCHAR, rows_in BIGINT,
-        rows_out BIGINT, rejected BIGINT, error VARCHAR""",
+        rows_out BIGINT, rejected BIGINT, error VARCHAR, traceparent VARCHAR""",
+    "ops.service_levels": """
+        checked_at TIMESTAMP, level VARCHAR, target VARCHAR, measure VARCHAR, state VARCHAR, value DOUBLE,
+        bound VARCHAR, limit_value DOUBLE, unit VARCHAR, since TIMESTAMP, sentence VARCHAR""",
 }
 """Table -> its columns. Created by `searchflow.warehouse.prepare`."""
 

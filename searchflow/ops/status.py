@@ -12,6 +12,8 @@ from searchflow import streams, warehouse
 from searchflow.errors import SearchFlowError
 from searchflow.ingestion import meter
 from searchflow.ingestion.accounting import Accounting, accounting
+from searchflow.ops import levels
+from searchflow.ops.levels import Evaluated
 from searchflow.services import postgres, prefect, process, valkey
 from searchflow.settings import Settings
 
@@ -34,6 +36,8 @@ class Status:
     quality: list[dict[str, Any]] = field(default_factory=list)
     open_dead_letters: int = 0
     accounting: Accounting | None = None
+    levels: list[Evaluated] = field(default_factory=list)
+    """Every service level for each of its targets, as it is now."""
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -44,6 +48,7 @@ class Status:
 
 def collect(settings: Settings, *, now: datetime) -> Status:
     """Look at everything without changing anything; what does not answer is said, not raised."""
+    declared = levels.load_levels()
     services = {
         "stream server": _health(valkey.check, settings),
         "PostgreSQL": _health(postgres.check, settings),
@@ -58,10 +63,24 @@ def collect(settings: Settings, *, now: datetime) -> Status:
         try:
             with warehouse.connect(settings, read_only=True) as connection:
                 _from_warehouse(connection, status, now)
+                status.levels = levels.evaluate(connection, declared, _facts(status), now=now)
         except SearchFlowError as error:
             status.healthy = False
             status.services["warehouse"] = str(error)
+    if not status.levels:
+        status.levels = levels.evaluate(None, declared, _facts(status), now=now)
     return status
+
+
+def _facts(status: Status) -> levels.Facts:
+    """What service levels need and the lake does not hold."""
+    missed = None
+    if status.accounting is not None:
+        counted = status.accounting
+        missed = abs(counted.received - counted.stored - counted.duplicates - counted.dead_letters)
+        missed = max(missed, int(not counted.holds))
+    lag = {name: float(each["oldest_seconds"]) for name, each in status.lag.items()}
+    return levels.Facts(status.services, lag, missed)
 
 
 def _health(check: Any, settings: Settings) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from searchflow import warehouse
-from searchflow.ops import audit_log
+from searchflow.ops import audit_log, stages
 from searchflow.services import postgres, prefect, process, valkey
 from searchflow.settings import Settings
 
@@ -26,6 +26,7 @@ def start(settings: Settings) -> None:
         postgres.start(settings)
         warehouse.prepare(settings)
         audit_log.prepare(settings)
+        stages.prepare(settings)
 
 
 def enter_home(settings: Settings) -> None:

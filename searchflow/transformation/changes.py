@@ -15,6 +15,8 @@ from datetime import date, datetime, timedelta
 
 import duckdb
 
+from searchflow.ops import tracing
+
 SEEN = "ops.transformed_batches"
 
 FRESH_EVENTS = """
@@ -109,6 +111,21 @@ def new_batches(connection: duckdb.DuckDBPyConnection, environment: str, now: da
         [now, environment],
     ).fetchall()
     return [Batch(*row) for row in found]
+
+
+def traces(connection: duckdb.DuckDBPyConnection, environment: str, now: datetime) -> list[str]:
+    """The spans of the newest commits that the next transformation takes in."""
+    found = connection.execute(
+        f"""
+        SELECT DISTINCT traceparent, committed_at FROM ops.ingestion_batches AS batches
+        WHERE stored > 0 AND committed_at <= ? AND traceparent IS NOT NULL AND NOT EXISTS (
+            SELECT 1 FROM {SEEN} AS seen WHERE seen.batch_id = batches.batch_id AND seen.environment = ?
+        )
+        ORDER BY committed_at DESC LIMIT {tracing.MOST_LINKS}
+        """,
+        [now, environment],
+    ).fetchall()
+    return [str(row[0]) for row in found]
 
 
 def mark_seen(connection: duckdb.DuckDBPyConnection, environment: str, batches: list[Batch], now: datetime) -> None:

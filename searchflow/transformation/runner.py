@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from searchflow import warehouse
-from searchflow.ops import record
+from searchflow.ops import record, tracing
 from searchflow.services.process import locked
 from searchflow.settings import ROOT, Settings
 from searchflow.transformation import changes, failures, restatements
 from searchflow.transformation.result import ModelProgress, ModelRun, TransformationResult
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span
     from sqlmesh.core.snapshot import Snapshot
 
     from searchflow.transformation.project import Project
@@ -54,7 +56,7 @@ def transform(
     result = TransformationResult(str(uuid.uuid4()), environment, "run", stamp)
     settings.run_dir.mkdir(parents=True, exist_ok=True)
     with locked(settings, "transformation", wait=True), project(settings, root=root) as opened:
-        with warehouse.connect(settings) as connection:
+        with warehouse.connect(settings) as connection, _traced(connection, environment, stamp) as span:
             opened.console.listen(_examined(opened, connection, on_progress), stamp)
             snapshots = opened.snapshots()
             _list_changes(opened, connection, snapshots, restate, result)
@@ -65,12 +67,20 @@ def transform(
             if not result.models and result.mode == "run":
                 result.mode = "nothing"
             result.duration_s = time.perf_counter() - clock
-            _record(connection, result)
+            _record(connection, result, span)
         error = failures.explain(opened, result, problem) if problem or opened.console.failures else None
     if error is not None:
         forget(settings)  # perhaps a server went away: the next call connects anew
         raise error
     return result
+
+
+@contextmanager
+def _traced(connection: duckdb.DuckDBPyConnection, environment: str, now: datetime) -> Iterator[Span | None]:
+    """A span of the run, linked to those of the commits that it takes in."""
+    origins = changes.traces(connection, environment, now) if tracing.enabled() else []
+    with tracing.span(f"transform {environment}", links=origins, environment=environment) as span:
+        yield span
 
 
 def _list_changes(
@@ -237,8 +247,9 @@ def _note_restatements(opened: Project, connection: duckdb.DuckDBPyConnection, r
         result.restatements = restatements.note(connection, result.run_id, result.started_at)
 
 
-def _record(connection: duckdb.DuckDBPyConnection, result: TransformationResult) -> None:
-    """One row a model in `ops.model_runs`."""
+def _record(connection: duckdb.DuckDBPyConnection, result: TransformationResult, span: Span | None) -> None:
+    """One row a model in `ops.model_runs`, and one span."""
+    tracing.note(span, mode=result.mode, batches=result.new_batches, models=len(result.models))
     record.rows(
         connection,
         "ops.model_runs",
@@ -256,7 +267,24 @@ def _record(connection: duckdb.DuckDBPyConnection, result: TransformationResult)
                 "audits_failed": run.audits_failed,
                 "status": run.status,
                 "error": run.error,
+                "traceparent": _model_span(run, result),
             }
             for run in result.models
         ],
+    )
+
+
+def _model_span(run: ModelRun, result: TransformationResult) -> str | None:
+    """SQLMesh runs models on threads of its own: their spans are made afterwards, from what it told."""
+    begun = run.started_at or result.started_at + timedelta(seconds=result.duration_s)
+    return tracing.finished(
+        f"model {run.name}",
+        after=(begun - result.started_at).total_seconds(),
+        seconds=run.duration_s,
+        failed=run.status == "failed",
+        model=run.name,
+        rows=run.rows,
+        audits_passed=run.audits_passed,
+        audits_failed=run.audits_failed,
+        status=run.status,
     )

@@ -27,7 +27,7 @@ from searchflow.ingestion.dead_letters import closing, letters
 from searchflow.ingestion.dead_letters.fixes import Fix
 from searchflow.ingestion.source import SourceBatch
 from searchflow.ingestion.worker import Clock, limits_of
-from searchflow.ops import audit_log, record
+from searchflow.ops import audit_log, record, tracing
 from searchflow.settings import Settings
 
 SHARD, SOURCE = "replay", "dead_letters"
@@ -271,6 +271,7 @@ def _store(
         "first_event_ts": min((written.first for written in stored.values()), default=None),
         "last_event_ts": max((written.last for written in stored.values()), default=None),
         "touched_days": sorted(days),
+        "traceparent": tracing.traceparent(),
     }
     record.rows(connection, "ops.ingestion_batches", [batch])
     return days

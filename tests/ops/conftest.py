@@ -1,0 +1,61 @@
+"""A home of its own for tests of the platform's own tables, with databases on the session's servers."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from searchflow import services, warehouse
+from searchflow.ops import record
+from searchflow.services import postgres, valkey
+from searchflow.settings import Settings, load_settings
+
+OPS = (
+    "ingestion_batches", "ingestion_metrics", "transformed_batches", "model_runs", "sync_runs", "stage_runs",
+    "validation_results", "validated_tables", "service_levels",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def watched_home(platform: Settings) -> Iterator[Settings]:
+    folder = Path(tempfile.mkdtemp(prefix="sf-"))
+    settings = load_settings(
+        home=folder,
+        redis_url=valkey.url(platform),
+        postgres_url=f"postgresql://postgres@/postgres?host={postgres.socket_folder(platform)}",
+        postgres_prefix=f"watched_{folder.name.removeprefix('sf-')}_",
+    )
+    try:
+        services.start(settings)
+        yield settings
+    finally:
+        services.stop_all(settings)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def watched(watched_home: Settings) -> Settings:
+    """Empty ops tables, no state, no notices."""
+    with warehouse.connect(watched_home) as connection, warehouse.transaction(connection):
+        for table in OPS:
+            connection.execute(f"DELETE FROM ops.{table}")
+    with psycopg.connect(postgres.conninfo(watched_home, "ledger")) as connection:
+        connection.execute("TRUNCATE monitoring.notices, monitoring.level_states, monitoring.running")
+    return watched_home
+
+
+@pytest.fixture
+def written(watched: Settings) -> Callable[..., None]:
+    """`written(table, row, ...)`: literal rows in an ops table."""
+
+    def write(table: str, *rows: dict[str, Any]) -> None:
+        with warehouse.connect(watched) as connection:
+            record.rows(connection, f"ops.{table}", rows)
+
+    return write
