@@ -31,7 +31,7 @@ from activations.retry import Retries
 from activations.shape import PROBLEM
 from activations.sync_files import SYNCS_DIR, load_sync
 from searchflow import warehouse
-from searchflow.ops import record
+from searchflow.ops import audit_log, record
 from searchflow.settings import Settings
 
 SAMPLES = 5
@@ -106,6 +106,10 @@ def reconcile(
         ledger.prepare()
         planner.attach_ledger(connection, settings)
         run = Run(settings, sync, connection, ledger, Retries(sleep=sleep), now, "repair")
+        target = f"{sync.kind} {sync.name}"
+        audit_log.append(
+            settings, "read", target, detail=f"reconciliation{' with repair' if repair else ''}, {run.run_id}"
+        )
         with snapshot(connection):
             compared = compare(run)
         lost = diagnose(connection, sync, ledger)

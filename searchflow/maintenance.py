@@ -21,6 +21,7 @@ from searchflow import streams, warehouse
 from searchflow.errors import SearchFlowError
 from searchflow.ingestion.positions import positions
 from searchflow.ingestion.stream_source import StreamPosition
+from searchflow.ops import audit_log
 from searchflow.services.process import locked
 from searchflow.settings import Settings
 
@@ -68,6 +69,9 @@ def run(settings: Settings, *, now: datetime) -> Upkeep:
         result.orphans_deleted = delete_orphans(connection, older_than, result)
         result.files_after, result.snapshots_after = _measure(connection)
         result.entries_trimmed = trim_streams(settings, connection)
+    for what, count in (("streams", result.entries_trimmed), ("files", result.files_deleted + result.orphans_deleted)):
+        if count:
+            audit_log.append(settings, "trim", what, rows=count, detail="nobody needs them any more")
     return result
 
 

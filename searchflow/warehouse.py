@@ -139,22 +139,37 @@ HARMLESS_TABLE_FUNCTIONS = frozenset(
 
 def table_functions(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
     """Names of the table functions that a SELECT calls, wherever they stand in it."""
+    return {
+        str(node.get("function", {}).get("function_name", "?")).lower()
+        for node in _nodes(connection, sql)
+        if node.get("type") == "TABLE_FUNCTION"
+    }
+
+
+def tables_named(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
+    """Tables that a SELECT names with their schema, wherever they stand in it and however they are written."""
+    return {
+        f"{node['schema_name']}.{node['table_name']}"
+        for node in _nodes(connection, sql)
+        if node.get("type") == "BASE_TABLE" and node.get("schema_name")
+    }
+
+
+def _nodes(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[dict[str, Any]]:
+    """Every node of a SELECT as DuckDB parses it."""
     row = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
     assert row is not None
     document = json.loads(row[0])
     if document.get("error"):
         raise UsageError("Only a plain SELECT is allowed here. Rewrite the query as one.")
-    found: set[str] = set()
     pending: list[Any] = [document]
     while pending:
         node = pending.pop()
         if isinstance(node, dict):
-            if node.get("type") == "TABLE_FUNCTION":
-                found.add(str(node.get("function", {}).get("function_name", "?")).lower())
+            yield node
             pending.extend(node.values())
         elif isinstance(node, list):
             pending.extend(node)
-    return found
 
 
 def prepare(settings: Settings) -> None:

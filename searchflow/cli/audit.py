@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -11,6 +11,7 @@ import typer
 from searchflow import services
 from searchflow.cli.output import Json, print_json, print_table
 from searchflow.cli.support import settings_of_command
+from searchflow.errors import UsageError
 from searchflow.ingestion.worker import utc_now
 from searchflow.ops import audit_log
 
@@ -24,23 +25,39 @@ def show(
     actor: Annotated[str | None, typer.Option(help="Only this account.")] = None,
     process: Annotated[str | None, typer.Option(help="Only this command or flow.")] = None,
     run: Annotated[str | None, typer.Option(help="Only this flow run.")] = None,
-    action: Annotated[str | None, typer.Option(help="run, read, write, define, maintain or send.")] = None,
-    object: Annotated[str | None, typer.Option(help="Only objects whose name begins so.")] = None,  # noqa: A002
+    action: Annotated[str | None, typer.Option(help="run, read, write, define, maintain, send, ...")] = None,
+    object: Annotated[str | None, typer.Option(help="Only this table or destination, or those that begin so.")] = None,  # noqa: A002
     hours: Annotated[float | None, typer.Option(min=0, help="Only the last hours.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only since then (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only before then (UTC).")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many entries.")] = 50,
     as_json: Json = False,
 ) -> None:
     """Show the newest entries, the newest first."""
     settings = settings_of_command()
     services.start(settings)
-    since = None if hours is None else utc_now() - timedelta(hours=hours)
+    if hours is not None and since is not None:
+        raise UsageError("Give --hours or --since, not both.")
+    begin = utc_now() - timedelta(hours=hours) if hours is not None else _utc(since)
     entries = audit_log.show(
-        settings, limit=limit, since=since, actor=actor, process=process, run_id=run, action=action, object=object
+        settings,
+        limit=limit,
+        since=begin,
+        until=_utc(until),
+        actor=actor,
+        process=process,
+        run_id=run,
+        action=action,
+        object=object,
     )
     if as_json:
         print_json(entries)
     else:
         print_table("Audit log", entries)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)
 
 
 @app.command(epilog="Example: `searchflow audit verify`")

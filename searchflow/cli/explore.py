@@ -33,14 +33,16 @@ def query(
     services.start(settings)
     with warehouse.connect(settings, read_only=True) as connection:
         statement = _only_select(connection, sql)
+        tables = warehouse.tables_named(connection, sql)
         warehouse.confine(connection, settings)
         try:
             cursor = connection.execute(statement)
             names = [column[0] for column in cursor.description or []]
             rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-        except duckdb.Error as error:
+        except duckdb.Error as error:  # it may quote a value, so it is a read too
+            audit_log.append_query(settings, sql, None, tables=tables, problem="failed")
             raise _explained(error) from None
-    audit_log.append_query(settings, sql, len(rows))
+    audit_log.append_query(settings, sql, len(rows), tables=tables)
     if as_json:
         print_json(rows)
         return

@@ -2,8 +2,9 @@
 
 It is a table of the catalog's database (`audit_log.sql`), append-only and hash-chained. Changes of the lake are entered
 by a trigger on the lake's own commits: in the same transaction, whoever commits. Reads and deliveries are entered by
-`append`. `verify` recomputes every hash; what a superuser might rewrite as a whole is found by the anchors, which keep
-earlier hashes outside of the database, signed with the home's key.
+`append`. `verify` recomputes every hash and compares the end of the chain with `audit.head`; what a superuser might
+rewrite as a whole is found by hashes outside of the database, signed with the home's key: an anchor after every stage,
+and the newest entry that a process of this home has made (`head.json`).
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import psycopg
 
 from searchflow.errors import SearchFlowError, ServiceError
@@ -36,7 +38,10 @@ COLUMNS = ("sequence", "logged_at", "actor", "process", "run_id", "action", "obj
 EXPECTED = """encode(sha256(convert_to(jsonb_build_array(sequence, extract(epoch FROM logged_at), actor, process, run_id,
     action, object, rows, detail, previous_hash)::text, 'UTF8')), 'hex')"""
 
-_VALUES = re.compile(r"'(?:[^']|'')*'|\b\d+(?:\.\d+)?\b")
+_COMMENTS = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_OPEN_TEXT = re.compile(r"'.*", re.DOTALL)
+_PLAIN_NAME = re.compile(r"[\w.]+")
 _TABLES = re.compile(r"\b(?:raw|staging|intermediate|marts|activation|ops|masked)\.\w+")
 
 _connections: dict[str, psycopg.Connection] = {}
@@ -100,38 +105,73 @@ def append(settings: Settings, action: str, object: str, *, rows: int | None = N
             try:
                 connection = _connection(settings)
                 connection.execute("SELECT set_config('application_name', %s, false)", [_caller()])
-                connection.execute(
-                    "INSERT INTO audit.log (action, object, rows, detail) VALUES (%s, %s, %s, %s)",
+                made = connection.execute(
+                    "INSERT INTO audit.log (action, object, rows, detail) VALUES (%s, %s, %s, %s) RETURNING sequence, hash",
                     [action, object, rows, detail],
-                )
+                ).fetchone()
             except psycopg.OperationalError as error:
                 _connections.pop(postgres.conninfo(settings, "catalog"), None)
                 if attempt == 2:
                     raise ServiceError("The audit log does not answer. Run `searchflow status`.") from error
             else:
+                if made is not None:
+                    _move_head(settings, *made)
                 return
 
 
-def append_query(settings: Settings, sql: str, rows: int) -> None:
-    """Enter a query: the tables it names, and its text without the values in it, which may be personal."""
-    plain = " ".join(_VALUES.sub("?", sql).split())
-    tables = sorted(set(_TABLES.findall(plain.replace('"', ""))))
-    append(settings, "read", ", ".join(tables) or "no table", rows=rows, detail=plain[:500])
+def append_query(
+    settings: Settings, sql: str, rows: int | None, *, tables: Iterable[str] | None = None, problem: str = ""
+) -> None:
+    """Enter a query: the tables it names (found in its text when not given), and its text without comments and values,
+    which may be personal. A query that failed is entered too: its error may have shown something."""
+    plain = without_values(sql)
+    named = sorted(set(_TABLES.findall(plain.replace('"', "")) if tables is None else tables))
+    detail = f"{problem}: {plain}" if problem else plain
+    append(settings, "read", ", ".join(named) or "no table", rows=rows, detail=detail[:500])
+
+
+def without_values(sql: str) -> str:
+    """SQL on one line with ? for every text and number, without comments and without names that hold more than a name.
+
+    >>> without_values("SELECT 'a@b.example' AS x, 7 -- mine")
+    'SELECT ? AS x, ?'
+    """
+    tokens = duckdb.tokenize(sql)
+    if not tokens:
+        return ""
+    places = [place for place, _ in tokens]
+    parts = [sql[: places[0]]]
+    for (place, kind), end in zip(tokens, [*places[1:], len(sql)], strict=True):
+        text = sql[place:end]
+        if kind in (duckdb.token_type.string_const, duckdb.token_type.numeric_const):
+            text = "? "
+        elif (quoted := _QUOTED.match(text)) and not _PLAIN_NAME.fullmatch(quoted[0][1:-1]):
+            text = '"?" '
+        parts.append(text)
+    return " ".join(_COMMENTS.sub(" ", _OPEN_TEXT.sub("?", "".join(parts))).split())
 
 
 def show(
-    settings: Settings, *, limit: int = 50, since: datetime | None = None, **filters: str | None
+    settings: Settings,
+    *,
+    limit: int = 50,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    **filters: str | None,
 ) -> list[dict[str, Any]]:
-    """The newest entries, the newest first. Filters: actor, process, run_id, action, object (its beginning)."""
+    """The newest entries, the newest first. Filters: actor, process, run_id, action, object (a table, or its beginning)."""
     conditions: list[str] = ["true"]
     values: list[Any] = []
     for name, value in filters.items():
         if value is not None:
-            conditions.append("starts_with(object, %s)" if name == "object" else f"{name} = %s")
+            # A query may name several tables.
+            among = "EXISTS (SELECT FROM unnest(string_to_array(object, ', ')) AS one WHERE starts_with(one, %s))"
+            conditions.append(among if name == "object" else f"{name} = %s")
             values.append(value)
-    if since is not None:
-        conditions.append("logged_at >= %s")
-        values.append(since)
+    for moment, sign in ((since, ">="), (until, "<")):
+        if moment is not None:
+            conditions.append(f"logged_at {sign} %s")
+            values.append(moment)
     query = (
         f"SELECT {', '.join(COLUMNS)} FROM audit.log WHERE {' AND '.join(conditions)} ORDER BY sequence DESC LIMIT %s"
     )
@@ -145,11 +185,11 @@ def anchor(settings: Settings) -> None:
     head = _head(settings)
     if head is None:
         return
-    line = {"sequence": head[0], "hash": head[1]}
     path = _anchors(settings)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with path.open("a") as file:
-        file.write(json.dumps(line | {"signature": _signature(settings, *head)}) + "\n")
+        file.write(_line(settings, *head))
+    _move_head(settings, *head)
 
 
 def verify(settings: Settings) -> Verified:
@@ -167,6 +207,13 @@ def verify(settings: Settings) -> Verified:
             ) AS checked WHERE broken""").fetchone()
         if row is not None and row[0] is not None:
             raise AuditBroken(f"The audit log was edited at entry {row[0]} or just before. Compare it with a backup.")
+        last = connection.execute("SELECT sequence, hash FROM audit.log ORDER BY sequence DESC LIMIT 1").fetchone()
+        end = connection.execute("SELECT sequence, hash FROM audit.head").fetchone()
+        if last != end:
+            raise AuditBroken(
+                f"The audit log ends at entry {last[0] if last else 0}, but its last one was {end[0] if end else 0}: it was "
+                "cut. Compare it with a backup."
+            )
         hashes = _anchored(settings)
         found: dict[int, str] = dict(
             connection.execute(
@@ -179,20 +226,48 @@ def verify(settings: Settings) -> Verified:
             f"Entry {wrong} of the audit log is not what it was when it was anchored: the log was rewritten or cut. "
             "Compare it with a backup."
         )
-    head = _head(settings)
-    return Verified(head[0] if head else 0, len(hashes), head[1] if head else "")
+    return Verified(last[0] if last else 0, len(hashes), last[1] if last else "")
 
 
 def _anchored(settings: Settings) -> dict[int, str]:
-    path = _anchors(settings)
     hashes: dict[int, str] = {}
-    for line in path.read_text().splitlines() if path.exists() else ():
-        entry = json.loads(line)
-        expected = _signature(settings, entry["sequence"], entry["hash"])
-        if not hmac.compare_digest(expected, entry["signature"]):
-            raise AuditBroken(f"{path} was edited: an anchor has a wrong signature. Restore it from a backup.")
-        hashes[entry["sequence"]] = entry["hash"]
+    for path in (_anchors(settings), _head_file(settings)):
+        for line in path.read_text().splitlines() if path.exists() else ():
+            entry = _signed(settings, line)
+            if entry is None:
+                raise AuditBroken(f"{path} was edited: an anchor has a wrong signature. Restore it from a backup.")
+            hashes[entry[0]] = entry[1]
     return hashes
+
+
+def _signed(settings: Settings, line: str) -> tuple[int, str] | None:
+    """Sequence and hash of a line that we signed; None when we did not."""
+    try:
+        entry = json.loads(line)
+        sequence, known, signature = int(entry["sequence"]), str(entry["hash"]), str(entry["signature"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return (sequence, known) if hmac.compare_digest(_signature(settings, sequence, known), signature) else None
+
+
+def _move_head(settings: Settings, sequence: int, known: str) -> None:
+    """Keep the newest entry outside of the database. Another process may be further: then its own stays."""
+    path = _head_file(settings)
+    try:
+        before = _signed(settings, path.read_text())
+    except OSError:
+        before = None
+    if before is not None and before[0] >= sequence:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
+    partial.write_text(_line(settings, sequence, known))
+    partial.replace(path)
+
+
+def _line(settings: Settings, sequence: int, known: str) -> str:
+    entry = {"sequence": sequence, "hash": known, "signature": _signature(settings, sequence, known)}
+    return json.dumps(entry) + "\n"
 
 
 def _head(settings: Settings) -> tuple[int, str] | None:
@@ -210,6 +285,10 @@ def _signature(settings: Settings, sequence: int, known: str) -> str:
 
 def _anchors(settings: Settings) -> Path:
     return settings.home / "audit" / "anchors.jsonl"
+
+
+def _head_file(settings: Settings) -> Path:
+    return settings.home / "audit" / "head.json"
 
 
 def _connection(settings: Settings) -> psycopg.Connection:

@@ -8,13 +8,22 @@ CREATE TABLE IF NOT EXISTS audit.log (
     actor text NOT NULL,       -- operating-system user, or the role that was connected
     process text NOT NULL,     -- the command or flow
     run_id text NOT NULL,      -- the flow run, empty outside of one
-    action text NOT NULL,      -- run, read, write, define, maintain, send
+    action text NOT NULL,      -- run, read, write, define, maintain, send, approve, undo, export, grant, trim
     object text NOT NULL,      -- a table, a destination
     rows bigint,               -- how many, where that is known
     detail text NOT NULL,
     previous_hash text NOT NULL,
     hash text NOT NULL
 );
+
+-- The newest entry once more: without it, entries cut off the end would leave a chain that is whole.
+CREATE TABLE IF NOT EXISTS audit.head (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    sequence bigint NOT NULL,
+    hash text NOT NULL
+);
+INSERT INTO audit.head (sequence, hash)
+    SELECT sequence, hash FROM audit.log ORDER BY sequence DESC LIMIT 1 ON CONFLICT DO NOTHING;
 
 -- What the hash of an entry covers; `searchflow audit verify` computes the same from its own text.
 CREATE OR REPLACE FUNCTION audit.chain() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
@@ -33,6 +42,8 @@ BEGIN
     NEW.hash := encode(sha256(convert_to(jsonb_build_array(
         NEW.sequence, extract(epoch FROM NEW.logged_at), NEW.actor, NEW.process, NEW.run_id, NEW.action, NEW.object,
         NEW.rows, NEW.detail, NEW.previous_hash)::text, 'UTF8')), 'hex');
+    INSERT INTO audit.head (sequence, hash) VALUES (NEW.sequence, NEW.hash)
+        ON CONFLICT (one) DO UPDATE SET sequence = excluded.sequence, hash = excluded.hash;
     RETURN NEW;
 END $$;
 
@@ -62,18 +73,47 @@ BEGIN
     RETURN total;
 END $$;
 
+-- Rows that a snapshot took from a table. A delete file replaces the one before it and holds its rows too.
+CREATE OR REPLACE FUNCTION audit.rows_removed(snapshot bigint, of_table bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    total bigint;
+    part bigint;
+    inlined record;
+    listed text := 'public.ducklake_inlined_delete_' || of_table;
+BEGIN
+    SELECT coalesce(sum(CASE WHEN begin_snapshot = snapshot THEN delete_count ELSE -delete_count END), 0) INTO total
+    FROM public.ducklake_delete_file WHERE snapshot IN (begin_snapshot, end_snapshot) AND table_id = of_table;
+    SELECT total + coalesce(sum(record_count), 0) INTO total
+    FROM public.ducklake_data_file WHERE end_snapshot = snapshot AND table_id = of_table;
+    IF to_regclass(listed) IS NOT NULL THEN
+        EXECUTE format('SELECT count(*) FROM %s WHERE begin_snapshot = $1', listed) INTO part USING snapshot;
+        total := total + part;
+    END IF;
+    FOR inlined IN SELECT table_name FROM public.ducklake_inlined_data_tables WHERE table_id = of_table LOOP
+        EXECUTE format('SELECT count(*) FROM public.%I WHERE end_snapshot = $1', inlined.table_name)
+            INTO part USING snapshot;
+        total := total + part;
+    END LOOP;
+    RETURN total;
+END $$;
+
 -- One entry a table that a commit of the lake touched, whoever committed it, with the commit's message if it has one.
 CREATE OR REPLACE FUNCTION audit.lake_commit() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog AS $$
 BEGIN
     INSERT INTO audit.log (action, object, rows, detail)
+    SELECT action, name, greatest(added, removed),
+        changed || coalesce(', ' || nullif(removed, 0) || ' rows removed', '') || ', snapshot ' || NEW.snapshot_id
+            || coalesce(': ' || NEW.commit_message, '')
+    FROM (
     SELECT CASE WHEN bool_or(change ~ 'insert|delete') THEN 'write'
-                WHEN bool_or(change ~ 'created|altered|dropped') THEN 'define' ELSE 'maintain' END,
+                WHEN bool_or(change ~ 'created|altered|dropped') THEN 'define' ELSE 'maintain' END AS action,
         name,
         CASE WHEN bool_or(change ~ 'insert|delete') AND max(id) IS NOT NULL
-             THEN audit.rows_added(NEW.snapshot_id, max(id)) END,
-        string_agg(DISTINCT replace(change, '_', ' '), ', ') || ', snapshot ' || NEW.snapshot_id
-            || coalesce(': ' || NEW.commit_message, '')
+             THEN audit.rows_added(NEW.snapshot_id, max(id)) END AS added,
+        CASE WHEN bool_or(change ~ 'delete') AND max(id) IS NOT NULL
+             THEN audit.rows_removed(NEW.snapshot_id, max(id)) END AS removed,
+        string_agg(DISTINCT replace(change, '_', ' '), ', ') AS changed
     FROM (
         SELECT made[1] AS change, made[3]::bigint AS id, coalesce(
             (SELECT s.schema_name || '.' || t.table_name
@@ -81,7 +121,7 @@ BEGIN
              WHERE t.table_id = made[3]::bigint ORDER BY t.begin_snapshot DESC LIMIT 1),
             replace(made[2], '"', '')) AS name
         FROM regexp_matches(NEW.changes_made, '(\w+):((\d+)|"[^"]*"(?:\."[^"]*")?)', 'g') AS made
-    ) AS changes GROUP BY name ORDER BY name;
+    ) AS changes GROUP BY name) AS entries ORDER BY name;
     RETURN NULL;
 END $$;
 

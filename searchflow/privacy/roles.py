@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from searchflow.ops import audit_log
 from searchflow.services import postgres
 from searchflow.settings import Settings
 
@@ -78,6 +79,9 @@ def create(settings: Settings) -> list[str]:
                 for grant in grants:
                     if grant.database == database:
                         _open(connection, settings, name_of(settings, role), grant, names)
+    audit_log.append(
+        settings, "grant", "roles", rows=len(names), detail=f"privileges of {', '.join(names)} as declared"
+    )
     return names
 
 

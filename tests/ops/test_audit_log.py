@@ -98,6 +98,50 @@ def test_a_slipped_in_entry_is_found(fresh_platform: Settings) -> None:
         audit_log.verify(fresh_platform)
 
 
+def test_entries_cut_off_the_end_are_found_without_an_anchor(fresh_platform: Settings) -> None:
+    written(fresh_platform)
+    edit(fresh_platform, "DELETE FROM audit.log WHERE sequence > 1")
+    with pytest.raises(AuditBroken, match="ends at entry 1, but its last one was 2: it was cut"):
+        audit_log.verify(fresh_platform)
+
+
+def test_entries_that_changed_places_are_found(fresh_platform: Settings) -> None:
+    written(fresh_platform)
+    edit(
+        fresh_platform,
+        "UPDATE audit.log SET sequence = 99 WHERE sequence = 1",
+        "UPDATE audit.log SET sequence = 1 WHERE sequence = 2",
+        "UPDATE audit.log SET sequence = 2 WHERE sequence = 99",
+    )
+    with pytest.raises(AuditBroken, match="edited at entry 1"):
+        audit_log.verify(fresh_platform)
+
+
+def test_a_chain_that_was_cut_in_the_database_with_its_head_is_found_by_the_head_outside(
+    fresh_platform: Settings,
+) -> None:
+    for number in range(3):
+        audit_log.append(fresh_platform, "read", "marts.dim_users", rows=number)
+    edit(
+        fresh_platform,
+        "DELETE FROM audit.log WHERE sequence = 3",
+        "UPDATE audit.head SET (sequence, hash) = (SELECT sequence, hash FROM audit.log WHERE sequence = 2)",
+    )
+    with pytest.raises(AuditBroken, match=r"Entry 3 .* rewritten or cut"):
+        audit_log.verify(fresh_platform)
+
+
+def test_removed_rows_are_counted_in_files_and_in_the_catalog(fresh_platform: Settings) -> None:
+    written(fresh_platform)
+    with warehouse.connect(fresh_platform) as connection:
+        connection.execute("UPDATE ops.stage_runs SET stage = 'x' WHERE rowid < 2")
+        connection.execute("DELETE FROM ops.stage_runs WHERE stage = 'x'")
+        connection.execute("DELETE FROM ops.stage_runs")
+    found = audit_log.show(fresh_platform, object="ops.stage_runs", limit=3)
+    assert [entry["rows"] for entry in found] == [5001, 2, 2]
+    assert all(f", {entry['rows']:d} rows removed, snapshot " in entry["detail"] for entry in found)
+
+
 def test_a_log_that_was_rewritten_as_a_whole_or_cut_is_found_by_its_anchors(fresh_platform: Settings) -> None:
     written(fresh_platform)
     audit_log.anchor(fresh_platform)

@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
+from searchflow.ops import audit_log
 from searchflow.ops.levels import webhook
 from searchflow.ops.levels.evaluation import Evaluated
 from searchflow.services import postgres
@@ -164,6 +165,9 @@ def _post_all(connection: psycopg.Connection, settings: Settings, now: datetime)
     for number, (notice, payload, attempts, next_attempt_at) in enumerate(due):
         if next_attempt_at > now:  # in order: a recovery does not overtake its breach
             return number, None
+        audit_log.append(
+            settings, "send", "webhook", rows=1, detail=f"{payload['kind']} of {payload['level']}, {notice}"
+        )
         problem = webhook.post(settings, payload, now=now)
         if problem is not None:
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempts, 10))
