@@ -6,8 +6,8 @@ who never saw the table understands, and a rule. Rules of four kinds:
 - about the table: `has_columns`, `has_exactly_columns`, `has_rows`;
 - about each row, all of one table answered by one query: `not_null`, `one_of`, `between`, `matches`;
 - about all rows, answered by the same query: `unique`, `fresh`, `not_ahead`, `none_where`, `aggregate`;
-- about several tables: `never`, SQL that must select nothing. It may name a column `unexpected` (how many rows are
-  wrong) and others (facts for the report), and should select one row of aggregates.
+- about several tables: `refers`, `keeps_up`, and `never`, SQL that must select nothing. It may name a column `unexpected`
+  (how many rows are wrong) and others (facts for the report), and should select one row of aggregates.
 
 No rule selects personal data or content of events: what a rule selects is shown to people.
 
@@ -222,15 +222,40 @@ def usual_volume(column: str, amount: str = "count(*)") -> Rule:
     return never(f"usual_volume:{column}", sql, column)
 
 
-def usual_size(table: str) -> Rule:
-    """The table has not lost a fifth of its rows: compared with the median of its last thirty runs, from five on."""
+def keeps_up(column: str, days: int = 1) -> Rule:
+    """The newest day in the table lies at most `days` before that of the newest search received; an empty one is silent."""
+    newest = "(SELECT CAST(max(event_ts) AS DATE) FROM lake.raw.search_events)"
+    behind = f"coalesce(CAST(max({column}) AS DATE) < {newest} - {days}, FALSE)"
+    return aggregate(f"keeps_up:{column}", column, broken=behind, newest=f"max({column})", received=newest)
+
+
+def refers(column: str, table: str, key: str = "", *, unless: str = "FALSE") -> Rule:
+    """Every value is one of `key` (default: the same name) in another table; null is allowed, and rows `unless`."""
+    wanted = key or column
+    sql = f"""
+        WITH rows AS (SELECT {column} AS reference FROM {{batch}} WHERE {column} IS NOT NULL AND NOT ({unless}))
+        SELECT count(*) AS unexpected FROM rows
+        ANTI JOIN lake.{table} AS known ON known.{wanted} = rows.reference HAVING count(*) > 0"""
+    broken = f"""
+        checked.{column} IS NOT NULL AND NOT ({unless})
+        AND NOT EXISTS (SELECT 1 FROM lake.{table} AS known WHERE known.{wanted} = checked.{column})"""
+    return never(f"refers:{column}", sql, column, broken=broken)
+
+
+def usual_size(table: str, *, least: float = 0.8, most: float | None = None) -> Rule:
+    """The table has not lost a fifth of its rows: compared with the median of its last thirty runs, from five on.
+
+    Tables that come and go have wider bounds: `least` and `most` are shares of that median.
+    """
+    more = "" if most is None else f" OR amount > {most} * usual"
     sql = f"""
         WITH rows AS (SELECT count(*) AS amount FROM {{batch}}), before AS (
           SELECT median(rows_in) AS usual, count(*) AS runs FROM (
             SELECT rows_in FROM lake.ops.validated_tables WHERE suite = '{table}' AND checked_at < {{now}}
             ORDER BY checked_at DESC LIMIT 30)
         )
-        SELECT amount AS rows, usual FROM rows, before WHERE runs >= 5 AND amount < 0.8 * usual"""
+        SELECT amount AS rows, usual FROM rows, before
+        WHERE runs >= 5 AND (amount < {least} * usual{more})"""
     return never("usual_size", sql)
 
 

@@ -15,6 +15,7 @@ from expectations.suite import (
     not_ahead,
     not_null,
     unique,
+    usual_size,
     warning,
 )
 
@@ -61,5 +62,9 @@ SUITE = Suite(
         critical("Every message is about a search that happened.", not_ahead("searched_at")),
         warning("Every message has an address.", not_null("email")),
         warning("Addresses look like addresses.", matches("email", EMAIL_SHAPE)),
+        warning(
+            "Neither far more nor far fewer messages wait than in the runs before.",
+            usual_size("activation.act_abandoned_search_emails", least=0.3, most=3),
+        ),
     ),
 )

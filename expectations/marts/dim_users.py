@@ -7,6 +7,7 @@ from expectations.suite import (
     between,
     critical,
     has_columns,
+    keeps_up,
     none_where,
     not_ahead,
     not_null,
@@ -68,5 +69,6 @@ SUITE = Suite(
         warning("Platforms are ones that we know.", one_of("platform", PLATFORMS)),
         warning("Kinds of devices are ones that we know.", one_of("device_type", DEVICE_TYPES)),
         warning("There are about as many users as in the runs before.", usual_size("marts.dim_users")),
+        warning("Users were seen up to the newest days received.", keeps_up("last_seen_at", days=3)),
     ),
 )

@@ -8,6 +8,7 @@ from expectations.suite import (
     between,
     critical,
     has_columns,
+    keeps_up,
     never,
     none_where,
     not_null,
@@ -90,5 +91,6 @@ SUITE = Suite(
             "The last whole day has about as many searches as the same day of the weeks before.",
             usual_volume("search_date", "sum(searches)"),
         ),
+        warning("The daily funnel reaches to the newest day received.", keeps_up("search_date")),
     ),
 )

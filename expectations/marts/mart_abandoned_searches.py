@@ -1,6 +1,19 @@
 """Users who searched within 48 hours and did not book since. Often empty in a small data set."""
 
-from expectations.suite import Suite, between, critical, has_columns, never, none_where, not_null, unique, warning
+from expectations.suite import (
+    Suite,
+    between,
+    critical,
+    has_columns,
+    keeps_up,
+    never,
+    none_where,
+    not_null,
+    refers,
+    unique,
+    usual_size,
+    warning,
+)
 
 SUITE = Suite(
     table="marts.mart_abandoned_searches",
@@ -43,5 +56,12 @@ SUITE = Suite(
         ),
         warning("Searches were abandoned within 48 hours.", none_where("recent", "hours_since_search > 48")),
         warning("It is known whether we may write to them.", not_null("marketing_consent")),
+        critical("Everybody who is reminded is a user that we know.", refers("user_id", "marts.dim_users")),
+        critical("Every abandoned search was received.", refers("search_event_id", "marts.fct_search_funnel")),
+        warning("Searches were given up until the newest day received.", keeps_up("searched_at", days=2)),
+        warning(
+            "Neither far more nor far fewer searches were given up than in the runs before.",
+            usual_size("marts.mart_abandoned_searches", least=0.3, most=3),
+        ),
     ),
 )

@@ -10,6 +10,7 @@ from expectations.suite import (
     not_null,
     one_of,
     unique,
+    usual_size,
     warning,
 )
 
@@ -37,5 +38,6 @@ SUITE = Suite(
                 channels="count(*)",
             ),
         ),
+        warning("No channel has gone since the runs before.", usual_size("marts.mart_attribution_markov", least=0.99)),
     ),
 )

@@ -7,6 +7,7 @@ from expectations.suite import (
     between,
     critical,
     has_columns,
+    keeps_up,
     never,
     not_null,
     one_of,
@@ -82,5 +83,6 @@ SUITE = Suite(
             aggregate("all_models", broken="count(DISTINCT model) NOT IN (0, 7)", models="count(DISTINCT model)"),
         ),
         warning("There are about as many rows as in the runs before.", usual_size("marts.mart_campaign_attribution")),
+        warning("Credits and cost are known up to the newest days received.", keeps_up("attribution_date", days=3)),
     ),
 )

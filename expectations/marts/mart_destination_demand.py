@@ -5,6 +5,7 @@ from expectations.suite import (
     between,
     critical,
     has_columns,
+    keeps_up,
     never,
     none_where,
     not_null,
@@ -67,5 +68,6 @@ SUITE = Suite(
             "People searched for about as much on the last whole day as on the same day of the weeks before.",
             usual_volume("demand_date", "sum(searches)"),
         ),
+        warning("Demand is known up to the newest day received.", keeps_up("demand_date")),
     ),
 )

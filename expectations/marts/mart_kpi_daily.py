@@ -5,6 +5,7 @@ from expectations.suite import (
     between,
     critical,
     has_columns,
+    keeps_up,
     never,
     none_where,
     not_null,
@@ -100,5 +101,6 @@ SUITE = Suite(
             "The last whole day has about as many bookings as the same day of the weeks before.",
             usual_volume("kpi_date", "sum(conversions)"),
         ),
+        warning("The key figures reach to the newest day received.", keeps_up("kpi_date")),
     ),
 )

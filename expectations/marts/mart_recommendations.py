@@ -8,6 +8,7 @@ from expectations.suite import (
     has_columns,
     never,
     not_null,
+    refers,
     unique,
     usual_size,
     warning,
@@ -50,6 +51,10 @@ SUITE = Suite(
         ),
         warning(
             "There are about as many recommendations as in the runs before.", usual_size("marts.mart_recommendations")
+        ),
+        warning(
+            "Recommendations are for users that we know, or for everybody.",
+            refers("user_id", "marts.dim_users", unless="user_id = '__popular__'"),
         ),
     ),
 )

@@ -1,6 +1,19 @@
 """How many users moved from one segment to another, month by month. Empty until somebody moves."""
 
-from expectations.suite import SEGMENTS, Suite, between, critical, has_columns, none_where, not_null, one_of, unique
+from expectations.suite import (
+    SEGMENTS,
+    Suite,
+    aggregate,
+    between,
+    critical,
+    has_columns,
+    none_where,
+    not_null,
+    one_of,
+    unique,
+    usual_size,
+    warning,
+)
 
 SUITE = Suite(
     table="marts.mart_segment_transitions",
@@ -17,5 +30,15 @@ SUITE = Suite(
         critical("Users enter segments that we define.", one_of("to_segment", SEGMENTS)),
         critical("A move leads to another segment.", none_where("really_moves", "from_segment = to_segment")),
         critical("At least one user made each move.", between("users", low=1)),
+        warning(
+            "The moves reach to the present or the month before.",
+            aggregate(
+                "recent_months",
+                "month",
+                broken="coalesce(CAST(max(month) AS DATE) < CAST({now} AS DATE) - 62, FALSE)",
+                newest="max(month)",
+            ),
+        ),
+        warning("No moves have gone since the runs before.", usual_size("marts.mart_segment_transitions")),
     ),
 )

@@ -1,6 +1,16 @@
 """What a sync changes, from users who are held out of it. Empty until a sync has a holdout and has run."""
 
-from expectations.suite import Suite, between, critical, has_columns, none_where, not_null, unique, warning
+from expectations.suite import (
+    Suite,
+    between,
+    critical,
+    has_columns,
+    none_where,
+    not_null,
+    unique,
+    usual_size,
+    warning,
+)
 
 SUITE = Suite(
     table="marts.mart_sync_lift",
@@ -38,5 +48,7 @@ SUITE = Suite(
             "Where a hundred users were compared, some of them were held out.",
             none_where("somebody_is_held_out", "treated_users >= 100 AND held_out_users = 0"),
         ),
+        warning("No number of users is negative.", between("treated_users", low=0)),
+        warning("No comparison has gone since the runs before.", usual_size("marts.mart_sync_lift", least=0.99)),
     ),
 )

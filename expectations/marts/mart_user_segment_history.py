@@ -5,10 +5,12 @@ from expectations.suite import (
     Suite,
     critical,
     has_columns,
+    keeps_up,
     never,
     none_where,
     not_null,
     one_of,
+    refers,
     unique,
     usual_size,
     warning,
@@ -43,5 +45,7 @@ SUITE = Suite(
         warning(
             "There are about as many periods as in the runs before.", usual_size("marts.mart_user_segment_history")
         ),
+        warning("Every period belongs to a user that we know.", refers("user_id", "marts.dim_users")),
+        warning("Segments changed within the last month received.", keeps_up("valid_from", days=31)),
     ),
 )

@@ -6,6 +6,7 @@ from expectations.suite import (
     aggregate,
     critical,
     has_columns,
+    keeps_up,
     never,
     none_where,
     not_ahead,
@@ -72,5 +73,6 @@ SUITE = Suite(
             aggregate("several_segments", broken="count(*) >= 100 AND count(DISTINCT segment) = 1", users="count(*)"),
         ),
         warning("There are about as many users as in the runs before.", usual_size("marts.mart_user_segments")),
+        warning("Segments hold for the newest day received.", keeps_up("segment_as_of")),
     ),
 )

@@ -1,6 +1,17 @@
 """The books of ingestion: what was received must be stored, a duplicate, or a dead letter. Always."""
 
-from expectations.suite import Suite, aggregate, critical, never, none_where, unique, warning
+from expectations.suite import (
+    Suite,
+    aggregate,
+    between,
+    critical,
+    has_columns,
+    never,
+    none_where,
+    not_ahead,
+    unique,
+    warning,
+)
 
 RAW_ROWS = " UNION ALL ".join(
     f"SELECT batch_id, 1 AS is_row, 0 AS is_letter FROM lake.raw.{table}"
@@ -62,5 +73,13 @@ SUITE = Suite(
                 percent="round(100.0 * sum(late) FILTER (WHERE shard <> 'replay') / sum(stored), 1)",
             ),
         ),
+        critical(
+            "The books have the agreed columns.",
+            has_columns(
+                "batch_id", "shard", "source", "committed_at", "received", "stored", "duplicates", "dead_letters"
+            ),
+        ),
+        critical("No delivery counts less than nothing.", between("received", low=0)),
+        critical("No delivery was booked in the future.", not_ahead("committed_at", hours=1)),
     ),
 )

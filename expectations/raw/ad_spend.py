@@ -10,6 +10,7 @@ from expectations.suite import (
     never,
     not_ahead,
     not_null,
+    usual_volume,
     warning,
 )
 
@@ -57,5 +58,9 @@ SUITE = Suite(
             ),
         ),
         warning("Spend was delivered for one of the last three days.", fresh("spend_date", hours=96)),
+        warning(
+            "About as much was spent on the last whole day as on the same day of the weeks before.",
+            usual_volume("spend_date", "sum(cost)"),
+        ),
     ),
 )

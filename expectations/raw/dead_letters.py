@@ -1,6 +1,17 @@
 """Input that was refused, kept byte for byte. May be empty; it is not the place for hopes about how much is refused."""
 
-from expectations.suite import Suite, critical, has_columns, none_where, not_null, one_of, unique, warning
+from expectations.suite import (
+    Suite,
+    critical,
+    has_columns,
+    none_where,
+    not_ahead,
+    not_null,
+    one_of,
+    unique,
+    usual_size,
+    warning,
+)
 from searchflow.events import REASON_CODES
 
 SUITE = Suite(
@@ -36,5 +47,7 @@ SUITE = Suite(
             "What was resolved says when, and by whom.",
             none_where("resolution_is_signed", "status <> 'open' AND (resolved_at IS NULL OR resolved_by IS NULL)"),
         ),
+        warning("Nothing was refused in the future.", not_ahead("received_at", hours=1)),
+        warning("No refused input has gone since the runs before.", usual_size("raw.dead_letters", least=0.99)),
     ),
 )

@@ -5,11 +5,14 @@ from expectations.suite import (
     EMAIL_SHAPE,
     Suite,
     critical,
+    fresh,
     has_columns,
     matches,
     none_where,
     not_ahead,
     not_null,
+    unique,
+    usual_size,
     warning,
 )
 
@@ -50,5 +53,8 @@ SUITE = Suite(
         warning(
             "No profile was changed before it was made.", none_where("made_before_changed", "updated_at < created_at")
         ),
+        warning("A delivery holds each change of a profile once.", unique("user_id", "updated_at", "batch_id")),
+        warning("Profiles were delivered within the last month.", fresh("ingested_at", hours=31 * 24)),
+        warning("No profiles have gone since the runs before.", usual_size("raw.user_profiles", least=0.99)),
     ),
 )

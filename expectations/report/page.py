@@ -129,8 +129,9 @@ def _problem(table: TableFindings, finding: Finding, now: datetime) -> str:
         return _remark(table, finding, now)
     expected = "Could not be checked" if finding.outcome is Outcome.ERROR else "Does not hold"
     rows = [("Seen", finding.observed), ("Concerns", suite.numbers)]
-    if finding.outcome.blocks and suite.syncs:
-        rows.append(("Must wait", ", ".join(SYNC_TITLES.get(sync, sync) for sync in suite.syncs)))
+    if finding.outcome.blocks:
+        waiting = ", ".join(SYNC_TITLES.get(sync, sync) for sync in suite.syncs)
+        rows.append(("Must wait", waiting or "nothing: no sync is made from it"))
     if since is not None:
         rows.append(("Since", f"{moment(since)}{_ago(since, now)}"))
     facts = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in rows)
@@ -147,8 +148,22 @@ def _remark(table: TableFindings, finding: Finding, now: datetime) -> str:
     return (
         f'<article class="problem {finding.outcome}"><h3><span class="pill {finding.outcome}">'
         f"{WORDS[finding.outcome]}</span> {escape(finding.sentence)}</h3>"
-        f"<p><small>{escape(table.suite.title)} · seen: {escape(finding.observed)}{since}</small></p></article>"
+        f"<p><small>{escape(table.suite.title)} · seen: {escape(finding.observed)}{since}</small></p>"
+        f"<p><small>Concerns {escape(table.suite.numbers)}.{_held_back(table, finding)}</small> {_short_link(table)}</p>"
+        "</article>"
     )
+
+
+def _held_back(table: TableFindings, finding: Finding) -> str:
+    """What rows in quarantine mean for what is sent."""
+    if finding.outcome is not Outcome.QUARANTINE or not table.suite.syncs:
+        return ""
+    syncs = ", ".join(SYNC_TITLES.get(sync, sync) for sync in table.suite.syncs)
+    return f" The other rows are sent: {escape(syncs)}."
+
+
+def _short_link(table: TableFindings) -> str:
+    return "" if table.page is None else f'<small><a href="data_docs/{escape(table.page)}">Every detail</a></small>'
 
 
 def _syncs(checked: Sequence[TableFindings]) -> str:
@@ -163,7 +178,7 @@ def _syncs(checked: Sequence[TableFindings]) -> str:
         said = f"must wait for: {', '.join(why)}" if why else "may run"
         rows.append(
             f'<li><span class="mark {outcome}" aria-hidden="true">{MARKS[outcome]}</span>'
-            f"<div><strong>{escape(SYNC_TITLES[sync])}</strong> <span>{escape(said)}</span></div></li>"
+            f"<div><strong>{escape(SYNC_TITLES.get(sync, sync))}</strong> <span>{escape(said)}</span></div></li>"
         )
     return f'<section><h2>What may be sent</h2><ul class="syncs">{"".join(rows)}</ul></section>'
 

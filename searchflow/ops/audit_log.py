@@ -198,7 +198,9 @@ def verify(settings: Settings) -> Verified:
     Raises:
         AuditBroken: names the first entry that was changed, removed or slipped in.
     """
+    hashes = _anchored(settings)  # first: an entry is made before its anchor, so the log is as new as these at least
     with psycopg.connect(postgres.conninfo(settings, "catalog")) as connection:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ  # others go on writing
         row = connection.execute(f"""
             SELECT min(sequence) FROM (
                 SELECT sequence, hash <> {EXPECTED} OR previous_hash <> lag(hash, 1, '') OVER entries
@@ -209,12 +211,6 @@ def verify(settings: Settings) -> Verified:
             raise AuditBroken(f"The audit log was edited at entry {row[0]} or just before. Compare it with a backup.")
         last = connection.execute("SELECT sequence, hash FROM audit.log ORDER BY sequence DESC LIMIT 1").fetchone()
         end = connection.execute("SELECT sequence, hash FROM audit.head").fetchone()
-        if last != end:
-            raise AuditBroken(
-                f"The audit log ends at entry {last[0] if last else 0}, but its last one was {end[0] if end else 0}: it was "
-                "cut. Compare it with a backup."
-            )
-        hashes = _anchored(settings)
         found: dict[int, str] = dict(
             connection.execute(
                 "SELECT sequence, hash FROM audit.log WHERE sequence = ANY(%s)", [list(hashes)]
@@ -225,6 +221,11 @@ def verify(settings: Settings) -> Verified:
         raise AuditBroken(
             f"Entry {wrong} of the audit log is not what it was when it was anchored: the log was rewritten or cut. "
             "Compare it with a backup."
+        )
+    if last != end:
+        raise AuditBroken(
+            f"The audit log ends at entry {last[0] if last else 0}, but its last one was {end[0] if end else 0}: it was "
+            "cut. Compare it with a backup."
         )
     return Verified(last[0] if last else 0, len(hashes), last[1] if last else "")
 

@@ -15,9 +15,35 @@ from searchflow.warehouse import RAW_TABLES
 
 
 def test_every_raw_table_mart_and_activation_model_has_a_suite() -> None:
-    models = {f"marts.{path.stem}" for path in (ROOT / "models" / "marts").glob("*_*.*")}
-    models |= {f"activation.{path.stem}" for path in (ROOT / "models" / "activation").glob("*.sql")}
-    assert set(suite_names()) >= {f"raw.{table}" for table in RAW_TABLES} | models
+    models = {
+        f"{schema}.{path.stem}"
+        for schema in ("marts", "activation")
+        for path in (ROOT / "models" / schema).glob("*.*")
+        if path.suffix in (".sql", ".py") and not path.stem.startswith("_")
+    }
+    assert ({f"raw.{table}" for table in RAW_TABLES} | models) - set(suite_names()) == set()
+
+
+KINDS = {
+    "shape": ("has_columns", "has_exactly_columns"),
+    "keys": ("unique:", "once_a_delivery"),
+    "volume": ("usual_volume:", "usual_size", "as_many_as"),
+    "time": ("fresh:", "keeps_up:", "up_to_date", "recent_months", "not_ahead:"),
+}
+TIMELESS = {"marts.mart_attribution_markov", "marts.mart_recommendations", "marts.mart_sync_lift"}
+"""Their rows have no time of their own; how fresh they are is a service level."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_suite_looks_at_shape_keys_volume_and_time(kind: str) -> None:
+    without = {
+        suite.name for suite in load_suites() if not any(check.name.startswith(KINDS[kind]) for check in suite.checks)
+    }
+    if kind == "time":
+        without -= TIMELESS | {"activation.act_crm_user_segments", "activation.act_recommendations"}
+    if kind == "volume":
+        without -= {"ops.ingestion_batches"}  # it holds the volume of all others
+    assert without == set()
 
 
 def test_a_group_holds_its_suites_and_a_name_holds_one() -> None:

@@ -214,3 +214,20 @@ def test_files_of_old_runs_are_removed_but_each_tables_newest_result_stays(compa
     )
     assert runs["marts.dim_users"].parent.name == newest.run_id
     assert set(runs) == {"marts.dim_users", "marts.mart_recommendations"}
+
+
+def test_a_mart_that_stays_behind_what_was_received_warns(company: Company) -> None:
+    settings = company(
+        "INSERT INTO raw.search_events SELECT * REPLACE ('n' || event_id AS event_id, event_ts + INTERVAL 2 DAY AS event_ts) "
+        "FROM raw.search_events"
+    )
+    assert broken(checked(settings, "marts.mart_kpi_daily")) == {"keeps_up:kpi_date": Outcome.WARN}
+
+
+def test_a_reminder_for_somebody_unknown_is_held_back_and_the_others_are_sent(company: Company) -> None:
+    row = "'11111111-0000-4000-8000-000000000002', '2026-03-02 10:00', '', 'Tokyo', '2026-03-02', 2, TRUE"
+    settings = company(f"INSERT INTO marts.mart_abandoned_searches VALUES ('u-1', {row}), ('u-9', {row})")
+    result = checked(settings, "marts.mart_abandoned_searches")
+    assert broken(result) == {"refers:user_id": Outcome.QUARANTINE}
+    assert result.rows is not None
+    assert (result.rows.rows_in, result.rows.passed, result.rows.quarantined) == (2, 1, 1)

@@ -120,7 +120,7 @@ def amount(value: float, unit: str) -> str:
     ('15.5 minutes', '5.12 %', '3')
     """
     if unit == "share":
-        return f"{value:.2%}".replace("%", " %").replace(".00 %", " %")
+        return f"{100 * value:.2f}".rstrip("0").rstrip(".") + " %"
     if unit == "count":
         return f"{value:,.1f}".removesuffix(".0")
     for size, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
