@@ -12,7 +12,12 @@ import sys
 
 from searchflow.settings import Settings
 
-__all__ = ["command", "serve"]
+__all__ = ["REPORTS", "REPORT_PATH", "command", "serve"]
+
+REPORTS = "/reports"
+"""Where the server shows the folder of reports."""
+REPORT_PATH = f"{REPORTS}/quality/index.html"
+"""Where a page finds the data-quality report on this server."""
 
 
 def command(settings: Settings) -> list[str]:

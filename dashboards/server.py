@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from dashboards import login, source, theme
+from dashboards import REPORTS, login, source, theme
 from dashboards.compression import KeptGzip
 from dashboards.filters import Filters
 from dashboards.origin import SameOrigin
@@ -36,9 +36,6 @@ from searchflow.settings import Settings
 
 SCRIPT = Path(__file__).parent / "script" / "visit.py"
 ADDRESS = "127.0.0.1"
-REPORTS = "/reports"
-REPORT_PATH = f"{REPORTS}/quality/index.html"
-"""Where a page finds the data-quality report on this server."""
 OPTIONS: dict[str, Any] = {
     "server.address": ADDRESS,
     "server.headless": True,

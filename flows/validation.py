@@ -49,10 +49,11 @@ def publish_outcomes(outcomes: Any, selection: str) -> dict[str, Any]:
         for problem in suite.problems():
             log.warning("%s: %s", suite.suite, problem)
     table_artifact("quality-outcomes", rows, f"Quality suites: {selection}")
-    address = f"http://127.0.0.1:{load_settings().dashboards_port}/reports/quality/index.html"
+    settings = load_settings()
+    dashboards = (settings.dashboards_url or f"http://127.0.0.1:{settings.dashboards_port}").rstrip("/")
     link_artifact(
         "quality-report",
-        address,  # a page of Prefect's may not lead to a file
+        f"{dashboards}/reports/quality/index.html",  # a page of Prefect's may not lead to a file
         "The data-quality report",
         f"What was checked, in plain words. While the dashboards do not run, open {outcomes.report_path}.",
     )

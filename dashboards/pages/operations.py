@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboards import charts, formats, schedule, theme
+from dashboards import REPORT_PATH, charts, formats, schedule, theme
 from dashboards.frame import (
     OUTCOMES,
     PlatformPage,
@@ -353,6 +353,7 @@ def _quality(page: PlatformPage, now: datetime) -> None:
             )
         else:
             st.markdown("Every check of the newest runs passed.")
+    st.markdown(f"[The report in plain words]({REPORT_PATH.removeprefix('/')}): since when, and what it concerns.")
     trend = operations.quality_by_run(page.reading, now - QUALITY)
     with tile(
         page,

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from starlette.testclient import TestClient
 
-from dashboards import source
-from dashboards.server import REPORT_PATH, application
+from dashboards import REPORT_PATH, source
+from dashboards.server import application
 from searchflow.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -20,7 +20,7 @@ def client(showroom: Settings) -> Iterator[TestClient]:
     report = showroom.reports_dir / "quality"
     report.mkdir(parents=True, exist_ok=True)
     (report / "index.html").write_text("<h1>first</h1>")
-    yield TestClient(application())  # not entered: the pages' own machinery is not started
+    yield TestClient(application(showroom, 8501))  # not entered: the pages' own machinery is not started
     source.configure(None)
 
 
