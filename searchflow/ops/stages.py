@@ -38,8 +38,11 @@ class Stage:
 
 
 def prepare(settings: Settings) -> None:
-    """Make what monitoring remembers. Safe to call again."""
-    with psycopg.connect(postgres.conninfo(settings, "ledger")) as connection:
+    """Make what monitoring remembers. Safe to call again. A role that may not even look at it does without."""
+    with (
+        suppress(psycopg.OperationalError, psycopg.errors.InsufficientPrivilege),
+        psycopg.connect(postgres.conninfo(settings, "ledger")) as connection,
+    ):
         connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", [LOCKS])
         known = connection.execute("SELECT to_regclass('monitoring.notices')").fetchone()
         if known is None or known[0] is None:
