@@ -177,7 +177,7 @@ def test_a_day_is_compared_with_the_same_weekday_of_the_weeks_before(
 
 
 def test_a_table_that_lost_a_fifth_of_its_rows_warns(company: Company) -> None:
-    more = "INSERT INTO marts.mart_recommendations SELECT 'u-' || n, 'Rome', 1.0, 1 FROM range({}) AS numbers (n);"
+    more = "INSERT INTO marts.mart_recommendations SELECT 'u-1', 'Rome ' || n, 1.0, n + 1 FROM range({}) AS numbers (n);"
     settings = company(more.format(99))
     for minute in range(5):
         validate(settings, "marts.mart_recommendations", now=NOW + timedelta(minutes=minute), build_report=False)
@@ -192,7 +192,7 @@ def test_every_run_is_recorded_and_can_be_repeated(company: Company) -> None:
     settings = company()
     first = validate(settings, "marts.dim_users", now=NOW, build_report=False)
     second = validate(settings, "marts.dim_users", now=NOW, build_report=False)
-    assert first.counts() == second.counts() == {"marts.dim_users": {"passed": 13, "failed": 0, "warned": 0}}
+    assert first.counts() == second.counts() == {"marts.dim_users": {"passed": 14, "failed": 0, "warned": 0}}
     with warehouse.connect(settings, read_only=True) as connection:
         rows = connection.execute(
             "SELECT run_id, suite, count(*), count(DISTINCT expectation), max(checked_at), list(DISTINCT outcome) "
