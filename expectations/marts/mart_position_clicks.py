@@ -1,6 +1,16 @@
 """How often each place in the list of results is clicked."""
 
-from expectations.suite import Suite, between, critical, has_columns, none_where, not_null, unique, warning
+from expectations.suite import (
+    Suite,
+    between,
+    critical,
+    has_columns,
+    none_where,
+    not_null,
+    unique,
+    usual_size,
+    warning,
+)
 
 SUITE = Suite(
     table="marts.mart_position_clicks",
@@ -25,5 +35,6 @@ SUITE = Suite(
             "No position that is often shown is always clicked.",
             none_where("not_always_clicked", "searches_shown >= 1000 AND click_rate > 0.9"),
         ),
+        warning("About as many rows are there as in the runs before.", usual_size("marts.mart_position_clicks")),
     ),
 )

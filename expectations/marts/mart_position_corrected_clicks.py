@@ -11,6 +11,7 @@ from expectations.suite import (
     not_null,
     one_of,
     unique,
+    usual_size,
     warning,
 )
 
@@ -53,6 +54,9 @@ SUITE = Suite(
         warning(
             "No large group is clicked three times as often as its places explain.",
             none_where("coec_is_plausible", "expected_clicks >= 100 AND coec > 3"),
+        ),
+        warning(
+            "About as many rows are there as in the runs before.", usual_size("marts.mart_position_corrected_clicks")
         ),
     ),
 )

@@ -1,6 +1,17 @@
 """How good recommendations would have been in the last weeks, beside the popular list. Empty until there are two weeks."""
 
-from expectations.suite import Suite, between, critical, has_columns, never, not_null, one_of, unique, warning
+from expectations.suite import (
+    Suite,
+    between,
+    critical,
+    has_columns,
+    never,
+    not_null,
+    one_of,
+    unique,
+    usual_size,
+    warning,
+)
 
 SUITE = Suite(
     table="marts.mart_recommendation_quality",
@@ -55,6 +66,10 @@ SUITE = Suite(
                 FROM means AS ours JOIN means AS theirs ON theirs.recommender = 'popular'
                 WHERE ours.recommender = 'recommendations' AND ours.users >= 100 AND ours.ndcg < theirs.ndcg""",
             ),
+        ),
+        warning(
+            "About as many rows are there as in the runs before.",
+            usual_size("marts.mart_recommendation_quality", least=0.5),
         ),
     ),
 )

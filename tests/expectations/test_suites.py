@@ -30,7 +30,10 @@ KINDS = {
     "volume": ("usual_volume:", "usual_size", "as_many_as"),
     "time": ("fresh:", "keeps_up:", "up_to_date", "recent_months", "not_ahead:"),
 }
-TIMELESS = {"marts.mart_attribution_markov", "marts.mart_recommendations", "marts.mart_sync_lift"}
+TIMELESS = {
+    "marts.mart_attribution_markov", "marts.mart_position_clicks", "marts.mart_position_corrected_clicks",
+    "marts.mart_recommendation_quality", "marts.mart_recommendations", "marts.mart_sync_lift",
+}  # fmt: skip
 """Their rows have no time of their own; how fresh they are is a service level."""
 
 

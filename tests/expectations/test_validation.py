@@ -177,7 +177,9 @@ def test_a_day_is_compared_with_the_same_weekday_of_the_weeks_before(
 
 
 def test_a_table_that_lost_a_fifth_of_its_rows_warns(company: Company) -> None:
-    more = "INSERT INTO marts.mart_recommendations SELECT 'u-1', 'Rome ' || n, 1.0, n + 1 FROM range({}) AS numbers (n);"
+    more = (
+        "INSERT INTO marts.mart_recommendations SELECT 'u-1', 'Rome ' || n, 1.0, n + 1 FROM range({}) AS numbers (n);"
+    )
     settings = company(more.format(99))
     for minute in range(5):
         validate(settings, "marts.mart_recommendations", now=NOW + timedelta(minutes=minute), build_report=False)
