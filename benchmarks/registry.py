@@ -10,7 +10,7 @@ import benchmarks
 from benchmarks.report import Benchmark
 from searchflow.errors import NotFoundError
 
-SHARED = frozenset({"marts", "report", "registry", "support"})
+SHARED = frozenset({"history", "marts", "report", "registry", "support"})
 
 
 def names() -> list[str]:

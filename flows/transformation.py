@@ -1,6 +1,7 @@
 """The models are up to date: every new event is in them, days touched by late events are restated, audits have passed.
 
-Runs every five minutes, and in the pipeline after ingestion. The scheduling is SQLMesh's own; each model appears here
+Runs every five minutes, and in the pipeline after ingestion; with `follow_seconds` it goes on in one warm process and
+brings new searches into the funnel within seconds. The scheduling is SQLMesh's own; each model appears here
 as a task run while it is made, with its days, rows, duration and audits. A model whose audit fails is a failed task with
 the rows that break it; models behind it are skipped, all others are made.
 """
@@ -8,7 +9,10 @@ the rows that break it; models behind it are skipped, all others are made.
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Sequence
 from contextvars import copy_context
+from dataclasses import dataclass
 from datetime import timedelta
 from queue import SimpleQueue
 from typing import Any
@@ -21,7 +25,8 @@ from prefect.states import Completed, Failed
 
 import activations.lineage
 import dashboards.lineage
-from flows.support import models_at_rest, stage, table_artifact, utc_now
+from flows.live import LiveTable
+from flows.support import RETRYABLE, models_at_rest, stage, stopped_by_signals, table_artifact, utc_now
 from searchflow import transformation
 from searchflow.ingestion import cut
 from searchflow.progress import progress
@@ -30,6 +35,11 @@ from searchflow.transformation import ModelProgress, ModelRun, TransformationRes
 
 MOMENT = timedelta(microseconds=1)
 """The end of an interval is the first moment that does not belong to it."""
+FIRST = ("marts.fct_search_funnel_daily",)
+"""What a follower makes at every pass, with the models before it: the funnel."""
+ALL_EVERY = 60.0
+"""Seconds between its passes over all models: users, segments and attribution read all history."""
+TROUBLE_PAUSE = 5.0
 Told = SimpleQueue[ModelProgress | None]
 """What SQLMesh tells about one model; None when it will tell nothing more."""
 
@@ -54,15 +64,21 @@ def model(name: str, told: Told) -> State[Any]:
 
 
 class ModelTasks:
-    """Begins and ends a task run for each model, as SQLMesh tells: the task waits beside the scheduler, which works."""
+    """Begins and ends a task run for each model, as SQLMesh tells: the task waits beside the scheduler, which works.
 
-    def __init__(self) -> None:
+    With `failures_only` a model is a task run only when it fails: thousands of passes an hour would bury the others.
+    """
+
+    def __init__(self, failures_only: bool = False) -> None:
+        self._failures_only = failures_only
         self._context = copy_context()  # of the flow: SQLMesh may tell from threads of its own
         self._told: dict[str, Told] = {}
         self._tasks: list[PrefectFuture[Any]] = []
 
     def hear(self, step: ModelProgress) -> None:
         """One step of one model."""
+        if self._failures_only and step.state != "failed":
+            return
         if step.model not in self._told:
             told = self._told[step.model] = Told()
             self._tasks.append(self._context.copy().run(model.submit, step.model, told))
@@ -78,10 +94,15 @@ class ModelTasks:
 
 
 @flow(name="transformation")
-def transform(environment: str = "prod", fail_fast: bool = False) -> dict[str, Any]:
+def transform(
+    environment: str = "prod", fail_fast: bool = False, follow_seconds: float = 0.0, follow_pause: float = 1.0
+) -> dict[str, Any]:
     """Bring the models of `environment` up to date. With `fail_fast`, no model is begun once another has failed.
 
-    Returns: totals, and how often each outcome of a model.
+    With `follow_seconds` go on for so long: new searches go into the funnel at once, all other models once a minute. A
+    pass that fails is tried again; each shows in `ops.model_runs`.
+
+    Returns: totals; of a follower, of its last full pass, and how many passes it made.
 
     Raises:
         TransformationFailed: a model or an audit failed; names it, with the first rows that break the audit.
@@ -97,17 +118,69 @@ def transform(environment: str = "prod", fail_fast: bool = False) -> dict[str, A
         if result.mode == "plan" and environment == "prod":
             draw_lineage(settings)
         noted.rows_in, noted.rows_out = result.new_batches, sum(run.rows or 0 for run in result.models)
+        passes = Passes()
+        if follow_seconds > 0:
+            follow(settings, environment, follow_seconds, follow_pause, passes)
     return {
         "mode": result.mode,
         "models": len(result.models),
         "restated_days": [day.isoformat() for day in result.restated_days],
         "seconds": round(result.duration_s, 2),
+        "passes": 1 + passes.made,
+        "failed_passes": passes.failed,
     }
 
 
-def run_models(settings: Settings, environment: str, fail_fast: bool) -> TransformationResult:
+@dataclass
+class Passes:
+    """What a follower did."""
+
+    made: int = 0
+    failed: int = 0
+
+
+def follow(settings: Settings, environment: str, seconds: float, pause: float, passes: Passes) -> None:
+    """One pass after the other until the time is over or somebody stops us."""
+    log, table = get_run_logger(), LiveTable("transformation-live")
+    ends, all_due = time.monotonic() + seconds, time.monotonic() + ALL_EVERY
+    with stopped_by_signals() as stop:
+        while not stop.wait(pause) and time.monotonic() < ends:
+            everything = time.monotonic() >= all_due
+            try:
+                result = run_models(settings, environment, only=() if everything else FIRST, tasks=ModelTasks(True))
+            except transformation.ModelsFailed as error:
+                log.error("%s", error)
+                passes.failed += 1
+                result = error.result
+            except RETRYABLE as error:
+                log.warning("%s", str(error).splitlines()[0])
+                stop.wait(TROUBLE_PAUSE)
+                continue
+            passes.made += 1
+            if everything:
+                all_due = time.monotonic() + ALL_EVERY
+                table.show([_passed(result, passes)], f"Newest pass over all models, {utc_now():%H:%M:%S} UTC.")
+
+
+def _passed(result: TransformationResult, passes: Passes) -> dict[str, Any]:
+    return {
+        "passes": passes.made,
+        "failed": passes.failed,
+        "models": len(result.models),
+        "new_commits": result.new_batches,
+        "seconds": round(result.duration_s, 2),
+    }
+
+
+def run_models(
+    settings: Settings,
+    environment: str,
+    fail_fast: bool = False,
+    only: Sequence[str] = (),
+    tasks: ModelTasks | None = None,
+) -> TransformationResult:
     """Plan when model files changed, else run what is due; each model as a task run."""
-    tasks = ModelTasks()
+    tasks = tasks or ModelTasks()
     with models_at_rest(settings, environment), progress("transforming") as bar:
 
         def on_progress(step: ModelProgress) -> None:
@@ -117,7 +190,7 @@ def run_models(settings: Settings, environment: str, fail_fast: bool) -> Transfo
         now = cut.take(settings, utc_now)  # ingestion goes on: what is committed from here on is left to the next run
         try:
             result = transformation.transform(
-                settings, environment=environment, now=now, on_progress=on_progress, fail_fast=fail_fast
+                settings, environment=environment, now=now, on_progress=on_progress, fail_fast=fail_fast, only=only
             )
         finally:
             tasks.close()

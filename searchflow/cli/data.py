@@ -13,6 +13,7 @@ from searchflow.errors import UsageError
 from searchflow.streams import EVENT_TYPES
 
 EXIT_NO = 1
+TEN_YEARS = 10 * 365 * 86400.0
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +49,7 @@ def ingest(
     def flow() -> Any:
         from flows.ingestion import ingest as run
 
-        return run(source=source, follow_seconds=10 * 365 * 86400.0 if follow else 0.0, shard=shard)
+        return run(source=source, follow_seconds=TEN_YEARS if follow else 0.0, shard=shard)
 
     result = run_flow(settings, flow, verbose=verbose)
     if as_json:
@@ -93,6 +94,9 @@ def _accept_gap(event_type: str, as_json: bool) -> None:
 def transform(
     env: Annotated[str, typer.Option("--env", help="`prod`, or the name of a virtual environment.")] = "prod",
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Begin no other model once one has failed.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until told to stop: searches within seconds.")
+    ] = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -102,12 +106,15 @@ def transform(
     def flow() -> Any:
         from flows.transformation import transform as run
 
-        return run(environment=env, fail_fast=fail_fast)
+        return run(environment=env, fail_fast=fail_fast, follow_seconds=TEN_YEARS if follow else 0.0)
 
     result = run_flow(settings_of_command(), flow, verbose=verbose)
     if as_json:
         print_json(result)
     else:
+        if follow:
+            typer.echo(f"{result['passes']} passes, {result['failed_passes']} of them failed.")
+            return
         restated = f", restated {len(result['restated_days'])} earlier days" if result["restated_days"] else ""
         typer.echo(f"{result['models']} models up to date in {result['seconds']} s ({result['mode']}{restated}).")
 

@@ -38,12 +38,14 @@ def transform(
     on_progress: Callable[[ModelProgress], None] | None = None,
     restate: Collection[date] = (),
     fail_fast: bool = False,
+    only: Collection[str] = (),
     root: Path = ROOT,
 ) -> TransformationResult:
     """Bring the models of `environment` up to `now`.
 
     Earlier days that new data touched are made anew, and those in `restate`. A model that fails stops what depends on
-    it; with `fail_fast` no other model is begun either.
+    it; with `fail_fast` no other model is begun either. With `only`, just these models and those before them are made; what
+    is due in the others stays due. (A plan makes everything.)
 
     Raises:
         TransformationFailed: a model or a blocking audit failed. What does not depend on it is done; call again.
@@ -60,7 +62,7 @@ def transform(
             opened.console.listen(_examined(opened, connection, on_progress), stamp)
             snapshots = opened.snapshots()
             _list_changes(opened, connection, snapshots, restate, result)
-            problem = _evaluate(opened, snapshots, result, fail_fast)
+            problem = _evaluate(opened, snapshots, result, fail_fast, only)
             _note_restatements(opened, connection, result)
             result.models = list(opened.console.runs.values())
             result.warnings = opened.console.warnings
@@ -169,7 +171,7 @@ def _examined(
 
 
 def _evaluate(
-    opened: Project, snapshots: list[Snapshot], result: TransformationResult, fail_fast: bool
+    opened: Project, snapshots: list[Snapshot], result: TransformationResult, fail_fast: bool, only: Collection[str]
 ) -> Exception | None:
     """Let SQLMesh plan or run. Models that fail are told to the console; returns what failed besides them."""
     context = opened.context
@@ -187,7 +189,7 @@ def _evaluate(
     if deployed is None or not snapshots or (problem is not None and fail_fast):
         return problem
     # A plan makes what has changed; days that are missing in other models are for a run.
-    problem_of_run = _attempt(opened, fail_fast, lambda stop: _run(opened, snapshots, result, stop))
+    problem_of_run = _attempt(opened, fail_fast, lambda stop: _run(opened, snapshots, result, stop, only))
     return problem or problem_of_run
 
 
@@ -219,12 +221,29 @@ def _plan(opened: Project, result: TransformationResult, stop: Callable[[], bool
 
 
 def _run(
-    opened: Project, snapshots: list[Snapshot], result: TransformationResult, stop: Callable[[], bool] | None
+    opened: Project,
+    snapshots: list[Snapshot],
+    result: TransformationResult,
+    stop: Callable[[], bool] | None,
+    only: Collection[str],
 ) -> None:
     """What `context.run` does, with models that are already loaded and rendered."""
     context, now = opened.context, result.started_at.replace(tzinfo=UTC)
     scheduler = context.create_scheduler(snapshots, context.snapshot_evaluator)
-    scheduler.run(result.environment, end=now, execution_time=now, ignore_cron=True, circuit_breaker=stop)
+    scheduler.run(
+        result.environment,
+        end=now,
+        execution_time=now,
+        ignore_cron=True,
+        selected_snapshots=_with_those_before(opened, only) if only else None,
+        circuit_breaker=stop,
+    )
+
+
+def _with_those_before(opened: Project, names: Collection[str]) -> set[str]:
+    """These models and all that they are made from, as SQLMesh calls them."""
+    chosen = [opened.context.get_model(name, raise_if_missing=True).fqn for name in names]
+    return {*chosen, *(before for name in chosen for before in opened.context.dag.upstream(name))}
 
 
 def _rows_made(snapshot: Snapshot, run: ModelRun, connection: duckdb.DuckDBPyConnection) -> int | None:
