@@ -30,7 +30,7 @@ RATE = 1_000
 SECONDS = 150.0
 SLICE = 0.1
 MEDIAN, P95 = 10.0, 30.0
-WARM_UP = 240.0
+WARM_UP = 420.0
 """Most seconds that the first pass may take."""
 NEWEST = "SELECT max(searched_at) FROM marts.fct_search_funnel"
 

@@ -27,7 +27,8 @@ import activations.lineage
 import dashboards.lineage
 from flows.live import LiveTable
 from flows.support import RETRYABLE, models_at_rest, stage, stopped_by_signals, table_artifact, utc_now
-from searchflow import transformation
+from searchflow import maintenance, transformation
+from searchflow.errors import SearchFlowError
 from searchflow.ingestion import cut
 from searchflow.progress import progress
 from searchflow.settings import Settings, load_settings
@@ -39,6 +40,8 @@ FIRST = ("marts.fct_search_funnel_daily",)
 """What a follower makes at every pass, with the models before it: the funnel."""
 ALL_EVERY = 60.0
 """Seconds between its passes over all models: users, segments and attribution read all history."""
+MERGE_EVERY = 300.0
+"""Seconds between its merges of the files that ingestion leaves every second; the hourly maintenance is too late for it."""
 TROUBLE_PAUSE = 5.0
 Told = SimpleQueue[ModelProgress | None]
 """What SQLMesh tells about one model; None when it will tell nothing more."""
@@ -142,7 +145,7 @@ class Passes:
 def follow(settings: Settings, environment: str, seconds: float, pause: float, passes: Passes) -> None:
     """One pass after the other until the time is over or somebody stops us."""
     log, table = get_run_logger(), LiveTable("transformation-live")
-    ends, all_due = time.monotonic() + seconds, time.monotonic() + ALL_EVERY
+    ends, all_due, merge_due = (time.monotonic() + wait for wait in (seconds, ALL_EVERY, MERGE_EVERY))
     with stopped_by_signals() as stop:
         while not stop.wait(pause) and time.monotonic() < ends:
             everything = time.monotonic() >= all_due
@@ -159,7 +162,17 @@ def follow(settings: Settings, environment: str, seconds: float, pause: float, p
             passes.made += 1
             if everything:
                 all_due = time.monotonic() + ALL_EVERY
+                if time.monotonic() >= merge_due:
+                    merge_due = time.monotonic() + MERGE_EVERY
+                    _merge(settings)
                 table.show([_passed(result, passes)], f"Newest pass over all models, {utc_now():%H:%M:%S} UTC.")
+
+
+def _merge(settings: Settings) -> None:
+    try:
+        maintenance.merge_events(settings)
+    except SearchFlowError as error:
+        get_run_logger().warning("%s", error)
 
 
 def _passed(result: TransformationResult, passes: Passes) -> dict[str, Any]:

@@ -75,6 +75,18 @@ def run(settings: Settings, *, now: datetime) -> Upkeep:
     return result
 
 
+def merge_events(settings: Settings) -> Upkeep:
+    """Only merge what small commits left of raw events: every read of today opens each of their files.
+
+    Raises:
+        SearchFlowError: a step failed for another reason than a faster writer.
+    """
+    result = Upkeep()
+    with warehouse.connect(settings) as connection:
+        _tidy(connection, [("raw", table) for table in warehouse.PARTITIONED], result)
+    return result
+
+
 def delete_orphans(connection: duckdb.DuckDBPyConnection, older_than: datetime, result: Upkeep | None = None) -> int:
     """Delete files that no snapshot ever named, written before `older_than`: left by writers that were killed.
 

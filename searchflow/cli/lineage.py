@@ -73,7 +73,7 @@ def _places(made: Graph, target: str) -> list[Place]:
         if target.startswith(f"{table}."):
             column = target.removeprefix(f"{table}.")
             if column not in has.columns:
-                raise NotFoundError(f"column of {table}", column, has.columns)
+                raise NotFoundError(f"column of {table}", column, [name for name in has.columns if name != "*"])
             return [(table, column)]
     raise NotFoundError("table", target, made.tables)
 
