@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import duckdb
+
 from benchmarks.report import Figure, Options, Report
 from benchmarks.support import machine, platform
 from searchflow import streams, warehouse
@@ -70,31 +72,44 @@ def _watch(settings: Settings, seconds: float, options: Options) -> list[float]:
         options.progress("watching")
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
-            newest, now = connection.execute(NEWEST).fetchone()[0], datetime.now(UTC).replace(tzinfo=None)
-            if newest > seen:  # searches between come evenly: ten of them stand for all
-                step = (newest - seen) / 10
-                waits += [(now - (seen + step * each)).total_seconds() for each in range(1, 11)]
+            newest, now = _newest(connection), datetime.now(UTC).replace(tzinfo=None)
+            if newest is not None and newest > seen:
+                waits += _waited(seen, newest, now)
                 seen = newest
             time.sleep(0.5)
+    now = datetime.now(UTC).replace(tzinfo=None)
     if not waits:
         raise RuntimeError(f"No new search came into the funnel within {seconds:.0f} s. See {settings.logs_dir}.")
-    return waits
+    return waits + _waited(seen, now, now)  # what has not come yet counts with its age
 
 
-def _first(connection: Any) -> datetime:
+def _waited(after: datetime, until: datetime, now: datetime) -> list[float]:
+    """Searches come evenly: ten of every second stand for all of them."""
+    count = max(1, round((until - after).total_seconds() * 10))
+    return [(now - (after + (until - after) * each / count)).total_seconds() for each in range(1, count + 1)]
+
+
+def _first(connection: duckdb.DuckDBPyConnection) -> datetime:
     """The newest search once the followers are warm: after the second change of the funnel."""
-    ends, changes, seen = time.monotonic() + WARM_UP, 0, None
+    ends, changes = time.monotonic() + WARM_UP, 0
+    seen: datetime | None = None
     while time.monotonic() < ends:
-        try:
-            newest = connection.execute(NEWEST).fetchone()[0]
-        except Exception:  # the model is not there before the first pass
-            newest = None
+        newest = _newest(connection)
         if newest is not None and newest != seen:
             changes, seen = changes + 1, newest
             if changes >= 3:
                 return newest
         time.sleep(0.5)
     raise RuntimeError(f"The funnel did not come within {WARM_UP:.0f} s: the followers' output is above.")
+
+
+def _newest(connection: duckdb.DuckDBPyConnection) -> datetime | None:
+    """The newest search in the funnel; None before the first pass has made it."""
+    try:
+        found = connection.execute(NEWEST).fetchone()
+    except duckdb.CatalogException:
+        return None
+    return found[0] if found else None
 
 
 @contextmanager
