@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import duckdb
 import httpx
 import pytest
 
@@ -118,39 +112,3 @@ def test_fail_fast_begins_no_other_model(cli: CommandLine) -> None:
     ]
     assert begun_later == []
     assert {each["state_name"] for name, each in seen.items() if kept[name]["status"] == "skipped"} == {"Skipped"}
-
-
-def test_a_follower_brings_a_new_search_into_the_funnel_and_ends_in_order(cli: CommandLine, tmp_path: Path) -> None:
-    with warehouse.connect(cli.settings) as lake:
-        lake.execute("DELETE FROM raw.conversion_events")
-    following = cli.start("transform", "--follow", "--json")
-    try:
-        until(cli, following, searches=1)
-        new = foreign.search(2, timestamp=datetime.now(UTC).isoformat())
-        (tmp_path / "events.jsonl").write_bytes(foreign.line(**new))
-        cli.json("ingest", "--from", str(tmp_path))
-        until(cli, following, searches=2)
-    finally:
-        following.send_signal(signal.SIGTERM)
-    out, err = following.communicate(timeout=120)
-    assert following.returncode == 0, err
-    found = json.loads(out)
-    assert found["passes"] >= 2
-    assert found["failed_passes"] == 0
-    # A pass that is not over all models makes the funnel and what stands before it, and nothing else.
-    passes = cli.json(
-        "query", "SELECT run_id, list(model) AS models FROM ops.model_runs GROUP BY ALL ORDER BY max(started_at)"
-    )
-    assert "marts.fct_search_funnel_daily" in passes[-1]["models"]
-    assert "marts.dim_users" not in passes[-1]["models"]
-
-
-def until(cli: CommandLine, following: subprocess.Popen[str], searches: int) -> None:
-    ends = time.monotonic() + 150
-    found: list[tuple[int]] = []
-    while found != [(searches,)]:
-        assert following.poll() is None, following.communicate()
-        assert time.monotonic() < ends, f"{found} in the funnel, not {searches}"
-        time.sleep(0.5)
-        with warehouse.connect(cli.settings, read_only=True) as lake, suppress(duckdb.CatalogException):
-            found = lake.execute("SELECT sum(searches)::INTEGER FROM marts.fct_search_funnel_daily").fetchall()
