@@ -57,9 +57,8 @@ def opened(settings: Settings) -> Iterator[psycopg.Connection]:
         connection = psycopg.connect(conninfo(settings), options="-c TimeZone=UTC")
     except psycopg.OperationalError as error:
         where = "SEARCHFLOW_PUBLISH_URL" if settings.publish_url else "the platform's PostgreSQL"
-        raise ServiceError(
-            f"{where} does not answer: {str(error).strip().splitlines()[-1][:200]}. Check the address, then publish again."
-        ) from None
+        reason = str(error).strip().splitlines()[0][:200].rstrip(".")
+        raise ServiceError(f"{where} does not answer: {reason}. Check the address, then publish again.") from None
     with connection:
         try:
             connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])  # until the connection ends, however it ends
