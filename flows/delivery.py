@@ -11,6 +11,7 @@ from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
 
 from activations import mail
 from activations.mail.smtp import Unreachable
@@ -27,6 +28,9 @@ def send_due(stop: threading.Event | None, limit: int | None) -> dict[str, Any]:
     """Take what is new in the outbox and send what is due."""
     report = asdict(mail.deliver(load_settings(), clock=utc_now, run_id=run_id(), stop=stop, limit=limit))
     get_run_logger().info("%s", report)
+    if report["held"]:  # once, when it happens; `searchflow email status` lists all
+        resource = {"prefect.resource.id": "searchflow.email"}
+        emit_event("searchflow.email.in_doubt", resource=resource, payload={"messages": report["held"]})
     return report
 
 
