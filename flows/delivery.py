@@ -16,22 +16,28 @@ from prefect.events import emit_event
 from activations import mail
 from activations.mail.smtp import Unreachable
 from flows.support import run_id, stage, stopped_by_signals, table_artifact, utc_now
+from searchflow.errors import BusyError, ServiceError
 from searchflow.progress import progress
 from searchflow.settings import load_settings
 
 PAUSE, LONGEST_PAUSE = 5.0, 300.0
-"""Seconds between two looks while following; longer and longer while the mail server is away."""
+"""Seconds between two looks while following; longer and longer while a server is away."""
 
 
 @task(cache_policy=NO_CACHE)  # no retries: the ledger says what is due, and the next run goes on there
-def send_due(stop: threading.Event | None, limit: int | None) -> dict[str, Any]:
+def send_due(limit: int | None) -> dict[str, Any]:
     """Take what is new in the outbox and send what is due."""
-    report = asdict(mail.deliver(load_settings(), clock=utc_now, run_id=run_id(), stop=stop, limit=limit))
-    get_run_logger().info("%s", report)
-    if report["held"]:  # once, when it happens; `searchflow email status` lists all
+    return _send(None, limit)
+
+
+def _send(stop: threading.Event | None, limit: int | None) -> dict[str, Any]:
+    report = mail.deliver(load_settings(), clock=utc_now, run_id=run_id(), stop=stop, limit=limit)
+    if report.did_something:
+        get_run_logger().info("%s", report)
+    if report.held:  # once, when it happens; `searchflow email status` lists all
         resource = {"prefect.resource.id": "searchflow.email"}
-        emit_event("searchflow.email.in_doubt", resource=resource, payload={"messages": report["held"]})
-    return report
+        emit_event("searchflow.email.in_doubt", resource=resource, payload={"messages": report.held})
+    return asdict(report)
 
 
 @flow(name="delivery")
@@ -47,14 +53,15 @@ def deliver(follow_seconds: float = 0.0, limit: int | None = None) -> dict[str, 
         get_run_logger().info("SEARCHFLOW_SMTP_URL is not set: messages stay in the outbox")
         return {"status": "not configured"}
     with stage(settings, "delivery") as noted:
-        total = _follow(follow_seconds, limit) if follow_seconds else send_due(None, limit)
+        total = _follow(follow_seconds) if follow_seconds else send_due(limit)
         noted.rows_in, noted.rows_out = total["taken"], total["sent"]
         noted.rejected = total["refused"]
         table_artifact("e-mail", [total], "What became of messages")
     return {"status": "done", **total}
 
 
-def _follow(seconds: float, limit: int | None) -> dict[str, Any]:
+def _follow(seconds: float) -> dict[str, Any]:
+    """Look every few seconds, in this one run: a task run a look would fill Prefect's database with nothing."""
     total: dict[str, Any] = asdict(mail.Report())
     pause = PAUSE
     with stopped_by_signals() as stop, progress("delivering e-mail") as bar:
@@ -64,9 +71,9 @@ def _follow(seconds: float, limit: int | None) -> dict[str, Any]:
         try:
             while not stop.is_set():
                 try:
-                    report = send_due(stop, limit)
+                    report = _send(stop, None)
                     pause = PAUSE
-                except Unreachable as problem:
+                except (Unreachable, ServiceError, BusyError) as problem:  # it may pass
                     get_run_logger().warning("%s", problem)
                     report, pause = {}, min(LONGEST_PAUSE, pause * 2)
                 for name, count in report.items():

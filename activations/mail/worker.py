@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from threading import Event
 from typing import Any
 
@@ -63,6 +64,11 @@ class Report:
     retried: int = 0  # the server asked to come back
     waiting: int = 0  # at the end
 
+    @property
+    def did_something(self) -> bool:
+        """Is there anything to note?"""
+        return any(count for name, count in asdict(self).items() if name != "waiting")
+
     def count(self, state: str) -> None:
         """One more."""
         setattr(self, state, getattr(self, state) + 1)
@@ -76,16 +82,20 @@ class Worker:
         settings: Settings,
         ledger: MailLedger,
         client: redis.Redis,
-        connection: duckdb.DuckDBPyConnection,
         mailer: Mailer,
         clock: Clock,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._settings, self._ledger, self._client, self._connection = settings, ledger, client, connection
+        self._settings, self._ledger, self._client = settings, ledger, client
         self._mailer, self._clock, self._chance = mailer, clock, chance
         self._rules, self._sender = Rules.of(settings), Sender.of(settings)
         self._stream: str = load_sync(SYNC).options().stream
         self.report = Report()
+
+    @cached_property
+    def warehouse(self) -> duckdb.DuckDBPyConnection:
+        """Opened when there is something to look up or to note: most looks at an outbox find nothing."""
+        return warehouse.connect(self._settings)
 
     def now(self) -> datetime:
         """UTC without a zone."""
@@ -154,7 +164,7 @@ class Worker:
         """Settle what must not go any more; postpone what must not go now; return the rest."""
         if not due:
             return []
-        known = facts.look(self._settings, self._connection, [messages[each.key] for each in due])
+        known = facts.look(self._settings, self.warehouse, [messages[each.key] for each in due])
         now, ended, later, going = self.now(), [], [], []
         for each in due:
             message = messages[each.key]
@@ -236,6 +246,11 @@ class Worker:
             self._client.xdel(self._stream, *(entry for _, entry in rows))
             self._ledger.mark_cleared([key for key, _ in rows])
 
+    def close(self) -> None:
+        """Let go of the warehouse."""
+        if "warehouse" in self.__dict__:
+            self.warehouse.close()
+
     def finish(self) -> Report:
         """Say goodbye to the server, and what is left."""
         self._mailer.close()
@@ -282,9 +297,9 @@ def deliver(
         ledger.prepare()
         ledger.lock()
         client = opened.enter_context(closing(services.valkey.client(settings)))
-        connection = opened.enter_context(closing(warehouse.connect(settings)))
-        worker = Worker(settings, ledger, client, connection, mailer or Mailer(server), clock)
-        with _noted(settings, worker, connection, run_id):
+        worker = Worker(settings, ledger, client, mailer or Mailer(server), clock)
+        opened.callback(worker.close)
+        with _noted(settings, worker, run_id):
             try:
                 worker.take()
                 worker.recover()
@@ -297,8 +312,8 @@ def deliver(
 
 
 @contextmanager
-def _noted(settings: Settings, worker: Worker, connection: duckdb.DuckDBPyConnection, run_id: str) -> Iterator[None]:
-    """The run's row in `ops.email_runs`, short of being killed (the ledger tells of those)."""
+def _noted(settings: Settings, worker: Worker, run_id: str) -> Iterator[None]:
+    """The row in `ops.email_runs` of a run that did something, short of being killed (the ledger tells of those)."""
     started, problem = worker.now(), ""
     try:
         yield
@@ -313,9 +328,13 @@ def _noted(settings: Settings, worker: Worker, connection: duckdb.DuckDBPyConnec
     finally:
         # After trouble the first error is the one to tell, also when the note cannot be written.
         with suppress(psycopg.Error, duckdb.Error, SearchFlowError) if problem else nullcontext():
-            report = worker.finish()
-            status = "failed" if problem else "done"
-            row = {"run_id": run_id, "started_at": started, "finished_at": worker.now(), **asdict(report)}
-            record.rows(connection, "ops.email_runs", [row | {"status": status, "error": problem or None}])
-            if report.sent:
-                audit_log.append(settings, "send", "smtp e-mail", rows=report.sent, detail=f"{status}, run {run_id}")
+            if worker.finish().did_something or problem:
+                _note(settings, worker, run_id, started, problem)
+
+
+def _note(settings: Settings, worker: Worker, run_id: str, started: datetime, problem: str) -> None:
+    report, status = worker.report, "failed" if problem else "done"
+    row = {"run_id": run_id, "started_at": started, "finished_at": worker.now(), **asdict(report)}
+    record.rows(worker.warehouse, "ops.email_runs", [row | {"status": status, "error": problem or None}])
+    if report.sent:
+        audit_log.append(settings, "send", "smtp e-mail", rows=report.sent, detail=f"{status}, run {run_id}")
