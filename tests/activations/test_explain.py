@@ -49,8 +49,8 @@ def test_the_rule_in_words_is_the_models_rule_in_every_case_of_its_unit_test() -
     told, seen = limits.load(), set()
     for case in cases.values():
         as_of = datetime.fromisoformat(case["vars"]["execution_time"])
-        expected = {row["user_id"]: row["segment"] for row in case["outputs"]["query"]["rows"]}
-        for row in case["inputs"]["marts.dim_users"]["rows"]:
+        expected = {row["user_id"]: row["segment"] for row in case["outputs"]["query"]["rows"] if "segment" in row}
+        for row in case["inputs"]["marts.dim_users"]["rows"] if expected else ():
             user = {name: datetime.fromisoformat(value) if name.endswith("_at") and value else value
                     for name, value in row.items()}  # fmt: skip
             assert rules.segment(user, as_of, told)[-1].rule == expected[user["user_id"]], row
