@@ -12,7 +12,7 @@ from searchflow.privacy import roles
 app = typer.Typer(help="PostgreSQL roles with the least that each part needs.", no_args_is_help=True)
 
 
-@app.command(epilog="Example: `searchflow roles create`, then in psql `GRANT searchflow_analyst TO alice`")
+@app.command(epilog="Example: `searchflow roles create`, then in psql `GRANT searchflow_ingest TO worker`")
 def create(as_json: Json = False) -> None:
     """Make the roles ingest, transform, analyst, bi and activate, and bring their privileges to what is declared."""
     settings = settings_of_command()

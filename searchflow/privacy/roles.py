@@ -1,6 +1,8 @@
 """Who may access what: five PostgreSQL roles with the least they need, made by `searchflow roles create`.
 
-They are group roles without login: grant one to each account, for example `GRANT searchflow_analyst TO alice`. The lake's
+They are group roles without login. Give one to each account and let it act as that role from its first statement on, so
+that the tables it makes are the role's: `GRANT searchflow_ingest TO worker; ALTER ROLE worker SET role = 'searchflow_ingest'`.
+The lake's
 catalog is one set of tables, so that PostgreSQL cannot tell the lake's own tables apart: a role may read the lake, or
 read and write it. Who may read single columns is the business of masked views (`searchflow.privacy.masking`).
 """
@@ -30,12 +32,15 @@ class Grant:
 
 
 CATALOG_WRITE = (Grant("catalog", "public", WRITE, create=True), Grant("catalog", "audit", ("INSERT",)))
+LOCKS = Grant("ledger", "erasure", READ)
+"""A commit and a transformation take turns by locks of the ledger's database; and a commit asks who was forgotten."""
 ROLES: dict[str, tuple[str, tuple[Grant, ...]]] = {
-    "ingest": ("stores events, feeds and dead letters", CATALOG_WRITE),
+    "ingest": ("stores events, feeds and dead letters", (*CATALOG_WRITE, LOCKS)),
     "transform": (
         "makes models and checks them",
         (
             *CATALOG_WRITE,
+            LOCKS,
             Grant("sqlmesh", "public", WRITE, create=True),
             Grant("sqlmesh", "sqlmesh", WRITE, create=True),
         ),
@@ -46,6 +51,7 @@ ROLES: dict[str, tuple[str, tuple[Grant, ...]]] = {
         "sends to destinations",
         (
             *CATALOG_WRITE,
+            LOCKS,
             Grant("ledger", "activation", WRITE, create=True),
             Grant("ledger", "email", WRITE, create=True),
             Grant("crm", "crm", WRITE, create=True),

@@ -15,6 +15,7 @@ from searchflow import services, warehouse
 from tests.commands import CommandLine
 
 pytestmark = pytest.mark.integration
+OPS_TABLES = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake' AND schema_name = 'ops'"
 KEYS = {"events", "rows", "syncs", "gates", "seconds"}
 
 
@@ -40,6 +41,7 @@ def test_the_demo_runs_twice_and_a_second_one_beside_it_changes_nothing(cli: Com
     assert f"process {running.pid}" in beside.stderr
     out, err = running.communicate(timeout=240)
     assert running.returncode == 0, err[-3000:]
+    (cli.home / "said").write_text(out + err)
     first = json.loads(out)
     assert set(first) >= KEYS
     assert first["events"]["generated"] == pytest.approx(6000, rel=0.1)
@@ -104,8 +106,16 @@ def test_no_log_report_or_artifact_of_the_demo_names_a_person(cli: CommandLine, 
     read_by_people.mkdir()
     for database in ("prefect", "sqlmesh"):
         (read_by_people / database).write_bytes(dump(services.postgres_dsn(cli.settings, database)))
+    with warehouse.connect(cli.settings, read_only=True) as connection:
+        tables = [row[0] for row in connection.execute(OPS_TABLES).fetchall()]
+        assert len(tables) > 15
+        for table in tables:
+            (read_by_people / table).write_text(str(connection.execute(f"FROM ops.{table}").fetchall()))
+    for arguments in (("status",), ("dlq", "list"), ("schema",), ("activate", "--dry-run")):
+        shown = cli.run(*arguments)
+        (read_by_people / arguments[0]).write_text(shown.stdout + shown.stderr)
     (read_by_people / "audit").write_text(json.dumps(cli.json("audit", "show", "--limit", "10000")))
-    places = [read_by_people, *(cli.home / name for name in ("logs", "reports", "quality", "audit", "run"))]
+    places = [read_by_people, *(cli.home / name for name in ("said", "logs", "reports", "quality", "audit", "run"))]
     search = ["grep", "-rlaF", "-f", str(tmp_path / "words"), *(str(place) for place in places if place.exists())]
     found = subprocess.run(search, capture_output=True, text=True)
     assert (found.returncode, found.stdout, found.stderr) == (1, "", "")  # grep: 1 is "nothing found"
