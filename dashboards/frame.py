@@ -18,6 +18,7 @@ from dashboards.periods import Period
 from dashboards.queries import choices, trust
 from dashboards.source import NotBuiltError, Reading
 from dashboards.stamps import COMPLETE, Stamp, Trust
+from searchflow.privacy.export import harmless
 
 FILTER_TABLES = ("marts.mart_kpi_daily", "marts.fct_search_funnel_daily")
 """Days and values to choose from are read from these, on every page."""
@@ -293,11 +294,14 @@ def can_drill(page: Page, dimension: str) -> bool:
 
 
 def table(rows: Sequence[dict[str, Any]], columns: dict[str, Any], *, alt: str, height: int | str = "auto") -> None:
-    """A table of these columns, in this order, without an index. Cells are drawn as text."""
+    """A table of these columns, in this order, without an index. Cells are drawn as text.
+
+    Its toolbar saves it as CSV, as it is: no cell may be a formula to a spreadsheet.
+    """
     import pyarrow as pa
 
     names = list(columns)
-    data = pa.table({name: [row.get(name) for row in rows] for name in names})
+    data = pa.table({name: [harmless(row.get(name)) for row in rows] for name in names})
     st.dataframe(
         data,
         column_config=columns,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -17,12 +18,21 @@ from rich.text import Text
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
+_UNSEEN = re.compile(r"[^\n\x20-\x7e]")
+
 console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 def print_json(document: Any) -> None:
     """One JSON document on standard output, and nothing else there."""
-    typer.echo(json.dumps(document, default=_plain, ensure_ascii=False, indent=2))
+    text = json.dumps(document, default=_plain, ensure_ascii=False, indent=2)
+    typer.echo(_UNSEEN.sub(_escaped, text))  # in a text only: JSON has line ends and spaces of its own
+
+
+def _escaped(match: re.Match[str]) -> str:
+    """A character that does not print, as JSON writes it."""
+    char = match.group()
+    return char if char.isprintable() else json.dumps(char)[1:-1]
 
 
 def _plain(value: Any) -> Any:
@@ -68,5 +78,9 @@ def safe(value: Any) -> Text:
         return Text(f"{value:,.2f}".rstrip("0").rstrip("."))
     if isinstance(value, datetime):
         return Text(f"{value:%Y-%m-%d %H:%M:%S}")
-    text = str(value)
-    return Text("".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text))
+    return Text(printable(str(value)))
+
+
+def printable(text: str) -> str:
+    """Text that cannot change the terminal: control characters, also those that turn the direction, are shown."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

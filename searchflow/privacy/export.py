@@ -12,9 +12,9 @@ from searchflow.privacy.masking import pseudonym
 from searchflow.privacy.personal import personal_columns
 from searchflow.settings import Settings
 
-IDENTIFIERS = ("user_id", "visitor_id")
+IDENTIFIERS = ("user_id", "visitor_id", "idempotency_key")
 BLOCK = 10_000
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """A cell that begins so is a formula to a spreadsheet; an apostrophe makes it text (OWASP: CSV injection)."""
 
 

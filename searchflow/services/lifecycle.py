@@ -6,6 +6,7 @@ import signal
 
 from searchflow import warehouse
 from searchflow.ops import audit_log, stages
+from searchflow.privacy import tombstones
 from searchflow.services import postgres, prefect, process, valkey
 from searchflow.settings import Settings
 
@@ -27,6 +28,7 @@ def start(settings: Settings) -> None:
         warehouse.prepare(settings)
         audit_log.prepare(settings)
         stages.prepare(settings)
+        tombstones.prepare(settings)
 
 
 def enter_home(settings: Settings) -> None:

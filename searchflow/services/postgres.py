@@ -34,7 +34,14 @@ SERVER_OPTIONS = {
     "shared_buffers": "128MB",
     "log_min_messages": "warning",
     "log_statement": "none",
+    "log_min_error_statement": "panic",  # a refused INSERT would bring what it inserts into the log,
+    "log_error_verbosity": "terse",  # and so would the details of the error
+    "wal_recycle": "off",  # old log segments are removed, not kept to be overwritten one day
 }
+
+EVERYBODY = "local   all             all                                     trust"
+"""What initdb writes into pg_hba.conf."""
+OURSELVES = "searchflow"
 
 
 def _binaries() -> Path:
@@ -74,7 +81,7 @@ def _unprivileged_account() -> process.Account | None:
 
 def _hand_over(path: Path, account: process.Account | None) -> None:
     """Give a folder to the server's account; parents become passable (not listable) for it."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    process.make_private(path)
     if account is None:
         return
     os.chown(path, account.uid, account.gid)
@@ -179,6 +186,7 @@ def _start_embedded(settings: Settings) -> None:
         _passable(binaries / "postgres")
     if not (data / "PG_VERSION").exists():
         _initialize(settings, binaries, data, account)
+    _admit_only_us(data, account)
     options = [part for name, value in SERVER_OPTIONS.items() for part in ("-c", f"{name}={value}")]
     command = [str(binaries / "postgres"), "-D", str(data), "-k", str(socket_folder(settings)), *options]
     process.spawn(settings, NAME, command, cwd=data, account=account)
@@ -189,8 +197,22 @@ def _start_embedded(settings: Settings) -> None:
         raise process.failed_start(settings, NAME)
 
 
+def _admit_only_us(data: Path, account: process.Account | None) -> None:
+    """Let the server ask the system who connects: this account and the server's own are let in, nobody else, even where
+    the socket's folder stands open. Rules that somebody wrote are left alone."""
+    rules = data / "pg_hba.conf"
+    if EVERYBODY not in rules.read_text():
+        return
+    try:
+        names = {pwd.getpwuid(uid).pw_name for uid in (os.geteuid(), *([account.uid] if account else []))}
+    except KeyError:
+        return  # a container's account without a name: the folder must do
+    (data / "pg_ident.conf").write_text("".join(f'{OURSELVES} "{name}" all\n' for name in sorted(names)))
+    rules.write_text(f"# Who the system says they are: pg_ident.conf names them.\nlocal all all peer map={OURSELVES}\n")
+
+
 def _initialize(settings: Settings, binaries: Path, data: Path, account: process.Account | None) -> None:
-    # Trust is safe here: only this account can reach the socket (folder and socket are 0700).
+    # Until the first start: `_admit_only_us` writes who may connect.
     command = [
         str(binaries / "initdb"),
         "-D",

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,8 @@ from searchflow.settings import Settings
 UNIX_SOCKET_PATH_LIMIT = 100
 """Bytes. Linux allows 107 and macOS 103 for the whole path of a socket."""
 NOTING_SECONDS = 1.0
+ROOMS = ("run", "logs", "feeds", "reports", "lake", "quality", "answer_key", "valkey", "prefect")
+"""Folders of the home, for this account only: they hold people's data, or could."""
 """What Prefect's runner needs to report a run that ended before it is told to end itself."""
 
 
@@ -203,6 +206,23 @@ def socket_dir(settings: Settings, name: str) -> Path:
     return short / f"searchflow-{os.getuid()}-{digest}" / name
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder that only this account may enter, and those above it that are missing.
+
+    Raises:
+        StorageError: it is a link, or somebody else's. In /tmp anybody could have been there first.
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+    shared = Path("/tmp")  # noqa: S108
+    for each in (folder, *folder.parents):
+        if each.parent == shared:
+            found = each.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+                raise StorageError(f"{each} is not a folder of this account alone. Remove it, then run the same again.")
+
+
 def prepare_home(settings: Settings) -> None:
     """Make the home folder and its rooms.
 
@@ -210,14 +230,9 @@ def prepare_home(settings: Settings) -> None:
         StorageError: it cannot be written.
     """
     try:
-        for folder in (
-            settings.home,
-            settings.run_dir,
-            settings.logs_dir,
-            settings.feeds_dir,
-            settings.reports_dir,
-        ):
-            folder.mkdir(parents=True, exist_ok=True)
+        settings.home.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (settings.home, *(settings.home / room for room in ROOMS)):
+            folder.mkdir(mode=0o700, exist_ok=True)  # a mode that somebody gave it on purpose stays
         probe = settings.run_dir / f".probe-{os.getpid()}"
         probe.write_bytes(b"x" * 4096)
         probe.unlink()

@@ -69,7 +69,7 @@ def _start_embedded(settings: Settings) -> None:
         ) from None
     folder = settings.home / "valkey"
     folder.mkdir(parents=True, exist_ok=True)
-    _socket(settings).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    process.make_private(_socket(settings).parent)
     options = {
         "port": "0",
         "unixsocket": str(_socket(settings)),
