@@ -96,6 +96,7 @@ REASON_CODES = (
     "timestamp_too_old",
     "too_large",
     "conflicting_duplicate",
+    "erased_user",
 )
 
 

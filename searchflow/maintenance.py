@@ -64,8 +64,8 @@ def run(settings: Settings, *, now: datetime) -> Upkeep:
         with locked(settings, "transformation", wait=True):
             _tidy(connection, _tables(connection, ours=False), result)
         older_than = now - KEEP
-        _call(connection, "ducklake_expire_snapshots", result, older_than=older_than)
-        result.files_deleted = len(_call(connection, "ducklake_cleanup_old_files", result, older_than=older_than))
+        call(connection, "ducklake_expire_snapshots", result, older_than=older_than)
+        result.files_deleted = len(call(connection, "ducklake_cleanup_old_files", result, older_than=older_than))
         result.orphans_deleted = delete_orphans(connection, older_than, result)
         result.files_after, result.snapshots_after = _measure(connection)
         result.entries_trimmed = trim_streams(settings, connection)
@@ -94,7 +94,7 @@ def delete_orphans(connection: duckdb.DuckDBPyConnection, older_than: datetime, 
         SearchFlowError: a file of a name that the catalog knows would be deleted. DuckLake compares whole paths as text.
     """
     result = result or Upkeep()
-    found = _call(connection, "ducklake_delete_orphaned_files", result, older_than=older_than, dry_run=True)
+    found = call(connection, "ducklake_delete_orphaned_files", result, older_than=older_than, dry_run=True)
     known = connection.execute(
         f"SELECT path FROM {CATALOG_TABLES}.ducklake_data_file UNION SELECT path FROM {CATALOG_TABLES}.ducklake_delete_file"
     ).fetchall()
@@ -105,7 +105,7 @@ def delete_orphans(connection: duckdb.DuckDBPyConnection, older_than: datetime, 
             f"{min(endangered)}: the path of the lake is written in two ways, or copies lie in its folder. Nothing was "
             "deleted; move the copies elsewhere."
         )
-    return len(_call(connection, "ducklake_delete_orphaned_files", result, older_than=older_than)) if found else 0
+    return len(call(connection, "ducklake_delete_orphaned_files", result, older_than=older_than)) if found else 0
 
 
 def trim_streams(settings: Settings, connection: duckdb.DuckDBPyConnection) -> int:
@@ -130,12 +130,12 @@ def _tables(connection: duckdb.DuckDBPyConnection, *, ours: bool) -> list[tuple[
 def _tidy(connection: duckdb.DuckDBPyConnection, tables: Iterable[tuple[str, str]], result: Upkeep) -> None:
     """Rows out of the catalog into files, deleted rows out of the files, and small files into larger ones."""
     for schema, table in tables:
-        _call(connection, "ducklake_flush_inlined_data", result, schema_name=schema, table_name=table)
-        _call(connection, "ducklake_rewrite_data_files", result, table, schema=schema, delete_threshold=LEAST_DELETED)
-        _call(connection, "ducklake_merge_adjacent_files", result, table, schema=schema)
+        call(connection, "ducklake_flush_inlined_data", result, schema_name=schema, table_name=table)
+        call(connection, "ducklake_rewrite_data_files", result, table, schema=schema, delete_threshold=LEAST_DELETED)
+        call(connection, "ducklake_merge_adjacent_files", result, table, schema=schema)
 
 
-def _call(
+def call(
     connection: duckdb.DuckDBPyConnection, function: str, result: Upkeep, *places: str, **options: object
 ) -> list[tuple[object, ...]]:
     """The rows of one of DuckLake's functions; none when writers were faster at each attempt."""

@@ -17,13 +17,14 @@ RAW_ROWS = " UNION ALL ".join(
     f"SELECT batch_id, 1 AS is_row, 0 AS is_letter FROM lake.raw.{table}"
     for table in ("search_events", "click_events", "conversion_events", "ad_spend", "user_profiles")
 )
-# A replay stores rows that were received, and refused, before.
+# A replay stores rows that were received, and refused, before; rows of a forgotten person were there.
 BOOKS = f"""
     WITH booked AS (
       SELECT batch_id, sum(stored) AS stored, sum(dead_letters) AS letters FROM {{batch}} GROUP BY batch_id
     ), found AS (
       SELECT batch_id, sum(is_row) AS stored, sum(is_letter) AS letters FROM (
         {RAW_ROWS} UNION ALL SELECT batch_id, 0, 1 FROM lake.raw.dead_letters
+        UNION ALL SELECT batch_id, rows, 0 FROM lake.ops.erased_rows
       ) GROUP BY batch_id
     ), compared AS (
       SELECT

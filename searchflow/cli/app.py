@@ -15,6 +15,7 @@ from searchflow.cli import (
     email,
     explain,
     explore,
+    forget,
     generate,
     incoming,
     lineage,
@@ -25,6 +26,7 @@ from searchflow.cli import (
     roles,
     verify,
 )
+from searchflow.cli.output import printable
 from searchflow.errors import SearchFlowError, StorageError, is_disk_full
 from searchflow.ops import audit_log
 
@@ -50,6 +52,7 @@ bench.register(app)
 publish.register(app)
 incoming.register(app)
 metrics.register(app)
+forget.register(app)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(email.app, name="email")
 app.add_typer(explain.app, name="explain")
@@ -91,6 +94,6 @@ def run(arguments: list[str]) -> int:
 
 
 def _say(message: str, status: int) -> int:
-    line = " ".join(message.split())
+    line = printable(" ".join(message.split()))
     print(f"searchflow: {line}", file=sys.stderr)  # noqa: T201
     return status

@@ -26,6 +26,7 @@ from searchflow.events import Rejection
 from searchflow.ingestion import checks, lateness, positions, schema_changes
 from searchflow.ingestion.source import Source, SourceBatch
 from searchflow.ops import record, tracing
+from searchflow.privacy.tombstones import ERASED, Tombstones
 
 T = TypeVar("T")
 
@@ -73,10 +74,11 @@ def commit(
     now: datetime,
     limits: checks.Limits,
     prepared: checks.Prepared | None = None,
+    erased: Tombstones | None = None,
 ) -> Counts:
     """Write one batch that was read from `source` behind position `after`. Returns what became of it.
 
-    `prepared` is the batch after its checks, when they were made ahead.
+    `prepared` is the batch after its checks, when they were made ahead; `erased` are the people who were forgotten.
 
     Raises:
         FencedError: the stored position is no longer `after`.
@@ -84,7 +86,9 @@ def commit(
     """
     started = time.monotonic()
     ready = prepared or checks.prepare(connection, batch, source.event_type, now, limits)
-    return in_transaction(connection, lambda: _write(connection, source, batch, ready, after, now, started, limits))
+    return in_transaction(
+        connection, lambda: _write(connection, source, batch, ready, after, now, started, limits, erased)
+    )
 
 
 def in_transaction(connection: duckdb.DuckDBPyConnection, write: Callable[[], T]) -> T:
@@ -122,16 +126,20 @@ def _write(
     now: datetime,
     started: float,
     limits: checks.Limits,
+    erased: Tombstones | None,
 ) -> Counts:
     batch_id = str(uuid.uuid4())
     stamp = now.replace(tzinfo=None)
     place = positions.look(connection, source, after)
     counts = Counts(received=batch.received)
-    letters = list(prepared.rejected)
+    letters, columns = list(prepared.rejected), prepared.columns
+    if erased:
+        columns, gone = erased.without_erased(columns)
+        letters += [(prepared.line_positions[index], b"", why) for index, why in gone]
     days: set[date] = set()
     bounds: list[datetime] = []
     newest: dict[str, datetime | None] = {}
-    for event_type, table in prepared.columns.items():
+    for event_type, table in columns.items():
         fresh, duplicates, conflicts = new_rows(connection, event_type, table, prepared.lines)
         counts.duplicates += duplicates
         letters += [
@@ -154,6 +162,8 @@ def _write(
             bounds += [stored.first, stored.last]
             newest[event_type] = min(stored.last, stamp)
     positions.move(connection, place, batch.position, newest, batch_id, stamp)
+    if erased:
+        letters = erased.blanked(letters)
     counts.dead_letters = insert_dead_letters(connection, source.key, source.name, letters, batch_id, stamp)
     counts.check()
     record.rows(
@@ -335,7 +345,10 @@ def insert_dead_letters(
     batch_id: str,
     stamp: datetime,
 ) -> int:
-    """Keep what was refused, byte for byte: (position in the source, bytes, why). Returns how many."""
+    """Keep what was refused, byte for byte: (position in the source, bytes, why). Returns how many.
+
+    What names a forgotten person comes without bytes and needs nobody's decision: it is closed at once.
+    """
     if not letters:
         return 0
     table = pa.table(
@@ -353,11 +366,13 @@ def insert_dead_letters(
         connection.execute(
             """
             INSERT INTO raw.dead_letters (dead_letter_id, received_at, source, source_position, event_type, reason_code,
-                                          reason, raw_payload, batch_id, status)
-            SELECT dead_letter_id, ?, ?, source_position, event_type, reason_code, reason, raw_payload, ?, 'open'
+                                          reason, raw_payload, batch_id, status, resolved_at, resolved_by)
+            SELECT dead_letter_id, $stamp, $source, source_position, event_type, reason_code, reason, raw_payload, $batch,
+                   CASE WHEN reason_code = $erased THEN 'discarded' ELSE 'open' END,
+                   CASE WHEN reason_code = $erased THEN $stamp END, CASE WHEN reason_code = $erased THEN 'erasure' END
             FROM letters
             """,
-            [stamp, source, batch_id],
+            {"stamp": stamp, "source": source, "batch": batch_id, "erased": ERASED},
         )
     finally:
         connection.unregister("letters")

@@ -15,6 +15,7 @@ from typing import Self
 
 import psycopg
 
+from searchflow.privacy.tombstones import Tombstones
 from searchflow.services import postgres
 from searchflow.settings import Settings
 
@@ -29,6 +30,7 @@ class CommitGate:
 
     def __init__(self, settings: Settings) -> None:
         self._connection = psycopg.connect(postgres.conninfo(settings, "ledger"), autocommit=True)
+        self._tombstones = Tombstones(settings)
 
     @contextmanager
     def commit(self, event_types: Iterable[str] = ()) -> Iterator[None]:
@@ -45,6 +47,10 @@ class CommitGate:
             if not self._connection.closed:
                 self._connection.execute("SELECT pg_advisory_unlock_all()")
 
+    def tombstones(self) -> Tombstones:
+        """Who was forgotten. Ask inside `commit()`: nobody is forgotten between the question and the commit."""
+        return self._tombstones.refresh(self._connection)
+
     def __enter__(self) -> Self:
         return self
 
@@ -52,6 +58,14 @@ class CommitGate:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._connection.close()
+
+
+@contextmanager
+def commits_held(settings: Settings) -> Iterator[psycopg.Connection]:
+    """No commit of events, feeds or replayed letters inside: those under way are awaited. Gives the ledger's connection."""
+    with psycopg.connect(postgres.conninfo(settings, "ledger"), autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        yield connection
 
 
 def take(settings: Settings, clock: Callable[[], datetime]) -> datetime:

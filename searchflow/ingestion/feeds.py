@@ -24,8 +24,10 @@ from searchflow import warehouse
 from searchflow.errors import UsageError
 from searchflow.events import Rejection
 from searchflow.ingestion.commit import Counts, in_transaction, insert_dead_letters
+from searchflow.ingestion.cut import CommitGate
 from searchflow.ingestion.file_source import FilePosition, open_content
 from searchflow.ops import record
+from searchflow.privacy.tombstones import USER, Tombstones, rejection
 from searchflow.settings import Settings
 
 Text = Annotated[str, Meta(min_length=1)]
@@ -129,16 +131,17 @@ def ingest_feeds(
     files = feed_files(path)
     if not files:
         return total
-    with warehouse.connect(settings) as connection:
+    with warehouse.connect(settings) as connection, CommitGate(settings) as gate:
         for feed, file in files:
-            counts = _load(connection, feed, file, now)
+            with gate.commit():
+                counts = _load(connection, feed, file, now, gate.tombstones())
             total.add(counts)
             if on_file is not None:
                 on_file(file.name, counts)
     return total
 
 
-def _load(connection: duckdb.DuckDBPyConnection, feed: Feed, file: Path, now: datetime) -> Counts:
+def _load(connection: duckdb.DuckDBPyConnection, feed: Feed, file: Path, now: datetime, erased: Tombstones) -> Counts:
     try:
         with open_content(file) as handle:
             content = handle.read()
@@ -155,7 +158,11 @@ def _load(connection: duckdb.DuckDBPyConnection, feed: Feed, file: Path, now: da
         except (msgspec.ValidationError, ValueError) as error:
             letters.append((str(line), raw, _rejection(feed, document, error)))
         else:
-            rows.append((line, document, row))
+            if isinstance(row, UserProfile) and erased.knows(USER, row.user_id):
+                letters.append((str(line), b"", rejection(feed.event_type)))
+            else:
+                rows.append((line, document, row))
+    letters = erased.blanked(letters)
     counts = Counts(received=len(rows) + len(letters), stored=len(rows), dead_letters=len(letters))
     counts.check()
     batch_id, stamp = str(uuid.uuid4()), now.replace(tzinfo=None)
@@ -313,3 +320,15 @@ def _insert(
         )
     finally:
         connection.unregister("fresh")
+
+
+def replaced(connection: duckdb.DuckDBPyConnection, file: Path, before: bytes, after: bytes, now: datetime) -> None:
+    """A feed file is about to be written anew with rows left out: what was loaded counts as loaded."""
+    feed = next((each for each in FEEDS if file.name.startswith(each.prefix)), None)
+    if feed is None:
+        return
+    old, new = (f"feed:{feed.prefix}:{hashlib.sha256(content).hexdigest()}" for content in (before, after))
+    if _is_known(connection, old) and not _is_known(connection, new):
+        position = FilePosition(len(after), after.count(b"\n"), hashlib.sha256(after).hexdigest()).text()
+        stamp = now.replace(tzinfo=None)
+        connection.execute("INSERT INTO ops.position_file VALUES (?, ?, 1, ?, ?, NULL)", [new, position, "", stamp])

@@ -95,7 +95,14 @@ def drain(
             with tracing.span(f"ingest {source.shard}", links=batch.traces, source=source.name) as span:
                 with gate.commit(prepared.columns):
                     counts = commit(
-                        connection, source, batch, after=after, now=clock(), limits=limits, prepared=prepared
+                        connection,
+                        source,
+                        batch,
+                        after=after,
+                        now=clock(),
+                        limits=limits,
+                        prepared=prepared,
+                        erased=gate.tombstones(),
                     )
                 tracing.note(span, **asdict(counts))
             source.committed(batch.position)

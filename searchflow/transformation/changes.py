@@ -22,14 +22,14 @@ SEEN = "ops.transformed_batches"
 FRESH_EVENTS = """
     CREATE TEMP TABLE fresh AS
     SELECT 'search' AS event_type, event_ts, session_id, user_id, NULL AS reference FROM raw.search_events
-    WHERE batch_id IN (SELECT batch_id FROM new_batches) AND event_ts BETWEEN ? AND ?
+    WHERE {condition}
     UNION ALL
     SELECT 'click', event_ts, session_id, user_id, lower(payload ->> '$.search_event_id') FROM raw.click_events
-    WHERE batch_id IN (SELECT batch_id FROM new_batches) AND event_ts BETWEEN ? AND ?
+    WHERE {condition}
     UNION ALL
     SELECT 'conversion', event_ts, session_id, user_id, lower(payload ->> '$.click_event_id')
     FROM raw.conversion_events
-    WHERE batch_id IN (SELECT batch_id FROM new_batches) AND event_ts BETWEEN ? AND ?
+    WHERE {condition}
 """
 
 # A search's outcome counts for `funnel_window_days`; a client's clock may be a day wrong.
@@ -165,7 +165,26 @@ def changed_days(
         return []
     first, last = span
     connection.execute("DROP TABLE IF EXISTS fresh")
-    connection.execute(FRESH_EVENTS, [first, last] * 3)
+    of_batches = "batch_id IN (SELECT batch_id FROM new_batches) AND event_ts BETWEEN $first AND $last"
+    connection.execute(fresh_events(of_batches), {"first": first, "last": last})
+    return days_around(connection, first, last, gap_minutes=gap_minutes, window_days=window_days, identity=identity)
+
+
+def fresh_events(condition: str) -> str:
+    """The SQL that makes the temporary table `fresh`: events of raw that came, or that will go."""
+    return FRESH_EVENTS.format(condition=condition)
+
+
+def days_around(
+    connection: duckdb.DuckDBPyConnection,
+    first: datetime,
+    last: datetime,
+    *,
+    gap_minutes: int,
+    window_days: int,
+    identity: str | None,
+) -> list[date]:
+    """The days whose rows the events in `fresh`, from `first` to `last`, change in any incremental model."""
     days = set(_days(connection, "SELECT DISTINCT event_ts::DATE FROM fresh"))
     day, window = timedelta(days=1), timedelta(days=window_days + 1)
     days |= set(_days(connection, SEARCH_DAYS, [first - window, last + day, first - window, last + day]))

@@ -68,8 +68,10 @@ def _dead_letters(key: Key, found: Found) -> Check:
     """By reason. A range that was sent again after a kill leaves the same letters again: they are counted once."""
     letters = found.query(
         "SELECT reason_code AS reason, count(DISTINCT raw_payload) AS letters FROM raw.dead_letters "
-        "WHERE event_type IS NULL OR event_type NOT IN ('ad_spend', 'user_profile') GROUP BY ALL"
+        "WHERE (event_type IS NULL OR event_type NOT IN ('ad_spend', 'user_profile')) AND reason_code <> 'erased_user' "
+        "GROUP BY ALL"
     )
+    erased = int(found.query("SELECT count(*) FROM raw.dead_letters WHERE reason_code = 'erased_user'").row(0)[0])
     sealed = pl.col("sealed")
     sent = key.lines.filter(pl.col("fate") == "dead_letter").group_by("reason")
     both = sent.agg(sealed.sum().alias("sent"), (~sealed).sum().alias("perhaps"))
@@ -78,9 +80,10 @@ def _dead_letters(key: Key, found: Found) -> Check:
     for reason, sure, perhaps, there in both.select("reason", "sent", "perhaps", "letters").sort("reason").rows():
         if there != sure:
             total += abs(there - sure)
-            explained += min(abs(there - sure), perhaps if there > sure else found.waiting_lines)
+            explained += min(abs(there - sure), perhaps if there > sure else found.waiting_lines + erased)
             told.append(f"{reason}: sent {sure:,}, found {there:,}")
-    why = "; ".join([*told, UNSURE] if explained else told)
+    known = f"{erased:,} letters were about people who are forgotten" if erased else UNSURE
+    why = "; ".join([*told, known] if explained else told)
     return Check("raw.dead_letters", int(both["sent"].sum()), int(both["letters"].sum()), total, explained, why)
 
 

@@ -11,6 +11,7 @@ from searchflow import warehouse
 from searchflow.errors import UsageError
 from searchflow.ingestion.commit import in_transaction
 from searchflow.ingestion.dead_letters import letters
+from searchflow.privacy import tombstones
 from searchflow.settings import Settings
 
 
@@ -45,6 +46,22 @@ def mark(
         "UPDATE raw.dead_letters SET status = ?, resolved_at = ?, resolved_by = ?, resolution = ? "
         "WHERE status = 'open' AND dead_letter_id IN (SELECT unnest(?))",
         [status, stamp.replace(tzinfo=None), actor, resolution, list(chosen)],
+    )
+
+
+def blank(connection: duckdb.DuckDBPyConnection, chosen: Sequence[str], stamp: datetime) -> None:
+    """Take the bytes out of letters that name a forgotten person, inside a transaction; the letters stay counted."""
+    connection.execute(
+        "UPDATE raw.dead_letters SET raw_payload = ''::BLOB, reason_code = $code, reason = $why, "
+        "status = CASE status WHEN 'open' THEN 'discarded' ELSE status END, "
+        "resolved_at = coalesce(resolved_at, $stamp), resolved_by = coalesce(resolved_by, 'erasure') "
+        "WHERE dead_letter_id IN (SELECT unnest($chosen))",
+        {
+            "code": tombstones.ERASED,
+            "why": tombstones.WHY,
+            "stamp": stamp.replace(tzinfo=None),
+            "chosen": list(chosen),
+        },
     )
 
 

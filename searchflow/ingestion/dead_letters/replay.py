@@ -28,6 +28,7 @@ from searchflow.ingestion.dead_letters.fixes import Fix
 from searchflow.ingestion.source import SourceBatch
 from searchflow.ingestion.worker import Clock, limits_of
 from searchflow.ops import audit_log, record, tracing
+from searchflow.privacy.tombstones import ERASED, Tombstones
 from searchflow.settings import Settings
 
 SHARD, SOURCE = "replay", "dead_letters"
@@ -106,7 +107,9 @@ def replay(
             with gate.commit():
                 stamp = clock().replace(tzinfo=None)
                 total.add(
-                    committing.in_transaction(connection, _writer(connection, repaired, fix, stamp, actor, limits))
+                    committing.in_transaction(
+                        connection, _writer(connection, repaired, fix, stamp, actor, limits, gate.tombstones())
+                    )
                 )
             if on_commit is not None:
                 on_commit(total)
@@ -174,13 +177,17 @@ def _repair(
 
 
 def _sorted_out(
-    connection: duckdb.DuckDBPyConnection, repaired: Repaired, candidates: set[str]
+    connection: duckdb.DuckDBPyConnection, repaired: Repaired, candidates: set[str], erased: Tombstones | None = None
 ) -> tuple[dict[str, pa.Table], int, dict[str, Rejection]]:
     """Of the candidates: (rows to store by event type, how many are stored already, letters still refused)."""
     fresh: dict[str, pa.Table] = {}
     refused = {letter: why for letter, why in repaired.refused.items() if letter in candidates}
-    repeated = 0
-    for event_type, table in repaired.prepared.columns.items():
+    repeated, columns = 0, repaired.prepared.columns
+    if erased:
+        columns, gone = erased.without_erased(columns)
+        named = {repaired.prepared.line_positions[index]: why for index, why in gone}
+        refused |= {letter: why for letter, why in named.items() if letter in candidates}
+    for event_type, table in columns.items():
         mine = pa.array([place in candidates for place in _places(repaired, table)], type=pa.bool_())
         rows, duplicates, conflicts = committing.new_rows(
             connection, event_type, table.filter(mine), repaired.prepared.lines
@@ -205,13 +212,17 @@ def _writer(
     stamp: datetime,
     actor: str,
     limits: checks.Limits,
+    erased: Tombstones,
 ) -> Callable[[], ReplayResult]:
     """The transaction's body. It may be run more than once, each time on a newer snapshot."""
 
     def write() -> ReplayResult:
         still_open = _still_open(connection, repaired.ids)
         batch_id = str(uuid.uuid4())
-        fresh, repeated, refused = _sorted_out(connection, repaired, still_open)
+        fresh, repeated, refused = _sorted_out(connection, repaired, still_open, erased)
+        named = [letter for letter, why in refused.items() if why.code == ERASED]
+        if named:  # a fix brought to light whom the letter is about
+            closing.blank(connection, named, stamp)
         passed = [letter for letter in repaired.ids if letter in still_open and letter not in refused]
         result = ReplayResult(
             tried=len(repaired.ids),

@@ -1,0 +1,209 @@
+"""The stream server: whatever a key of ours says of the person, and the file in which the server repeats every command.
+
+Event streams are not cut into: entries that wait are ingested, which leaves the person out and removes them (`drain`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import redis
+
+from searchflow import streams
+from searchflow.errors import FencedError, SearchFlowError
+from searchflow.ingestion import worker
+from searchflow.privacy.erasure.place import Finding, Job
+from searchflow.privacy.erasure.terms import Terms
+from searchflow.services import valkey
+
+NAME = "streams"
+OURS = (b"searchflow:*", b"{searchflow:*")
+KEYS_A_ROUND = 1000
+ENTRIES_A_READ = 1000
+PATIENCE_SECONDS = 120.0
+LOGS = (
+    ("SLOWLOG", "RESET"),
+    ("COMMANDLOG", "RESET", "slow"),
+    ("COMMANDLOG", "RESET", "large-request"),
+    ("COMMANDLOG", "RESET", "large-reply"),
+)
+"""Where the server keeps commands with their arguments."""
+
+
+class Bus:
+    """See the module."""
+
+    name = NAME
+
+    def search(self, job: Job) -> list[Finding]:
+        """Entries and fields by key; of keys named after the person, the keys, by what they begin with."""
+        found: dict[str, int] = {}
+        with valkey.client(job.settings) as client:
+            for key, members in _about(client, job.terms):
+                name = _shown(key, job.terms)
+                found[name] = found.get(name, 0) + (1 if members is None else len(members))
+        return [Finding(NAME, name, count) for name, count in sorted(found.items())]
+
+    def erase(self, job: Job) -> None:
+        """Everything but entries of event streams."""
+        events = {name.encode() for shards in streams.names(job.settings).values() for name in shards}
+        with valkey.client(job.settings) as client:
+            for key, members in _about(client, job.terms):
+                if key in events:
+                    continue
+                if members is None:
+                    client.unlink(key)
+                else:
+                    _remove(client, key, members)
+
+
+def drain(job: Job, clock: Callable[[], Any]) -> None:
+    """Ingest what waits in the event streams, so that no entry with the person is left.
+
+    Raises:
+        SearchFlowError: somebody else drains a stream and does not get on.
+    """
+    for event_type, shards in streams.names(job.settings).items():
+        for shard, name in enumerate(shards):
+            with valkey.client(job.settings) as client:
+                last = streams.state(client, name).last_id
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while _waits(job, name, last):
+                if time.monotonic() > deadline:
+                    raise SearchFlowError(
+                        f"The stream {name} is not drained. Run `searchflow ingest`, then `searchflow forget` again."
+                    )
+                with contextlib.suppress(
+                    FencedError
+                ):  # a follower of this stream was faster: it leaves the person out too
+                    worker.ingest_stream(job.settings, event_type, shard=shard, clock=clock)
+
+
+def _waits(job: Job, stream: str, last: str) -> bool:
+    """True while the stream has an entry up to `last`."""
+    with valkey.client(job.settings) as client:
+        found: Any = client.xrange(stream, max=last, count=1)
+        return bool(found)
+
+
+def forget_commands(job: Job) -> None:
+    """Let the server write its append-only file anew: without the commands that brought what is gone."""
+    with valkey.client(job.settings, timeout=60) as client:
+        try:
+            for command in LOGS:
+                with contextlib.suppress(redis.ResponseError):
+                    client.execute_command(*command)
+            info: Any = client.info("persistence")
+            if info.get("aof_enabled"):
+                _rewrite(client)
+                job.count("append-only file written anew", 1)
+            if job.settings.redis_url is not None:
+                job.left.append("snapshots and replicas of the Redis server: its operator's, they age out")
+        except (redis.exceptions.NoPermissionError, redis.ResponseError):
+            job.left.append("the Redis server's files: this user may not have them written anew (BGREWRITEAOF)")
+
+
+def _rewrite(client: redis.Redis) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    asked = False
+    while time.monotonic() < deadline:
+        info: Any = client.info("persistence")
+        busy = info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"] or info["rdb_bgsave_in_progress"]
+        if not busy and asked:
+            if info["aof_last_bgrewrite_status"] == "ok":
+                return
+            break
+        if not busy:
+            client.bgrewriteaof()
+            asked = True
+        time.sleep(0.05)
+    raise SearchFlowError(
+        "The stream server did not write its append-only file anew: read its log, then run `searchflow forget` again."
+    )
+
+
+def _about(client: redis.Redis, terms: Terms) -> Iterator[tuple[bytes, list[Any] | None]]:
+    """Keys about the person: with what in them is, or None when the key itself is."""
+    for pattern in OURS:
+        batch: list[bytes] = []
+        for key in client.scan_iter(match=pattern, count=KEYS_A_ROUND):
+            batch.append(key)
+            if len(batch) >= KEYS_A_ROUND:
+                yield from _of_keys(client, batch, terms)
+                batch = []
+        yield from _of_keys(client, batch, terms)
+
+
+def _of_keys(client: redis.Redis, keys: list[bytes], terms: Terms) -> Iterator[tuple[bytes, list[Any] | None]]:
+    named = [key for key in keys if terms.found_in(key)]
+    yield from ((key, None) for key in named)
+    others = [key for key in keys if key not in set(named)]
+    pipeline = client.pipeline(transaction=False)
+    for key in others:
+        pipeline.type(key)
+    for key, kind in zip(others, pipeline.execute() if others else [], strict=True):
+        members = list(_members(client, key, kind, terms))
+        if members:
+            yield key, None if kind == b"string" else members
+
+
+def _members(client: redis.Redis, key: bytes, kind: bytes, terms: Terms) -> Iterator[Any]:
+    """Entry ids, fields or members that hold an identifier."""
+    if kind == b"stream":
+        yield from _entries(client, key, terms)
+    elif kind == b"hash":
+        for name, value in client.hscan_iter(key, count=KEYS_A_ROUND):
+            if terms.found_in(name) or terms.found_in(value):
+                yield name
+    elif kind == b"set":
+        yield from (member for member in client.sscan_iter(key, count=KEYS_A_ROUND) if terms.found_in(member))
+    elif kind == b"zset":
+        yield from (member for member, _ in client.zscan_iter(key, count=KEYS_A_ROUND) if terms.found_in(member))
+    elif kind == b"list":
+        members: Any = client.lrange(key, 0, -1)
+        yield from (member for member in members if terms.found_in(member))
+    elif kind == b"string":
+        value: Any = client.get(key)
+        if value is not None and terms.found_in(value):
+            yield key
+
+
+def _entries(client: redis.Redis, key: bytes, terms: Terms) -> Iterator[bytes]:
+    after: str | bytes = "-"
+    while True:
+        entries: Any = client.xrange(key, min=after, count=ENTRIES_A_READ)
+        for entry, fields in entries:
+            try:
+                lines = streams.decode(fields)
+            except ValueError:
+                lines = list(fields.values())
+            if any(terms.found_in(line) for line in lines):
+                yield entry
+        if len(entries) < ENTRIES_A_READ:
+            return
+        after = b"(" + entries[-1][0]
+
+
+def _remove(client: redis.Redis, key: bytes, members: list[Any]) -> None:
+    removing: dict[bytes, Callable[..., Any]] = {
+        b"stream": client.xdel,
+        b"hash": client.hdel,
+        b"set": client.srem,
+        b"zset": client.zrem,
+    }
+    kind: Any = client.type(key)
+    if kind == b"list":
+        for member in members:
+            client.lrem(key, 0, member)
+    elif kind in removing:
+        removing[kind](key, *members)
+
+
+def _shown(key: bytes, terms: Terms) -> str:
+    """A key's name without the person in it."""
+    for start, end in reversed(terms.spans(key)):
+        key = key[:start] + b"*" + key[end:]
+    return key.decode(errors="replace")

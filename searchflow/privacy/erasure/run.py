@@ -1,0 +1,217 @@
+"""One erasure from end to end. It may be killed anywhere; the same call goes on.
+
+Nothing else is disturbed: ingestion waits while the raw tables let go (seconds), models, suites and syncs wait until
+theirs did, readers see the newest snapshot throughout. What was there is counted before anything is removed, and looked
+for again at the end: the certificate says both.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from typing import Any
+
+from searchflow import warehouse
+from searchflow.errors import BusyError, NegativeAnswer
+from searchflow.ingestion import cut
+from searchflow.ops import audit_log
+from searchflow.privacy import tombstones
+from searchflow.privacy.erasure import bus, certificate, databases, files, journal, lake, person
+from searchflow.privacy.erasure.journal import Journal
+from searchflow.privacy.erasure.place import Finding, Job, Place
+from searchflow.services import postgres
+from searchflow.settings import Settings
+
+Clock = Callable[[], datetime]
+OnStep = Callable[[str], None]
+
+
+class UnknownPerson(NegativeAnswer):
+    """Nothing here is about this user."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Nothing here is about this user. Check the id: it is compared exactly, upper and lower case too."
+        )
+
+
+class Incomplete(NegativeAnswer):
+    """Something came back, or would not go."""
+
+    def __init__(self, left: Sequence[Finding]) -> None:
+        self.left = list(left)
+        places = ", ".join(f"{each.place} {each.what} ({each.count})" for each in left[:5])
+        super().__init__(
+            f"The erasure is not complete: still in {places}. Run `searchflow forget` with the same user id again."
+        )
+
+
+def places(more: Sequence[Place] = ()) -> list[Place]:
+    """Every kind of place, those of other packages behind ours."""
+    return [lake.Lake(), databases.Databases(), bus.Bus(), *more, files.Files()]
+
+
+def look(settings: Settings, user_id: str, *, clock: Clock, more: Sequence[Place] = ()) -> list[Finding]:
+    """What there is of a person; removes nothing.
+
+    Raises:
+        UnknownPerson: nothing.
+    """
+    found = _search(_job_of(settings, user_id, clock()), places(more))
+    if not _is_known(found):
+        raise UnknownPerson
+    return found
+
+
+def forget(
+    settings: Settings,
+    user_id: str,
+    *,
+    clock: Clock,
+    more: Sequence[Place] = (),
+    on_step: OnStep | None = None,
+) -> dict[str, Any]:
+    """Remove a person everywhere, for good. Returns the certificate, which is kept too.
+
+    Raises:
+        UnknownPerson: there is nobody of this id, and nobody was.
+        Incomplete: something is left; call again.
+        BusyError: another erasure is at work.
+        TransformationFailed: the models could not be made anew without the person; call again.
+    """
+    with postgres.try_advisory_lock(settings, "forget") as mine:
+        if not mine:
+            raise BusyError("Another erasure is at work. Wait until it ends, then run the same command again.")
+        # The lock of models, suites and syncs (flows.support.models_at_rest): one that began before ends first.
+        with postgres.advisory_lock(settings, "transform prod"):
+            return _Erasure(settings, user_id, clock, places(more), on_step or (lambda _: None)).run()
+
+
+class _Erasure:
+    def __init__(
+        self, settings: Settings, user_id: str, clock: Clock, everywhere: list[Place], on_step: OnStep
+    ) -> None:
+        self.settings, self.clock, self.places, self.on_step = settings, clock, everywhere, on_step
+        self.subject = certificate.subject_of(settings, user_id)
+        self.user_id = user_id
+        self.again = journal.load(settings, self.subject)
+
+    def run(self) -> dict[str, Any]:
+        notes = self.again or self._begin()
+        if notes is None:
+            known = certificate.of_subject(self.settings, self.subject)
+            if known is None:
+                raise UnknownPerson
+            return known
+        job = Job(self.settings, notes.erasure_id, notes.person, datetime.fromisoformat(notes.began_at), notes.facts)
+        self._step(notes, job, "list the person and delete raw rows", lambda: self._let_go(notes, job), always=True)
+        self._step(notes, job, "drain the streams", lambda: bus.drain(job, self.clock), always=True)
+        for place in self.places:
+            self._step(notes, job, f"erase from {place.name}", lambda place=place: place.erase(job), always=True)
+        days = [date.fromisoformat(day) for day in notes.days]
+        self._step(notes, job, "make the models anew", lambda: lake.remake_models(job, days, self.clock))
+        self._step(notes, job, "rewrite files and expire snapshots", lambda: lake.rewrite_files(job), always=True)
+        # Once more: what the lake's files were listed by went just now.
+        self._step(notes, job, "rewrite the catalog", lambda: self._rewrite_catalog(job), always=True)
+        self._step(notes, job, "rewrite the append-only file", lambda: bus.forget_commands(job), always=True)
+        self._step(notes, job, "remove old log segments", lambda: databases.forget_write_ahead_log(job), always=True)
+        self.on_step("look everywhere again")
+        left = _search(job, self.places)
+        if left:
+            raise Incomplete(left)
+        return self._certify(notes, job)
+
+    def _begin(self) -> Journal | None:
+        """Count what there is. None when there is nothing."""
+        self.on_step("look everywhere")
+        now = self.clock()
+        job = _job_of(self.settings, self.user_id, now)
+        found = _search(job, self.places)
+        if not _is_known(found):
+            return None
+        notes = Journal(str(uuid.uuid4()), now.isoformat(), job.person, found)
+        notes.save(self.settings, self.subject)
+        return notes
+
+    def _let_go(self, notes: Journal, job: Job) -> None:
+        """Put the person on the list and delete their rows, while no commit can happen."""
+        reach = lake.reach_of_models(job)  # takes seconds, and commits need not wait for it
+        with warehouse.connect(self.settings) as connection, cut.commits_held(self.settings) as ledger:
+            notes.person = job.person = notes.person.joined(person.find(connection, self.user_id))
+            job.__dict__.pop("terms", None)  # made of the person
+            if reach is not None:
+                days = lake.days_of(connection, job, reach)
+                notes.days = sorted({*notes.days, *(day.isoformat() for day in days)})
+            notes.save(self.settings, self.subject)
+            listed = {
+                tombstones.USER: [self.user_id],
+                tombstones.SESSION: job.person.all_sessions,
+                tombstones.EMAIL: job.person.emails,
+            }
+            tombstones.add(self.settings, ledger, listed, notes.erasure_id, job.now)
+            lake.erase_raw(connection, job)
+
+    def _step(self, notes: Journal, job: Job, name: str, work: Callable[[], None], *, always: bool = False) -> None:
+        """Do a step and note it. Most are cheap when there is nothing left to do, and are looked at again each time."""
+        if name in notes.done and not always:
+            return
+        self.on_step(name)
+        work()
+        if name not in notes.done:
+            notes.done.append(name)
+        notes.save(self.settings, self.subject)
+
+    def _rewrite_catalog(self, job: Job) -> None:
+        databases.rewrite(job, "catalog")
+
+    def _certify(self, notes: Journal, job: Job) -> dict[str, Any]:
+        facts: dict[str, Any] = {
+            "certificate": "erasure of a person",
+            "version": 1,
+            "erasure_id": notes.erasure_id,
+            "subject": self.subject,
+            "began_at": notes.began_at,
+            "completed_at": self.clock().isoformat(),
+            "found": [{"place": each.place, "what": each.what, "count": each.count} for each in notes.found],
+            "found_again": 0,
+            "identifiers": {
+                "sessions": len(job.person.sessions),
+                "sessions shared with others": len(job.person.shared),
+                "events": len(job.person.events),
+                "addresses": len(job.person.emails),
+                "addresses that others have too": len(job.person.kept_emails),
+            },
+            "done": dict(sorted(job.facts.items())),
+            "left_to_others": sorted({*job.left, *_plainly(job)}),
+        }
+        document = certificate.signed(self.settings, facts)
+        certificate.keep(self.settings, document)
+        rows = sum(each.count for each in notes.found)
+        detail = f"erasure {notes.erasure_id}, certificate {document['sha256']}"
+        audit_log.append(self.settings, "erase", "a person", rows=rows, detail=detail)
+        journal.remove(self.settings, self.subject)
+        return document
+
+
+def _job_of(settings: Settings, user_id: str, now: datetime) -> Job:
+    with warehouse.connect(settings, read_only=True) as connection:
+        return Job(settings, "", person.find(connection, user_id), now)
+
+
+def _plainly(job: Job) -> list[str]:
+    if not job.terms.plain:
+        return []
+    return [
+        "texts (logs, reports) that hold the user id as a plain word or number: "
+        "they were searched for the person's other identifiers only"
+    ]
+
+
+def _is_known(found: Sequence[Finding]) -> bool:
+    """Somebody whom only logs and reports name is a word in them, nobody's user id."""
+    return any(not (each.place == files.NAME or each.what.startswith(("ops.", "prefect."))) for each in found)
+
+
+def _search(job: Job, everywhere: Sequence[Place]) -> list[Finding]:
+    return [finding for place in everywhere for finding in place.search(job)]
