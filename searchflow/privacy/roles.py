@@ -57,6 +57,7 @@ ROLES: dict[str, tuple[str, tuple[Grant, ...]]] = {
             Grant("crm", "crm", WRITE, create=True),
         ),
     ),
+    "bi": ("reads published marts (`searchflow publish`)", (Grant("bi", "marts", READ),)),
 }
 """Role -> what it is for, and its grants. Everything that is not named here is refused."""
 
@@ -126,7 +127,9 @@ def granted(settings: Settings) -> dict[str, set[tuple[str, str, str]]]:
     for database in postgres.DATABASES:
         with psycopg.connect(postgres.conninfo(settings, database)) as connection:
             rows = connection.execute(
-                "SELECT role, format('%%s.%%s', schemaname, tablename), privilege FROM pg_tables, unnest(%s::text[]) AS role, "
+                "SELECT role, format('%%s.%%s', schemaname, tablename), privilege FROM "
+                "(SELECT schemaname, tablename FROM pg_tables UNION SELECT schemaname, viewname FROM pg_views) AS relations, "
+                "unnest(%s::text[]) AS role, "
                 "unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS privilege "
                 "WHERE schemaname !~ '^(pg_|information_)' AND has_database_privilege(role, current_database(), 'CONNECT') "
                 "AND has_schema_privilege(role, schemaname, 'USAGE') "

@@ -21,9 +21,11 @@ from searchflow.privacy.erasure.terms import REPLACEMENT, Terms
 from searchflow.services import postgres
 
 NAME = "postgres"
-ROWS = ("ledger", "crm")
+PUBLISHED = "publish"
+"""The database of SEARCHFLOW_PUBLISH_URL, where that is another server."""
+ROWS = ("ledger", "crm", "bi", PUBLISHED)
 """Databases whose rows are about people."""
-REWRITTEN = ("catalog", "ledger", "crm")
+REWRITTEN = ("catalog", *ROWS)
 """Databases whose tables are always written anew; the others when something was cut out of them."""
 OURS = {"ledger": ("erasure",), "catalog": ("audit",)}
 """Schemas that are left alone: digests, and a log that nobody may change."""
@@ -76,8 +78,8 @@ class Databases:
     def search(self, job: Job) -> list[Finding]:
         """Rows by table. Entries of the audit log that name the person are told, not removed."""
         found = []
-        for database in SEARCHED:
-            with psycopg.connect(postgres.conninfo(job.settings, database)) as connection:
+        for database, where in _searched(job):
+            with psycopg.connect(where) as connection:
                 for table in _tables(connection, database):
                     count = _count(connection, table, job.terms, strict=database in ROWS)
                     if count:
@@ -86,8 +88,8 @@ class Databases:
 
     def erase(self, job: Job) -> None:
         """Rows out of the ledger and the CRM, identifiers out of everything else."""
-        for database in SEARCHED:
-            with psycopg.connect(postgres.conninfo(job.settings, database)) as connection:
+        for database, where in _searched(job):
+            with psycopg.connect(where) as connection:
                 changed = False
                 for table in _tables(connection, database):
                     strict = database in ROWS
@@ -100,16 +102,27 @@ class Databases:
                     else:
                         _cut_out(connection, table, job.terms)
             if changed or database in REWRITTEN:
-                job.count(f"tables of {database} written anew", rewrite(job, database))
+                job.count(f"tables of {database} written anew", rewrite(job, database, where))
 
 
-def rewrite(job: Job, database: str) -> int:
+def _searched(job: Job) -> Iterator[tuple[str, str]]:
+    """Databases and how to connect to them."""
+    for database in SEARCHED:
+        yield database, postgres.conninfo(job.settings, database)
+    if job.settings.publish_url is not None:
+        yield (
+            PUBLISHED,
+            postgres.conninfo_of(job.settings, job.settings.publish_url, "SEARCHFLOW_PUBLISH_URL", "publish"),
+        )
+
+
+def rewrite(job: Job, database: str, where: str) -> int:
     """Write every table and the statistics anew, so that no page holds an old row. Returns how many tables.
 
     Raises:
         SearchFlowError: somebody holds a table for longer than we wait.
     """
-    with psycopg.connect(postgres.conninfo(job.settings, database), autocommit=True) as connection:
+    with psycopg.connect(where, autocommit=True) as connection:
         connection.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
         _await_old_readers(connection)
         names = connection.execute(

@@ -163,7 +163,7 @@ class _Erasure:
         notes.save(self.settings, self.subject)
 
     def _rewrite_catalog(self, job: Job) -> None:
-        databases.rewrite(job, "catalog")
+        databases.rewrite(job, "catalog", postgres.conninfo(self.settings, "catalog"))
 
     def _certify(self, notes: Journal, job: Job) -> dict[str, Any]:
         facts: dict[str, Any] = {
