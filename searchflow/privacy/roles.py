@@ -57,7 +57,6 @@ ROLES: dict[str, tuple[str, tuple[Grant, ...]]] = {
             Grant("crm", "crm", WRITE, create=True),
         ),
     ),
-    "bi": ("reads published marts (`searchflow publish`)", (Grant("bi", "marts", READ),)),
 }
 """Role -> what it is for, and its grants. Everything that is not named here is refused."""
 
