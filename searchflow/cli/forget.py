@@ -12,7 +12,7 @@ from searchflow.cli.output import Json, console, print_json, print_table
 from searchflow.cli.support import settings_of_command
 from searchflow.progress import Bar, progress
 
-STEPS = 13
+STEPS = 15
 
 
 def register(app: typer.Typer) -> None:

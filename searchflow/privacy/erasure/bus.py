@@ -82,6 +82,11 @@ def drain(job: Job, clock: Callable[[], Any]) -> None:
                     worker.ingest_stream(job.settings, event_type, shard=shard, clock=clock)
 
 
+def is_on_its_way(finding: Finding) -> bool:
+    """True for entries of event streams, which nobody has read yet."""
+    return finding.place == NAME and finding.what.startswith(tuple(streams.EVENT_STREAMS.values()))
+
+
 def _waits(job: Job, stream: str, last: str) -> bool:
     """True while the stream has an entry up to `last`."""
     with valkey.client(job.settings) as client:
