@@ -52,6 +52,7 @@ from tests.privacy.company import (
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.timeout(900),  # the fixtures make the whole company
     pytest.mark.filterwarnings("ignore::DeprecationWarning:sqlmesh.*", "ignore::DeprecationWarning:sqlglot.*"),
 ]
 SYNCS = ("crm_user_segments", "abandoned_search_emails", "recommendations")

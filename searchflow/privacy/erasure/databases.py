@@ -8,6 +8,7 @@ write-ahead log; so tables are written anew, statistics too, and the log's old s
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ OF_THE_LAKE = ("ducklake_table_column_stats", "ducklake_file_column_stats", "duc
 LOCK_WAIT, ATTEMPTS, PAUSE_SECONDS = "3s", 20, 0.5
 OLDEST_READER_SECONDS = 60
 MOST_SEGMENTS = 200
+STILL_SEEN = re.compile(r"(\d+) dead row versions? cannot be removed yet")
+"""What VACUUM says of rows that some transaction may still read: it writes them anew with the rest."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +153,8 @@ def _await_old_readers(connection: psycopg.Connection) -> None:
     for _ in range(OLDEST_READER_SECONDS * 10):
         older = connection.execute(
             "SELECT coalesce(nullif(application_name, ''), 'process ' || pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xmin IS NOT NULL "
-            "AND age(backend_xmin) > age(%s::text::xid)",
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+            "AND greatest(age(backend_xmin), age(backend_xid)) > age(%s::text::xid)",
             [str(row[0])],
         ).fetchone()
         if older is None:
@@ -164,16 +167,28 @@ def _await_old_readers(connection: psycopg.Connection) -> None:
 
 
 def _rewritten(connection: psycopg.Connection, table: sql.Identifier, *, analyze: bool) -> bool:
-    options = sql.SQL("FULL, ANALYZE" if analyze else "FULL")
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            connection.execute(sql.SQL("VACUUM ({}) {}").format(options, table))
-        except psycopg.errors.UndefinedTable:
-            return False  # the lake has dropped it since
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+    """Write a table anew; again while somebody holds it, or may still see rows of it that are gone."""
+    options = sql.SQL("FULL, VERBOSE, ANALYZE" if analyze else "FULL, VERBOSE")
+    kept: list[str] = []
+
+    def listen(said: psycopg.errors.Diagnostic) -> None:
+        kept.extend(STILL_SEEN.findall(said.message_detail or ""))
+
+    connection.add_notice_handler(listen)
+    try:
+        for attempt in range(1, ATTEMPTS + 1):
+            kept.clear()
+            try:
+                connection.execute(sql.SQL("VACUUM ({}) {}").format(options, table))
+            except psycopg.errors.UndefinedTable:
+                return False  # the lake has dropped it since
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+                kept.append("locked")
+            if not any(each != "0" for each in kept):
+                return True
             time.sleep(PAUSE_SECONDS * min(attempt, 4))
-        else:
-            return True
+    finally:
+        connection.remove_notice_handler(listen)
     raise SearchFlowError(
         f"The table {table.as_string(connection)} is in use by another session for too long. Nothing is lost: run "
         "`searchflow forget` again when it is free."
