@@ -122,9 +122,9 @@ def _named(settings: Settings, place: str) -> str:
 
 def _holds(content: bytes, word: str) -> bool:
     """Also as JSON with only ASCII has it; not as the beginning of the longer user's name."""
-    forms = {word.encode(), json.dumps(word)[1:-1].encode()}
+    forms = {word.encode(), json.dumps(word)[1:-1].encode(), word.encode().hex().encode()}  # SQL shows bytes as hex
     if word == MAYA:
-        content = content.replace(LONGER.encode(), b"")
+        content = content.replace(LONGER.encode(), b"").replace(LONGER.encode().hex().encode(), b"")
     return any(form in content for form in forms)
 
 

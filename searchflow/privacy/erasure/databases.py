@@ -128,6 +128,9 @@ def rewrite(job: Job, database: str, where: str) -> int:
     with psycopg.connect(where, autocommit=True) as connection:
         connection.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
         _await_old_readers(connection)
+        with contextlib.suppress(psycopg.errors.InsufficientPrivilege):  # told below
+            # ANALYZE leaves the statistics of a table that has become empty as they were.
+            connection.execute("DELETE FROM pg_catalog.pg_statistic WHERE starelid >= 16384")
         names = connection.execute(
             "SELECT schemaname, tablename FROM pg_tables WHERE schemaname !~ '^(pg_|information_)' ORDER BY 1, 2"
         ).fetchall()
