@@ -171,8 +171,8 @@ def _members(client: redis.Redis, key: bytes, kind: bytes, terms: Terms) -> Iter
         members: Any = client.lrange(key, 0, -1)
         yield from (member for member in members if terms.found_in(member))
     elif kind == b"string":
-        value: Any = client.get(key)
-        if value is not None and terms.found_in(value):
+        text: Any = client.get(key)
+        if text is not None and terms.found_in(text):
             yield key
 
 

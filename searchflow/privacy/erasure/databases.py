@@ -153,6 +153,7 @@ def _await_old_readers(connection: psycopg.Connection) -> None:
     """
     row = connection.execute("SELECT pg_current_xact_id()::xid").fetchone()
     assert row is not None
+    name = ""
     for _ in range(OLDEST_READER_SECONDS * 10):
         older = connection.execute(
             "SELECT coalesce(nullif(application_name, ''), 'process ' || pid) FROM pg_stat_activity "
@@ -162,9 +163,10 @@ def _await_old_readers(connection: psycopg.Connection) -> None:
         ).fetchone()
         if older is None:
             return
+        name = str(older[0]).split("|")[0]
         time.sleep(0.1)
     raise SearchFlowError(
-        f"A transaction of {str(older[0]).split('|')[0]} still reads what was deleted. Nothing is lost: run "
+        f"A transaction of {name} still reads what was deleted. Nothing is lost: run "
         "`searchflow forget` again when it has ended."
     )
 

@@ -132,7 +132,7 @@ def _filter_parquet(path: Path, terms: Terms) -> None:
     unfinished = path.with_name(f".{path.name}.part")
     with duckdb.connect() as connection:
         texts = _parquet_columns(connection, path)
-        connection.create_function("names_them", lambda text: terms.found_in(text.encode()), ["VARCHAR"], "BOOLEAN")  # type: ignore[list-item, arg-type]
+        connection.create_function("names_them", lambda text: terms.found_in(text.encode()), ["VARCHAR"], "BOOLEAN")
         connection.execute(
             f"COPY (SELECT * FROM read_parquet('{_escaped(path)}') WHERE NOT names_them(concat_ws(chr(10), '', {texts}))) "
             f"TO '{_escaped(unfinished)}' (FORMAT parquet, COMPRESSION zstd)"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 from searchflow import warehouse
@@ -108,7 +109,7 @@ class _Erasure:
         self._step(notes, job, "list the person and delete raw rows", lambda: self._let_go(notes, job), always=True)
         self._step(notes, job, "drain the streams", lambda: bus.drain(job, self.clock), always=True)
         for place in self.places:
-            self._step(notes, job, f"erase from {place.name}", lambda place=place: place.erase(job), always=True)
+            self._step(notes, job, f"erase from {place.name}", partial(place.erase, job), always=True)
         days = [date.fromisoformat(day) for day in notes.days]
         self._step(notes, job, "make the models anew", lambda: lake.remake_models(job, days, self.clock))
         self._step(notes, job, "rewrite files and expire snapshots", lambda: lake.rewrite_files(job), always=True)
