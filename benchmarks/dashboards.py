@@ -40,9 +40,11 @@ FLAGS = (
     "--no-first-run",
 )
 # Runs in the page: resolves with the moment at which everything has been complete for two frames.
-COMPLETE = """() => new Promise(resolve => {
+COMPLETE = """() => new Promise((resolve, reject) => {
     let calm = 0, since = 0
+    const began = performance.now()
     const look = () => {
+        if (performance.now() - began > 60000) return reject(new Error('the page was not complete after a minute'))
         const app = document.querySelector('[data-testid=stApp]')
         const done = app && app.getAttribute('data-test-script-state') === 'notRunning'
             && document.querySelector('[data-testid=stMain] h1')

@@ -162,6 +162,8 @@ def _lineage(page: PlatformPage, table: str, columns: list[str]) -> None:
                 _waiting()
             return
         chosen = st.selectbox("Column", columns, key="column", bind="query-params", width=360)
+        if ancestry.page(current_settings()).exists():
+            st.markdown("[All tables, columns, syncs and pages as one graph](reports/lineage.html)")
         found = {
             direction: ancestry.lines(graph, table, chosen, down=down)
             for direction, down in (("Made from", False), ("Used in", True))
