@@ -74,10 +74,15 @@ def render(page: PlatformPage) -> None:
         bind="query-params",
         label_visibility="collapsed",
     )
+
+    def freshness() -> None:
+        _freshness(page, levels, now)
+        _restatements(page)
+
     {
         "runs": lambda: _runs(page, stages, now),
         "streams": lambda: _streams(page, now),
-        "freshness": lambda: (_freshness(page, levels, now), _restatements(page)),
+        "freshness": freshness,
         "quality": lambda: _quality(page, now),
         "letters": lambda: _letters(page, now),
         "syncs": lambda: _syncs(page, now),
