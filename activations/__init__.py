@@ -5,7 +5,7 @@ Imports only `searchflow` and third-party packages. A sync is a file in `syncs/`
 """
 
 from activations.declaration import Sync
-from activations.engine import SyncResult, plan_sync, run_sync
+from activations.engine import SyncResult, plan_sync, run_sync, stale_suites
 from activations.errors import DestinationUnavailable, SyncBlocked
 from activations.gate import GateVerdict, latest_verdicts
 from activations.planner import Plan, Sample
@@ -30,6 +30,7 @@ __all__ = [
     "plan_sync",
     "reconcile",
     "run_sync",
+    "stale_suites",
     "sync_names",
     "undo_run",
 ]

@@ -5,11 +5,12 @@ this order:
 
 - `Options`: a msgspec struct with what a sync file may say under `destination` (besides `type`);
 - `MODES`: the modes it can do; `KEEPS_FIELDS`: can it write a row and leave one of its fields as it is (a null that is
-  kept); `DRIFT`: which answers to foreign edits it can follow (`ours`, and with `Batch.keep` also `theirs`, `report`);
+  kept); `GROUPS`: can it take grouped syncs (then a batch has `NAMES` and `VALUES`); `DRIFT`: which answers to foreign
+  edits it can follow (`ours`, and with `Batch.keep` also `theirs`, `report`);
 - `open_destination(sync, options, settings)`, which returns a `Destination`.
 
 Failures are sorted by what happens next: `Retryable` (try again), a `Rejection` (this row, with a reason that holds no
-personal data), `ConfigurationError` (stop at once).
+personal data), `ConfigurationError` (stop at once). `activations.testing` checks all of this on a real destination.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Batch:
     now: datetime
     sequence: int = 0  # of the sync: how many batches were acknowledged before this one
     keep: frozenset[str] = frozenset()  # fields that rows which are there keep as they are (see `DRIFT`)
+    run_id: str = ""
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -91,10 +93,13 @@ class Batch:
     def identity(self) -> str:
         """An idempotency key for the whole batch.
 
-        The same when a batch is repeated, also by the run after a crash; another one when the same rows are sent again
-        later (a segment that went to and fro), because batches were acknowledged in between.
+        The same when a batch is repeated; of an append or insert also by the run after a crash. Another one when the same
+        rows are sent again later (a segment that went to and fro), because batches were acknowledged in between. What
+        sets rows has a new one each run: had a killed run sent other values meanwhile without a record of it, an API
+        that recognised the key would leave those.
         """
-        digest = hashlib.sha256(f"{self.operation.value}\0{self.sequence}".encode())
+        run = "" if self.operation in (Operation.APPEND, Operation.INSERT) else self.run_id
+        digest = hashlib.sha256(f"{self.operation.value}\0{self.sequence}\0{run}".encode())
         for key, content in zip(self.keys, self._texts(HASH), strict=True):
             digest.update(f"\0{key}\0{content}".encode())
         return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Sequence
 
@@ -11,11 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from psycopg import sql
 
-# COPY reads an unquoted empty value as null and a quoted one as an empty text: the file must tell them apart.
-_WRITE = pa.csv.WriteOptions(include_header=False, quoting_style="all_valid")
 
-
-def as_csv(table: pa.Table) -> bytes:
+def as_csv(table: pa.Table, *, header: bool = False) -> bytes:
     """The rows as CSV that COPY understands; all values as texts."""
     texts = [
         column
@@ -24,14 +22,37 @@ def as_csv(table: pa.Table) -> bytes:
         for column in table.columns
     ]
     buffer = io.BytesIO()
-    pa.csv.write_csv(pa.table(texts, names=table.column_names), buffer, _WRITE)
+    # COPY reads an unquoted empty value as null and a quoted one as an empty text: the file must tell them apart.
+    options = pa.csv.WriteOptions(include_header=header, quoting_style="all_valid")
+    pa.csv.write_csv(pa.table(texts, names=table.column_names), buffer, options)
     return buffer.getvalue()
 
 
-def copy_in(cursor: psycopg.Cursor, table: str, rows: pa.Table) -> None:
-    """Append `rows` to `table` (a temporary one of ours) by COPY."""
+def from_csv(source: io.BytesIO, names: Sequence[str] | None) -> pa.Table:
+    """The same back, as texts. `names` None: they stand in the first line."""
+    if names is None:
+        names = next(csv.reader([source.readline().decode()]))
+        source.seek(0)
+        reading = pa.csv.ReadOptions()
+    else:
+        reading = pa.csv.ReadOptions(column_names=list(names))
+    return pa.csv.read_csv(
+        source,
+        read_options=reading,
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa.csv.ConvertOptions(
+            column_types={name: pa.string() for name in names},
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            null_values=[""],
+        ),
+    )
+
+
+def copy_in(cursor: psycopg.Cursor, table: str, rows: pa.Table, *, schema: str = "pg_temp") -> None:
+    """Append `rows` to `table` (a temporary one, unless a schema is named) by COPY."""
     names = sql.SQL(", ").join(map(sql.Identifier, rows.column_names))
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(sql.Identifier(table), names)
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(sql.Identifier(schema, table), names)
     with cursor.copy(statement) as copy:
         copy.write(as_csv(rows))
 
@@ -45,14 +66,4 @@ def copy_out(cursor: psycopg.Cursor, query: sql.Composed, names: Sequence[str]) 
     if not buffer.tell():
         return pa.table({name: pa.array([], pa.string()) for name in names})
     buffer.seek(0)
-    return pa.csv.read_csv(
-        buffer,
-        read_options=pa.csv.ReadOptions(column_names=list(names)),
-        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pa.csv.ConvertOptions(
-            column_types={name: pa.string() for name in names},
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-            null_values=[""],
-        ),
-    )
+    return from_csv(buffer, names)

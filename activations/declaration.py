@@ -60,6 +60,14 @@ class Group(_Strict, frozen=True):
     value: Name
 
 
+class Groups(_Strict, frozen=True):
+    """A field with few values (a segment) whose groups may not jump in size against their own history."""
+
+    field: Name
+    share: Share = 0.5  # of the group as it was last sent
+    rows: Count = 100  # steps up to this size are never looked at
+
+
 class Limits(_Strict, frozen=True):
     """The blast radius: more than this stops the sync before it sends, unless somebody approves."""
 
@@ -69,6 +77,7 @@ class Limits(_Strict, frozen=True):
     changed: Count = 100_000
     always: Count = 5  # so few removals or changes are never an accident, whatever their share
     empty: bool = False  # is a source without rows an ordinary state?
+    groups: Groups | None = None
 
 
 class Holdout(_Strict, frozen=True):
@@ -167,6 +176,8 @@ class Sync(_Strict, frozen=True):
                 yield ("fields", index, "name"), f"declares {name!r} twice"
         if self.group is not None and {self.key, self.group.member, self.group.value} != set(names):
             yield ("group",), "a grouped sync has exactly the fields of `key`, `group.member` and `group.value`"
+        if self.limits.groups is not None and self.limits.groups.field in (self.key, *self.personal):
+            yield ("limits", "groups", "field"), "is the key or a personal field; choose one whose values may be shown"
         if self.rate is not None and self.rate.rows is None and self.rate.batches is None:
             yield ("rate",), "says neither `rows` nor `batches`"
         if self.rate is not None and self.rate.rows is not None and self.rate.rows < self.batch_size:
@@ -182,6 +193,8 @@ class Sync(_Strict, frozen=True):
             found += [(("group", "member"), self.group.member), (("group", "value"), self.group.value)]
         if self.holdout is not None:
             found.append((("holdout", "field"), self.holdout.field))
+        if self.limits.groups is not None:
+            found.append((("limits", "groups", "field"), self.limits.groups.field))
         return found
 
 

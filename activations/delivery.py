@@ -1,4 +1,4 @@
-"""Delivery: batch after batch, each recorded in the ledger before the next leaves.
+"""Delivery: batch after batch. While one is delivered the one before it is recorded in the ledger, and no third leaves.
 
 Killed between any two steps and run again, it ends right: a batch that was delivered but not recorded is planned again,
 and every destination takes a repeat without harm.
@@ -7,6 +7,7 @@ and every destination takes a repeat without harm.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -46,6 +47,15 @@ class Tally:
         self.batches += 1
 
 
+@dataclass(frozen=True)
+class _Recording:
+    """A delivered batch on its way into the ledger."""
+
+    future: Future[None]
+    batch: Batch
+    delivery: Delivery
+
+
 @dataclass
 class Courier:
     """Takes batches to one destination and records what it acknowledged."""
@@ -67,17 +77,31 @@ class Courier:
             ConfigurationError: the destination will not take anything until something is changed.
         """
         self.retries.call(self.sync.name, self.destination.prepare)
+        waiting: list[_Recording] = []  # at most one
         done = 0
-        for batch in batches:
-            self.pace.wait(len(batch))
-            delivery = self._attempt(batch)
-            if delivery.rejections:
-                self.on_rejected(batch, delivery)
-            self.ledger.acknowledge(self.sync, self.run_id, batch, delivery)
-            self.tally.add(batch, delivery)
-            done += len(batch)
-            if on_progress is not None:
-                on_progress(done, total)
+
+        def settle() -> None:
+            nonlocal done
+            while waiting:
+                recording = waiting.pop()
+                recording.future.result()
+                self.tally.add(recording.batch, recording.delivery)
+                done += len(recording.batch)
+                if on_progress is not None:
+                    on_progress(done, total)
+
+        with ThreadPoolExecutor(1, thread_name_prefix="ledger") as recorder:
+            try:
+                for batch in batches:
+                    self.pace.wait(len(batch))
+                    delivery = self._attempt(batch)
+                    settle()
+                    if delivery.rejections:
+                        self.on_rejected(batch, delivery)
+                    future = recorder.submit(self.ledger.acknowledge, self.sync, self.run_id, batch, delivery)
+                    waiting.append(_Recording(future, batch, delivery))
+            finally:  # also when the next batch failed: what was delivered is recorded
+                settle()
 
     def _attempt(self, batch: Batch) -> Delivery:
         return self.retries.call(self.sync.name, lambda: self.destination.deliver(batch))

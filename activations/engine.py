@@ -1,14 +1,14 @@
 """The engine: gate, plan, limits, delivery, record; and the same without sending, as a plan for people.
 
-Nothing is sent unless the quality suites a sync names last ended with pass or warn, and unless what would be removed
-stays within its limits.
+Nothing is sent unless the quality suites a sync names last ended with pass or warn, on the data that would be sent, and
+unless what would happen stays within its limits.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -17,13 +17,14 @@ from typing import Any
 
 import duckdb
 
-from activations import holdout, limits, planner
+from activations import holdout, limits, planner, segments
 from activations.base import Batch, Delivery, Destination, Kind
+from activations.coverage import coverage
 from activations.declaration import Sync, destination_module
 from activations.delivery import Courier, OnProgress, Tally
 from activations.errors import SyncBlocked
-from activations.gate import Gate, closed_by, latest_verdicts, require_open
-from activations.ledger import Ledger, utc
+from activations.gate import Gate, closed_by, latest_verdicts, named_verdicts, require_open
+from activations.ledger import Ledger, attach, utc
 from activations.pace import Pace
 from activations.planner import Plan, Sample
 from activations.retry import Retries
@@ -97,20 +98,41 @@ def plan_sync(
     sync = load_sync(name, folder)
     with Ledger(settings) as ledger, closing(warehouse.connect(settings, read_only=True)) as connection:
         ledger.prepare()
-        planner.attach_ledger(connection, settings)
+        attach(connection, settings)
         with snapshot(connection):
-            verdicts = gate if gate is not None else latest_verdicts(connection)
             plan = planner.compare(connection, sync, now=now, retry_rejected=retry_rejected)
+            closed = closed_by(sync, *verdicts(connection, sync, gate))
+            plan = informed(plan, connection, ledger, sync)
             planner.stage(connection, sync)
         keys = planner.sample_keys(connection, samples)
         shown = planner.sample_rows(connection, sync, ledger.rows(sync, keys), samples)
-        plan = replace(plan, on_hold=ledger.on_hold(sync))
-    return replace(
-        plan,
-        blocked=tuple(limits.exceeded(sync, plan)),
-        gate=tuple(closed_by(sync, verdicts)),
-        samples=tuple(shown),
-    )
+    blocked = tuple(limits.exceeded(sync, plan))
+    return replace(plan, blocked=blocked, gate=tuple(closed), samples=tuple(shown))
+
+
+def verdicts(connection: duckdb.DuckDBPyConnection, sync: Sync, gate: Gate | None) -> tuple[Gate, list[str]]:
+    """How the suites last ended, and those of them that have not seen what the sync would send."""
+    if gate is not None:
+        return gate, []
+    latest = latest_verdicts(connection)
+    named = named_verdicts(sync, latest)
+    return latest, coverage(connection, named).stale(sync, named)
+
+
+def stale_suites(settings: Settings, names: Sequence[str], folder: Path = SYNCS_DIR) -> list[str]:
+    """Suites that have to look again before these syncs may send."""
+    found: set[str] = set()
+    with closing(warehouse.connect(settings, read_only=True)) as connection, snapshot(connection):
+        for name in names:
+            found |= set(verdicts(connection, load_sync(name, folder), None)[1])
+    return sorted(found)
+
+
+def informed(plan: Plan, connection: duckdb.DuckDBPyConnection, ledger: Ledger, sync: Sync) -> Plan:
+    """The plan with what only the ledger knows: is the sync on hold, is the size of a group unusual?"""
+    sizes = segments.sizes(connection, sync)
+    jumps = segments.jumps(sync, sizes, ledger.size_history(sync)) if sizes or sync.limits.groups else []
+    return replace(plan, on_hold=ledger.on_hold(sync), jumps=tuple(jumps), sizes=sizes)
 
 
 def run_sync(
@@ -132,8 +154,8 @@ def run_sync(
     Raises:
         NotFoundError: no such sync.
         BusyError: another sync of this home is running.
-        GateFailed: a suite it names failed, or never ran.
-        SyncBlocked: the source is empty, or it would remove or change too much, and nobody approved.
+        GateFailed: a suite it names failed, never ran, or has not looked at the data that would be sent.
+        SyncBlocked: the source is empty, it would remove or change too much, or a group's size jumps, and nobody approved.
         DestinationUnavailable: the destination was away through all retries; what it took is recorded.
         ConfigurationError: the sync or its destination is misconfigured.
     """
@@ -195,11 +217,11 @@ class Run:
 
     def prepare(self, gate: Gate | None, *, retry_rejected: bool) -> None:
         """Gate, plan and limits: everything that may stop the run before it sends."""
-        planner.attach_ledger(self.connection, self.settings)
+        attach(self.connection, self.settings)
         with snapshot(self.connection):
-            require_open(self.sync, gate if gate is not None else latest_verdicts(self.connection))
-            self.plan = planner.compare(self.connection, self.sync, now=self.now, retry_rejected=retry_rejected)
-            self.plan = replace(self.plan, on_hold=self.ledger.on_hold(self.sync))
+            require_open(self.sync, *verdicts(self.connection, self.sync, gate))
+            plan = planner.compare(self.connection, self.sync, now=self.now, retry_rejected=retry_rejected)
+            self.plan = informed(plan, self.connection, self.ledger, self.sync)
             approved = limits.require_safe(self.sync, self.plan, approve=self.mode == "approved")
             if self.plan.to_send:
                 planner.stage(self.connection, self.sync)
@@ -220,6 +242,7 @@ class Run:
             self._record_invalid()
         if self.plan.to_send:
             self.deliver(on_progress)
+            self.ledger.keep_sizes(self.sync, self.plan.sizes)
 
     def deliver(self, on_progress: OnProgress | None) -> None:
         """Deliver the staged batches. What is about to leave is entered first: a run that is killed is in the log too."""
@@ -238,8 +261,13 @@ class Run:
                 Pace(self.sync.rate, sleep=self.retries.sleep),
             )
             sequence = self.ledger.next_sequence(self.sync)
+            if not self.sync.once:  # what is sent once is planned again by its key, whatever the model says then
+                self.ledger.set_out(self.sync, self.run_id, sequence, planner.staged_keys(self.connection))
             keep = self.sync.kept_fields(repair=self.mode == "repair")
-            courier.deliver(planner.batches(self.connection, self.sync, self.now, sequence, keep), total, on_progress)
+            batches = planner.batches(self.connection, self.sync, self.now, sequence, keep, self.run_id)
+            courier.deliver(batches, total, on_progress)
+            if not self.sync.once:
+                self.ledger.arrived(self.sync, self.run_id, all_runs=self.mode in ("run", "approved"))
 
     def _record_invalid(self) -> None:
         rejections, hashes = planner.invalid_rows(self.connection)

@@ -1,8 +1,8 @@
-"""The quality gate: a sync sends only when each suite it names last ended with pass or warn."""
+"""The quality gate: a sync sends only when each suite it names last ended with pass or warn, on the data it would send."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,6 +23,7 @@ class GateVerdict:
     suite: str
     outcome: str
     checked_at: datetime | None = None
+    snapshot: int | None = None  # of the lake, when it looked; None: the caller vouches for it
 
     @property
     def rank(self) -> int:
@@ -47,46 +48,60 @@ def latest_verdicts(connection: duckdb.DuckDBPyConnection) -> dict[str, GateVerd
             SELECT suite, run_id, max(checked_at) AS checked_at FROM ops.validation_results GROUP BY suite, run_id
             QUALIFY row_number() OVER (PARTITION BY suite ORDER BY max(checked_at) DESC, run_id DESC) = 1
         )
-        SELECT suite, max(CASE outcome {worst} ELSE {len(OUTCOMES)} END), any_value(last_runs.checked_at)
-        FROM ops.validation_results JOIN last_runs USING (suite, run_id) GROUP BY suite
+        SELECT suite, max(CASE outcome {worst} ELSE {len(OUTCOMES)} END), any_value(last_runs.checked_at),
+            coalesce(any_value(tables.snapshot_id), 0)
+        FROM ops.validation_results JOIN last_runs USING (suite, run_id)
+            LEFT JOIN ops.validated_tables AS tables USING (suite, run_id)
+        GROUP BY suite
     """).fetchall()
     return {
-        suite: GateVerdict(suite, OUTCOMES[min(rank, len(OUTCOMES) - 1)], checked_at)
-        for suite, rank, checked_at in rows
+        suite: GateVerdict(suite, OUTCOMES[min(rank, len(OUTCOMES) - 1)], checked_at, snapshot)
+        for suite, rank, checked_at, snapshot in rows
     }
 
 
-def verdict_of(name: str, gate: Gate) -> GateVerdict | None:
-    """The verdict of a suite (`marts.dim_users`), or the worst of a group (`marts`). None: it never ran."""
+def verdicts_of(name: str, gate: Gate) -> list[GateVerdict]:
+    """The verdict of a suite (`marts.dim_users`), or those of a group (`marts`)."""
     if callable(gate):
-        return gate(name)
+        verdict = gate(name)
+        return [verdict] if verdict is not None else []
     if name in gate:
-        return gate[name]
-    members = [verdict for suite, verdict in gate.items() if suite.startswith(f"{name}.")]
-    return max(members, key=lambda verdict: verdict.rank, default=None)
+        return [gate[name]]
+    return [verdict for suite, verdict in gate.items() if suite.startswith(f"{name}.")]
 
 
-def closed_by(sync: Sync, gate: Gate) -> list[str]:
-    """Why the gate is closed: one phrase a suite that does not open it."""
+def verdict_of(name: str, gate: Gate) -> GateVerdict | None:
+    """The worst of them. None: it never ran."""
+    return max(verdicts_of(name, gate), key=lambda verdict: verdict.rank, default=None)
+
+
+def named_verdicts(sync: Sync, gate: Gate) -> list[GateVerdict]:
+    """Those of all suites that a sync names."""
+    return [verdict for name in sync.gate for verdict in verdicts_of(name, gate)]
+
+
+def closed_by(sync: Sync, gate: Gate, stale: Sequence[str] = ()) -> list[str]:
+    """Why the gate is closed: one phrase a suite that does not open it. `stale` have not seen what would be sent."""
     reasons = []
     for name in sync.gate:
-        verdict = verdict_of(name, gate)
-        if verdict is None:
+        worst = verdict_of(name, gate)
+        if worst is None:
             reasons.append(f"{name} never ran")
-        elif not verdict.opens:
-            reasons.append(f"{name} ended with {verdict.outcome}")
-    return reasons
+        elif not worst.opens:
+            reasons.append(f"{name} ended with {worst.outcome}")
+    return reasons + [f"{suite} has not looked at the data that would be sent" for suite in stale]
 
 
-def require_open(sync: Sync, gate: Gate) -> None:
+def require_open(sync: Sync, gate: Gate, stale: Sequence[str] = ()) -> None:
     """Raise when the gate is closed.
 
     Raises:
         GateFailed: names the suites.
     """
-    reasons = closed_by(sync, gate)
+    reasons = closed_by(sync, gate, stale)
     if reasons:
         raise GateFailed(
             f"{sync.name} did not send: {'; '.join(reasons)}. "
-            "Run `searchflow validate`, correct what it reports, then try again."
+            f"Run `searchflow validate{'' if len(reasons) > 1 or not stale else f' {stale[0]}'}`, correct what it "
+            "reports, then try again."
         )

@@ -1,25 +1,28 @@
 """What was acknowledged, in PostgreSQL: the memory that makes a sync send only what changed, also after a crash.
 
-Schema `activation` of the database `ledger`: `sent`, `rejected`, `batches`, `row_log`, `holds`, explained in `ledger.sql`.
+Schema `activation` of the database `ledger`: `sent`, `rejected`, `batches`, `row_log`, `in_flight`, `holds` and
+`group_sizes`, explained in `ledger.sql`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import duckdb
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 from psycopg import sql
 
 from activations import buckets
-from activations.base import DOCUMENT, HASH, KEY, KIND, Batch, Delivery, Operation, Rejection
+from activations.base import DOCUMENT, HASH, KEY, KIND, Batch, Delivery, Kind, Operation, Rejection
 from activations.columns import copy_in, copy_out
 from activations.declaration import Sync
 from searchflow import services
@@ -31,6 +34,8 @@ LOCK = (0x5EA7C4F1, 6)
 LOCK_WAIT = 1.0
 """Seconds. The session of a killed run takes a moment to end."""
 
+SIZES_KEPT = 30
+
 SETUP = Path(__file__).with_suffix(".sql")
 """The tables, each with its meaning."""
 
@@ -40,6 +45,7 @@ TAKEN = "ARRAY(SELECT key FROM acknowledged WHERE reason IS NULL)"
 BEFORE = (
     "LEFT JOIN LATERAL (SELECT row, hash FROM activation.sent WHERE sync = %(sync)s AND key = a.key LIMIT 1) b ON true"
 )
+NOTHING_BEFORE = "CROSS JOIN (SELECT NULL::text AS row, NULL::uuid AS hash) b"
 WORK_TABLE = """
 CREATE TEMP TABLE acknowledged (
     key text NOT NULL, kind text NOT NULL, hash uuid, row text, reason text) ON COMMIT DELETE ROWS
@@ -49,6 +55,19 @@ CREATE TEMP TABLE acknowledged (
 def utc(moment: datetime) -> datetime:
     """UTC without a zone, as every table of ours holds it."""
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def make_readable(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Let SQL of the warehouse read the ledger as `ledger.activation.*`; people ask `sync_rows`."""
+    with Ledger(settings) as ledger:
+        ledger.prepare()
+    attach(connection, settings)
+
+
+def attach(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """The same when its tables are known to be there."""
+    location = services.postgres_dsn(settings, "ledger").replace("'", "''")
+    connection.execute(f"ATTACH IF NOT EXISTS '{location}' AS ledger (TYPE postgres, READ_ONLY)")
 
 
 class Ledger:
@@ -177,6 +196,48 @@ class Ledger:
         """It was approved."""
         self._connection.execute("DELETE FROM activation.holds WHERE sync = %s", [sync.name])
 
+    def size_history(self, sync: Sync) -> list[dict[str, int]]:
+        """Rows of each group after the last runs that sent something, the newest first."""
+        rows = self._connection.execute(
+            "SELECT sequence, value, rows FROM activation.group_sizes WHERE sync = %s ORDER BY sequence DESC",
+            [sync.name],
+        ).fetchall()
+        found: dict[int, dict[str, int]] = {}
+        for sequence, value, count in rows:
+            found.setdefault(sequence, {})[value] = count
+        return list(found.values())
+
+    def keep_sizes(self, sync: Sync, sizes: Mapping[str, int]) -> None:
+        """Note the groups as they are at the destination now; the last `SIZES_KEPT` runs stay."""
+        if not sizes:
+            return
+        with self._writing() as cursor:
+            cursor.execute(
+                "INSERT INTO activation.group_sizes SELECT %s, %s, value, rows "
+                "FROM unnest(%s::text[], %s::bigint[]) AS sizes (value, rows)",
+                [sync.name, self.next_sequence(sync), list(sizes), list(sizes.values())],
+            )
+            cursor.execute(
+                "DELETE FROM activation.group_sizes WHERE sync = %s AND sequence NOT IN ("
+                "SELECT DISTINCT sequence FROM activation.group_sizes WHERE sync = %s ORDER BY sequence DESC LIMIT %s)",
+                [sync.name, sync.name, SIZES_KEPT],
+            )
+
+    def set_out(self, sync: Sync, run_id: str, sequence: int, keys: pa.Table) -> None:
+        """Note what a run is about to write (column `key`) from its batch `sequence` on, before it writes any of it."""
+        for name, value in {"sync": sync.name, "run_id": run_id, "sequence": str(sequence)}.items():
+            keys = keys.append_column(name, pa.repeat(value, keys.num_rows))
+        with self._writing() as cursor:
+            copy_in(cursor, "in_flight", keys, schema="activation")
+
+    def arrived(self, sync: Sync, run_id: str, *, all_runs: bool) -> None:
+        """Forget it: every row has its record. `all_runs`: also what killed runs left, because this one wrote that again."""
+        with self._writing() as cursor:
+            cursor.execute(
+                "DELETE FROM activation.in_flight WHERE sync = %s AND (%s OR run_id = %s)",
+                [sync.name, all_runs, run_id],
+            )
+
     def next_sequence(self, sync: Sync) -> int:
         """The number of the sync's next batch."""
         row = self._connection.execute(
@@ -245,7 +306,7 @@ class Ledger:
 
     def _apply(self, cursor: psycopg.Cursor, sync: Sync, run_id: str, batch: Batch) -> None:
         at = utc(batch.now)
-        self._log(cursor, sync, run_id, at, batch.sequence)
+        self._log(cursor, sync, run_id, at, batch.sequence, new=pc.all(pc.equal(batch.table[KIND], Kind.ADDED)).as_py())
         cursor.execute(f"DELETE FROM activation.rejected WHERE sync = %s AND key = ANY({TAKEN})", [sync.name])
         if batch.operation is Operation.REMOVE:
             cursor.execute(f"DELETE FROM activation.sent WHERE sync = %s AND key = ANY({TAKEN})", [sync.name])
@@ -258,13 +319,15 @@ class Ledger:
             [sync.name, run_id, at, batch.sequence],
         )
 
-    def _log(self, cursor: psycopg.Cursor, sync: Sync, run_id: str, at: datetime, sequence: int | None) -> None:
-        """The row log keeps what was there before, so it is written first."""
+    def _log(
+        self, cursor: psycopg.Cursor, sync: Sync, run_id: str, at: datetime, sequence: int | None, *, new: bool = False
+    ) -> None:
+        """The row log keeps what was there before, so it is written first. `new`: there was nothing of any row."""
         cursor.execute(
             "INSERT INTO activation.row_log (run_id, sync, key, kind, status, reason, before, logged_at, sequence, "
             "before_hash) "
             "SELECT %(run)s, %(sync)s, a.key, a.kind, CASE WHEN a.reason IS NULL THEN 'sent' ELSE 'rejected' END, "
-            f"a.reason, b.row, %(at)s, %(sequence)s, b.hash FROM acknowledged a {BEFORE}",
+            f"a.reason, b.row, %(at)s, %(sequence)s, b.hash FROM acknowledged a {NOTHING_BEFORE if new else BEFORE}",
             {"run": run_id, "sync": sync.name, "at": at, "sequence": sequence},
         )
         cursor.execute(

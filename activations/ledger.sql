@@ -25,9 +25,25 @@ CREATE TABLE IF NOT EXISTS activation.row_log (
     before text, logged_at timestamp NOT NULL);
 ALTER TABLE activation.row_log ADD COLUMN IF NOT EXISTS sequence bigint;
 ALTER TABLE activation.row_log ADD COLUMN IF NOT EXISTS before_hash uuid;  -- also where the row may not be kept
-CREATE INDEX IF NOT EXISTS row_log_by_key ON activation.row_log (sync, key);
-CREATE INDEX IF NOT EXISTS row_log_by_run ON activation.row_log (run_id);
+CREATE INDEX IF NOT EXISTS row_log_of_key ON activation.row_log (key);
+CREATE INDEX IF NOT EXISTS row_log_of_run ON activation.row_log USING brin (run_id);  -- runs lie one after the other
+DROP INDEX IF EXISTS activation.row_log_by_key, activation.row_log_by_run;
 
 -- Syncs of which a run was undone: they wait until somebody approves.
 CREATE TABLE IF NOT EXISTS activation.holds (
     sync text PRIMARY KEY, run_id text NOT NULL, held_by text NOT NULL, held_at timestamp NOT NULL);
+
+-- Keys that a run set out to write. When it is killed, nobody knows what the destination holds of those it has no record of.
+CREATE TABLE IF NOT EXISTS activation.in_flight (
+    sync text NOT NULL, run_id text NOT NULL, sequence bigint NOT NULL, key text NOT NULL);  -- the run's first batch
+
+-- How many rows each group of a sync had (`limits.groups`) after the last runs that sent something.
+CREATE TABLE IF NOT EXISTS activation.group_sizes (
+    sync text NOT NULL, sequence bigint NOT NULL, value text NOT NULL, rows bigint NOT NULL,  -- the batch that comes next
+    PRIMARY KEY (sync, sequence, value));
+
+-- The row log for people: `searchflow query "SELECT * FROM ledger.activation.sync_rows ..."`. An operation of null was
+-- never sent: the row breaks the sync's own rules.
+CREATE OR REPLACE VIEW activation.sync_rows AS
+    SELECT l.run_id, l.sync, l.key AS id, b.operation, l.kind, l.status, l.reason, l.logged_at AS at
+    FROM activation.row_log l LEFT JOIN activation.batches b ON b.sync = l.sync AND b.sequence = l.sequence;

@@ -13,7 +13,8 @@ def exceeded(sync: Sync, plan: Plan) -> list[str]:
     if plan.source_rows == 0 and plan.sent_rows and not sync.limits.empty:  # never sent, nothing there: a young company
         reasons.append(f"{sync.model} is empty")
     reasons += too_many_removed(sync, plan.removed, plan.sent_rows)
-    return reasons + _too_many_changed(sync, plan.changed, plan.sent_rows)
+    reasons += _too_many_changed(sync, plan.changed, plan.sent_rows)
+    return reasons + list(plan.jumps)
 
 
 def too_many_removed(sync: Sync, removed: int, held: int) -> list[str]:

@@ -7,7 +7,7 @@ scans two columns of the ledger and hashes the model once.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -20,11 +20,12 @@ from activations.declaration import Sync
 from activations.ledger import utc
 from activations.shape import PROBLEM, literal, payload_columns, quoted, shaped
 from activations.sync_files import wrong
-from searchflow import services
 from searchflow.errors import UsageError
-from searchflow.settings import Settings
 
 MASK = "•••"
+IN_DOUBT = """
+SELECT DISTINCT i.key FROM activation.in_flight i WHERE i.sync = {sync} AND NOT EXISTS (
+    SELECT FROM activation.row_log l WHERE l.key = i.key AND l.sync = i.sync AND l.sequence >= i.sequence)"""
 UPSERTS = (Kind.ADDED, Kind.CHANGED, Kind.REFRESHED, Kind.REPAIRED, Kind.RESTORED)
 
 
@@ -56,6 +57,8 @@ class Plan:
     quarantined: int = 0  # rows of the model that a suite of the gate held back
     held_out: int = 0  # rows of users who are kept out to see what the sync changes
     on_hold: str = ""  # why, when a run was undone
+    jumps: tuple[str, ...] = ()  # groups whose size is unusual
+    sizes: Mapping[str, int] = field(default_factory=dict, repr=False)  # of all groups, now
     blocked: tuple[str, ...] = ()
     gate: tuple[str, ...] = ()  # suites that close the gate
     samples: tuple[Sample, ...] = field(default=(), repr=False)
@@ -64,12 +67,6 @@ class Plan:
     def to_send(self) -> int:
         """Rows that a run would deliver."""
         return self.added + self.changed + self.refreshed + self.removed
-
-
-def attach_ledger(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Make the ledger's tables readable as `ledger.activation.*`."""
-    location = literal(services.postgres_dsn(settings, "ledger"))
-    connection.execute(f"ATTACH IF NOT EXISTS {location} AS ledger (TYPE postgres, READ_ONLY)")
 
 
 def check_model(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
@@ -96,7 +93,7 @@ def compare(connection: duckdb.DuckDBPyConnection, sync: Sync, *, now: datetime,
     _write_differences(connection, sync, now, retry_rejected)
     kinds = dict(connection.execute(f"SELECT {KIND}, count(*) FROM temp.differences GROUP BY ALL").fetchall())
     facts = connection.execute(f"""
-        SELECT (SELECT count(*) FROM temp.current_rows), (SELECT count(*) FROM temp.sent_rows),
+        SELECT (SELECT count(*) FROM temp.current_rows), (SELECT count(*) FROM temp.sent_rows WHERE known),
             (SELECT count({KEY}) - count(DISTINCT {KEY}) FROM temp.current_rows WHERE {KEY} <> '')
     """).fetchone()
     assert facts is not None
@@ -116,11 +113,19 @@ def compare(connection: duckdb.DuckDBPyConnection, sync: Sync, *, now: datetime,
 
 
 def read_sent(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
-    """`sent_rows`: what was acknowledged."""
+    """`sent_rows`: what was acknowledged. Of keys that a killed run had set out to write and has no record of, nobody knows
+    what the destination holds: their hash is null, and those that were never acknowledged are not `known`."""
+    unknown = literal(IN_DOUBT.format(sync=literal(sync.name)))
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE in_doubt AS SELECT key FROM postgres_query('ledger', {unknown})")
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE sent_rows AS
-        SELECT key, hash, sent_at FROM ledger.activation.sent WHERE sync = {literal(sync.name)}
+        SELECT key, hash, sent_at, true AS known FROM ledger.activation.sent WHERE sync = {literal(sync.name)}
     """)
+    if connection.execute("SELECT 1 FROM temp.in_doubt LIMIT 1").fetchone():
+        connection.execute("UPDATE temp.sent_rows SET hash = NULL WHERE key IN (SELECT key FROM temp.in_doubt)")
+        connection.execute("""
+            INSERT INTO temp.sent_rows SELECT key, NULL, NULL, false FROM temp.in_doubt
+            WHERE key NOT IN (SELECT key FROM temp.sent_rows)""")
 
 
 def read_current(connection: duckdb.DuckDBPyConnection, sync: Sync) -> tuple[int, int]:
@@ -137,7 +142,7 @@ def read_current(connection: duckdb.DuckDBPyConnection, sync: Sync) -> tuple[int
 def _write_differences(connection: duckdb.DuckDBPyConnection, sync: Sync, now: datetime, retry_rejected: bool) -> None:
     wanted = ["s.key IS NULL"]
     if not sync.once:
-        wanted += [f"c.{HASH} <> s.hash", f"c.{PROBLEM} IS NOT NULL"]
+        wanted += [f"c.{HASH} IS DISTINCT FROM s.hash", f"c.{PROBLEM} IS NOT NULL"]
     if sync.mode == "mirror":
         wanted.append(f"c.{KEY} IS NULL")
     refresh = getattr(sync.options(), "refresh_after", None)
@@ -152,8 +157,8 @@ def _write_differences(connection: duckdb.DuckDBPyConnection, sync: Sync, now: d
                 WHEN c.{KEY} IS NULL THEN '{Kind.REMOVED}'
                 WHEN r.key IS NOT NULL THEN 'held'
                 WHEN c.{PROBLEM} IS NOT NULL THEN 'invalid'
-                WHEN s.key IS NULL THEN '{Kind.ADDED}'
-                WHEN c.{HASH} <> s.hash THEN '{Kind.CHANGED}'
+                WHEN s.key IS NULL OR NOT s.known THEN '{Kind.ADDED}'
+                WHEN c.{HASH} IS DISTINCT FROM s.hash THEN '{Kind.CHANGED}'
                 ELSE '{Kind.REFRESHED}'
             END AS {KIND}
         FROM temp.current_rows c
@@ -189,14 +194,19 @@ def stage(connection: duckdb.DuckDBPyConnection, sync: Sync, source: str = quara
 
 
 def batches(
-    connection: duckdb.DuckDBPyConnection, sync: Sync, now: datetime, sequence: int, keep: frozenset[str] = frozenset()
+    connection: duckdb.DuckDBPyConnection,
+    sync: Sync,
+    now: datetime,
+    sequence: int,
+    keep: frozenset[str] = frozenset(),
+    run_id: str = "",
 ) -> Iterator[Batch]:
     """The staged rows: first what is new or changed, then who left. `sequence` is the number of the first."""
     send = sync.operation
     for table, operation in (("outgoing", send), ("leaving", Operation.REMOVE)):
         first = 0
         while (rows := _rows(connection, table, first, sync.batch_size)).num_rows:
-            yield Batch(operation, rows, now, sequence, keep)
+            yield Batch(operation, rows, now, sequence, keep, run_id)
             first += sync.batch_size
             sequence += 1
 
@@ -205,6 +215,13 @@ def _rows(connection: duckdb.DuckDBPyConnection, table: str, first: int, count: 
     return connection.execute(
         f"SELECT * EXCLUDE (position) FROM temp.{table} WHERE position >= ? AND position < ? ORDER BY position",
         [first, first + count],
+    ).to_arrow_table()
+
+
+def staged_keys(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """The keys of all staged rows."""
+    return connection.execute(
+        f"SELECT {KEY} AS key FROM temp.outgoing UNION ALL SELECT {KEY} FROM temp.leaving"
     ).to_arrow_table()
 
 

@@ -23,10 +23,10 @@ from activations.base import HASH, KEY, KIND, Kind
 from activations.comparison import Compared, compare
 from activations.declaration import Sync
 from activations.diagnosis import Cause, diagnose
-from activations.engine import Run, snapshot
+from activations.engine import Run, snapshot, verdicts
 from activations.errors import SyncBlocked
-from activations.gate import Gate, latest_verdicts, require_open
-from activations.ledger import Ledger, utc
+from activations.gate import Gate, require_open
+from activations.ledger import Ledger, attach, utc
 from activations.retry import Retries
 from activations.shape import PROBLEM
 from activations.sync_files import SYNCS_DIR, load_sync
@@ -104,7 +104,7 @@ def reconcile(
     with Ledger(settings) as ledger, closing(warehouse.connect(settings)) as connection:
         ledger.lock(sleep)
         ledger.prepare()
-        planner.attach_ledger(connection, settings)
+        attach(connection, settings)
         run = Run(settings, sync, connection, ledger, Retries(sleep=sleep), now, "repair")
         target = f"{sync.kind} {sync.name}"
         audit_log.append(
@@ -180,7 +180,7 @@ def _repair(run: Run, gate: Gate | None, found: int) -> int:
     """Send again. A key the model has lost since is left to the next sync; a message cannot be taken back."""
     connection, sync = run.connection, run.sync
     with snapshot(connection):
-        require_open(sync, gate if gate is not None else latest_verdicts(connection))
+        require_open(sync, *verdicts(connection, sync, gate))
         planner.check_model(connection, sync)
         planner.read_current(connection, sync)
         _write_differences(connection, sync)

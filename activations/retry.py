@@ -43,7 +43,6 @@ class Retries:
         raise AssertionError("unreachable")
 
     def _wait(self, attempt: int, asked: float | None) -> float:
-        # Full jitter: clients that failed together do not come back together.
-        backoff = min(self.longest_wait, self.first_wait * 2 ** (attempt - 1))
-        jittered = backoff * (0.5 + self.chance() / 2)
+        # Full jitter, anything from nothing to the whole wait: clients that failed together do not come back together.
+        jittered = self.chance() * min(self.longest_wait, self.first_wait * 2 ** (attempt - 1))
         return max(jittered, asked) if asked is not None else jittered

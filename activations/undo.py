@@ -21,7 +21,7 @@ from activations import planner
 from activations.base import KEY, KIND, Kind
 from activations.declaration import Sync
 from activations.engine import Run
-from activations.ledger import Ledger
+from activations.ledger import Ledger, attach
 from activations.retry import Retries
 from activations.shape import literal, quoted
 from activations.sync_files import SYNCS_DIR, load_sync
@@ -74,7 +74,7 @@ def undo_run(
     with Ledger(settings) as ledger, closing(warehouse.connect(settings)) as connection:
         ledger.lock(sleep)
         ledger.prepare()
-        planner.attach_ledger(connection, settings)
+        attach(connection, settings)
         run = Run(settings, sync, connection, ledger, Retries(sleep=sleep), now, "undo")
         counts = _stage(connection, sync, undone)
         ledger.hold(sync, undone, by, now)  # first: killed from here on, nothing sends the same again

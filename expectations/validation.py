@@ -35,8 +35,10 @@ def validate(
     on_progress: OnProgress | None = None,
     build_report: bool = True,
     full: bool = False,
+    only: Sequence[str] | None = None,
 ) -> ValidationReport:
-    """Run the suites of a group, or one suite, on one snapshot of the warehouse; `full`: look at all rows.
+    """Run the suites of a group, or one suite, on one snapshot of the warehouse; `full`: look at all rows. `only` names
+    several suites; then `selection` is what the run is called.
 
     Results are kept in `ops.validation_results` and under `<home>/quality`. The report is built at the end unless
     `build_report` is false (several runs in a row need it only once: call `expectations.build_report` after the last).
@@ -45,7 +47,7 @@ def validate(
         NotFoundError: there is no such group or suite.
         ServiceError: the warehouse does not answer.
     """
-    suites = load_suites(selection)
+    suites = load_suites(selection) if only is None else [suite for name in only for suite in load_suites(name)]
     # Runs sort by their id; the clock only makes it unique and tells runs with the same `now` apart.
     run_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%S}-{time.time_ns() // 1000:x}-{selection}"
     results: list[SuiteResult] = []

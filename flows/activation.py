@@ -48,9 +48,26 @@ def run_sync(
             retry_rejected=retry_rejected,
             on_progress=on_progress,
         )
-    counts = {key: value for key, value in asdict(result).items() if isinstance(value, int | float | str | None)}
+    counts: dict[str, Any] = asdict(result)
+    for name in ("blocked", "samples"):
+        del counts[name]
     get_run_logger().info("%s", counts)
+    if dry_run:  # for the person who asked, not for logs and artifacts
+        counts |= {"blocked": list(result.blocked), "samples": [asdict(sample) for sample in result.samples]}
     return counts
+
+
+@task(cache_policy=NO_CACHE)
+def look_again(names: list[str], now: datetime) -> list[str]:
+    """Run the suites that have not seen the data these syncs are about to send. Returns which those were."""
+    settings = load_settings()
+    suites = activations.stale_suites(settings, names)
+    if suites:
+        from expectations import validate  # imports Great Expectations: 3 s, only here
+
+        get_run_logger().info("suites that have to look again first: %s", ", ".join(suites))
+        validate(settings, "gate", now=now, only=suites, build_report=False)
+    return suites
 
 
 @flow(name="activation")
@@ -61,7 +78,8 @@ def activate(
     retry_rejected: bool = False,
     by: str = "",
 ) -> dict[str, Any]:
-    """Run syncs by name (default: all). One that is blocked or fails does not stop the others.
+    """Run syncs by name (default: all), after the suites of their gates that have to look again. One that is blocked or
+    fails does not stop the others.
 
     `by` is who approves (default: the user of this process); the audit log names them.
 
@@ -73,6 +91,8 @@ def activate(
     results: dict[str, Any] = {}
     problems: list[NegativeAnswer] = []
     with models_at_rest(settings), stage(settings, "activation") as noted:
+        if not dry_run:
+            look_again(names, utc_now())
         for name in names:
             try:
                 # Each with its own moment, read when the models are at rest: what it waited for is in what it sends.
@@ -81,7 +101,10 @@ def activate(
                 problems.append(error)
         changes = [sum(int(result[key]) for key in ("added", "changed", "removed")) for result in results.values()]
         noted.rows_out, noted.rejected = sum(changes), sum(int(result["rejected"]) for result in results.values())
-        table_artifact("sync-counts", [{"sync": name, **result} for name, result in results.items()], "What was sent")
+        counts = [
+            {key: result[key] for key in result if key not in ("blocked", "samples")} for result in results.values()
+        ]
+        table_artifact("sync-counts", counts, "What would be sent" if dry_run else "What was sent")
         if len(problems) == 1:
             raise problems[0]
         if problems:

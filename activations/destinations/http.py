@@ -10,11 +10,15 @@ What is sent (POST), for `operation` upsert, insert, update, append or remove (t
     Idempotency-Key: 5f2c...
     {"sync": "crm_contacts", "operation": "upsert", "key": "user_id", "rows": [{"user_id": "u1", "segment": "regular"}]}
 
-What is understood: 2xx took all rows, except those in an optional `{"rejected": [{"key": "u1", "reason": "..."}]}`;
+A field that is not in a row is to be left as it is (`nulls: keep`).
+
+What is understood: 2xx took all rows, except those in an optional `{"rejected": [{"key": "u1", "reason": "..."}]}`
+(and `"repeated": 3` says how many rows of an insert or append were there already);
 408, 425, 429 and 5xx are tried again (Retry-After is obeyed); 401, 403, 404, 405 and redirects are a configuration to
 correct; any other 4xx refuses the batch, which is then cut in halves down to the rows that are the cause. For an
 append or insert, 409 on a single row means that it is there already. An answer that was lost is the API's to make
-harmless: it must recognise the idempotency key, or for an append each row's key.
+harmless: it must recognise the idempotency key, and for an append each row's key (after a crash, rows may come in other
+batches than before).
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ from searchflow.settings import Settings
 
 MODES = frozenset({"upsert", "insert", "update", "mirror", "append"})
 KEEPS_FIELDS = True  # a field that is not in the row
+GROUPS = False
 DRIFT = frozenset({"ours"})
 TRY_AGAIN = frozenset({408, 425, 429})
 MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410})
@@ -129,7 +134,7 @@ class HttpApi(Destination):
     def _understood(self, batch: Batch, response: httpx.Response) -> Delivery:
         status = response.status_code
         if response.is_success:
-            return Delivery(self._rejections(batch, response))
+            return self._taken(batch, response)
         if status in TRY_AGAIN or status >= 500:
             raise Retryable(f"HTTP {status}", after=_retry_after(response))
         if status in MISCONFIGURED or status < 400:
@@ -145,12 +150,19 @@ class HttpApi(Destination):
             )
         return ConfigurationError(self._where, f"the API answers HTTP {status}.", "Correct the address or its rights.")
 
-    def _rejections(self, batch: Batch, response: httpx.Response) -> tuple[Rejection, ...]:
+    def _taken(self, batch: Batch, response: httpx.Response) -> Delivery:
         try:
             answer: Any = response.json() if response.content else {}
         except ValueError:
-            return ()
-        listed = answer.get("rejected", []) if isinstance(answer, dict) else []
+            return Delivery()
+        if not isinstance(answer, dict):
+            return Delivery()
+        repeated = answer.get("repeated", 0)
+        return Delivery(self._rejections(batch, answer), repeated if isinstance(repeated, int) else 0)
+
+    def _rejections(self, batch: Batch, answer: dict[str, Any]) -> tuple[Rejection, ...]:
+        listed = answer.get("rejected", [])
+        listed = listed if isinstance(listed, list) else []
         known = set(batch.keys)
         found = {
             str(each.get("key")): _safe(each.get("reason", "no reason given"))

@@ -32,6 +32,7 @@ from searchflow.settings import Settings
 
 MODES = frozenset({"upsert", "insert", "update", "mirror"})
 KEEPS_FIELDS = True
+GROUPS = False
 DRIFT = frozenset({"ours", "theirs", "report"})
 # The warehouse's timestamps are UTC without a zone; a table that others read should say so.
 TYPES = {"timestamp": "timestamptz", "double": "double precision"}

@@ -6,15 +6,16 @@
       ttl_days: 14                  # refreshed at half of it, also when nothing changes
       fallback: {key: __popular__, name: popular}   # this key's hash has this name and never expires
 
-Fields are the members of a grouped sync; of a flat one, the sync's fields. Keys of one batch are replaced in one MULTI,
-which a Redis Cluster would refuse: one server (or one with replicas).
+Fields are the members of a grouped sync; of a flat one, the sync's fields. Keys of one batch are replaced by one script,
+in one step, which a Redis Cluster would refuse: one server (or one with replicas).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from itertools import chain
 from typing import Annotated, Any
 
 import msgspec
@@ -29,8 +30,26 @@ from searchflow.settings import Settings
 
 MODES = frozenset({"upsert", "mirror"})
 KEEPS_FIELDS = False
+GROUPS = True
 DRIFT = frozenset({"ours"})
 SCAN_COUNT = 1000
+
+
+FIELDS_AT_ONCE = 2000
+"""Lua hands over so many arguments, and not many more."""
+REPLACE = f"""
+local at = 1
+for number = 1, #KEYS do
+  local ttl, last = tonumber(ARGV[at]), at + 1 + tonumber(ARGV[at + 1])
+  redis.call('UNLINK', KEYS[number])
+  for first = at + 2, last, {2 * FIELDS_AT_ONCE} do
+    redis.call('HSET', KEYS[number], unpack(ARGV, first, math.min(last, first + {2 * FIELDS_AT_ONCE - 1})))
+  end
+  if ttl > 0 then redis.call('PEXPIRE', KEYS[number], ttl) end
+  at = last + 1
+end
+"""
+"""Of each key: how long it lives in milliseconds (0: for ever), how many texts follow, and name, value, name, value."""
 
 
 class Fallback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,11 +78,12 @@ def open_destination(sync: Sync, options: Options, settings: Settings) -> RedisH
 
 
 class RedisHash(Destination):
-    """Replaces whole hashes in pipelines."""
+    """Replaces whole hashes."""
 
     def __init__(self, sync: Sync, options: Options, client: redis.Redis) -> None:
         self._sync, self._options, self._client = sync, options, client
         self._where = f"activations/syncs/{sync.name}.yaml, destination.prefix"
+        self._script = client.register_script(REPLACE)
 
     def deliver(self, batch: Batch) -> Delivery:
         """Replace or remove the hashes of a batch."""
@@ -73,12 +93,11 @@ class RedisHash(Destination):
         ]
         for rejection in rejections:
             del mappings[rejection.key]
-        with _redis.sorted_failures(self._where), self._client.pipeline(transaction=True) as pipeline:
+        with _redis.sorted_failures(self._where):
             if batch.operation is Operation.REMOVE:
-                pipeline.unlink(*(self._name(key) for key in batch.keys))
-            for key, mapping in mappings.items():
-                self._replace(pipeline, key, mapping)
-            pipeline.execute()
+                self._client.unlink(*(self._name(key) for key in batch.keys))
+            elif mappings:
+                self._replace_all(mappings)
         return Delivery(rejections)
 
     def read(self, buckets: Sequence[int] | None = None) -> pa.Table:
@@ -137,14 +156,15 @@ class RedisHash(Destination):
         for row in batch.table.select([KEY, *fields]).to_pylist():
             yield row[KEY], {name: str(row[name]) for name in fields if row[name] is not None}
 
-    def _replace(self, pipeline: Any, key: str, mapping: dict[str, str]) -> None:
-        name = self._name(key)
-        pipeline.unlink(name)
-        pipeline.hset(name, mapping=mapping)
+    def _replace_all(self, mappings: Mapping[str, Mapping[str, str]]) -> None:
         fallback, days = self._options.fallback, self._options.ttl_days
-        # The fallback must be there when all else has expired.
-        if days is not None and not (fallback and key == fallback.key):
-            pipeline.pexpire(name, timedelta(days=days))
+        lives = int(timedelta(days=days or 0) / timedelta(milliseconds=1))
+        texts: list[str | int] = []
+        for key, mapping in mappings.items():
+            # The fallback must be there when all else has expired.
+            texts += (0 if fallback and key == fallback.key else lives, 2 * len(mapping))
+            texts += chain.from_iterable(mapping.items())
+        self._script(keys=[self._name(key) for key in mappings], args=texts)
 
     def _scan(self) -> Iterator[list[str]]:
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._options.prefix) + "*"

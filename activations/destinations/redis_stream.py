@@ -26,6 +26,7 @@ from searchflow.settings import Settings
 
 MODES = frozenset({"append"})
 KEEPS_FIELDS = False
+GROUPS = False
 DRIFT = frozenset({"ours"})
 APPEND_NEW = """
 local repeated = 0

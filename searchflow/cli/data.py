@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from searchflow.cli.output import Json, print_json, print_table
+from searchflow.cli.output import Json, console, print_json, print_table, safe
 from searchflow.cli.support import Verbose, run_flow, settings_of_command
 from searchflow.errors import UsageError
 from searchflow.streams import EVENT_TYPES
@@ -182,6 +182,30 @@ def activate(
     if any(result["held_out"] for result in results.values()):
         columns.append("held_out")
     print_table("Would send" if dry_run else "Sent", list(results.values()), columns=columns)
+    if dry_run:
+        _show_rows(list(results.values()))
+
+
+def _show_rows(results: list[dict[str, Any]]) -> None:
+    """Of each sync some rows of each kind, with old and new values, and what would stop it."""
+    for result in results:
+        rows = [
+            {"": sample["kind"], "key": sample["key"], "row": _difference(sample["before"], sample["after"])}
+            for sample in result["samples"]
+        ]
+        if rows:
+            print_table(f"{result['sync']}: the first rows of each kind", rows, columns=("", "key", "row"))
+        for reason in result["blocked"]:
+            console.print(safe(f"{result['sync']} would stop before sending: {reason}"))
+
+
+def _difference(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
+    """What of a row changes; all of it when it comes or goes. Without the old values, the new ones."""
+    if before is None or after is None:
+        return ", ".join(f"{name}: {value}" for name, value in (after or before or {}).items())
+    names = [*before, *(name for name in after if name not in before)]
+    changed = [name for name in names if before.get(name) != after.get(name)]
+    return ", ".join(f"{name}: {before.get(name, '-')} -> {after.get(name, '-')}" for name in changed)
 
 
 def _undo(settings: Any, names: list[str], undone: str, by: str, as_json: bool, verbose: bool) -> None:

@@ -15,6 +15,7 @@ from searchflow.errors import UsageError
 from searchflow.ops import audit_log
 
 MAX_ROWS_SHOWN = 200
+LEDGER = re.compile(r"\bledger\W+activation\b", re.IGNORECASE)
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +26,9 @@ def register(app: typer.Typer) -> None:
 
 
 def query(
-    sql: Annotated[str, typer.Argument(help="One SELECT. Tables are raw.*, staging.*, marts.*, ops.* and so on.")],
+    sql: Annotated[
+        str, typer.Argument(help="One SELECT on raw.*, marts.*, ops.* and so on, or on ledger.activation.sync_rows.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Run read-only SQL on the warehouse, on a consistent snapshot. It cannot write, read files or reach the network."""
@@ -34,6 +37,10 @@ def query(
     with warehouse.connect(settings, read_only=True) as connection:
         statement = _only_select(connection, sql)
         tables = warehouse.tables_named(connection, sql)
+        if LEDGER.search(sql):  # what syncs sent: opened only for those who ask
+            from activations.ledger import make_readable
+
+            make_readable(connection, settings)
         warehouse.confine(connection, settings)
         try:
             cursor = connection.execute(statement)

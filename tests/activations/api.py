@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +14,8 @@ from typing import Any
 
 Answer = tuple[int, dict[str, str], dict[str, Any]]
 """Status, headers, body."""
+LATE: Answer = (0, {}, {})
+"""Applied, and answered when nobody waits any more."""
 
 
 class Api:
@@ -23,31 +28,75 @@ class Api:
         self.token: str | None = None
         self.trouble: list[Answer] = []  # given instead of applying, one a request
         self.apply_then: list[int] = []  # applied, but answered with this status
+        self.fails_after: int | None = None  # so many requests applied, and every later one answered with 500
         self.refuses: Callable[[dict[str, Any]], bool] = lambda row: False
         self.lists_refused = True
         self.url = ""
+        self.mood: random.Random | None = None  # misbehaves by chance
+        self.moods: Counter[str] = Counter()
+        self.answered: dict[str, Answer] = {}  # idempotency key -> what it was answered
+        self.applied: Counter[str] = Counter()  # how often each key was appended
+        self._one_at_a_time = threading.Lock()
 
     def post(self, body: dict[str, Any], key: str, token: str | None) -> Answer:
+        with self._one_at_a_time:
+            return self._post(body, key, token) if self.mood is None else self._moody(body, key, self.mood)
+
+    def _moody(self, body: dict[str, Any], key: str, mood: random.Random) -> Answer:
+        """A batch that was answered is recognised by its key, one that was half taken by its rows' keys."""
+        if key in self.answered:
+            return self.answered[key]
+        name = mood.choice(["well"] * 5 + ["busy", "broken", "half", "lost", "late"])
+        self.moods[name] += name != "well"
+        if name == "busy":
+            return 429, {"Retry-After": mood.choice(["0", "Thu, 01 Jan 2026 00:00:00 GMT"])}, {}
+        if name == "broken":
+            return 500, {}, {}
+        if name == "half":
+            self._apply(body | {"rows": body["rows"][::2]}, set())
+            return 500, {}, {}
+        self.answered[key] = self._post(body, key, None)
+        if name == "lost":
+            return 502, {}, {}
+        return LATE if name == "late" else self.answered[key]
+
+    def _post(self, body: dict[str, Any], key: str, token: str | None) -> Answer:
         self.tries.append((key, body))
         if self.token is not None and token != f"Bearer {self.token}":
             return 401, {}, {}
+        if self.fails_after is not None and len(self.log) >= self.fails_after:
+            return 500, {}, {}
         if self.trouble:
             return self.trouble.pop(0)
         bad = [row[body["key"]] for row in body["rows"] if self.refuses(row)]
         if bad and not self.lists_refused:
             return 422, {}, {"error": "some row is wrong"}
+        rejected = [{"key": each, "reason": f"{each}: mail {each}@x.org bounced"} for each in bad]
+        there = [row[body["key"]] for row in body["rows"] if row[body["key"]] in self.rows]
+        answer: dict[str, Any] = {"rejected": rejected}
+        if body["operation"] == "insert":
+            bad, answer["repeated"] = [*bad, *there], len(there)
+        elif body["operation"] == "update":
+            absent = [row[body["key"]] for row in body["rows"] if row[body["key"]] not in there]
+            bad, answer["rejected"] = (
+                [*bad, *absent],
+                [*rejected, *({"key": key, "reason": "no such user"} for key in absent)],
+            )
         self._apply(body, set(bad))
         if self.apply_then:
             return self.apply_then.pop(0), {}, {}
-        return 200, {}, {"rejected": [{"key": each, "reason": f"{each}: mail {each}@x.org bounced"} for each in bad]}
+        return 200, {}, answer
 
     def _apply(self, body: dict[str, Any], bad: set[str]) -> None:
         self.log.append(body)
         for row in body["rows"]:
             if body["operation"] == "remove":
                 self.rows.pop(row[body["key"]], None)
-            elif row[body["key"]] not in bad:
-                self.rows[row[body["key"]]] = row
+            elif body["operation"] == "append" and row[body["key"]] in self.applied:
+                continue  # an append is recognised by the row's key
+            elif row[body["key"]] not in bad:  # a field that is not in the row is left as it is
+                self.rows[row[body["key"]]] = self.rows.get(row[body["key"]], {}) | row
+                self.applied[row[body["key"]]] += body["operation"] == "append"
 
 
 @contextmanager
@@ -60,6 +109,10 @@ def running_api() -> Iterator[Api]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             status, headers, answer = api.post(body, self.headers["Idempotency-Key"], self.headers.get("Authorization"))
+            if status == 0:
+                time.sleep(0.5)
+                self.close_connection = True
+                return
             content = json.dumps(answer).encode()
             self.send_response(status)
             for name, value in headers.items():

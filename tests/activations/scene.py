@@ -31,6 +31,7 @@ SEEN = "2026-03-09 08:30:00"
 
 OPS = (
     "ops.validation_results",
+    "ops.validated_tables",
     "ops.quarantined_rows",
     "ops.sync_runs",
     "ops.sync_rejections",
@@ -55,6 +56,7 @@ class Scene:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._unseen = True  # is there anything that no suite has looked at?
         self.redis: redis.Redis = streams.connect(settings)
         self.warehouse = warehouse.connect(settings)
         self.warehouse.execute("CREATE SCHEMA activation")
@@ -76,6 +78,7 @@ class Scene:
 
     def model(self, table: str, rows: list[tuple[Any, ...]]) -> None:
         """What the model says now."""
+        self._unseen = True
         places = ", ".join(f"({', '.join('?' * len(row))})" for row in rows)
         with warehouse.transaction(self.warehouse):
             self.warehouse.execute(f"DELETE FROM {table}")
@@ -84,6 +87,7 @@ class Scene:
 
     def verdicts(self, at: datetime = NOW, **outcomes: str) -> None:
         """A later run of some suites: two expectations each, the first of them passed."""
+        self._unseen = True
         rows = [
             {"run_id": f"{at:%H%M}", "suite": suite, "outcome": each, "checked_at": at.replace(tzinfo=None)}
             for suite, outcome in outcomes.items()
@@ -96,11 +100,29 @@ class Scene:
         held = [{"run_id": f"{at:%H%M}", "suite": suite, "key": json.dumps(key)} for key in keys]
         record.rows(self.warehouse, "ops.quarantined_rows", held)
 
-    def run(self, name: str, **options: Any) -> activations.SyncResult:
+    def look(self) -> None:
+        """The last run of each suite was on the data as it is now."""
+        if not self._unseen:
+            return
+        snapshot = warehouse.snapshot_id(self.warehouse)
+        with warehouse.transaction(self.warehouse):
+            self.warehouse.execute("DELETE FROM ops.validated_tables")
+            self.warehouse.execute(
+                "INSERT INTO ops.validated_tables (run_id, suite, snapshot_id) "
+                "SELECT max_by(run_id, (checked_at, run_id)), suite, ? FROM ops.validation_results GROUP BY suite",
+                [snapshot],
+            )
+        self._unseen = False
+
+    def run(self, name: str, *, looked: bool = True, **options: Any) -> activations.SyncResult:
+        """Run a sync; unless told otherwise, its suites have just looked."""
         options.setdefault("now", NOW)
+        if looked:
+            self.look()
         return activations.run_sync(self.settings, name, **options)
 
     def reconcile(self, name: str, **options: Any) -> activations.ReconcileResult:
+        self.look()
         return activations.reconcile(self.settings, name, now=NOW, **options)
 
     def sql(self, database: str, query: str, *values: Any) -> list[tuple[Any, ...]]:

@@ -29,6 +29,7 @@ def test_an_absent_redis_is_tried_five_times_and_nothing_is_acknowledged(
     scene: Scene, sync: str, table: str, row: tuple[object, ...]
 ) -> None:
     scene.model(table, [row])
+    scene.look()
     slept: list[float] = []
     with pytest.raises(DestinationUnavailable, match=r"after 5 attempts \(Redis: ConnectionError\)") as raised:
         run_sync(elsewhere(scene.settings), sync, now=NOW, sleep=slept.append)

@@ -119,13 +119,14 @@ def test_a_wrong_file_names_file_line_and_field(tmp_path: Path, wrong: str, righ
 
 
 def test_every_destination_module_keeps_the_contract() -> None:
-    assert destination_types() == ["http", "postgres_table", "redis_hash", "redis_stream"]
+    assert destination_types() == ["files", "http", "postgres_table", "redis_hash", "redis_stream"]
     for kind in destination_types():
         module = destination_module(kind)
         assert module.__doc__
         assert f"type: {kind}" in module.__doc__
         assert {"upsert", "insert", "update", "mirror", "append"} >= module.MODES
         assert isinstance(module.KEEPS_FIELDS, bool)
+        assert isinstance(module.GROUPS, bool)
         assert callable(module.open_destination)
         assert module.Options.__struct_config__.forbid_unknown_fields
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
+import msgspec
 import pytest
 
-from activations import GateVerdict, SyncBlocked, latest_verdicts
+from activations import GateVerdict, SyncBlocked, latest_verdicts, load_sync, stale_suites
+from activations.coverage import coverage
 from activations.gate import closed_by
+from activations.segments import jumps
+from searchflow import warehouse
 from searchflow.errors import BusyError, GateFailed, NotFoundError
 from tests.activations.scene import CRM, EMAILS, NOW, RECO, SUITES, Scene, crm_row
 
@@ -81,7 +86,7 @@ def test_the_last_run_of_each_suite_counts_with_its_worst_outcome(scene: Scene) 
     scene.verdicts(**{"marts.dim_users": "error", CRM: "warn"}, at=LATER)
     found = latest_verdicts(scene.warehouse)
     assert set(found) == set(SUITES)
-    assert found["marts.dim_users"] == GateVerdict("marts.dim_users", "error", LATER.replace(tzinfo=None))
+    assert found["marts.dim_users"] == GateVerdict("marts.dim_users", "error", LATER.replace(tzinfo=None), 0)
     assert (found[CRM].outcome, found[RECO].outcome) == ("warn", "pass")
 
 
@@ -93,10 +98,6 @@ def test_a_flow_may_bring_its_own_verdicts(scene: Scene) -> None:
 
 
 def test_a_gate_may_name_a_group_of_suites() -> None:
-    import msgspec
-
-    from activations import load_sync
-
     sync = msgspec.structs.replace(load_sync(SYNC), gate=["marts"])
     passed = {"marts.a": GateVerdict("marts.a", "pass"), "marts.b": GateVerdict("marts.b", "warn")}
     assert closed_by(sync, passed) == []
@@ -165,3 +166,96 @@ def test_the_second_of_two_syncs_says_so_and_changes_nothing(scene: Scene) -> No
     assert said[0].startswith("Another sync of this home is running (searchflow activate, process ")
     assert "\n" not in said[0]
     assert scene.lake("SELECT DISTINCT sync FROM ops.sync_runs") == [(SYNC,)]
+
+
+def test_a_verdict_on_older_data_is_stale_until_its_suite_looks_again(scene: Scene) -> None:
+    scene.model(CRM, [crm_row("u1")])
+    scene.run(SYNC)
+    scene.model(CRM, [crm_row("u1", "at_risk")])  # the model was made again, and no suite has looked at it
+    with pytest.raises(GateFailed, match=f"{CRM} has not looked at the data that would be sent") as raised:
+        scene.run(SYNC, looked=False)
+    assert raised.value.exit_status == 1
+    assert "Run `searchflow validate" in str(raised.value)
+    assert CRM in stale_suites(scene.settings, [SYNC])
+    assert scene.sql("crm", "SELECT segment FROM crm.user_segments") == [("regular",)]
+    assert any("has not looked" in reason for reason in scene.run(SYNC, looked=False, dry_run=True).blocked)
+    with pytest.raises(GateFailed):
+        scene.run(SYNC, looked=False, approve=True)  # a gate cannot be approved
+    scene.look()
+    assert stale_suites(scene.settings, [SYNC]) == []
+    assert scene.run(SYNC, looked=False).changed == 1
+
+
+def test_only_suites_whose_tables_changed_since_have_to_look_again(scene: Scene) -> None:
+    """Raw suites look before the models are made: they vouch for what these were made from, until more comes in."""
+    scene.model(CRM, [crm_row("u1")])
+    scene.look()
+    event = "INSERT INTO raw.search_events (event_id, event_ts, session_id, payload, schema_version, ingested_at, " \
+            "source, source_position, batch_id) VALUES ('e1', now(), 's', '{}', 1, now(), 'x', '0', 'b')"  # fmt: skip
+    scene.lake(event)  # came after the model was made: it is not in what would be sent
+    assert stale_suites(scene.settings, [SYNC]) == []
+    scene.lake(f"UPDATE {CRM} SET segment = 'at_risk'")
+    assert stale_suites(scene.settings, [SYNC]) == [CRM, "raw.search_events"]
+    scene.lake("DELETE FROM raw.search_events")
+
+
+def test_a_change_behind_a_view_counts_and_upkeep_does_not(scene: Scene) -> None:
+    scene.lake("CREATE TABLE activation.behind (user_id VARCHAR, score DOUBLE)")
+    scene.lake("INSERT INTO activation.behind SELECT 'u' || i, 1.0 FROM range(40) r (i)")
+    scene.lake("CREATE VIEW activation.between AS SELECT * FROM lake.activation.behind WHERE score > 0")
+    scene.lake(
+        "CREATE VIEW activation.shown AS WITH all_of_it AS (SELECT * FROM activation.between) SELECT * FROM all_of_it"
+    )
+    sync = msgspec.structs.replace(load_sync("recommendations"), model="activation.shown")
+
+    def looked() -> GateVerdict:
+        return GateVerdict("activation.shown", "pass", snapshot=warehouse.snapshot_id(scene.warehouse))
+
+    def stale(verdict: GateVerdict) -> list[str]:
+        return coverage(scene.warehouse, [verdict]).stale(sync, [verdict])
+
+    try:
+        before = looked()
+        for function in ("ducklake_flush_inlined_data", "ducklake_merge_adjacent_files"):
+            scene.lake(f"CALL {function}('lake', 'behind', schema => 'activation')" if "merge" in function else
+                       f"CALL {function}('lake', schema_name => 'activation', table_name => 'behind')")  # fmt: skip
+        assert warehouse.snapshot_id(scene.warehouse) > (before.snapshot or 0)
+        assert stale(before) == []
+        scene.lake("DELETE FROM activation.behind WHERE user_id = 'u1'")
+        assert stale(before) == ["activation.shown"]
+        before = looked()
+        scene.lake("CREATE OR REPLACE VIEW activation.between AS SELECT * FROM lake.activation.behind")
+        assert stale(before) == ["activation.shown"]
+        assert stale(looked()) == []
+    finally:
+        for what in ("VIEW activation.shown", "VIEW activation.between", "TABLE activation.behind"):
+            scene.lake(f"DROP {what}")
+
+
+def test_a_segment_that_jumps_against_its_own_history_stops_before_sending(scene: Scene) -> None:
+    def world(at_risk: int) -> list[tuple[Any, ...]]:
+        return [crm_row(f"u{number:04}", "at_risk" if number < at_risk else "regular") for number in range(1500)]
+
+    for at_risk in (300, 310, 330, 320, 345):
+        scene.model(CRM, world(at_risk))
+        scene.run(SYNC)
+    scene.model(CRM, world(440))  # a step of 95: larger than any before, and smaller than half of the segment
+    assert scene.run(SYNC).changed == 95
+    scene.model(CRM, world(700))
+    with pytest.raises(SyncBlocked, match=r"segment 'at_risk' would go from 440 to 700.*--approve"):
+        scene.run(SYNC)
+    assert scene.sql("crm", "SELECT count(*) FROM crm.user_segments WHERE segment = 'at_risk'") == [(440,)]
+    assert scene.run(SYNC, dry_run=True).blocked == ("segment 'at_risk' would go from 440 to 700",)
+    assert scene.run(SYNC, approve=True, by="Grace").changed == 260
+    assert scene.run(SYNC).status == "unchanged"
+
+
+def test_a_segment_that_always_moves_much_may_move_much() -> None:
+    sync = load_sync(SYNC)
+    history = [{"new_user": size} for size in (500, 100, 520, 90, 510, 110)]
+    assert jumps(sync, {"new_user": 1800}, history) == []
+    assert jumps(sync, {"new_user": 3000}, history) == ["segment 'new_user' would go from 500 to 3,000"]
+    assert jumps(sync, {"new_user": 3000}, history[:4]) == []  # nothing is usual yet
+    assert jumps(sync, {"new_user": 500, "\x1b[31mred": 900}, history) == [
+        "segment '\\x1b[31mred' would go from 0 to 900"
+    ]

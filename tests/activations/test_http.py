@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 
 from activations import DestinationUnavailable, SyncResult
+from activations.errors import Retryable
+from activations.retry import Retries
 from searchflow.errors import ConfigurationError, DeliveryFailed, UsageError
 from tests.activations.api import Api, running_api
 from tests.activations.scene import CRM, Scene, crm_row
@@ -93,11 +97,47 @@ def test_a_retry_after_date_is_measured_against_the_servers_clock(crm_api: Runne
     assert crm_api.slept[0] < 1
 
 
+def test_a_retry_after_date_ahead_is_waited_for(crm_api: Runner) -> None:
+    ahead = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    crm_api.api.trouble = [(429, {"Retry-After": ahead}, {})]
+    assert crm_api.run().retried == 1
+    assert 20 <= crm_api.slept[0] <= 30
+
+
+def test_an_api_that_goes_away_in_the_middle_and_returns_gets_every_row(crm_api: Runner) -> None:
+    crm_api.api.fails_after = 1
+
+    def sleep(seconds: float) -> None:
+        crm_api.slept.append(seconds)
+        if len(crm_api.slept) == 3:
+            crm_api.api.fails_after = None
+
+    result = crm_api.scene.run("crm_api", folder=crm_api.folder, sleep=sleep)
+    assert (result.added, result.retried, sorted(crm_api.api.rows)) == (6, 3, [f"u{number}" for number in range(1, 7)])
+    assert len(crm_api.api.log) == 2
+
+
 def test_500_is_tried_again_later_and_later(crm_api: Runner) -> None:
     crm_api.api.trouble = [(500, {}, {}), (502, {}, {}), (503, {}, {})]
     assert crm_api.run().retried == 3
-    assert len(crm_api.slept) == 3
-    assert crm_api.slept[0] < crm_api.slept[1] < crm_api.slept[2]
+    assert [0 <= wait <= 0.2 * 2**number for number, wait in enumerate(crm_api.slept)] == [True] * 3
+
+
+def test_waits_double_up_to_a_limit_with_full_jitter_and_a_longer_retry_after_wins() -> None:
+    def waits(chance: float, *asked: float | None) -> list[float]:
+        slept: list[float] = []
+        answers = iter(asked)
+
+        def action() -> None:
+            raise Retryable("no", after=next(answers))
+
+        with pytest.raises(DestinationUnavailable):
+            Retries(attempts=len(asked), longest_wait=1.0, sleep=slept.append, chance=lambda: chance).call("s", action)
+        return slept
+
+    assert waits(1.0, *[None] * 6) == [0.2, 0.4, 0.8, 1.0, 1.0]
+    assert waits(0.0, *[None] * 4) == [0.0, 0.0, 0.0]
+    assert waits(0.5, None, 3.0, 0.1, None) == [0.1, 3.0, 0.4]
 
 
 def test_an_answer_lost_after_applying_repeats_with_the_same_idempotency_key(crm_api: Runner) -> None:
@@ -108,14 +148,19 @@ def test_an_answer_lost_after_applying_repeats_with_the_same_idempotency_key(crm
     assert keys[0] == keys[1] != keys[2]
 
 
-def test_a_run_that_gave_up_is_repeated_with_the_same_idempotency_key(crm_api: Runner) -> None:
+@pytest.mark.parametrize(("mode", "keys_in_all"), [("append", 2), ("mirror", 3)])
+def test_a_run_that_gave_up_repeats_an_append_with_the_same_idempotency_key(
+    crm_api: Runner, mode: str, keys_in_all: int
+) -> None:
+    crm_api.declare(mode=mode)
     crm_api.api.apply_then = [500] * 5
     with pytest.raises(DestinationUnavailable):
         crm_api.run()
     crm_api.run()
     keys = [key for key, _ in crm_api.api.tries]
-    assert len(set(keys[:6])) == 1
-    assert len(set(keys)) == 2
+    assert len(set(keys[:5])) == 1
+    assert (keys[5] == keys[0]) is (mode == "append")  # rows that are set anew must not be taken for old ones
+    assert len(set(keys)) == keys_in_all
 
 
 def test_a_row_that_goes_to_and_fro_gets_new_idempotency_keys(crm_api: Runner) -> None:
@@ -129,22 +174,18 @@ def test_a_row_that_goes_to_and_fro_gets_new_idempotency_keys(crm_api: Runner) -
 def test_retries_that_are_used_up_keep_what_was_acknowledged(crm_api: Runner) -> None:
     crm_api.run()
     crm_api.scene.sql("ledger", "DELETE FROM activation.sent")
-    good, bad = 1, 5
-
-    def first_then_down() -> None:
-        crm_api.api.trouble = [(500, {}, {})] * bad
-
+    crm_api.api.fails_after = 3
     result: list[int] = []
 
     def on_progress(done: int, total: int) -> None:
         result.append(done)
-        first_then_down()
 
     with pytest.raises(DestinationUnavailable, match=r"after 5 attempts \(HTTP 500\)") as raised:
         crm_api.scene.run("crm_api", folder=crm_api.folder, sleep=crm_api.slept.append, on_progress=on_progress)
+    crm_api.api.fails_after = None
     assert raised.value.exit_status == 1
     assert isinstance(raised.value, DeliveryFailed)
-    assert (len(result), crm_api.acknowledged()) == (good, 4)
+    assert (result, crm_api.acknowledged()) == ([4], 4)
     runs = crm_api.scene.lake("SELECT status, added, retried FROM ops.sync_runs WHERE status = 'failed'")
     assert runs == [("failed", 4, 4)]
     assert crm_api.run().added == 2
