@@ -165,6 +165,7 @@ def test_a_model_that_is_not_there_says_what_to_run(scene: Scene) -> None:
 def test_a_plan_counts_without_a_gate_or_a_destination(scene: Scene) -> None:
     scene.model(CRM, [crm_row("u1")])
     scene.verdicts(**{"marts.dim_users": "fail"}, at=NOW + timedelta(minutes=1))
+    scene.look()
     plan = plan_sync(scene.settings, SYNC, now=NOW)
     assert (plan.added, plan.gate) == (1, ("marts.dim_users ended with fail",))
 
