@@ -5,6 +5,7 @@ Runs every night.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -14,7 +15,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.tasks import exponential_backoff
 
 import activations
-from flows.support import is_retryable, stage, table_artifact, utc_now
+from flows.activation import look_again
+from flows.support import is_retryable, models_at_rest, stage, table_artifact, utc_now
 from searchflow.settings import load_settings
 
 
@@ -38,7 +40,11 @@ def reconcile(syncs: list[str] | None = None, repair: bool = False) -> dict[str,
     """Compare (and repair) destinations by sync name; default: all."""
     settings, now = load_settings(), utc_now()
     names = [activations.load_sync(name).name for name in syncs] if syncs else sorted(activations.load_syncs())
-    with stage(settings, "reconciliation") as noted:
+    # A repair sends: it stands behind the same gates as a sync, and models stay as they were checked.
+    at_rest = models_at_rest(settings) if repair else nullcontext()
+    with at_rest, stage(settings, "reconciliation") as noted:
+        if repair:
+            look_again(names, now)
         results = {name: compare(name, now, repair) for name in names}
         noted.rows_in = sum(int(result["expected"]) for result in results.values())
         noted.rows_out = sum(int(result["found"]) for result in results.values())
