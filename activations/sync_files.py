@@ -93,7 +93,9 @@ def _check_destination(path: Path, text: str, sync: Sync) -> None:
         can = ", ".join(sorted(module.MODES))
         raise documents.wrong(path, text, ["mode"], f"{sync.kind} cannot {sync.mode}; it can {can}")
     if sync.group is not None and not module.GROUPS:
-        raise documents.wrong(path, text, ["group"], f"{sync.kind} writes one row a key and cannot group rows; leave it out")
+        raise documents.wrong(
+            path, text, ["group"], f"{sync.kind} writes one row a key and cannot group rows; leave it out"
+        )
     for index, field in enumerate(sync.fields):
         if field.nulls == "keep" and not module.KEEPS_FIELDS:
             problem = f"{sync.kind} replaces a row as a whole and cannot keep one field; choose send or reject"

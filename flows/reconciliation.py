@@ -38,11 +38,12 @@ def compare(name: str, now: datetime, repair: bool) -> dict[str, Any]:
 @flow(name="reconciliation")
 def reconcile(syncs: list[str] | None = None, repair: bool = False) -> dict[str, Any]:
     """Compare (and repair) destinations by sync name; default: all."""
-    settings, now = load_settings(), utc_now()
+    settings = load_settings()
     names = [activations.load_sync(name).name for name in syncs] if syncs else sorted(activations.load_syncs())
     # A repair sends: it stands behind the same gates as a sync, and models stay as they were checked.
     at_rest = models_at_rest(settings) if repair else nullcontext()
     with at_rest, stage(settings, "reconciliation") as noted:
+        now = utc_now()
         if repair:
             look_again(names, now)
         results = {name: compare(name, now, repair) for name in names}
