@@ -91,7 +91,7 @@ def application(settings: Settings, port: int) -> st.App:
         SCRIPT,
         secrets=login.secrets(settings, address(settings, port)),
         lifespan=_lifespan,
-        routes=[*_routes(settings), *(_routes(settings, below) if below else [])],
+        routes=[*routes(settings), *(routes(settings, below) if below else [])],
         middleware=[
             Middleware(SameOrigin, public=settings.dashboards_url),
             Middleware(Preload),
@@ -100,7 +100,7 @@ def application(settings: Settings, port: int) -> st.App:
     )
 
 
-def _routes(settings: Settings, below: str = "") -> list[BaseRoute]:
+def routes(settings: Settings, below: str = "") -> list[BaseRoute]:
     """What is served beside the pages: at the root for whoever is on this machine, and below the public address."""
     reports = Reports(directory=settings.reports_dir, html=True, check_dir=False)
     return [

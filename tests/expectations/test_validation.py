@@ -201,7 +201,7 @@ def test_every_run_is_recorded_and_can_be_repeated(company: Company) -> None:
             "FROM ops.validation_results GROUP BY ALL ORDER BY run_id"
         ).fetchall()
     stamp = NOW.replace(tzinfo=None)
-    assert rows == [(run.run_id, "marts.dim_users", 13, 13, stamp, ["pass"]) for run in (first, second)]
+    assert rows == [(run.run_id, "marts.dim_users", 14, 14, stamp, ["pass"]) for run in (first, second)]
 
 
 def test_files_of_old_runs_are_removed_but_each_tables_newest_result_stays(company: Company) -> None:
