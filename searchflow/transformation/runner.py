@@ -63,7 +63,10 @@ def transform(
             snapshots = opened.snapshots()
             _list_changes(opened, connection, snapshots, restate, result)
             problem = _evaluate(opened, snapshots, result, fail_fast, only)
-            _note_restatements(opened, connection, result)
+            if (
+                problem is None
+            ):  # a first plan that failed has promoted nothing: the key figures are not there to be read
+                _note_restatements(opened, connection, result)
             result.models = list(opened.console.runs.values())
             result.warnings = opened.console.warnings
             if not result.models and result.mode == "run":

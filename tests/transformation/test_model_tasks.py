@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -56,8 +57,15 @@ def newest_run(cli: CommandLine) -> str:
     return str(run["id"])
 
 
-def tasks(cli: CommandLine, run: str) -> dict[str, dict[str, Any]]:
-    return {each["name"]: each for each in asked(cli, "task_runs", {"flow_runs": {"id": {"any_": [run]}}})}
+def tasks(cli: CommandLine, run: str, models: int) -> dict[str, dict[str, Any]]:
+    """The task runs of as many models, ended: the server takes them from events, a moment after the run."""
+    ends = time.monotonic() + 60
+    while True:
+        found = {each["name"]: each for each in asked(cli, "task_runs", {"flow_runs": {"id": {"any_": [run]}}})}
+        over = [each for each in found.values() if each["state_type"] in ("COMPLETED", "FAILED", "CANCELLED")]
+        if len(over) >= models or time.monotonic() > ends:
+            return found
+        time.sleep(0.5)
 
 
 def recorded(cli: CommandLine) -> dict[str, dict[str, Any]]:
@@ -73,7 +81,8 @@ def test_a_failed_audit_is_a_failed_task_with_its_rows_and_what_does_not_depend_
     assert f"{BROKEN} breaks audit assert_never in 1 rows, for example user_id=ana, " in done.stderr
 
     run = newest_run(cli)
-    seen = tasks(cli, run)
+    kept = recorded(cli)
+    seen = tasks(cli, run, len(kept))
     failed = seen[BROKEN]
     assert failed["state_type"] == "FAILED"
     assert "breaks audit assert_never in 1 rows" in failed["state"]["message"]
@@ -84,7 +93,6 @@ def test_a_failed_audit_is_a_failed_task_with_its_rows_and_what_does_not_depend_
     assert funnel["state_type"] == "COMPLETED"
     assert funnel["state"]["message"].startswith("1 rows of 2015-01-01 to ")
 
-    kept = recorded(cli)
     assert {name: row["status"] for name, row in kept.items()} == {
         name: {"COMPLETED": "succeeded", "FAILED": "failed", "CANCELLED": "skipped"}[each["state_type"]]
         for name, each in seen.items()
@@ -104,7 +112,8 @@ def test_a_failed_audit_is_a_failed_task_with_its_rows_and_what_does_not_depend_
 
 def test_fail_fast_begins_no_other_model(cli: CommandLine) -> None:
     assert cli.run("transform", "--fail-fast").returncode == 1
-    seen, kept = tasks(cli, newest_run(cli)), recorded(cli)
+    kept = recorded(cli)
+    seen = tasks(cli, newest_run(cli), len(kept))
     over = next(row for row in kept.values() if row["status"] == "failed")
     assert [name for name, each in seen.items() if each["state_type"] == "FAILED"] == [over["model"]]
     begun_later = [
