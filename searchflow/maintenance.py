@@ -2,9 +2,10 @@
 any more away.
 
 Safe beside readers and writers. Each step is a transaction of its own; where a writer was faster, the step is tried
-again and then left to the next run. Nothing is deleted that was needed within `KEEP`: a reader may hold an old
-snapshot, and files of a transaction that is still open look like orphans. Models are tidied between transformations,
-never beside one, because SQLMesh does not repeat a transaction that lost to ours.
+again and then left to the next run. Positions change with every commit, so a busy worker would always be faster there:
+their small tables are tidied while no worker commits, for a fraction of a second. Nothing is deleted that was needed
+within `KEEP`: a reader may hold an old snapshot, and files of a transaction that is still open look like orphans. Models
+are tidied between transformations, never beside one, because SQLMesh does not repeat a transaction that lost to ours.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import duckdb
 
 from searchflow import streams, warehouse
 from searchflow.errors import SearchFlowError
+from searchflow.ingestion.cut import CommitGate
 from searchflow.ingestion.positions import positions
 from searchflow.ingestion.stream_source import StreamPosition
 from searchflow.ops import audit_log
@@ -32,7 +34,11 @@ OURS = ("raw", "ops")
 """Schemas that ingestion and the other parts append to; all others belong to SQLMesh."""
 LEAST_DELETED = 0.3
 """Share of deleted rows from which a file is written anew without them."""
+POSITIONS = "position_"
+"""How the names of the tables of positions begin."""
 ATTEMPTS, PAUSE_SECONDS = 5, 0.1
+LOST_RACES = ("conflict", "could not serialize", "failed to delete flushed inlined data")
+"""What errors say when a writer was faster."""
 
 
 @dataclass
@@ -59,7 +65,10 @@ def run(settings: Settings, *, now: datetime) -> Upkeep:
     result = Upkeep()
     with warehouse.connect(settings) as connection:
         result.files_before, result.snapshots_before = _measure(connection)
-        _tidy(connection, _tables(connection, ours=True), result)
+        ours = _tables(connection, ours=True)
+        _tidy(connection, [each for each in ours if not each[1].startswith(POSITIONS)], result)
+        with CommitGate(settings) as gate, gate.alone(streams.EVENT_TYPES):
+            _tidy(connection, [each for each in ours if each[1].startswith(POSITIONS)], result)
         settings.run_dir.mkdir(parents=True, exist_ok=True)
         with locked(settings, "transformation", wait=True):
             _tidy(connection, _tables(connection, ours=False), result)
@@ -145,7 +154,7 @@ def call(
         try:
             return connection.execute(f"CALL {function}({arguments})", options).fetchall()
         except duckdb.Error as error:
-            if "conflict" not in str(error).lower():
+            if not any(text in str(error).lower() for text in LOST_RACES):
                 raise SearchFlowError(
                     f"Maintenance stopped at {function}: {str(error).splitlines()[0][:300]}. Nothing is lost; run it "
                     "again."

@@ -22,6 +22,9 @@ from searchflow.services import postgres
 from searchflow.settings import Settings
 
 CATALOG = "lake"
+COMMIT_ATTEMPTS = 100
+"""Of DuckLake, when another commit took the next snapshot's number first. It tries ten times by itself, which is too few
+beside several busy workers; a real conflict ends at once."""
 # wheel name -> the name DuckDB loads it by
 EXTENSIONS = {"ducklake": "ducklake", "postgres": "postgres_scanner", "httpfs": "httpfs"}
 
@@ -87,6 +90,7 @@ def attach_statements(settings: Settings, *, read_only: bool = True) -> list[str
         options.append("READ_ONLY")
     return [
         "SET TimeZone = 'UTC'",
+        f"SET ducklake_max_retry_count = {COMMIT_ATTEMPTS}",
         f"ATTACH IF NOT EXISTS 'ducklake:postgres:{location}' AS {CATALOG} ({', '.join(options)})",
         f"USE {CATALOG}",
     ]

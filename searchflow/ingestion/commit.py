@@ -33,6 +33,8 @@ T = TypeVar("T")
 LOOKBACK = timedelta(hours=24)
 """Stored rows this long around the batch's events are searched for the same event_id. An exact duplicate has the same
 timestamp as its original, so it always lies in there; the margin finds conflicting ones with another timestamp."""
+MOST_MOMENTS = 50
+"""Commits that a query for their rows may name; rows of more commits are looked for in all."""
 ATTEMPTS = 8
 DEAD_LETTERS = uuid.UUID("6d6f5f4e-0c5b-5b7e-9a51-5ea7c4f10311")
 """Namespace of dead letter ids: the same input at the same place always has the same id."""
@@ -254,27 +256,20 @@ def _stored_before(connection: duckdb.DuckDBPyConnection, event_type: str, table
     """`seq` of rows whose event_id is stored on the days around theirs, with the stored document.
 
     Ids first, documents then: most batches hold few events that are stored, and the documents of a day are many times
-    as large as its ids.
+    as large as its ids. When those few were stored says which files, and which parts of them, hold their documents.
     """
     runs = _runs(_days(table))
     if not runs:
         return {}
-    connection.register("incoming", table.select(["event_id"]))
-    try:
-        known = connection.execute(_around(event_type, runs, "s.event_id", "incoming")).to_arrow_table()
-    finally:
-        connection.unregister("incoming")
+    known = _around(connection, event_type, runs, "event_id, ingested_at", table.select(["event_id"]))
     if not len(known):
         return {}
-    connection.register("known", known)
-    try:
-        found = connection.execute(_around(event_type, runs, "s.event_id, s.payload", "known")).fetchall()
-    finally:
-        connection.unregister("known")
-    payloads = {event_id: payload.encode() for event_id, payload in found}
-    mine = table.filter(pc.is_in(table.column("event_id"), value_set=pa.array(list(payloads), type=pa.string())))
+    moments = pc.unique(known.column("ingested_at")).to_pylist()
+    found = _around(connection, event_type, runs, "event_id, payload", known.select(["event_id"]), moments)
+    payloads = dict(zip(found.column("event_id").to_pylist(), found.column("payload").to_pylist(), strict=True))
+    mine = table.filter(pc.is_in(table.column("event_id"), value_set=found.column("event_id").combine_chunks()))
     pairs = zip(mine.column("seq").to_pylist(), mine.column("event_id").to_pylist(), strict=True)
-    return {seq: payloads[event_id] for seq, event_id in pairs}
+    return {seq: payloads[event_id].encode() for seq, event_id in pairs}
 
 
 def _days(table: pa.Table) -> list[date]:
@@ -282,17 +277,37 @@ def _days(table: pa.Table) -> list[date]:
     return sorted(pc.unique(pc.cast(table.column("event_ts"), pa.date32(), safe=False)).to_pylist())
 
 
-def _around(event_type: str, runs: Sequence[tuple[date, date]], columns: str, ids: str) -> str:
-    """A SELECT of stored events whose id is in the relation `ids`; one part a run, so that each is pruned by day."""
+def _around(
+    connection: duckdb.DuckDBPyConnection,
+    event_type: str,
+    runs: Sequence[tuple[date, date]],
+    columns: str,
+    ids: pa.Table,
+    moments: Sequence[datetime] = (),
+) -> pa.Table:
+    """Columns of stored events that have one of the ids; of those that were ingested at `moments`, if any are given.
+
+    The bounds are written out, because that lets whole files and parts of files be left aside: a join alone reads them.
+    """
+    bounds = pc.min_max(ids.column("event_id")).as_py()
+    first_id, last_id = (uuid.UUID(bounds[end]) for end in ("min", "max"))  # nothing but digits and dashes
+    at = ", ".join(f"TIMESTAMP '{moment}'" for moment in moments)
+    ingested = f"AND s.ingested_at IN ({at})" if 0 < len(moments) <= MOST_MOMENTS else ""
     seconds = int(LOOKBACK.total_seconds())
-    return " UNION ALL ".join(
+    parts = [
         f"""
-        SELECT {columns} FROM raw.{event_type}_events AS s SEMI JOIN {ids} USING (event_id)
-        WHERE s.event_ts >= TIMESTAMP '{first} 00:00:00' - INTERVAL {seconds} SECONDS
+        SELECT {columns} FROM raw.{event_type}_events AS s SEMI JOIN ids USING (event_id)
+        WHERE s.event_id BETWEEN '{first_id}' AND '{last_id}' {ingested}
+          AND s.event_ts >= TIMESTAMP '{first} 00:00:00' - INTERVAL {seconds} SECONDS
           AND s.event_ts < TIMESTAMP '{last} 00:00:00' + INTERVAL {seconds + 86400} SECONDS
         """
-        for first, last in runs
-    )
+        for first, last in runs  # one part a run of days, so that each is pruned by day
+    ]
+    connection.register("ids", ids)
+    try:
+        return connection.execute(" UNION ALL ".join(parts)).to_arrow_table()
+    finally:
+        connection.unregister("ids")
 
 
 def _runs(days: Sequence[date], most: int = 8) -> list[tuple[date, date]]:

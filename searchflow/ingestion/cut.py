@@ -35,13 +35,16 @@ class CommitGate:
     @contextmanager
     def commit(self, event_types: Iterable[str] = ()) -> Iterator[None]:
         """Read the clock and commit inside, alone with these types."""
-        turns = [
-            TURNS[event_type] for event_type in sorted(event_types)
-        ]  # in one order, so that nobody waits in a ring
-        for turn in turns:
-            self._connection.execute("SELECT pg_advisory_lock(%s)", [turn])
-        self._connection.execute("SELECT pg_advisory_lock_shared(%s)", [LOCK])
+        with self.alone(event_types):
+            self._connection.execute("SELECT pg_advisory_lock_shared(%s)", [LOCK])
+            yield
+
+    @contextmanager
+    def alone(self, event_types: Iterable[str]) -> Iterator[None]:
+        """No worker commits events of these types inside."""
         try:
+            for event_type in sorted(event_types):  # in one order, so that nobody waits in a ring
+                self._connection.execute("SELECT pg_advisory_lock(%s)", [TURNS[event_type]])
             yield
         finally:
             if not self._connection.closed:
