@@ -59,6 +59,8 @@ MALFORMED = (
     Malformed("too_large", _changed(note="x" * (MAX_EVENT_BYTES + 1))),
     Malformed("conflicting_duplicate", _changed(session_id="another-session")),
 )
+REASONS = tuple(dict.fromkeys(one.reason for one in MALFORMED))
+"""All reasons of the contract that a producer can cause (`erased_user` is our own doing)."""
 FIRST_MALFORMED = 2
 _CONFLICTING = FIRST_MALFORMED + [one.reason for one in MALFORMED].index("conflicting_duplicate")
 

@@ -21,11 +21,11 @@ from generators import (
     lifecycle,
 )
 from generators.calibration import poisson
+from generators.faults import REASONS
 from generators.funnel import Rows
 from generators.places import CITY_COUNTRY, COUNTRY_RATE
 from generators.population import BOT
 from generators.settings import DAY_MS, NewField, milliseconds
-from searchflow.events import REASON_CODES
 
 NOW = datetime(2026, 6, 15, 14, 30, 12, 345000, tzinfo=UTC)
 LAST_DAY = milliseconds(NOW) // DAY_MS
@@ -156,7 +156,7 @@ def fates(rows: Rows) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("reason", REASON_CODES)
+@pytest.mark.parametrize("reason", REASONS)
 def test_each_reason_has_its_own_rate(reason: str) -> None:
     _, clean, sent = with_faults(**{reason: 0.05})
     found = fates(sent)

@@ -18,15 +18,15 @@ from generators import (
     next_range,
     publish_range,
 )
+from generators.faults import REASONS
 from searchflow import streams, warehouse
-from searchflow.events import REASON_CODES
 from searchflow.ingestion import feeds, worker
 from searchflow.ingestion.commit import Counts
 from searchflow.settings import Settings
 
 pytestmark = pytest.mark.integration
 NOW = datetime(2026, 6, 15, 14, 30, 12, 345000, tzinfo=UTC)
-FAULTS = FaultSettings(duplicates=0.03, late=0.05, out_of_order=0.1, **dict.fromkeys(REASON_CODES, 0.004))
+FAULTS = FaultSettings(duplicates=0.03, late=0.05, out_of_order=0.1, **dict.fromkeys(REASONS, 0.004))
 
 
 def send_and_ingest(settings: Settings, wanted: Range) -> tuple[RunReport, Counts]:

@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from generators import Batch, FaultSettings, JsonlPublisher, RedisPublisher, Simulation, SimulationSettings
+from generators.faults import REASONS
 from generators.recorded import NAMESPACE, Limits
 from generators.replay import Replay, run
 from generators.rotation import RotatingPublisher, Rotation
 from searchflow import streams
 from searchflow.errors import UsageError
-from searchflow.events import REASON_CODES
 from searchflow.settings import Settings
 
 NOW = datetime(2026, 6, 15, 14, 30, 12, 345000, tzinfo=UTC)
 LIMITS = Limits(datetime(2015, 1, 1, tzinfo=UTC), NOW + timedelta(minutes=5))
-WRONG = FaultSettings(duplicates=0.02, late=0.05, out_of_order=0.1, **dict.fromkeys(REASON_CODES, 0.003))
+WRONG = FaultSettings(duplicates=0.02, late=0.05, out_of_order=0.1, **dict.fromkeys(REASONS, 0.003))
 
 
 @pytest.fixture(scope="module")

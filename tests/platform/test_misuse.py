@@ -122,13 +122,16 @@ def test_a_port_in_use(cli: CommandLine, variable: str, command: str) -> None:
 def test_a_full_disk(cli: CommandLine) -> None:
     """A home on a file system that is too small: said in one line, and the same command works once there is room."""
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(cli.home)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs", str(cli.home)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if mounted.returncode != 0:
         pytest.skip(f"no small file system here: {mounted.stderr.strip()}")
     try:
         refused(cli.run("ingest"), "full")
-        subprocess.run(["mount", "-o", "remount,size=600m", str(cli.home)], check=True)
+        subprocess.run(["mount", "-o", "remount,size=600m,mode=0700", str(cli.home)], check=True)
         assert cli.run("ingest").returncode == 0
     finally:
         services.stop_all(cli.settings)
