@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -26,14 +27,13 @@ def ask(showroom: Settings) -> Iterator[Ask]:
     # Without Streamlit: a process can have only one of it.
     transport = httpx.ASGITransport(app=Starlette(routes=routes(showroom)))
 
-    def answer(path: str, method: str = "GET") -> httpx.Response:
-        async def send() -> httpx.Response:
-            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8501") as client:
-                return await client.request(method, path)
+    async def send(path: str, method: str) -> httpx.Response:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8501") as client:
+            return await client.request(method, path)
 
-        return asyncio.run(send())
-
-    yield answer
+    # A thread of its own: the browser of other tests keeps an event loop running in this one.
+    with ThreadPoolExecutor(1) as elsewhere:
+        yield lambda path, method="GET": elsewhere.submit(lambda: asyncio.run(send(path, method))).result()
     source.configure(None)
 
 
