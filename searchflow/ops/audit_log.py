@@ -37,6 +37,7 @@ COLUMNS = ("sequence", "logged_at", "actor", "process", "run_id", "action", "obj
 # The same as in audit.chain(), from here: a function in the database could be replaced by whoever rewrites entries.
 EXPECTED = """encode(sha256(convert_to(jsonb_build_array(sequence, extract(epoch FROM logged_at), actor, process, run_id,
     action, object, rows, detail, previous_hash)::text, 'UTF8')), 'hex')"""
+NEWEST = "SELECT sequence, hash FROM audit.newest()"
 
 _COMMENTS = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
@@ -105,17 +106,18 @@ def append(settings: Settings, action: str, object: str, *, rows: int | None = N
             try:
                 connection = _connection(settings)
                 connection.execute("SELECT set_config('application_name', %s, false)", [_caller()])
-                made = connection.execute(
-                    "INSERT INTO audit.log (action, object, rows, detail) VALUES (%s, %s, %s, %s) RETURNING sequence, hash",
+                connection.execute(
+                    "INSERT INTO audit.log (action, object, rows, detail) VALUES (%s, %s, %s, %s)",
                     [action, object, rows, detail],
-                ).fetchone()
+                )
+                newest = connection.execute(NEWEST).fetchone()
             except psycopg.OperationalError as error:
                 _connections.pop(postgres.conninfo(settings, "catalog"), None)
                 if attempt == 2:
                     raise ServiceError("The audit log does not answer. Run `searchflow status`.") from error
             else:
-                if made is not None:
-                    _move_head(settings, *made)
+                if newest is not None:
+                    _move_head(settings, *newest)
                 return
 
 
@@ -274,7 +276,7 @@ def _line(settings: Settings, sequence: int, known: str) -> str:
 def _head(settings: Settings) -> tuple[int, str] | None:
     try:
         with psycopg.connect(postgres.conninfo(settings, "catalog")) as connection:
-            return connection.execute("SELECT sequence, hash FROM audit.log ORDER BY sequence DESC LIMIT 1").fetchone()
+            return connection.execute(NEWEST).fetchone()
     except psycopg.OperationalError as error:
         raise ServiceError("The audit log does not answer. Run `searchflow status`.") from error
 

@@ -56,6 +56,10 @@ CREATE OR REPLACE TRIGGER chain BEFORE INSERT ON audit.log FOR EACH ROW EXECUTE 
 CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE ON audit.log FOR EACH ROW EXECUTE FUNCTION audit.refuse();
 CREATE OR REPLACE TRIGGER never_truncated BEFORE TRUNCATE ON audit.log EXECUTE FUNCTION audit.refuse();
 
+-- The newest entry's number and hash, for the anchors: also for roles that may add to the log but not read it.
+CREATE OR REPLACE FUNCTION audit.newest() RETURNS TABLE (sequence bigint, hash text) LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = '' AS 'SELECT h.sequence, h.hash FROM audit.head h';
+
 -- Rows that a snapshot added to a table: in files, and in the catalog itself (small commits are inlined).
 CREATE OR REPLACE FUNCTION audit.rows_added(snapshot bigint, of_table bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE

@@ -2,9 +2,8 @@
 
 They are group roles without login. Give one to each account and let it act as that role from its first statement on, so
 that the tables it makes are the role's: `GRANT searchflow_ingest TO worker; ALTER ROLE worker SET role = 'searchflow_ingest'`.
-The lake's
-catalog is one set of tables, so that PostgreSQL cannot tell the lake's own tables apart: a role may read the lake, or
-read and write it. Who may read single columns is the business of masked views (`searchflow.privacy.masking`).
+The lake's catalog is one set of tables, so that PostgreSQL cannot tell the lake's own tables apart: a role may read the
+lake, or read and write it. Who may read single columns is the business of masked views (`searchflow.privacy.masking`).
 """
 
 from __future__ import annotations
@@ -29,20 +28,26 @@ class Grant:
     schema: str
     privileges: tuple[str, ...]
     create: bool = False
+    owns: bool = False
+    """The schema is the role's: it makes and alters its tables. PostgreSQL asks for CREATE on the database even where the
+    schema is there, so the role has that too, and temporary tables."""
 
 
 CATALOG_WRITE = (Grant("catalog", "public", WRITE, create=True), Grant("catalog", "audit", ("INSERT",)))
-LOCKS = Grant("ledger", "erasure", READ)
-"""A commit and a transformation take turns by locks of the ledger's database; and a commit asks who was forgotten."""
+LEDGER = (
+    Grant("ledger", "erasure", READ),  # a commit asks who was forgotten
+    Grant("ledger", "monitoring", WRITE),  # a run says that it has begun and that it has ended
+)
+"""What every part that runs does in the ledger's database, beside the locks by which they take turns."""
 ROLES: dict[str, tuple[str, tuple[Grant, ...]]] = {
-    "ingest": ("stores events, feeds and dead letters", (*CATALOG_WRITE, LOCKS)),
+    "ingest": ("stores events, feeds and dead letters", (*CATALOG_WRITE, *LEDGER)),
     "transform": (
         "makes models and checks them",
         (
             *CATALOG_WRITE,
-            LOCKS,
+            *LEDGER,
             Grant("sqlmesh", "public", WRITE, create=True),
-            Grant("sqlmesh", "sqlmesh", WRITE, create=True),
+            Grant("sqlmesh", "sqlmesh", WRITE, create=True, owns=True),
         ),
     ),
     "analyst": ("asks questions", (Grant("catalog", "public", READ), Grant("catalog", "audit", ("INSERT",)))),
@@ -51,10 +56,10 @@ ROLES: dict[str, tuple[str, tuple[Grant, ...]]] = {
         "sends to destinations",
         (
             *CATALOG_WRITE,
-            LOCKS,
-            Grant("ledger", "activation", WRITE, create=True),
-            Grant("ledger", "email", WRITE, create=True),
-            Grant("crm", "crm", WRITE, create=True),
+            *LEDGER,
+            Grant("ledger", "activation", WRITE, create=True, owns=True),
+            Grant("ledger", "email", WRITE, create=True, owns=True),
+            Grant("crm", "crm", WRITE, create=True, owns=True),
         ),
     ),
 }
@@ -108,6 +113,10 @@ def _open(connection: psycopg.Connection, settings: Settings, name: str, grant: 
     privileges = sql.SQL(", ").join(map(sql.SQL, grant.privileges))
     connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, role))
     connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
+    if grant.owns:
+        connection.execute(sql.SQL("GRANT CREATE, TEMPORARY ON DATABASE {} TO {}").format(database, role))
+        connection.execute(sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(schema, role))
+        _give(connection, grant.schema, role)
     usage = sql.SQL("USAGE, CREATE" if grant.create else "USAGE")
     connection.execute(sql.SQL("GRANT {} ON SCHEMA {} TO {}").format(usage, schema, role))
     connection.execute(sql.SQL("GRANT {} ON ALL TABLES IN SCHEMA {} TO {}").format(privileges, schema, role))
@@ -117,6 +126,17 @@ def _open(connection: psycopg.Connection, settings: Settings, name: str, grant: 
                 owner, schema, privileges, role
             )
         )
+
+
+def _give(connection: psycopg.Connection, schema: str, role: sql.Identifier) -> None:
+    """Tables and views that somebody else made there become the role's: only an owner may bring them up to date."""
+    relations = connection.execute(
+        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'v', 'm')",
+        [schema],
+    ).fetchall()
+    for (name,) in relations:
+        connection.execute(sql.SQL("ALTER TABLE {} OWNER TO {}").format(sql.Identifier(schema, name), role))
 
 
 def granted(settings: Settings) -> dict[str, set[tuple[str, str, str]]]:
@@ -145,7 +165,13 @@ def table() -> str:
     lines = ["| role | what it does | database | schema | may |", "|---|---|---|---|---|"]
     for role, (purpose, grants) in ROLES.items():
         for number, grant in enumerate(grants):
-            may = ", ".join([*grant.privileges, *(["create tables"] if grant.create else [])])
+            may = ", ".join(
+                [
+                    *grant.privileges,
+                    *(["create tables"] if grant.create else []),
+                    *(["own the schema"] if grant.owns else []),
+                ]
+            )
             first = (f"`{role}`", purpose) if number == 0 else ("", "")
             lines.append(f"| {first[0]} | {first[1]} | {grant.database} | `{grant.schema}` | {may} |")
     return "\n".join(lines)

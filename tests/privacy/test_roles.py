@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import duckdb
 import psycopg
 import pytest
 from psycopg import sql
+from pydantic import SecretStr
 
-from searchflow import warehouse
+import activations
+from activations.gate import GateVerdict
+from searchflow import streams, transformation, warehouse
+from searchflow.ingestion import worker
+from searchflow.ops import audit_log
 from searchflow.privacy import roles
 from searchflow.services import postgres
 from searchflow.settings import ROOT, Settings
+from tests.privacy.company import OTHER_EVENTS, publish
 
 pytestmark = pytest.mark.integration
 
@@ -103,3 +110,34 @@ def test_an_analyst_reads_what_is_stored_later_in_the_catalog_itself(governed: S
             [roles.name_of(governed, "analyst")],
         ).fetchone()
     assert row == (True,)
+
+
+def account(settings: Settings, role: str) -> Settings:
+    """The same platform through an account that has one role, as the page says to make it."""
+    login, name = f"{role}_worker_{settings.postgres_prefix}", roles.name_of(settings, role)
+    with psycopg.connect(postgres.server_conninfo(settings), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(login)))
+        connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(name), sql.Identifier(login)))
+        connection.execute(sql.SQL("ALTER ROLE {} SET role = {}").format(sql.Identifier(login), sql.Literal(name)))
+    url = postgres.server_conninfo(settings).replace("user=postgres", f"user={login}")
+    return settings.model_copy(update={"postgres_url": SecretStr(url)})
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:sqlmesh.*", "ignore::DeprecationWarning:sqlglot.*")
+def test_each_part_does_its_whole_work_with_its_role_and_an_analyst_only_reads(fresh_platform: Settings) -> None:
+    roles.create(fresh_platform)
+    ingest, transform, analyst = (account(fresh_platform, role) for role in ("ingest", "transform", "analyst"))
+    activate = account(fresh_platform, "activate")
+    publish(fresh_platform, OTHER_EVENTS)
+    for kind in streams.EVENT_TYPES:
+        worker.ingest_stream(ingest, kind)
+    assert transformation.transform(transform, now=worker.utc_now()).models
+    opens = lambda suite: GateVerdict(suite, "pass")  # noqa: E731
+    assert activations.run_sync(activate, "crm_user_segments", now=worker.utc_now(), gate=opens).added == 2
+    with warehouse.connect(analyst, read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM marts.dim_users").fetchone() == (2,)
+        audit_log.append_query(analyst, "SELECT count(*) FROM marts.dim_users", 1)
+    with warehouse.connect(analyst) as connection, pytest.raises(duckdb.Error, match="ermission denied"):
+        connection.execute("DELETE FROM raw.search_events")
+    with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+        psycopg.connect(postgres.conninfo(analyst, "crm"))
