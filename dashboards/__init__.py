@@ -1,9 +1,9 @@
 """Pages for the people who decide, from executives to operations. Reads the marts; may import only `searchflow`.
 
-Rooms: `pages/` (one file a page, read top to bottom), `queries/` (all SQL, over marts and ops only), `charts` (ECharts
-options), `formats` (numbers and words), `periods` (dates and what they are compared with), `filters` (the sidebar),
-`frame` (what every page has: title, trust line, states), `source` (read-only snapshots of the lake), `theme` (looks),
-`server` (ASGI). Nothing here can write: the lake is attached read-only.
+Rooms: `pages/` (one file a page, read top to bottom), `operations/` (the sections of that page), `queries/` (all SQL,
+over marts and ops only), `charts/` (ECharts options), `formats` (numbers and words), `periods` (dates and what they are
+compared with), `filters` (the sidebar), `frame` (what every page has: title, trust line, states), `source` (read-only
+snapshots of the lake), `theme` (looks), `server` (ASGI). Nothing here can write: the lake is attached read-only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import sys
 
 from searchflow.settings import Settings
 
-__all__ = ["REPORTS", "REPORT_PATH", "command", "serve"]
+__all__ = ["PROCESS", "REPORTS", "REPORT_PATH", "command", "serve"]
+
+PROCESS = "searchflow dashboards"
+"""Who reads, in the audit log."""
 
 REPORTS = "/reports"
 """Where the server shows the folder of reports."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from dashboards import serve
+from dashboards import PROCESS, serve
 from searchflow.errors import SearchFlowError
+from searchflow.ops import audit_log
 from searchflow.settings import load_settings
 
 
@@ -15,6 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m dashboards", description=__doc__)
     parser.add_argument("--port", type=int, default=None, help="loopback port; default: SEARCHFLOW_DASHBOARDS_PORT")
     options = parser.parse_args(arguments)
+    audit_log.announce(PROCESS)  # also where `searchflow up` started it
     try:
         serve(load_settings(), port=options.port)
     except SearchFlowError as error:

@@ -158,16 +158,18 @@ def moment(value: datetime) -> str:
     return f"{day(value)}, {value:%H:%M} UTC"
 
 
-def age(value: timedelta) -> str:
-    """How long ago, in the largest unit that says enough.
+def age(value: timedelta, *, short: bool = False) -> str:
+    """How long ago, in the largest unit that says enough; `short` where there is little room.
 
-    >>> age(timedelta(seconds=59)), age(timedelta(minutes=3)), age(timedelta(hours=49))
-    ('just now', '3 minutes ago', '2 days ago')
+    >>> age(timedelta(seconds=59)), age(timedelta(minutes=3)), age(timedelta(hours=49)), age(timedelta(minutes=3), short=True)
+    ('just now', '3 minutes ago', '2 days ago', '3 min ago')
     """
     seconds = max(0, int(value.total_seconds()))
     for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= size:
             number = seconds // size
+            if short:
+                return f"{number} {unit[:3] if unit == 'minute' else unit[0]} ago"
             return f"{number} {unit}{'s' if number > 1 else ''} ago"
     return "just now"
 

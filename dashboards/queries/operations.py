@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from dashboards import PROCESS
 from dashboards.source import Reading, current_settings
 from searchflow.ingestion.accounting import Accounting, accounting
 from searchflow.ops import audit_log
@@ -212,9 +213,9 @@ def schema_changes(reading: Reading) -> list[dict[str, Any]]:
     )
 
 
-def audit_entries() -> list[dict[str, Any]]:
-    """The newest entries of the audit log: who or what read or changed which table."""
-    return audit_log.show(current_settings(), limit=100)
+def audit_entries(*, own_reads: bool) -> list[dict[str, Any]]:
+    """The newest entries of the audit log: who or what read or changed which table, with or without these pages' reads."""
+    return audit_log.show(current_settings(), limit=100, without=None if own_reads else (PROCESS, "read"))
 
 
 RESTATEMENTS = "ops.kpi_restatements"

@@ -159,9 +159,11 @@ def show(
     limit: int = 50,
     since: datetime | None = None,
     until: datetime | None = None,
+    without: tuple[str, str] | None = None,
     **filters: str | None,
 ) -> list[dict[str, Any]]:
-    """The newest entries, the newest first. Filters: actor, process, run_id, action, object (a table, or its beginning)."""
+    """The newest entries, the newest first. Filters: actor, process, run_id, action, object (a table, or its beginning);
+    `without` leaves out what a process did with an action."""
     conditions: list[str] = ["true"]
     values: list[Any] = []
     for name, value in filters.items():
@@ -170,6 +172,9 @@ def show(
             among = "EXISTS (SELECT FROM unnest(string_to_array(object, ', ')) AS one WHERE starts_with(one, %s))"
             conditions.append(among if name == "object" else f"{name} = %s")
             values.append(value)
+    if without is not None:
+        conditions.append("NOT (process = %s AND action = %s)")
+        values += without
     for moment, sign in ((since, ">="), (until, "<")):
         if moment is not None:
             conditions.append(f"logged_at {sign} %s")

@@ -10,7 +10,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from dashboards import formats, source
+from dashboards import PROCESS, formats, source
+from searchflow.ops import audit_log
 from searchflow.settings import load_settings
 from tests.dashboards.conftest import Open, metrics, open_page
 from tests.dashboards.showroom import HOSTILE_CAMPAIGN, HOSTILE_PLATFORM, validate
@@ -155,6 +156,14 @@ def test_operations_shows_the_accounts_and_what_ran(pages: Open) -> None:
     assert metrics(app)["Events stored"].value == "9"
     assert metrics(app)["Quality gates passed"].value == "8 of 8"
     assert not app.multiselect
+
+
+def test_the_audit_section_leaves_out_what_these_pages_read_unless_asked(pages: Open) -> None:
+    with audit_log.announced(PROCESS):
+        pages("operations", section="Runs")
+        shown = [pages("operations", section="Audit", **own).dataframe[0].value for own in ({}, {"own-reads": "true"})]
+    ours = [((table["process"] == PROCESS) & (table["action"] == "read")).any() for table in shown]
+    assert ours == [False, True]
 
 
 @pytest.mark.parametrize("section", ["Runs", "Streams", "Freshness", "Quality", "Dead letters", "Syncs", "Audit"])

@@ -1,0 +1,56 @@
+"""What was refused at the door, by reason and day."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date, timedelta
+
+from dashboards import charts, formats
+from dashboards.frame import PlatformPage, chart, column, nothing, numbers, tile
+from dashboards.queries import operations
+
+SHOWN = timedelta(days=30)
+MOST, OTHER = 7, "other"
+"""So many reasons have a colour of their own."""
+
+
+def draw(page: PlatformPage) -> None:
+    """A table by reason, a chart by day."""
+    now = page.now
+    rows = operations.dead_letters(page.reading)
+    if not rows:
+        nothing("No input was ever refused.")
+        return
+    with tile(
+        page,
+        "Inputs that could not be stored",
+        "raw.dead_letters",
+        key="letters",
+        about="`searchflow dlq list` shows them, `searchflow dlq replay` tries them again.",
+    ) as drawn:
+        drawn.table(
+            [row | {"newest": formats.age(now - row["newest"])} for row in rows],
+            {
+                "reason_code": column("Reason", width="medium"),
+                "open": numbers("Open"),
+                "replayed": numbers("Replayed"),
+                "discarded": numbers("Discarded"),
+                "letters": numbers("In all"),
+                "newest": column("Newest"),
+            },
+            alt="Dead letters by reason",
+        )
+    daily = operations.letters_by_day(page.reading, now - SHOWN)
+    if daily:
+        with tile(page, "By day of arrival", "raw.dead_letters", key="letters-by-day") as drawn:
+            drawn.shows(daily, {"day": "Day", "reason_code": "Reason", "letters": "Letters"})
+            days = sorted({row["day"] for row in daily})
+            frequent = [row["reason_code"] for row in sorted(rows, key=lambda row: -row["letters"])][:MOST]
+            values: Counter[tuple[date, str]] = Counter()
+            for row in daily:
+                reason = row["reason_code"]
+                values[row["day"], reason if reason in frequent else OTHER] += row["letters"]
+            reasons = [*frequent, *([OTHER] if any(part == OTHER for _, part in values) else [])]
+            chart(
+                charts.stacked_days(days, reasons, values), alt="Dead letters by day", height=220, key="letters-chart"
+            )
