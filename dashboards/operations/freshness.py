@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
@@ -13,7 +14,11 @@ from dashboards.queries import operations
 
 STATES = {"broken": "✕ broken", "kept": "✓ kept", "unknown": "? not known"}
 """State -> as people read it, the worst first."""
-UNITS = {"seconds": formats.seconds, "share": formats.percent, "count": formats.count}
+UNITS: dict[str, Callable[[float], str]] = {
+    "seconds": formats.seconds,
+    "share": formats.percent,
+    "count": formats.count,
+}
 
 
 def draw(page: PlatformPage, levels: list[dict[str, Any]]) -> None:
