@@ -35,8 +35,8 @@ from flows.transformation import transform
 from flows.validation import check
 from searchflow.errors import ConfigurationError
 
-PARALLEL_RUNS = 3
-"""Ingestion follows all the time; beside it two cores carry about two more runs."""
+PARALLEL_RUNS = 4
+"""Ingestion and the models follow all the time; beside them two cores carry about two more runs."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,14 @@ DEPLOYMENTS = (
         {"follow_seconds": 285.0},
         first_after=20,
     ),
-    Deployment("transform", transform, every(minutes=5), "Marts are minutes behind the events.", first_after=75),
+    Deployment(
+        "transform",
+        transform,
+        every(minutes=5),
+        "Follows ingestion: the funnel is seconds behind the events, every other model a minute or two.",
+        {"follow_seconds": 285.0, "follow_pause": 5.0},
+        first_after=75,
+    ),
     Deployment(
         "validate",
         check,

@@ -1,99 +1,48 @@
 """The models are up to date: every new event is in them, days touched by late events are restated, audits have passed.
 
-Runs every five minutes, and in the pipeline after ingestion; with `follow_seconds` it goes on in one warm process and
-brings new searches into the funnel within seconds. The scheduling is SQLMesh's own; each model appears here
-as a task run while it is made, with its days, rows, duration and audits. A model whose audit fails is a failed task with
-the rows that break it; models behind it are skipped, all others are made.
+Runs every five minutes and follows ingestion until the next run takes over: in one warm process, new searches go into the
+funnel within seconds and all other models are made every minute. In the pipeline, and on demand, it makes one pass.
+
+The scheduling is SQLMesh's own; each model appears here as a task run while it is made, with its days, rows, duration and
+audits. A model whose audit fails is a failed task with the rows that break it; models behind it are skipped, all others
+are made.
 """
 
 from __future__ import annotations
 
-import re
+import threading
 import time
-from collections.abc import Sequence
-from contextvars import copy_context
-from dataclasses import dataclass
-from datetime import timedelta
-from queue import SimpleQueue
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, StateType
-from prefect.futures import PrefectFuture
-from prefect.states import Completed, Failed
+import httpx
+from prefect import flow, get_run_logger
 
 import activations.lineage
 import dashboards.lineage
-from flows.live import LiveTable
+from flows.live import SECONDS, LiveTable
+from flows.model_tasks import ModelTasks, Trouble, days
 from flows.support import RETRYABLE, models_at_rest, stage, stopped_by_signals, table_artifact, utc_now
 from searchflow import maintenance, transformation
 from searchflow.errors import SearchFlowError
 from searchflow.ingestion import cut
 from searchflow.progress import progress
+from searchflow.services import postgres
 from searchflow.settings import Settings, load_settings
-from searchflow.transformation import ModelProgress, ModelRun, TransformationResult, page
+from searchflow.transformation import ModelProgress, ModelsFailed, TransformationResult, page
 
-MOMENT = timedelta(microseconds=1)
-"""The end of an interval is the first moment that does not belong to it."""
 FIRST = ("marts.fct_search_funnel_daily",)
-"""What a follower makes at every pass, with the models before it: the funnel."""
+"""What a follower makes when new events are there, with the models before it: the funnel."""
 ALL_EVERY = 60.0
 """Seconds between its passes over all models: users, segments and attribution read all history."""
 MERGE_EVERY = 300.0
 """Seconds between its merges of the files that ingestion leaves every second; the hourly maintenance is too late for it."""
 TROUBLE_PAUSE = 5.0
-Told = SimpleQueue[ModelProgress | None]
-"""What SQLMesh tells about one model; None when it will tell nothing more."""
-
-
-@task(cache_policy=NO_CACHE, task_run_name="{name}")
-def model(name: str, told: Told) -> State[Any]:
-    """One model, from the moment SQLMesh begins with it until it is over."""
-    log = get_run_logger()
-    while step := told.get():
-        if step.state == "succeeded":
-            message = summary(step.run)
-            log.info("%s", message)
-            return Completed(message=message)
-        if step.state == "failed":
-            for audit, rows in step.run.broken.items():
-                table_artifact(artifact_key(name, audit), rows, f"The first rows of {name} that break audit {audit}.")
-            return Failed(message=f"{name} {step.run.error}")
-        if step.state == "skipped":
-            return State(type=StateType.CANCELLED, name="Skipped", message="Not made: a model before it failed.")
-        log.info("%s: %d of %d ranges of days", name, len(step.run.intervals), step.run.batches)
-    return State(type=StateType.CANCELLED, name="Interrupted", message="The run ended before the model was made.")
-
-
-class ModelTasks:
-    """Begins and ends a task run for each model, as SQLMesh tells: the task waits beside the scheduler, which works.
-
-    With `failures_only` a model is a task run only when it fails: thousands of passes an hour would bury the others.
-    """
-
-    def __init__(self, failures_only: bool = False) -> None:
-        self._failures_only = failures_only
-        self._context = copy_context()  # of the flow: SQLMesh may tell from threads of its own
-        self._told: dict[str, Told] = {}
-        self._tasks: list[PrefectFuture[Any]] = []
-
-    def hear(self, step: ModelProgress) -> None:
-        """One step of one model."""
-        if self._failures_only and step.state != "failed":
-            return
-        if step.model not in self._told:
-            told = self._told[step.model] = Told()
-            self._tasks.append(self._context.copy().run(model.submit, step.model, told))
-        if step.state != "started":
-            self._told[step.model].put(step)
-
-    def close(self) -> None:
-        """No model is made any more: wait until all tasks have said so."""
-        for told in self._told.values():
-            told.put(None)
-        for future in self._tasks:
-            future.wait()
+TAKE_OVER = 60.0
+"""Seconds that a new follower waits for one that is in its last pass."""
 
 
 @flow(name="transformation")
@@ -102,70 +51,154 @@ def transform(
 ) -> dict[str, Any]:
     """Bring the models of `environment` up to date. With `fail_fast`, no model is begun once another has failed.
 
-    With `follow_seconds` go on for so long: new searches go into the funnel at once, all other models once a minute. A
+    With `follow_seconds` go on until so long after the start, or until told to stop; the pass under way is finished. New
+    searches go into the funnel at once, `follow_pause` seconds after the pass before; all models are made once a minute. A
     pass that fails is tried again; each shows in `ops.model_runs`.
 
-    Returns: totals; of a follower, of its last full pass, and how many passes it made.
+    Returns: totals; of a follower, of its last pass over all models, and how many passes it made.
 
     Raises:
-        TransformationFailed: a model or an audit failed; names it, with the first rows that break the audit.
+        TransformationFailed: a model or an audit failed (of a follower: in its last pass over all models); names it, with
+            the first rows that break the audit.
     """
-    settings = load_settings()
-    with stage(settings, "transformation") as noted:
-        try:
-            result = run_models(settings, environment, fail_fast)
-        except transformation.ModelsFailed as failed:
-            show(failed.result)
-            raise
-        show(result)
-        if result.mode == "plan" and environment == "prod":
-            draw_lineage(settings)
-        noted.rows_in, noted.rows_out = result.new_batches, sum(run.rows or 0 for run in result.models)
-        passes = Passes()
-        if follow_seconds > 0:
-            follow(settings, environment, follow_seconds, follow_pause, passes)
+    settings, ends = load_settings(), time.monotonic() + follow_seconds
+    passes = Passes()
+    if follow_seconds > 0:
+        follow(settings, environment, fail_fast, ends, follow_pause, passes)
+    else:
+        passes.newest = make_all(settings, environment, fail_fast)
+        passes.made = 1
+    if passes.problem is not None:
+        raise passes.problem
+    result = passes.newest
     return {
-        "mode": result.mode,
-        "models": len(result.models),
-        "restated_days": [day.isoformat() for day in result.restated_days],
-        "seconds": round(result.duration_s, 2),
-        "passes": 1 + passes.made,
+        "mode": result.mode if result else "nothing",
+        "models": len(result.models) if result else 0,
+        "restated_days": [day.isoformat() for day in result.restated_days] if result else [],
+        "seconds": round(result.duration_s, 2) if result else 0.0,
+        "passes": passes.made,
         "failed_passes": passes.failed,
     }
 
 
+def make_all(
+    settings: Settings, environment: str, fail_fast: bool, tasks: ModelTasks | None = None
+) -> TransformationResult:
+    """One pass over all models, noted as a run of the stage."""
+    with stage(settings, "transformation") as noted:
+        try:
+            result = run_models(settings, environment, fail_fast, tasks=tasks)
+        except ModelsFailed as failed:
+            show(failed.result)
+            raise
+        if tasks is None:
+            show(result)
+        noted.rows_in, noted.rows_out = result.new_batches, sum(run.rows or 0 for run in result.models)
+    return result
+
+
 @dataclass
 class Passes:
-    """What a follower did."""
+    """What a run did."""
 
     made: int = 0
     failed: int = 0
+    newest: TransformationResult | None = None
+    """Of the last pass over all models."""
+    problem: ModelsFailed | None = None
+    """Why that one failed."""
+    known: Trouble = field(default_factory=dict)
+    taken: datetime | None = None
+    """Commits up to here are in what was made, or on SQLMesh's list."""
 
 
-def follow(settings: Settings, environment: str, seconds: float, pause: float, passes: Passes) -> None:
+def follow(settings: Settings, environment: str, fail_fast: bool, ends: float, pause: float, passes: Passes) -> None:
     """One pass after the other until the time is over or somebody stops us."""
-    log, table = get_run_logger(), LiveTable("transformation-live")
-    ends, all_due, merge_due = (time.monotonic() + wait for wait in (seconds, ALL_EVERY, MERGE_EVERY))
-    with stopped_by_signals() as stop:
-        while not stop.wait(pause) and time.monotonic() < ends:
+    table = Passing()
+    with stopped_by_signals() as stop, _only_follower(settings, environment, stop) as mine:
+        all_due = merge_due = time.monotonic()
+        while mine and not stop.is_set() and time.monotonic() < ends:
             everything = time.monotonic() >= all_due
             try:
-                result = run_models(settings, environment, only=() if everything else FIRST, tasks=ModelTasks(True))
-            except transformation.ModelsFailed as error:
-                log.error("%s", error)
-                passes.failed += 1
-                result = error.result
+                if (
+                    everything
+                    or passes.known
+                    or transformation.is_behind(settings, environment, utc_now(), passes.taken)
+                ):
+                    table.note(_pass(settings, environment, fail_fast, everything, passes), passes)
             except RETRYABLE as error:
-                log.warning("%s", str(error).splitlines()[0])
+                get_run_logger().warning("%s", str(error).splitlines()[0])
                 stop.wait(TROUBLE_PAUSE)
                 continue
-            passes.made += 1
             if everything:
                 all_due = time.monotonic() + ALL_EVERY
-                if time.monotonic() >= merge_due:
-                    merge_due = time.monotonic() + MERGE_EVERY
-                    _merge(settings)
-                table.show([_passed(result, passes)], f"Newest pass over all models, {utc_now():%H:%M:%S} UTC.")
+            if everything and time.monotonic() >= merge_due:
+                merge_due = time.monotonic() + MERGE_EVERY
+                _merge(settings)
+            stop.wait(TROUBLE_PAUSE if passes.known else pause)
+
+
+@contextmanager
+def _only_follower(settings: Settings, environment: str, stop: threading.Event) -> Iterator[bool]:
+    """One follower an environment, on whatever machine. A new one waits a while for one that is in its last pass."""
+    patience = time.monotonic() + TAKE_OVER
+    while True:
+        with postgres.try_advisory_lock(settings, f"follow models {environment}") as mine:
+            if mine or stop.is_set() or time.monotonic() >= patience:
+                if not mine:
+                    get_run_logger().info("another run follows: nothing to do here")
+                yield mine
+                return
+        stop.wait(1.0)
+
+
+def _pass(
+    settings: Settings, environment: str, fail_fast: bool, everything: bool, passes: Passes
+) -> TransformationResult:
+    """All models, or the funnel. Of the first pass every model is a task run, of the others those that fail."""
+    tasks = ModelTasks(passes.known) if passes.made else None
+    try:
+        if everything:
+            result = passes.newest = make_all(settings, environment, fail_fast, tasks)
+            passes.problem = None
+        else:
+            result = run_models(settings, environment, fail_fast, FIRST, tasks, passes.taken)
+    except ModelsFailed as failed:
+        get_run_logger().error("%s", failed)
+        passes.failed += 1
+        result = failed.result
+        if everything:
+            passes.newest, passes.problem = result, failed
+    passes.made += 1
+    passes.taken = result.started_at
+    return result
+
+
+class Passing:
+    """The newest pass over the funnel and the newest over all models, as one table of the run."""
+
+    def __init__(self) -> None:
+        self._table, self._rows, self._shown = LiveTable("transformation-live"), dict[str, dict[str, Any]](), 0.0
+
+    def note(self, result: TransformationResult, passes: Passes) -> None:
+        """Show it, unless something was shown a moment ago."""
+        what = "all models" if result is passes.newest else "funnel"
+        self._rows[what] = {
+            "newest pass over": what,
+            "events until": f"{result.started_at:%H:%M:%S}",
+            "new commits": result.new_batches,
+            "models made": len(result.models),
+            "failed": len(result.failed),
+            "seconds": round(result.duration_s, 2),
+        }
+        if time.monotonic() - self._shown < SECONDS:
+            return
+        self._shown = time.monotonic()
+        sentence = f"{passes.made} passes, {passes.failed} of them failed ({utc_now():%H:%M:%S} UTC)."
+        try:
+            self._table.show(list(self._rows.values()), sentence)
+        except httpx.HTTPError as error:
+            get_run_logger().warning("the table could not be shown: %s", str(error).splitlines()[0][:200])
 
 
 def _merge(settings: Settings) -> None:
@@ -175,22 +208,13 @@ def _merge(settings: Settings) -> None:
         get_run_logger().warning("%s", error)
 
 
-def _passed(result: TransformationResult, passes: Passes) -> dict[str, Any]:
-    return {
-        "passes": passes.made,
-        "failed": passes.failed,
-        "models": len(result.models),
-        "new_commits": result.new_batches,
-        "seconds": round(result.duration_s, 2),
-    }
-
-
 def run_models(
     settings: Settings,
     environment: str,
     fail_fast: bool = False,
     only: Sequence[str] = (),
     tasks: ModelTasks | None = None,
+    taken: datetime | None = None,
 ) -> TransformationResult:
     """Plan when model files changed, else run what is due; each model as a task run."""
     tasks = tasks or ModelTasks()
@@ -203,12 +227,20 @@ def run_models(
         now = cut.take(settings, utc_now)  # ingestion goes on: what is committed from here on is left to the next run
         try:
             result = transformation.transform(
-                settings, environment=environment, now=now, on_progress=on_progress, fail_fast=fail_fast, only=only
+                settings,
+                environment=environment,
+                now=now,
+                on_progress=on_progress,
+                fail_fast=fail_fast,
+                only=only,
+                taken=taken,
             )
         finally:
             tasks.close()
     for warning in result.warnings:
         get_run_logger().warning("%s", warning)
+    if result.mode == "plan" and environment == "prod":
+        draw_lineage(settings)
     return result
 
 
@@ -234,21 +266,3 @@ def draw_lineage(settings: Settings) -> None:
     """Models have changed: the page of all columns and where they go, for people and for the dashboards to link to."""
     uses = [*activations.lineage.uses(), *dashboards.lineage.uses()]
     page.write(transformation.graph(settings, uses=uses), settings.reports_dir / "lineage.html")
-
-
-def summary(run: ModelRun) -> str:
-    """What a model did, in a line: "1,204 rows of 2026-03-08 to 2026-03-10 in 0.41 s, 3 audits passed"."""
-    rows = "a view" if run.rows is None else f"{run.rows:,} rows"
-    warned = f", {run.audits_failed} warned" if run.audits_failed else ""
-    return f"{rows} of {days(run)} in {run.duration_s:.2f} s, {run.audits_passed} audits passed{warned}"
-
-
-def days(run: ModelRun) -> str:
-    """The days that were made: "2026-03-08, 2026-03-10 to 2026-03-12"."""
-    spans = [(start.date(), (end - MOMENT).date()) for start, end in sorted(run.intervals)]
-    return ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in spans)
-
-
-def artifact_key(name: str, audit: str) -> str:
-    """Prefect takes small letters, digits and dashes: "audit-marts-dim-users-not-null"."""
-    return re.sub(r"[^a-z0-9]+", "-", f"audit-{name}-{audit}".lower())

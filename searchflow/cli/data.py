@@ -112,6 +112,9 @@ def transform(
     if as_json:
         print_json(result)
     else:
+        if follow and not result["passes"]:
+            typer.echo("No pass: another process follows already. `searchflow status` shows how fresh the models are.")
+            return
         if follow:
             typer.echo(f"{result['passes']} passes, {result['failed_passes']} of them failed.")
             return

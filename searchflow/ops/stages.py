@@ -146,12 +146,14 @@ def bury(settings: Settings) -> int:
             for _, run, stage, started in dead
         ]
         with warehouse.connect(settings) as lake, warehouse.transaction(lake):
-            known = lake.execute(
-                "SELECT run_id, stage FROM ops.stage_runs WHERE run_id IN (SELECT unnest(?))",
+            known = lake.execute(  # a follower's run has a row a pass
+                "SELECT run_id, stage, started_at FROM ops.stage_runs WHERE run_id IN (SELECT unnest(?))",
                 [[row["run_id"] for row in rows]],
             ).fetchall()
             record.rows(
-                lake, "ops.stage_runs", [row for row in rows if (row["run_id"], row["stage"]) not in set(known)]
+                lake,
+                "ops.stage_runs",
+                [row for row in rows if (row["run_id"], row["stage"], row["started_at"]) not in set(known)],
             )
         connection.execute("DELETE FROM monitoring.running WHERE ticket = ANY(%s)", [[ticket for ticket, *_ in dead]])
         return len(dead)

@@ -12,7 +12,7 @@ from searchflow.transformation.failures import ModelsFailed
 from searchflow.transformation.graph import Graph, graph, tree
 from searchflow.transformation.lineage import Node, model_names
 from searchflow.transformation.result import ModelProgress, ModelRun, TransformationResult
-from searchflow.transformation.runner import transform
+from searchflow.transformation.runner import is_behind, transform
 from searchflow.transformation.tables import table_rows
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Node",
     "TransformationResult",
     "graph",
+    "is_behind",
     "model_names",
     "table_rows",
     "transform",

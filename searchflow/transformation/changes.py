@@ -95,20 +95,22 @@ class Batch:
     shard: str
 
 
-def new_batches(connection: duckdb.DuckDBPyConnection, environment: str, now: datetime) -> list[Batch]:
-    """Commits up to `now` that stored something and that no transformation of this environment has seen.
+def new_batches(
+    connection: duckdb.DuckDBPyConnection, environment: str, now: datetime, taken: datetime | None = None
+) -> list[Batch]:
+    """Commits from `taken` to `now` that stored something and that no transformation of this environment has seen.
 
     Models read events ingested up to `now` only (the macro KNOWN); a later commit is left to the next transformation.
     """
     found = connection.execute(
         f"""
         SELECT DISTINCT batch_id, shard FROM ops.ingestion_batches AS batches
-        WHERE stored > 0 AND committed_at <= ? AND NOT EXISTS (
+        WHERE stored > 0 AND committed_at > coalesce(?, TIMESTAMP '1970-01-01') AND committed_at <= ? AND NOT EXISTS (
             SELECT 1 FROM {SEEN} AS seen WHERE seen.batch_id = batches.batch_id AND seen.environment = ?
         )
         ORDER BY ALL
         """,
-        [now, environment],
+        [taken, now, environment],
     ).fetchall()
     return [Batch(*row) for row in found]
 

@@ -39,13 +39,15 @@ def transform(
     restate: Collection[date] = (),
     fail_fast: bool = False,
     only: Collection[str] = (),
+    taken: datetime | None = None,
     root: Path = ROOT,
 ) -> TransformationResult:
     """Bring the models of `environment` up to `now`.
 
     Earlier days that new data touched are made anew, and those in `restate`. A model that fails stops what depends on
     it; with `fail_fast` no other model is begun either. With `only`, just these models and those before them are made; what
-    is due in the others stays due. (A plan makes everything.)
+    is due in the others stays due. (A plan makes everything.) `taken`: an earlier call's moment; commits up to then are not
+    looked for again, so that a follower's pass does not grow with the number of commits.
 
     Raises:
         TransformationFailed: a model or a blocking audit failed. What does not depend on it is done; call again.
@@ -61,7 +63,7 @@ def transform(
         with warehouse.connect(settings) as connection, _traced(connection, environment, stamp) as span:
             opened.console.listen(_examined(opened, connection, on_progress), stamp)
             snapshots = opened.snapshots()
-            _list_changes(opened, connection, snapshots, restate, result)
+            _list_changes(opened, connection, snapshots, restate, taken, result)
             problem = _evaluate(opened, snapshots, result, fail_fast, only)
             if (
                 problem is None
@@ -80,6 +82,12 @@ def transform(
     return result
 
 
+def is_behind(settings: Settings, environment: str, now: datetime, taken: datetime | None = None) -> bool:
+    """Are there commits that no transformation of `environment` has seen? Those up to `taken` are not looked for."""
+    with warehouse.connect(settings, read_only=True) as connection:
+        return bool(changes.new_batches(connection, environment, now.astimezone(UTC).replace(tzinfo=None), taken))
+
+
 @contextmanager
 def _traced(connection: duckdb.DuckDBPyConnection, environment: str, now: datetime) -> Iterator[Span | None]:
     """A span of the run, linked to those of the commits that it takes in."""
@@ -93,10 +101,11 @@ def _list_changes(
     connection: duckdb.DuckDBPyConnection,
     snapshots: list[Snapshot],
     restate: Collection[date],
+    taken: datetime | None,
     result: TransformationResult,
 ) -> None:
     """Tell SQLMesh which days are missing again: those of late data, and today for what is always made as a whole."""
-    batches = changes.new_batches(connection, result.environment, result.started_at)
+    batches = changes.new_batches(connection, result.environment, result.started_at, taken)
     result.new_batches = len(batches)
     days = set(restate)
     made = [snapshot for snapshot in snapshots if snapshot.is_model and snapshot.evaluatable and snapshot.intervals]

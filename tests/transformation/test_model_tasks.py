@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from searchflow import services, warehouse
+from searchflow.ingestion import worker
 from tests import foreign
 from tests.commands import CommandLine
 
@@ -121,3 +125,75 @@ def test_fail_fast_begins_no_other_model(cli: CommandLine) -> None:
     ]
     assert begun_later == []
     assert {each["state_name"] for name, each in seen.items() if kept[name]["status"] == "skipped"} == {"Skipped"}
+
+
+# From here on followers, on the same home.
+FUNNEL = "SELECT count(*)::INTEGER FROM marts.fct_search_funnel"
+COMPLETED = "SELECT count(*)::INTEGER FROM ops.stage_runs WHERE stage = 'transformation' AND status = 'completed'"
+PASSES = "SELECT run_id, list(model) AS models FROM ops.model_runs GROUP BY ALL"
+
+
+def answer(cli: CommandLine, query: str) -> int:
+    with warehouse.connect(cli.settings, read_only=True) as lake:
+        [(found,)] = lake.execute(query).fetchall()
+    return int(found)
+
+
+def until(cli: CommandLine, follower: subprocess.Popen[str], query: str, wanted: int) -> None:
+    ends = time.monotonic() + 120
+    while (found := answer(cli, query)) < wanted:
+        assert follower.poll() is None, follower.communicate()
+        assert time.monotonic() < ends, f"{query} says {found}, not {wanted}"
+        time.sleep(0.3)
+
+
+def arrives(cli: CommandLine, folder: Path, number: int, when: datetime) -> None:
+    path = folder / f"{number}.jsonl"
+    path.write_bytes(foreign.line(**foreign.search(number, timestamp=when.isoformat(), session_id="s")) + b"\n")
+    assert worker.ingest_files(cli.settings, path).counts.stored == 1
+
+
+def test_a_follower_brings_new_searches_goes_on_after_a_kill_and_ends_in_order(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    with warehouse.connect(cli.settings) as lake:
+        lake.execute("DELETE FROM raw.conversion_events")
+    arrives(cli, tmp_path, 2, LONG_AGO)  # so that its day is made anew, without the booking
+    assert answer(cli, COMPLETED) == 0
+    follower = cli.start("transform", "--follow", "--json")
+    until(cli, follower, COMPLETED, 1)
+    assert answer(cli, FUNNEL) == 2
+    arrives(cli, tmp_path, 3, datetime.now(UTC))
+    until(cli, follower, FUNNEL, 3)
+    follower.kill()
+    follower.communicate()
+
+    arrives(cli, tmp_path, 4, datetime.now(UTC))
+    follower = cli.start("transform", "--follow", "--json")
+    until(cli, follower, COMPLETED, 2)
+    assert answer(cli, FUNNEL) == 4
+    arrives(cli, tmp_path, 5, datetime.now(UTC))
+    until(cli, follower, FUNNEL, 5)
+    follower.send_signal(signal.SIGTERM)
+    out, err = follower.communicate(timeout=120)
+    assert follower.returncode == 0, err
+    found = json.loads(out)
+    assert found["passes"] >= 2
+    assert found["failed_passes"] == 0
+    # New searches come by passes over the funnel and what stands before it, and nothing else.
+    made = [{model.partition(".")[2] for model in row["models"]} for row in cli.json("query", PASSES)]
+    assert {"int_identity", "int_search_sessions", "fct_search_funnel", "fct_search_funnel_daily"} in made
+
+
+def test_a_second_follower_leaves_the_models_to_the_first(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    import logging
+
+    from flows import transformation
+    from searchflow.services import postgres
+
+    monkeypatch.setattr(transformation, "TAKE_OVER", 0.0)
+    monkeypatch.setattr(transformation, "get_run_logger", logging.getLogger)
+    passes = transformation.Passes()
+    with postgres.advisory_lock(cli.settings, "follow models prod"):
+        transformation.follow(cli.settings, "prod", False, time.monotonic() + 60, 1.0, passes)
+    assert passes.made == 0
