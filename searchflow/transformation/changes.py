@@ -141,6 +141,20 @@ def mark_seen(connection: duckdb.DuckDBPyConnection, environment: str, batches: 
     )
 
 
+def share_seen(connection: duckdb.DuckDBPyConnection, environment: str, shared: str) -> None:
+    """A new environment shares the tables of `shared`, so what is in those has been seen for it too."""
+    connection.execute(
+        f"""
+        INSERT INTO {SEEN}
+        SELECT ?, batch_id, shard, seen_at FROM {SEEN} AS seen
+        WHERE environment = ? AND NOT EXISTS (
+            SELECT 1 FROM {SEEN} AS own WHERE own.batch_id = seen.batch_id AND own.environment = ?
+        )
+        """,
+        [environment, shared, environment],
+    )
+
+
 def changed_days(
     connection: duckdb.DuckDBPyConnection,
     batches: list[Batch],

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from searchflow.transformation.project import Project
 
+PRODUCTION = "prod"
 IDENTITY = "intermediate.int_identity"
 MOST_RANGES = 30
 """A range of days is one query a model; beyond this one query over all of them is cheaper."""
@@ -33,7 +34,7 @@ MOST_RANGES = 30
 def transform(
     settings: Settings,
     *,
-    environment: str = "prod",
+    environment: str = PRODUCTION,
     now: datetime,
     on_progress: Callable[[ModelProgress], None] | None = None,
     restate: Collection[date] = (),
@@ -105,6 +106,8 @@ def _list_changes(
     result: TransformationResult,
 ) -> None:
     """Tell SQLMesh which days are missing again: those of late data, and today for what is always made as a whole."""
+    if result.environment != PRODUCTION and opened.context.state_reader.get_environment(result.environment) is None:
+        changes.share_seen(connection, result.environment, PRODUCTION)  # else all of production would be made again
     batches = changes.new_batches(connection, result.environment, result.started_at, taken)
     result.new_batches = len(batches)
     days = set(restate)
@@ -144,10 +147,10 @@ def _mark_missing(
     """Each call takes one range of days a model: of several it would keep the last."""
     for interval in _ranges([today]):
         whole = [(snapshot, interval) for snapshot in snapshots if not snapshot.is_incremental_by_time_range]
-        opened.context.state_sync.remove_intervals(whole, remove_shared_versions=environment == "prod")
+        opened.context.state_sync.remove_intervals(whole, remove_shared_versions=environment == PRODUCTION)
     for interval in _ranges([today, *days]):
         by_day = [(snapshot, interval) for snapshot in snapshots if snapshot.is_incremental_by_time_range]
-        opened.context.state_sync.remove_intervals(by_day, remove_shared_versions=environment == "prod")
+        opened.context.state_sync.remove_intervals(by_day, remove_shared_versions=environment == PRODUCTION)
 
 
 def _ranges(days: Collection[date]) -> list[tuple[int, int]]:
@@ -274,7 +277,7 @@ def _rows_made(snapshot: Snapshot, run: ModelRun, connection: duckdb.DuckDBPyCon
 def _note_restatements(opened: Project, connection: duckdb.DuckDBPyConnection, result: TransformationResult) -> None:
     """What changed in the key figures of closed days, when production's were made."""
     made = {run.name for run in opened.console.runs.values() if run.status == "succeeded"}
-    if result.environment == "prod" and restatements.MART in made:
+    if result.environment == PRODUCTION and restatements.MART in made:
         result.restatements = restatements.note(connection, result.run_id, result.started_at)
 
 
