@@ -1,14 +1,18 @@
 """Optional login with an OpenID provider, by Streamlit's own means; configured by settings, off when there are none.
 
-It guards the pages. Other addresses of the server (`/healthz`, `/metrics`, `/reports`) are for machines and for whoever
-the reverse proxy lets through.
+It guards the pages and the reports. `/healthz` and `/metrics` hold counts for machines: below a public address that asks
+for a login they are not served at all, only at the root, which is this machine's.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import streamlit as st
+from starlette.requests import Request
+from streamlit.web.server.server_util import AUTH_COOKIE_NAME
+from streamlit.web.server.starlette.starlette_websocket import _get_signed_cookie_with_chunks
 
 from searchflow.errors import ConfigurationError
 from searchflow.privacy import keys
@@ -64,6 +68,19 @@ def allowed(settings: Settings, address: str | None, verified: bool = True) -> b
     return any(
         plain.endswith(rule) and plain.count("@") == 1 if rule.startswith("@") else plain == rule for rule in rules
     )
+
+
+def of_request(settings: Settings, request: Request) -> bool:
+    """Does a request beside the pages come from somebody who is logged in and allowed? Streamlit's signed cookie says so."""
+    if not wanted(settings):
+        return True
+    try:
+        payload = _get_signed_cookie_with_chunks(request.cookies, AUTH_COOKIE_NAME)
+        person = json.loads(payload) if payload else {}
+    except ValueError:
+        return False
+    known = bool(person.get("is_logged_in"))
+    return known and allowed(settings, person.get("email"), bool(person.get("email_verified", True)))
 
 
 def passed(settings: Settings) -> bool:

@@ -102,12 +102,10 @@ def application(settings: Settings, port: int) -> st.App:
 
 def routes(settings: Settings, below: str = "") -> list[BaseRoute]:
     """What is served beside the pages: at the root for whoever is on this machine, and below the public address."""
-    reports = Reports(directory=settings.reports_dir, html=True, check_dir=False)
-    return [
-        Route(f"{below}/healthz", _health),
-        Route(f"{below}/metrics", _metrics),
-        Mount(f"{below}{REPORTS}", app=reports),
-    ]
+    reports = Mount(f"{below}{REPORTS}", app=Reports(settings))
+    if below and login.wanted(settings):  # figures for machines are for those of the house
+        return [reports]
+    return [Route(f"{below}/healthz", _health), Route(f"{below}/metrics", _metrics), reports]
 
 
 @asynccontextmanager
@@ -143,8 +141,15 @@ def warm_up() -> None:
 class Reports(StaticFiles):
     """The reports folder, read-only, at `/reports`: the pages, and nothing they might load from elsewhere."""
 
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(directory=settings.reports_dir, html=True, check_dir=False)
+        self._settings = settings
+
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """A file, never from a cache that has not asked: reports are made anew under the same name."""
+        """A file, never from a cache that has not asked: reports are made anew under the same name. Where the pages ask
+        for a login, only for who has it."""
+        if not login.of_request(self._settings, Request(scope)):
+            return PlainTextResponse("Log in at the dashboards first, then open this address again.\n", status_code=401)
         answer = await super().get_response(path, scope)
         answer.headers["Cache-Control"] = "no-cache"
         answer.headers["Content-Security-Policy"] = "default-src 'self' 'unsafe-inline' data:; form-action 'none'"

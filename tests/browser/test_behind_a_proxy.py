@@ -23,6 +23,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect as connect_now
 
+from dashboards import REPORT_PATH
 from searchflow.settings import Settings
 from tests.browser.conftest import Visitor, free_port, served
 
@@ -219,5 +220,29 @@ def test_pages_of_other_sites_cannot_talk_to_the_server(behind: tuple[str, str, 
         pass
     with pytest.raises(InvalidStatus, match="403"):
         connect_now(stream, origin="https://evil.example", subprotocols=["streamlit"])
-    assert httpx.get(f"{own}{PLACE}/healthz").json()["status"] == "ok"
     assert httpx.get(f"{own}/healthz").json()["status"] == "ok"
+
+
+def test_what_stands_beside_the_pages_is_no_way_around_the_login(
+    browser: Any, behind: tuple[str, str, Provider], showroom: Settings
+) -> None:
+    public, own, provider = behind
+    report = showroom.reports_dir / "quality" / "index.html"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text("<h1>What was checked</h1>")
+    for address in (f"{public}{REPORT_PATH}", f"{own}{PLACE}{REPORT_PATH}", f"{own}{REPORT_PATH}"):
+        assert httpx.get(address).status_code == 401
+        assert httpx.get(address, cookies={"_streamlit_user": "eyJpc19sb2dnZWRfaW4iOnRydWV9.x.y"}).status_code == 401
+    for name in ("metrics", "healthz"):
+        assert "searchflow_" not in httpx.get(f"{public}/{name}").text
+        assert '"warehouse"' not in httpx.get(f"{public}/{name}").text
+    for person, seen in (("eve@elsewhere.example", "Log in"), ("ada@example.com", "What was checked")):
+        provider.person = person
+        visitor = Visitor(browser, public)
+        visitor.open()
+        visitor.also_allowed = provider.issuer
+        visitor.page.get_by_role("button", name="Log in").click()
+        visitor.page.get_by_role("button", name="Log out").wait_for()
+        visitor.page.goto(f"{public}{REPORT_PATH}")
+        assert seen in visitor.page.inner_text("body")
+        visitor.close()

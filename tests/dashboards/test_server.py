@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -13,6 +11,7 @@ from starlette.applications import Starlette
 from dashboards import REPORT_PATH, source
 from dashboards.server import routes
 from searchflow.settings import Settings
+from tests.dashboards.conftest import awaited
 
 pytestmark = pytest.mark.integration
 Ask = Callable[..., httpx.Response]
@@ -31,9 +30,7 @@ def ask(showroom: Settings) -> Iterator[Ask]:
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8501") as client:
             return await client.request(method, path)
 
-    # A thread of its own: the browser of other tests keeps an event loop running in this one.
-    with ThreadPoolExecutor(1) as elsewhere:
-        yield lambda path, method="GET": elsewhere.submit(lambda: asyncio.run(send(path, method))).result()
+    yield lambda path, method="GET": awaited(send(path, method))
     source.configure(None)
 
 
