@@ -20,10 +20,12 @@ for name in [name for name in os.environ if name.startswith("SEARCHFLOW_") and n
     del os.environ[name]
 
 from searchflow import services  # noqa: E402
+from searchflow.collector import collect_rarely  # noqa: E402
 from searchflow.services import postgres, valkey  # noqa: E402
 from searchflow.settings import Settings, load_settings  # noqa: E402
 
 _numbers = itertools.count(1)
+collect_rarely()
 
 
 @contextmanager

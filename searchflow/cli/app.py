@@ -27,6 +27,7 @@ from searchflow.cli import (
     verify,
 )
 from searchflow.cli.output import printable
+from searchflow.collector import collect_rarely
 from searchflow.errors import SearchFlowError, StorageError, is_disk_full
 from searchflow.ops import audit_log
 
@@ -63,6 +64,7 @@ app.add_typer(privacy.app, name="privacy")
 
 def main() -> None:
     """Run the command line; never returns."""
+    collect_rarely()
     sys.exit(run(sys.argv[1:]))
 
 

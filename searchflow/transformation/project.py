@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searchflow import warehouse
+from searchflow.collector import collect_rarely
 from searchflow.errors import ConfigurationError, ServiceError
 from searchflow.services import sqlmesh_environment
 from searchflow.settings import ROOT, Settings
@@ -88,6 +89,7 @@ def _forget_adapter(context: Context) -> None:
 
 
 def _open(settings: Settings, root: Path) -> Project:
+    collect_rarely()
     with quiet():
         return _load(settings, root)
 
