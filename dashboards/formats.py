@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
+from searchflow import markdown
+
 CURRENCY = "CA$"
 """The reporting currency (config.yaml: reporting_currency)."""
 MISSING = "–"
@@ -231,4 +233,4 @@ def plain(text: object, *, limit: int = 200) -> str:
     """
     one_line = " ".join(str(text).split())
     shown = one_line if len(one_line) <= limit else one_line[: limit - 1] + "…"
-    return re.sub(r"([\\`*_{}\[\]()<>#+!|~$:^=.@-])", r"\\\1", shown)
+    return markdown.escaped(shown)

@@ -17,6 +17,7 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
+from searchflow import markdown
 from searchflow.errors import ServiceError
 from searchflow.ops import stages
 from searchflow.services import postgres
@@ -90,11 +91,14 @@ def run_id() -> str:
 
 
 def table_artifact(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
-    """A table in Prefect's UI. Values become text, so that dates and decimals show."""
-    shown = [
-        {name: value if isinstance(value, int | float) else str(value) for name, value in row.items()} for row in rows
-    ]
+    """A table in Prefect's UI. Values become text, so that dates and decimals show; the UI renders Markdown in cells, and
+    rows that an audit found hold what came from outside."""
+    shown = [{markdown.cell(name): _cell(value) for name, value in row.items()} for row in rows]
     create_table_artifact(key=key, table=shown or [{"nothing": "to show"}], description=description)
+
+
+def _cell(value: Any) -> Any:
+    return value if isinstance(value, int | float) else markdown.cell(str(value))
 
 
 def link_artifact(key: str, link: str, text: str, description: str) -> None:
