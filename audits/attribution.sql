@@ -2,15 +2,17 @@ AUDIT (
   name credits_sum_to_booked_revenue
 );
 
-/* The credits of every model sum to the booked revenue, to the cent. Bookings that arrived after the table was made are not
-expected in it: staging is a live view, and ingestion does not wait for the models. A model that is missing has credited nothing. */
+/* The credits of every model sum to the booked revenue of the days, to the cent. Bookings that arrived after the days were made
+are not expected in it: staging is a live view, and ingestion does not wait for the models. A model that is missing has credited nothing. */
 WITH booked AS (
   SELECT
     COUNT(*) AS bookings,
     COALESCE(SUM(booking_value_reporting), 0) AS revenue
   FROM staging.stg_conversion_events
   WHERE
-    ingested_at <= COALESCE((
+    event_ts >= @start_ds::TIMESTAMP
+    AND event_ts < @end_ds::TIMESTAMP + @DAYS(1)
+    AND ingested_at <= COALESCE((
       SELECT
         MAX(known_until)
       FROM @this_model

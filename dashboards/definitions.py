@@ -26,6 +26,7 @@ _SOURCE = re.compile(r"\b(?:FROM|JOIN) ((?:raw|seeds|staging|intermediate|marts|
 _NAMED = re.compile(r"[\"']((?:raw|seeds|staging|intermediate|marts|activation|ops)\.\w+)[\"']")
 _RESULT = re.compile(r"^SELECT$", re.MULTILINE)
 """The last step of a model: those of its CTEs are indented."""
+_KIND_NAME = re.compile(r"\bModelKindName\.(\w+)")
 _PROPERTY = re.compile(r"^  (owner|kind) (\w+)", re.MULTILINE)
 _DEFAULT_OWNER = re.compile(r"^model_defaults:.*?^  owner: (\w+)", re.MULTILINE | re.DOTALL)
 
@@ -102,8 +103,8 @@ def _of_python(name: str, text: str, owner: str) -> Model:
                 except ValueError:
                     continue
     described = given.get("column_descriptions")
-    kind = given.get("kind")
-    kind = kind.get("name", "") if isinstance(kind, dict) else kind
+    named = _KIND_NAME.search(text)  # a kind with settings is no literal
+    kind = named[1] if named else given.get("kind")
     return Model(
         name,
         _one_line(ast.get_docstring(tree) or ""),

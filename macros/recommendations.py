@@ -11,6 +11,10 @@ WITH interests AS (
   SELECT as_of, visitor_id, destination, MAX(user_id) AS user_id, SUM(interest) AS interest, SUM(bookings) AS bookings
   FROM looks
   GROUP BY as_of, visitor_id, destination
+), askers AS (
+  SELECT DISTINCT as_of, user_id
+  FROM asked
+  WHERE NOT user_id IS NULL
 ), popularity AS (
   SELECT as_of, destination, SUM(interest) AS interest
   FROM interests
@@ -41,12 +45,12 @@ WITH interests AS (
   FROM interests
   INNER JOIN likeness
     ON likeness.as_of = interests.as_of AND likeness.seen = interests.destination AND likeness.nearness <= :neighbours
-  WHERE NOT interests.user_id IS NULL
+  INNER JOIN askers ON askers.as_of = interests.as_of AND askers.user_id = interests.user_id
   GROUP BY interests.as_of, interests.user_id, likeness.other
   UNION ALL
   SELECT as_of, '__popular__', destination, interest
   FROM popularity
-), wanted AS (
+), offers AS (
   SELECT candidates.as_of, candidates.user_id, candidates.destination, candidates.points
   FROM candidates
   LEFT JOIN interests AS booked
@@ -55,26 +59,32 @@ WITH interests AS (
     AND booked.destination = candidates.destination
     AND booked.bookings > 0
   WHERE booked.user_id IS NULL
+), best AS (
+  SELECT as_of, user_id, MAX(points) AS points
+  FROM offers
+  GROUP BY as_of, user_id
 )
-SELECT as_of, user_id, destination,
-  ROUND(points / MAX(points) OVER (PARTITION BY as_of, user_id), 3) AS score
-FROM wanted
+SELECT offers.as_of, offers.user_id, offers.destination, ROUND(offers.points / best.points, 3) AS score
+FROM offers
+INNER JOIN best ON best.as_of = offers.as_of AND best.user_id = offers.user_id
 """
 
 
 @macro()
-def recommendation_scores(evaluator, looks):  # type: ignore[no-untyped-def]
+def recommendation_scores(evaluator, looks, asked=None):  # type: ignore[no-untyped-def]
     """Scores of destinations, above all by who looked at both: one row per moment, user ('__popular__' too) and destination.
 
     `looks` names a relation with as_of, visitor_id, user_id, destination, interest and bookings; only what was known at
     the moment `as_of` may be in it. A score is relative to the user's best, which has 1; one of 0 is no recommendation.
+    All teach, but only users in `asked`, a relation with as_of and user_id, get a list; without it everybody does.
     Example: `FROM @RECOMMENDATION_SCORES(looks) AS scores` renders `FROM (WITH interests AS (...) SELECT ...) AS scores`.
     """
     query = parse_one(SCORES, dialect="duckdb")
     neighbours = exp.Literal.number(evaluator.var("recommendation_neighbours"))
+    names = {"looks": looks.name, "asked": asked.name if asked is not None else looks.name}
     for place in query.find_all(exp.Placeholder):
         place.replace(neighbours.copy())
     for table in query.find_all(exp.Table):
-        if table.name == "looks":
-            table.set("this", exp.to_identifier(looks.name))
+        if table.name in names:
+            table.set("this", exp.to_identifier(names[table.name]))
     return query.subquery(copy=False)

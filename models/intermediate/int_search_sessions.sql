@@ -12,7 +12,7 @@ MODEL (
     session_key
   ),
   audits (
-    UNIQUE_VALUES(columns := (
+    UNIQUE_COMBINATION_OF_COLUMNS(columns := (
       session_key
     )),
     NOT_NULL(columns := (session_key, session_id, visitor_id, session_start, session_end, channel)),
@@ -20,20 +20,13 @@ MODEL (
   )
 );
 
-WITH events AS (
+WITH events /* No more of each than its place in time: they are sorted, which costs by their width */ AS (
   SELECT
     event_id,
     event_ts,
     session_id,
     user_id,
     'search' AS event_type,
-    platform,
-    device_type,
-    country,
-    utm_source,
-    utm_medium,
-    utm_campaign,
-    query,
     NULL::DECIMAL(18, 2) AS revenue
   FROM staging.stg_search_events
   WHERE
@@ -47,13 +40,6 @@ WITH events AS (
     session_id,
     user_id,
     'click' AS event_type,
-    NULL AS platform,
-    NULL AS device_type,
-    NULL AS country,
-    NULL AS utm_source,
-    NULL AS utm_medium,
-    NULL AS utm_campaign,
-    NULL AS query,
     NULL::DECIMAL(18, 2) AS revenue
   FROM staging.stg_click_events
   WHERE
@@ -67,13 +53,6 @@ WITH events AS (
     session_id,
     user_id,
     'conversion' AS event_type,
-    NULL AS platform,
-    NULL AS device_type,
-    NULL AS country,
-    NULL AS utm_source,
-    NULL AS utm_medium,
-    NULL AS utm_campaign,
-    NULL AS query,
     booking_value_reporting AS revenue
   FROM staging.stg_conversion_events
   WHERE
@@ -95,64 +74,112 @@ WITH events AS (
       END
     ) OVER (PARTITION BY session_id ORDER BY event_ts, event_id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS resumed_at
   FROM paced
+), sleepless /* Hardly any: awake for a day before a midnight */ AS (
+  SELECT DISTINCT
+    session_id
+  FROM paused
+  WHERE
+    resumed_at <= event_ts::DATE::TIMESTAMP - @HOURS(@session_cut_hours)
 ), cut /* A session starts after a silence, or at the midnight before which there was none for a day */ AS (
   SELECT
-    *,
+    paused.*,
+    paused.resumed_at AS session_start
+  FROM paused
+  LEFT JOIN sleepless
+    ON sleepless.session_id = paused.session_id
+  WHERE
+    sleepless.session_id IS NULL
+  UNION ALL
+  SELECT
+    paused.*,
     MAX(
       CASE
-        WHEN resumed_at = event_ts AND (
-          previous_ts IS NULL OR previous_ts < event_ts
+        WHEN paused.resumed_at = paused.event_ts
+        AND (
+          paused.previous_ts IS NULL OR paused.previous_ts < paused.event_ts
         )
-        THEN event_ts
-        WHEN previous_ts < event_ts::DATE::TIMESTAMP
-        AND resumed_at <= event_ts::DATE::TIMESTAMP - @HOURS(@session_cut_hours)
-        THEN event_ts
+        THEN paused.event_ts
+        WHEN paused.previous_ts < paused.event_ts::DATE::TIMESTAMP
+        AND paused.resumed_at <= paused.event_ts::DATE::TIMESTAMP - @HOURS(@session_cut_hours)
+        THEN paused.event_ts
       END
-    ) OVER (PARTITION BY session_id ORDER BY event_ts, event_id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS session_start
+    ) OVER (
+      PARTITION BY paused.session_id
+      ORDER BY paused.event_ts, paused.event_id
+      ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) AS session_start
   FROM paused
-), numbered /* The landing search and the first login give a session its attributes */ AS (
-  SELECT
-    *,
-    ROW_NUMBER() OVER (
-      PARTITION BY session_id, session_start
-      ORDER BY CASE WHEN event_type = 'search' THEN 0 ELSE 1 END, event_ts, event_id
-    ) AS landing,
-    ROW_NUMBER() OVER (
-      PARTITION BY session_id, session_start
-      ORDER BY CASE WHEN user_id IS NULL THEN 1 ELSE 0 END, event_ts, event_id
-    ) AS login
-  FROM cut
-  WHERE
-    session_start >= @start_ds::TIMESTAMP AND session_start < @end_ds::TIMESTAMP + @DAYS(1)
+  INNER JOIN sleepless
+    ON sleepless.session_id = paused.session_id
 ), sessions AS (
   SELECT
     session_id,
     session_start,
     MAX(event_ts) AS session_end,
-    MAX(CASE WHEN login = 1 THEN user_id END) AS user_id,
+    MIN(CASE WHEN event_type = 'search' THEN event_ts END) AS landed_at,
+    MIN(CASE WHEN NOT user_id IS NULL THEN event_ts END) AS logged_in_at,
     COUNT(CASE WHEN event_type = 'search' THEN 1 END) AS searches,
     COUNT(CASE WHEN event_type = 'click' THEN 1 END) AS clicks,
     COUNT(CASE WHEN event_type = 'conversion' THEN 1 END) AS conversions,
-    COALESCE(SUM(revenue), 0) AS revenue,
-    MAX(CASE WHEN landing = 1 THEN platform END) AS platform,
-    MAX(CASE WHEN landing = 1 THEN device_type END) AS device_type,
-    MAX(CASE WHEN landing = 1 THEN country END) AS country,
-    MAX(CASE WHEN landing = 1 THEN utm_source END) AS utm_source,
-    MAX(CASE WHEN landing = 1 THEN utm_medium END) AS utm_medium,
-    MAX(CASE WHEN landing = 1 THEN utm_campaign END) AS utm_campaign,
-    MAX(CASE WHEN landing = 1 THEN query END) AS landing_query
-  FROM numbered
+    COALESCE(SUM(revenue), 0) AS revenue
+  FROM cut
+  WHERE
+    session_start >= @start_ds::TIMESTAMP AND session_start < @end_ds::TIMESTAMP + @DAYS(1)
   GROUP BY
     session_id,
     session_start
+), landings /* The landing search gives a session its attributes */ AS (
+  SELECT
+    cut.event_id,
+    sessions.session_id,
+    sessions.session_start,
+    ROW_NUMBER() OVER (PARTITION BY sessions.session_id, sessions.session_start ORDER BY cut.event_id) AS place
+  FROM cut
+  INNER JOIN sessions
+    ON sessions.session_id = cut.session_id
+    AND sessions.session_start = cut.session_start
+    AND sessions.landed_at = cut.event_ts
+  WHERE
+    cut.event_type = 'search'
+), logins /* ... and the first login its user */ AS (
+  SELECT
+    cut.user_id,
+    sessions.session_id,
+    sessions.session_start,
+    ROW_NUMBER() OVER (PARTITION BY sessions.session_id, sessions.session_start ORDER BY cut.event_id, cut.user_id) AS place
+  FROM cut
+  INNER JOIN sessions
+    ON sessions.session_id = cut.session_id
+    AND sessions.session_start = cut.session_start
+    AND sessions.logged_in_at = cut.event_ts
+  WHERE
+    NOT cut.user_id IS NULL
+), landing AS (
+  SELECT
+    landings.session_id,
+    landings.session_start,
+    searches.query,
+    searches.platform,
+    searches.device_type,
+    searches.country,
+    searches.utm_source,
+    searches.utm_medium,
+    searches.utm_campaign
+  FROM landings
+  INNER JOIN staging.stg_search_events AS searches
+    ON searches.event_id = landings.event_id
+  WHERE
+    landings.place = 1
+    AND searches.event_ts >= @start_ds::TIMESTAMP
+    AND searches.event_ts < @end_ds::TIMESTAMP + @DAYS(2)
 )
 SELECT
   (
     sessions.session_id || ':' || STRFTIME(sessions.session_start, '%Y%m%dT%H%M%S')
   )::TEXT AS session_key, /* The session: the client's session and when it started */
   sessions.session_id::TEXT AS session_id, /* The client's session; may hold several of ours */
-  COALESCE(sessions.user_id, identity.visitor_id)::TEXT AS visitor_id, /* The user, or the client's session when nobody ever logged in */
-  COALESCE(sessions.user_id, identity.user_id)::TEXT AS user_id, /* The user, also for visits before login; null when nobody ever logged in */
+  COALESCE(logins.user_id, identity.visitor_id)::TEXT AS visitor_id, /* The user, or the client's session when nobody ever logged in */
+  COALESCE(logins.user_id, identity.user_id)::TEXT AS user_id, /* The user, also for visits before login; null when nobody ever logged in */
   sessions.session_start::TIMESTAMP AS session_start, /* First event, UTC */
   sessions.session_end::TIMESTAMP AS session_end, /* Last event, UTC */
   sessions.session_start::DATE AS session_date, /* Day of the first event, UTC */
@@ -160,14 +187,14 @@ SELECT
   sessions.clicks::BIGINT AS clicks, /* Clicks in it */
   sessions.conversions::BIGINT AS conversions, /* Bookings in it */
   sessions.revenue::DECIMAL(18, 2) AS revenue, /* Booked in it, in the reporting currency */
-  sessions.platform::TEXT AS platform, /* Of the first search; null when there is none */
-  sessions.device_type::TEXT AS device_type, /* Of the first search */
-  sessions.country::TEXT AS country, /* Of the first search */
-  @CHANNEL(sessions.utm_source, sessions.utm_medium, sessions.utm_campaign)::TEXT AS channel, /* What brought the visitor */
-  sessions.utm_source::TEXT AS utm_source, /* Of the first search */
-  sessions.utm_medium::TEXT AS utm_medium, /* Of the first search */
-  sessions.utm_campaign::TEXT AS utm_campaign, /* Of the first search */
-  sessions.landing_query::TEXT AS landing_query, /* What was searched first */
+  landing.platform::TEXT AS platform, /* Of the first search; null when there is none */
+  landing.device_type::TEXT AS device_type, /* Of the first search */
+  landing.country::TEXT AS country, /* Of the first search */
+  @CHANNEL(landing.utm_source, landing.utm_medium, landing.utm_campaign)::TEXT AS channel, /* What brought the visitor */
+  landing.utm_source::TEXT AS utm_source, /* Of the first search */
+  landing.utm_medium::TEXT AS utm_medium, /* Of the first search */
+  landing.utm_campaign::TEXT AS utm_campaign, /* Of the first search */
+  landing.query::TEXT AS landing_query, /* What was searched first */
   (
     sessions.searches >= @bot_session_searches
     OR (
@@ -179,6 +206,12 @@ SELECT
     sessions.searches + sessions.clicks + sessions.conversions = 1
   )::BOOLEAN AS is_bounce /* Left after a single event */
 FROM sessions
+LEFT JOIN landing
+  ON landing.session_id = sessions.session_id AND landing.session_start = sessions.session_start
+LEFT JOIN logins
+  ON logins.session_id = sessions.session_id
+  AND logins.session_start = sessions.session_start
+  AND logins.place = 1
 INNER JOIN intermediate.int_identity AS identity
   ON identity.session_id = sessions.session_id
 WHERE

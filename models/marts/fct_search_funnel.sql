@@ -13,7 +13,7 @@ MODEL (
     search_event_id
   ),
   audits (
-    UNIQUE_VALUES(columns := (
+    UNIQUE_COMBINATION_OF_COLUMNS(columns := (
       search_event_id
     )),
     NOT_NULL(columns := (search_event_id, searched_at, session_key, visitor_id, channel)),

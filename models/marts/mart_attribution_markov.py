@@ -1,76 +1,90 @@
-"""Markov removal effects: one row per marketing channel.
+"""Markov removal effects: one row per day and marketing channel.
 
-Visits form a chain: start, the channels of a visitor's touchpoints in their order, then a booking or nothing.
-A channel's removal effect is the share of the bookings that would be lost if every visit through it ended in
-nothing (Anderl and others, 2016, "Mapping the customer journey"). `marts.mart_campaign_attribution` shares each
-booking by these effects.
+Visits form a chain: start, the channels of a visitor's visits in their order, then a booking or nothing. A visitor
+who stays away for the attribution window has left for nothing; whoever booked or left begins anew. A channel's removal
+effect is the share of the bookings that would be lost if every visit through it ended in nothing (Anderl and others,
+2016, "Mapping the customer journey"). `marts.mart_campaign_attribution` shares each booking by the effects of its day.
+
+Those are learnt from the moves of the days before it and of the day itself, never of later ones: what a day says does
+not change any more once its events are all here, and one more day costs as much as any other.
 """
 
 import typing as t
-from datetime import datetime
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 from sqlglot import exp, parse_one
 from sqlmesh import ExecutionContext, model
+from sqlmesh.core.model import ModelKindName
 
 START, BOOKING, NOTHING = "(start)", "(booking)", "(nothing)"
 
 
-def steps_query(journeys: str, touchpoints: str) -> str:
-    """How often visitors went from one state of the chain to another: one row a pair of states.
+def moves_query(sessions: str, first: date, last: date, window_days: int) -> str:
+    """How often visitors moved from one state of the chain to another: one row a day and pair of states.
 
-    A path is what led to one booking, or the touchpoints of a visitor that led to none.
+    A visit is a move on its day, and so is the booking made in it; that nothing came of it shows a window later.
     """
+    window = f"INTERVAL '{window_days}' DAY"
     return f"""
-    WITH credited AS (
-      SELECT DISTINCT touchpoint_id FROM {journeys}
-    ), steps AS (
-      SELECT conversion_event_id AS path_id, '{BOOKING}' AS outcome, channel, position AS step
-      FROM {journeys}
-      UNION ALL
+    WITH visits AS (
       SELECT
-        visitor_id AS path_id,
-        '{NOTHING}' AS outcome,
+        session_date,
+        session_start,
         channel,
-        ROW_NUMBER() OVER (PARTITION BY visitor_id ORDER BY touched_at, touchpoints.touchpoint_id) AS step
-      FROM {touchpoints} AS touchpoints
-      LEFT JOIN credited ON credited.touchpoint_id = touchpoints.touchpoint_id
-      WHERE credited.touchpoint_id IS NULL
+        conversions,
+        LAG(session_start) OVER visitor AS previous_start,
+        LAG(channel) OVER visitor AS previous_channel,
+        LAG(conversions) OVER visitor AS previous_conversions,
+        LEAD(session_start) OVER visitor AS next_start
+      FROM {sessions}
+      WHERE session_date >= CAST('{first}' AS DATE) - {window} - INTERVAL '1' DAY
+        AND session_date <= CAST('{last}' AS DATE)
+      WINDOW visitor AS (PARTITION BY visitor_id ORDER BY session_start, session_key)
     ), moves AS (
       SELECT
-        COALESCE(LAG(channel) OVER (PARTITION BY outcome, path_id ORDER BY step), '{START}') AS from_state,
+        session_date AS move_date,
+        CASE
+          WHEN previous_conversions = 0 AND previous_start > session_start - {window} THEN previous_channel
+          ELSE '{START}'
+        END AS from_state,
         channel AS to_state
-      FROM steps
+      FROM visits
       UNION ALL
-      SELECT channel AS from_state, outcome AS to_state
-      FROM (
-        SELECT
-          outcome,
-          channel,
-          ROW_NUMBER() OVER (PARTITION BY outcome, path_id ORDER BY step DESC) AS from_the_end
-        FROM steps
-      ) AS reversed
-      WHERE from_the_end = 1
+      SELECT session_date AS move_date, channel AS from_state, '{BOOKING}' AS to_state
+      FROM visits
+      WHERE conversions > 0
+      UNION ALL
+      SELECT CAST(session_start + {window} AS DATE) AS move_date, channel AS from_state, '{NOTHING}' AS to_state
+      FROM visits
+      WHERE conversions = 0 AND (next_start IS NULL OR next_start >= session_start + {window})
     )
-    SELECT from_state, to_state, COUNT(*) AS moves
+    SELECT move_date, from_state, to_state, COUNT(*) AS moves
     FROM moves
-    GROUP BY from_state, to_state
+    WHERE move_date BETWEEN CAST('{first}' AS DATE) AND CAST('{last}' AS DATE)
+    GROUP BY move_date, from_state, to_state
     """
 
 
 def booking_probability(moves: "np.ndarray", to_booking: "np.ndarray", kept: t.Sequence[int]) -> float:
     """The chance to end in a booking from the start (state 0), when only the `kept` states may be visited.
 
-    Solves p = Q p + r, where Q holds the moves between kept states and r those into a booking. Each state has a
-    path to an end, so that I - Q can be inverted.
+    Solves p = Q p + r, where Q holds the moves between kept states and r those into a booking. Only states from which
+    a booking can be reached are in it: the others have no chance, and visits that lead nowhere yet make no path out.
     """
-    between = moves[np.ix_(kept, kept)]
-    return float(np.linalg.solve(np.eye(len(kept)) - between, to_booking[kept])[0])
+    hopeful = {state for state in kept if to_booking[state] > 0}
+    while more := {state for state in kept if state not in hopeful and any(moves[state, each] > 0 for each in hopeful)}:
+        hopeful |= more
+    if 0 not in hopeful:
+        return 0.0
+    states = sorted(hopeful)
+    between = moves[np.ix_(states, states)]
+    return float(np.linalg.solve(np.eye(len(states)) - between, to_booking[states])[0])
 
 
 def removal_effects(counts: "dict[tuple[str, str], int]") -> "dict[str, float]":
-    """The removal effect of each channel; 0 for all when nothing was ever booked."""
+    """The removal effect of each channel; 0 for all when nothing was booked."""
     channels = sorted({state for pair in counts for state in pair} - {START, BOOKING, NOTHING})
     states = [START, *channels]
     leaving = {state: sum(n for (origin, _), n in counts.items() if origin == state) for state in states}
@@ -91,22 +105,53 @@ def removal_effects(counts: "dict[tuple[str, str], int]") -> "dict[str, float]":
     return effects
 
 
+def effects_by_day(
+    moves: "list[tuple[date, str, str, int]]", first: date, last: date, learning_days: int
+) -> "list[tuple[date, str, int, float]]":
+    """(day, channel, moves through it, removal effect) of each day, from the moves of `learning_days` up to it."""
+    by_day: dict[date, list[tuple[tuple[str, str], int]]] = {}
+    for day, origin, target, n in moves:
+        by_day.setdefault(day, []).append(((origin, target), n))
+    counts: dict[tuple[str, str], int] = {}
+    rows = []
+    day = first - timedelta(days=learning_days - 1)
+    while day <= last:
+        gone = day - timedelta(days=learning_days)
+        for sign, changed in ((1, by_day.get(day, ())), (-1, by_day.get(gone, ()))):
+            for pair, n in changed:
+                counts[pair] = counts.get(pair, 0) + sign * n
+        counts = {pair: n for pair, n in counts.items() if n}
+        if day >= first:
+            for channel, effect in removal_effects(counts).items():
+                through = sum(n for (_, target), n in counts.items() if target == channel)
+                if through:  # else its visits were before these days, and only their end lies in them
+                    rows.append((day, channel, through, effect))
+        day += timedelta(days=1)
+    return rows
+
+
 @model(
     "marts.mart_attribution_markov",
-    kind="FULL",
-    description="Markov removal effects: one row per marketing channel.",
+    kind={
+        "name": ModelKindName.INCREMENTAL_BY_TIME_RANGE,
+        "time_column": "effect_date",
+        "partition_by_time_column": False,
+    },
+    description="Markov removal effects: one row per day and marketing channel.",
     owner="analytics",
-    grains=["channel"],
-    depends_on=["intermediate.int_user_journeys", "intermediate.int_touchpoints"],
-    columns={"channel": "TEXT", "moves": "BIGINT", "removal_effect": "DOUBLE"},
+    grains=["effect_date", "channel"],
+    tags=["visits reach: attribution_window_days + markov_learning_days"],
+    depends_on=["intermediate.int_search_sessions"],
+    columns={"effect_date": "DATE", "channel": "TEXT", "moves": "BIGINT", "removal_effect": "DOUBLE"},
     column_descriptions={
+        "effect_date": "The day whose bookings are shared by the effect, UTC",
         "channel": "The marketing channel",
-        "moves": "How often a visit through the channel was a step of a path: the evidence behind the effect",
+        "moves": "How many visits came through the channel in the days learnt from: the evidence behind the effect",
         "removal_effect": "Share of the bookings that would be lost without the channel, 0 to 1",
     },
     audits=[
-        ("not_null", {"columns": [exp.column("channel"), exp.column("removal_effect")]}),
-        ("unique_values", {"columns": [exp.column("channel")]}),
+        ("not_null", {"columns": [exp.column("effect_date"), exp.column("channel"), exp.column("removal_effect")]}),
+        ("unique_combination_of_columns", {"columns": [exp.column("effect_date"), exp.column("channel")]}),
         ("accepted_range", {"column": exp.column("removal_effect"), "min_v": 0, "max_v": 1}),
     ],
 )
@@ -117,18 +162,19 @@ def execute(
     execution_time: datetime,
     **kwargs: t.Any,
 ) -> t.Generator[pd.DataFrame, None, None]:
-    """Count the moves in the warehouse, solve the small chain here."""
-    journeys = context.resolve_table("intermediate.int_user_journeys")
-    touchpoints = context.resolve_table("intermediate.int_touchpoints")
+    """Count the moves in the warehouse, solve the small chains here."""
+    window, learning = context.var("attribution_window_days"), context.var("markov_learning_days")
+    first, last = start.date(), end.date()
+    sessions = context.resolve_table("intermediate.int_search_sessions")
+    query = moves_query(sessions, first - timedelta(days=learning - 1), last, window)
     # Parsed, not text: names and dialect are then those of the engine behind the gateway.
-    steps = context.fetchdf(parse_one(steps_query(journeys, touchpoints), dialect="duckdb"))
-    counts = {
-        (str(origin), str(target)): int(n)
-        for origin, target, n in steps[["from_state", "to_state", "moves"]].itertuples(index=False)
-    }
-    effects = removal_effects(counts)
-    if not effects:
+    found = context.fetchdf(parse_one(query, dialect="duckdb"))
+    moves = [
+        (pd.Timestamp(day).date(), str(origin), str(target), int(n))
+        for day, origin, target, n in found[["move_date", "from_state", "to_state", "moves"]].itertuples(index=False)
+    ]
+    rows = effects_by_day(moves, first, last, learning)
+    if not rows:
         yield from ()  # SQLMesh's way to say "no rows"
         return
-    entries = [sum(n for (_, target), n in counts.items() if target == channel) for channel in effects]
-    yield pd.DataFrame({"channel": list(effects), "moves": entries, "removal_effect": list(effects.values())})
+    yield pd.DataFrame(rows, columns=["effect_date", "channel", "moves", "removal_effect"])

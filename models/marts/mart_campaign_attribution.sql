@@ -1,11 +1,16 @@
 /* Campaign attribution: one row per day, attribution model and campaign (source, medium, campaign, channel).
    A booking's value is shared by the touchpoints of the window before it, in whole cents: each gets the cents that it is due
    in full, and the cents left over go to those with the largest remainder, so that every model's credits sum to what was
-   booked. A booking without a touchpoint is credited to 'direct'. Spend stands on its own day, booked or not. */
+   booked. A booking without a touchpoint is credited to 'direct'. Spend stands on its own day, booked or not.
+   A day's rows follow from the window before it alone: a changed visit changes the days until the window has passed. */
 MODEL (
   name marts.mart_campaign_attribution,
   owner marketing,
-  kind FULL,
+  kind INCREMENTAL_BY_TIME_RANGE (
+    time_column attribution_date,
+    partition_by_time_column FALSE
+  ),
+  tags ('visits reach: attribution_window_days + markov_learning_days', 'spend'),
   grain (attribution_date, model, utm_source, utm_medium, utm_campaign, channel),
   audits (
     NOT_NULL(columns := (attribution_date, model, channel, conversions, revenue, cost)),
@@ -49,7 +54,7 @@ WITH models AS (
     ROUND(COALESCE(booking_value_reporting, 0) * 100)::BIGINT AS cents
   FROM staging.stg_conversion_events
   WHERE
-    @KNOWN(ingested_at)
+    event_ts >= @start_ds::TIMESTAMP AND event_ts < @end_ds::TIMESTAMP + @DAYS(1) AND @KNOWN(ingested_at)
 ), journeys AS (
   /* A removal effect is of a channel, however often it was touched: its touchpoints share it. */
   SELECT
@@ -65,7 +70,9 @@ WITH models AS (
     COALESCE(effect.removal_effect, 0) / COUNT(*) OVER (PARTITION BY journey.conversion_event_id, journey.channel) AS removal_share
   FROM intermediate.int_user_journeys AS journey
   LEFT JOIN marts.mart_attribution_markov AS effect
-    ON effect.channel = journey.channel
+    ON effect.channel = journey.channel AND effect.effect_date = journey.converted_at::DATE
+  WHERE
+    journey.converted_at >= @start_ds::TIMESTAMP AND journey.converted_at < @end_ds::TIMESTAMP + @DAYS(1)
 ), claims AS (
   /* What each touchpoint claims of its booking; only the proportions matter. */
   SELECT
@@ -164,32 +171,69 @@ WITH models AS (
       ELSE 0
     END AS credited_cents
   FROM dues
-), campaigns AS (
-  /* Spend names no medium: it goes to the medium and channel under which the campaign was touched most. */
+), touches AS (
   SELECT
+    session_date AS touch_date,
     utm_source,
     utm_campaign,
     utm_medium,
     channel,
-    ROW_NUMBER() OVER (PARTITION BY utm_source, utm_campaign ORDER BY COUNT(*) DESC, utm_medium, channel) AS rank
-  FROM intermediate.int_touchpoints
+    COUNT(*) AS touches
+  FROM intermediate.int_search_sessions
+  WHERE
+    session_date > @start_ds::DATE - @DAYS(@attribution_window_days) AND session_date <= @end_ds::DATE
   GROUP BY
+    session_date,
     utm_source,
     utm_campaign,
     utm_medium,
     channel
+), spent AS (
+  SELECT
+    spend_date,
+    utm_source,
+    utm_campaign,
+    COALESCE(cost_reporting, 0) AS cost /* Unknown without a rate, which staging warns of */
+  FROM staging.stg_ad_spend
+  WHERE
+    spend_date BETWEEN @start_ds AND @end_ds
+), campaigns AS (
+  /* Spend names no medium: it goes to the medium and channel under which the campaign was touched most in the window before it. */
+  SELECT
+    spent.spend_date,
+    spent.utm_source,
+    spent.utm_campaign,
+    touches.utm_medium,
+    touches.channel,
+    ROW_NUMBER() OVER (
+      PARTITION BY spent.spend_date, spent.utm_source, spent.utm_campaign
+      ORDER BY SUM(touches.touches) DESC, touches.utm_medium, touches.channel
+    ) AS rank
+  FROM spent
+  INNER JOIN touches
+    ON touches.utm_source IS NOT DISTINCT FROM spent.utm_source
+    AND touches.utm_campaign IS NOT DISTINCT FROM spent.utm_campaign
+    AND touches.touch_date <= spent.spend_date
+    AND touches.touch_date > spent.spend_date - @DAYS(@attribution_window_days)
+  GROUP BY
+    spent.spend_date,
+    spent.utm_source,
+    spent.utm_campaign,
+    touches.utm_medium,
+    touches.channel
 ), spend AS (
   SELECT
-    ad_spend.spend_date,
-    ad_spend.utm_source,
+    spent.spend_date,
+    spent.utm_source,
     campaigns.utm_medium,
-    ad_spend.utm_campaign,
-    COALESCE(campaigns.channel, @CHANNEL(ad_spend.utm_source, campaigns.utm_medium, ad_spend.utm_campaign)) AS channel,
-    COALESCE(ad_spend.cost_reporting, 0) AS cost /* Unknown without a rate, which staging warns of */
-  FROM staging.stg_ad_spend AS ad_spend
+    spent.utm_campaign,
+    COALESCE(campaigns.channel, @CHANNEL(spent.utm_source, campaigns.utm_medium, spent.utm_campaign)) AS channel,
+    spent.cost
+  FROM spent
   LEFT JOIN campaigns
-    ON campaigns.utm_source IS NOT DISTINCT FROM ad_spend.utm_source
-    AND campaigns.utm_campaign IS NOT DISTINCT FROM ad_spend.utm_campaign
+    ON campaigns.spend_date = spent.spend_date
+    AND campaigns.utm_source IS NOT DISTINCT FROM spent.utm_source
+    AND campaigns.utm_campaign IS NOT DISTINCT FROM spent.utm_campaign
     AND campaigns.rank = 1
 ), entries AS (
   /* Credits and spend one below the other: a day with only one of them keeps its row. */
@@ -242,8 +286,11 @@ WITH models AS (
     channel
 ), known AS (
   SELECT
+    converted_at::DATE AS booking_date,
     MAX(ingested_at) AS known_until
   FROM bookings
+  GROUP BY
+    converted_at::DATE
 )
 SELECT
   totals.attribution_date::DATE AS attribution_date, /* The day of the booking; of the spend for cost */
@@ -261,6 +308,9 @@ SELECT
   (
     totals.cost::DOUBLE / NULLIF(totals.conversions, 0)
   )::DOUBLE AS cost_per_booking, /* cost / conversions; null without a booking */
-  known.known_until::TIMESTAMP AS known_until /* Arrival of the newest booking that was known; later ones are not in any row yet */
+  known.known_until::TIMESTAMP AS known_until /* Arrival of the newest of the day's bookings: later ones are in no row yet; null without a booking */
 FROM totals
-CROSS JOIN known
+LEFT JOIN known
+  ON known.booking_date = totals.attribution_date
+WHERE
+  totals.attribution_date BETWEEN @start_ds AND @end_ds

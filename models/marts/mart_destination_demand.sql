@@ -1,11 +1,14 @@
 /* Demand for destinations: one row per day and destination. Bots are left out.
    A search asks for the destination of its first click, else for a place that its text names and that somebody had clicked
-   by that day. Searches that name none are the row without destination.
-   Made anew at each run: a late click on an earlier search makes a place known earlier, and moves later days. */
+   in the 90 days up to that day. Searches that name none are the row without destination. */
 MODEL (
   name marts.mart_destination_demand,
   owner product,
-  kind FULL,
+  kind INCREMENTAL_BY_TIME_RANGE (
+    time_column demand_date,
+    partition_by_time_column FALSE
+  ),
+  tags ('visits reach: place_memory_days + funnel_window_days', 'searches'),
   grain (demand_date, destination),
   audits (
     NOT_NULL(columns := (demand_date, searches, zero_result_searches, clicks, bookings, revenue)),
@@ -28,23 +31,45 @@ WITH searches AS (
     lead_time_days
   FROM marts.fct_search_funnel
   WHERE
-    NOT COALESCE(is_bot, FALSE)
-), places AS (
-  /* What is known as a destination, and since when. */
+    search_date BETWEEN @start_ds AND @end_ds AND NOT COALESCE(is_bot, FALSE)
+), clicked AS (
+  /* A first click is at most the funnel's window after its search, and by a wrong clock a day before it. */
   SELECT
-    LOWER(TRIM(destination)) AS place,
-    MIN(destination) AS destination,
-    MIN(search_date) AS known_from
+    destination,
+    first_click_at::DATE AS clicked_on,
+    COUNT(*) AS clicks
   FROM marts.fct_search_funnel
   WHERE
-    NOT destination IS NULL AND LENGTH(TRIM(destination)) > 0
+    search_date >= @start_ds::DATE - @DAYS(@place_memory_days) - @DAYS(@funnel_window_days)
+    AND search_date <= @end_ds::DATE + @DAYS(1)
+    AND first_click_at >= @start_ds::TIMESTAMP - @DAYS(@place_memory_days)
+    AND first_click_at < @end_ds::TIMESTAMP + @DAYS(1)
+    AND LENGTH(TRIM(destination)) > 0
   GROUP BY
-    LOWER(TRIM(destination))
+    destination,
+    first_click_at::DATE
+), places AS (
+  /* What is known as a destination, from a day on which it was clicked until it is clicked again or forgotten. */
+  SELECT
+    LOWER(TRIM(destination)) AS place,
+    ' ' || LOWER(TRIM(destination)) || ' ' AS name,
+    MIN(destination) AS destination,
+    clicked_on AS known_from,
+    LEAST(
+      COALESCE(LEAD(clicked_on) OVER (PARTITION BY LOWER(TRIM(destination)) ORDER BY clicked_on), '9999-12-31'::DATE),
+      clicked_on + (
+        @place_memory_days + 1
+      )::INT
+    ) AS known_until
+  FROM clicked
+  GROUP BY
+    LOWER(TRIM(destination)),
+    clicked_on
 ), texts AS (
   /* Each text once: many searches share one. */
   SELECT
     text,
-    MAX(search_date) AS last_date
+    ' ' || REPLACE(text, ',', ' ') || ' ' AS words
   FROM searches
   WHERE
     LENGTH(text) > 0
@@ -53,24 +78,39 @@ WITH searches AS (
 ), named AS (
   SELECT
     texts.text,
-    places.destination,
-    places.known_from,
-    LENGTH(places.place) AS length
+    names.place
   FROM texts
-  INNER JOIN places
-    ON places.known_from <= texts.last_date
-    AND STRPOS(' ' || REPLACE(texts.text, ',', ' ') || ' ', ' ' || places.place || ' ') > 0
-), meanings AS (
-  /* The longest name wins, from the day it is known: "new york" before "york". */
-  SELECT
+  INNER JOIN (
+    SELECT DISTINCT
+      place,
+      name
+    FROM places
+  ) AS names
+    ON STRPOS(texts.words, names.name) > 0
+), asked_by_text AS (
+  SELECT DISTINCT
     text,
-    destination,
-    known_from,
-    COALESCE(
-      MIN(known_from) OVER (PARTITION BY text ORDER BY length DESC, destination ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
-      '9999-12-31'::DATE
-    ) AS known_until
-  FROM named
+    search_date
+  FROM searches
+  WHERE
+    LENGTH(text) > 0
+), meanings AS (
+  /* The longest name that is known on the day wins: "new york" before "york". */
+  SELECT
+    asked_by_text.text,
+    asked_by_text.search_date,
+    places.destination,
+    ROW_NUMBER() OVER (
+      PARTITION BY asked_by_text.text, asked_by_text.search_date
+      ORDER BY LENGTH(places.place) DESC, places.destination
+    ) AS choice
+  FROM asked_by_text
+  INNER JOIN named
+    ON named.text = asked_by_text.text
+  INNER JOIN places
+    ON places.place = named.place
+    AND places.known_from <= asked_by_text.search_date
+    AND places.known_until > asked_by_text.search_date
 ), asked AS (
   SELECT
     searches.search_date,
@@ -82,9 +122,7 @@ WITH searches AS (
     searches.lead_time_days
   FROM searches
   LEFT JOIN meanings
-    ON meanings.text = searches.text
-    AND meanings.known_from <= searches.search_date
-    AND meanings.known_until > searches.search_date
+    ON meanings.text = searches.text AND meanings.search_date = searches.search_date AND meanings.choice = 1
 )
 SELECT
   asked.search_date::DATE AS demand_date, /* The day of the search, UTC */

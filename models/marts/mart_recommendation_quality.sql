@@ -2,12 +2,14 @@
    The last four weeks are held out in turn. The recommender learns from what was known when a week began: looks whose search and
    click, logins and bookings lie before it; then its ten best are compared with what its users looked at in the week. Beside
    it stands the popular list, the same for everybody. Scope 'all' is every destination; 'new' leaves out those that the user had looked
-   at before, in the lists and in the week. Made once a day. */
+   at before, in the lists and in the week. Made anew when a month is over: it learns from four windows
+   of 90 days, which is as much work as all other models have on a day. */
 MODEL (
   name marts.mart_recommendation_quality,
   owner product,
   kind FULL,
-  cron '@daily',
+  cron '@monthly',
+  interval_unit 'month',
   allow_partials FALSE,
   grain (held_out_from, scope, recommender),
   audits (
@@ -60,23 +62,6 @@ WITH weeks AS (
     AND seen.searched_at >= weeks.as_of - @DAYS(@recommendation_window_days)
   INNER JOIN intermediate.int_identity AS identity
     ON identity.session_id = seen.session_id
-), scores AS (
-  SELECT
-    as_of,
-    user_id,
-    destination,
-    score
-  FROM @RECOMMENDATION_SCORES(looks) AS scores
-  WHERE
-    score > 0
-), known AS (
-  SELECT DISTINCT
-    as_of,
-    user_id,
-    destination
-  FROM looks
-  WHERE
-    NOT user_id IS NULL
 ), wanted /* What users looked at in the week */ AS (
   SELECT DISTINCT
     weeks.as_of,
@@ -87,6 +72,23 @@ WITH weeks AS (
     ON seen.searched_at >= weeks.as_of AND seen.searched_at < weeks.as_of + @DAYS(7)
   WHERE
     NOT seen.user_id IS NULL
+), scores AS (
+  SELECT
+    as_of,
+    user_id,
+    destination,
+    score
+  FROM @RECOMMENDATION_SCORES(looks, wanted) AS scores
+  WHERE
+    score > 0
+), known AS (
+  SELECT DISTINCT
+    as_of,
+    user_id,
+    destination
+  FROM looks
+  WHERE
+    NOT user_id IS NULL
 ), listed /* Who had a list of their own */ AS (
   SELECT
     as_of,
@@ -111,25 +113,35 @@ WITH weeks AS (
   GROUP BY
     listed.as_of,
     listed.user_id
+), ranked AS (
+  SELECT
+    as_of,
+    user_id,
+    destination,
+    score,
+    ROW_NUMBER() OVER (PARTITION BY as_of, user_id ORDER BY score DESC, destination) AS place
+  FROM scores
 ), popular AS (
   SELECT
     as_of,
     destination,
     score,
-    ROW_NUMBER() OVER (PARTITION BY as_of ORDER BY score DESC, destination) AS place
-  FROM scores
+    place
+  FROM ranked
   WHERE
     user_id = '__popular__'
-), offers /* Of the popular list as many as are left when what the user knows is taken out */ AS (
+), offers /* Of each list as many as are left when what the user knows is taken out */ AS (
   SELECT
     'recommendations' AS recommender,
     tested.as_of,
     tested.user_id,
-    scores.destination,
-    scores.score
+    ranked.destination,
+    ranked.score
   FROM tested
-  INNER JOIN scores
-    ON scores.as_of = tested.as_of AND scores.user_id = tested.user_id
+  INNER JOIN ranked
+    ON ranked.as_of = tested.as_of
+    AND ranked.user_id = tested.user_id
+    AND ranked.place <= 10 + tested.known_destinations
   UNION ALL
   SELECT
     'popular' AS recommender,

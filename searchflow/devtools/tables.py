@@ -67,7 +67,7 @@ def _model(path: Path) -> tuple[str, str]:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         said = ast.get_docstring(ast.parse(text)) or ""
-        kind = re.search(r"kind=\"(\w+)\"", text)
+        kind = re.search(r"kind=\"(\w+)\"|\bModelKindName\.(\w+)", text)
     else:
         comment = re.match(r"/\*(.*?)\*/", text, re.DOTALL)
         said = comment[1] if comment else ""

@@ -84,13 +84,13 @@ class BareModels:
         self, connection: duckdb.DuckDBPyConnection, model: Model, first: date, last: date, now: datetime
     ) -> None:
         if not model.is_sql:
-            _fill(connection, model, list(model.render(context=_Engine(connection), execution_time=now)))
+            engine = _Engine(connection, self.context.config.variables)
+            frames = list(model.render(context=engine, start=first, end=last, execution_time=now))
+            _fill(connection, model, frames, first, last)
         elif model.kind.is_view:
             connection.execute(f"CREATE OR REPLACE VIEW {model.name} AS {self.query(model, first, last, now)}")
         elif model.kind.is_incremental_by_time_range:
-            _create(connection, model)
-            column = model.time_column.column.name
-            connection.execute(f"DELETE FROM {model.name} WHERE {column} BETWEEN ? AND ?", [first, last])
+            _make_room(connection, model, first, last)
             connection.execute(f"INSERT INTO {model.name} BY NAME {self.query(model, first, last, now)}")
         else:
             connection.execute(f"CREATE OR REPLACE TABLE {model.name} AS {self.query(model, first, last, now)}")
@@ -119,22 +119,34 @@ def _create(connection: duckdb.DuckDBPyConnection, model: Model) -> None:
     connection.execute(f"CREATE TABLE IF NOT EXISTS {model.name} ({columns})")
 
 
-def _fill(connection: duckdb.DuckDBPyConnection, model: Model, frames: list[Any]) -> None:
-    connection.execute(f"DROP TABLE IF EXISTS {model.name}")
+def _make_room(connection: duckdb.DuckDBPyConnection, model: Model, first: date, last: date) -> None:
+    """The model's table without these days; of a model that is made as a whole without any row."""
     _create(connection, model)
+    if model.kind.is_incremental_by_time_range:
+        column = model.time_column.column.name
+        connection.execute(f"DELETE FROM {model.name} WHERE {column} BETWEEN ? AND ?", [first, last])
+    else:
+        connection.execute(f"DELETE FROM {model.name}")
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, model: Model, frames: list[Any], first: date, last: date) -> None:
+    _make_room(connection, model, first, last)
     for frame in frames:
         connection.register("frame", frame)
         connection.execute(f"INSERT INTO {model.name} BY NAME SELECT * FROM frame")
 
 
 class _Engine:
-    """As much of SQLMesh's execution context as a Python model may use here: find a table, ask a query."""
+    """As much of SQLMesh's execution context as a Python model may use here: find a table or a variable, ask a query."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
+    def __init__(self, connection: duckdb.DuckDBPyConnection, variables: dict[str, Any]) -> None:
+        self._connection, self._variables = connection, variables
 
     def with_variables(self, *_: object, **__: object) -> _Engine:
         return self
+
+    def var(self, name: str, default: Any = None) -> Any:
+        return self._variables.get(name, default)
 
     def resolve_table(self, name: str) -> str:
         return name

@@ -1,8 +1,9 @@
 """Which earlier days new data changes.
 
 A click or booking changes the day of its search, an event beside midnight the session of the neighbouring day, and a
-login the days of the session's anonymous part. All of it follows from the new events alone, so the cost follows them
-too, and not the history.
+login the days of the session's anonymous part; spend changes its own day. All of it follows from the new rows alone, so the
+cost follows them too, and not the history. How far a changed day reaches into later ones is for each model to say
+(`searchflow/transformation/reach.py`).
 
 Which commits a transformation has already seen is kept in `ops.transformed_batches`. A row is written after the days
 were marked for SQLMesh and before they are made: killed in between, the next run marks them again or finds them marked.
@@ -16,6 +17,7 @@ from datetime import date, datetime, timedelta
 import duckdb
 
 from searchflow.ops import tracing
+from searchflow.transformation.reach import ChangedDays
 
 SEEN = "ops.transformed_batches"
 
@@ -85,6 +87,8 @@ RENAMED_DAYS = """
         SELECT session_id, event_ts FROM raw.conversion_events WHERE event_ts >= $first
     ) JOIN renamed USING (session_id)
 """
+
+SPEND_DAYS = "SELECT DISTINCT spend_date FROM raw.ad_spend WHERE batch_id IN (SELECT batch_id FROM new_batches)"
 
 
 @dataclass(frozen=True)
@@ -162,28 +166,31 @@ def changed_days(
     gap_minutes: int,
     window_days: int,
     identity: str | None,
-) -> list[date]:
-    """The days whose rows these commits change, in any incremental model.
+) -> ChangedDays:
+    """The days in which these commits changed something.
 
     `identity` is the table that says who sessions belonged to before these commits; None when there is none yet.
     """
     if not batches:
-        return []
+        return ChangedDays()
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE new_batches AS SELECT unnest(?::VARCHAR[]) AS batch_id",
         [[batch.batch_id for batch in batches]],
     )
+    spent = ChangedDays(spend=frozenset(_days(connection, SPEND_DAYS)))
     span = connection.execute(
         "SELECT min(first_event_ts), max(last_event_ts) FROM ops.ingestion_batches "
         "WHERE batch_id IN (SELECT batch_id FROM new_batches)"
     ).fetchone()
     if span is None or span[0] is None:
-        return []
+        return spent
     first, last = span
     connection.execute("DROP TABLE IF EXISTS fresh")
     of_batches = "batch_id IN (SELECT batch_id FROM new_batches) AND event_ts BETWEEN $first AND $last"
     connection.execute(fresh_events(of_batches), {"first": first, "last": last})
-    return days_around(connection, first, last, gap_minutes=gap_minutes, window_days=window_days, identity=identity)
+    return spent | days_around(
+        connection, first, last, gap_minutes=gap_minutes, window_days=window_days, identity=identity
+    )
 
 
 def fresh_events(condition: str) -> str:
@@ -199,15 +206,15 @@ def days_around(
     gap_minutes: int,
     window_days: int,
     identity: str | None,
-) -> list[date]:
+) -> ChangedDays:
     """The days whose rows the events in `fresh`, from `first` to `last`, change in any incremental model."""
-    days = set(_days(connection, "SELECT DISTINCT event_ts::DATE FROM fresh"))
     day, window = timedelta(days=1), timedelta(days=window_days + 1)
-    days |= set(_days(connection, SEARCH_DAYS, [first - window, last + day, first - window, last + day]))
-    days |= set(_days(connection, NEIGHBOUR_DAYS, {"first": first - day, "last": last + 3 * day, "gap": gap_minutes}))
+    visits = set(_days(connection, "SELECT DISTINCT event_ts::DATE FROM fresh"))
+    visits |= set(_days(connection, NEIGHBOUR_DAYS, {"first": first - day, "last": last + 3 * day, "gap": gap_minutes}))
     if identity is not None:
-        days |= _renamed_days(connection, identity)
-    return sorted(days)
+        visits |= _renamed_days(connection, identity)
+    searches = _days(connection, SEARCH_DAYS, [first - window, last + day, first - window, last + day])
+    return ChangedDays(visits=frozenset(visits), searches=frozenset(searches))
 
 
 def _renamed_days(connection: duckdb.DuckDBPyConnection, identity: str) -> set[date]:

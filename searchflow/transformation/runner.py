@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -17,6 +18,7 @@ from searchflow.ops import record, tracing
 from searchflow.services.process import locked
 from searchflow.settings import ROOT, Settings
 from searchflow.transformation import changes, failures, restatements
+from searchflow.transformation.reach import ChangedDays, days_to_make
 from searchflow.transformation.result import ModelProgress, ModelRun, TransformationResult
 
 if TYPE_CHECKING:
@@ -110,31 +112,33 @@ def _list_changes(
         changes.share_seen(connection, result.environment, PRODUCTION)  # else all of production would be made again
     batches = changes.new_batches(connection, result.environment, result.started_at, taken)
     result.new_batches = len(batches)
-    days = set(restate)
+    changed, variables = ChangedDays.entirely(restate), opened.context.config.variables
     made = [snapshot for snapshot in snapshots if snapshot.is_model and snapshot.evaluatable and snapshot.intervals]
     if batches and made:  # before the first plan every day is missing anyway
-        variables = opened.context.config.variables
-        days |= set(
-            changes.changed_days(
-                connection,
-                batches,
-                gap_minutes=int(variables["session_gap_minutes"]),
-                window_days=int(variables["funnel_window_days"]),
-                identity=next((each.table_name() for each in made if each.model.name == IDENTITY), None),
-            )
+        changed |= changes.changed_days(
+            connection,
+            batches,
+            gap_minutes=int(variables["session_gap_minutes"]),
+            window_days=int(variables["funnel_window_days"]),
+            identity=next((each.table_name() for each in made if each.model.name == IDENTITY), None),
         )
-    if batches or days:
+    if batches or changed.all:
         today = result.started_at.date()
-        days = {day for day in _covered(days, made) if day < today}
-        result.restated_days = sorted(days)
-        _mark_missing(opened, [snapshot for snapshot in made if not snapshot.is_seed], today, days, result.environment)
+        earlier = [day for day in changed.all if day < today]
+        result.restated_days = sorted(day for day in earlier if any(_has(each, day) for each in made if _of_days(each)))
+        _mark_missing(
+            opened, [snapshot for snapshot in made if not snapshot.is_seed], today, changed, result.environment
+        )
     changes.mark_seen(connection, result.environment, batches, result.started_at)
 
 
-def _covered(days: Collection[date], snapshots: list[Snapshot]) -> set[date]:
-    """Those days that an incremental model has: only they can be made anew, the others are missing anyway."""
-    spans = {span for each in snapshots if each.is_incremental_by_time_range for span in each.intervals}
-    return {day for day in days if any(start <= _milliseconds(day) < end for start, end in spans)}
+def _of_days(snapshot: Snapshot) -> bool:
+    return snapshot.is_incremental_by_time_range
+
+
+def _has(snapshot: Snapshot, day: date) -> bool:
+    """Only a day that a model has can be made anew, the others are missing anyway."""
+    return any(start <= _milliseconds(day) < end for start, end in snapshot.intervals)
 
 
 def _milliseconds(day: date) -> int:
@@ -142,15 +146,23 @@ def _milliseconds(day: date) -> int:
 
 
 def _mark_missing(
-    opened: Project, snapshots: list[Snapshot], today: date, days: Collection[date], environment: str
+    opened: Project, snapshots: list[Snapshot], today: date, changed: ChangedDays, environment: str
 ) -> None:
-    """Each call takes one range of days a model: of several it would keep the last."""
-    for interval in _ranges([today]):
-        whole = [(snapshot, interval) for snapshot in snapshots if not snapshot.is_incremental_by_time_range]
-        opened.context.state_sync.remove_intervals(whole, remove_shared_versions=environment == PRODUCTION)
-    for interval in _ranges([today, *days]):
-        by_day = [(snapshot, interval) for snapshot in snapshots if snapshot.is_incremental_by_time_range]
-        opened.context.state_sync.remove_intervals(by_day, remove_shared_versions=environment == PRODUCTION)
+    """Today in every model, and in a model of days those that what changed reaches.
+
+    Each call takes one range of days a model: of several it would keep the last.
+    """
+    ranges: dict[tuple[int, int], list[Snapshot]] = defaultdict(list)
+    for snapshot in snapshots:
+        days = {today}
+        if _of_days(snapshot):
+            reached = days_to_make(snapshot.model.tags, changed, opened.context.config.variables, today)
+            days |= {day for day in reached if _has(snapshot, day)}
+        for interval in _ranges(days):
+            ranges[interval].append(snapshot)
+    for interval, those in ranges.items():
+        pairs = [(snapshot, interval) for snapshot in those]
+        opened.context.state_sync.remove_intervals(pairs, remove_shared_versions=environment == PRODUCTION)
 
 
 def _ranges(days: Collection[date]) -> list[tuple[int, int]]:

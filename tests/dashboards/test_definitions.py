@@ -33,7 +33,7 @@ def test_descriptions_owners_and_sources_are_those_that_sqlmesh_finds() -> None:
 def test_a_python_model_says_what_its_columns_mean() -> None:
     model = definitions.models()["marts.mart_attribution_markov"]
     assert model.columns["removal_effect"].startswith("Share of the bookings that would be lost")
-    assert model.sources == {"intermediate.int_user_journeys", "intermediate.int_touchpoints"}
+    assert model.sources == {"intermediate.int_search_sessions"}
 
 
 def test_what_a_table_is_made_from_reaches_the_raw_events() -> None:

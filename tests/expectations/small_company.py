@@ -93,7 +93,7 @@ CREATE OR REPLACE TABLE marts.mart_campaign_attribution AS
     0::DECIMAL(18, 2) AS cost, NULL::DOUBLE AS roas, NULL::DOUBLE AS cost_per_booking,
     TIMESTAMP '2026-03-02 09:31' AS known_until;
 CREATE OR REPLACE TABLE marts.mart_attribution_markov AS
-  SELECT 'direct' AS channel, 2::BIGINT AS moves, 1.0::DOUBLE AS removal_effect;
+  SELECT DATE '2026-03-02' AS effect_date, 'direct' AS channel, 2::BIGINT AS moves, 1.0::DOUBLE AS removal_effect;
 CREATE OR REPLACE TABLE marts.mart_destination_demand AS
   SELECT search_date AS demand_date, NULL::VARCHAR AS destination, sum(searches)::BIGINT AS searches,
     0 AS zero_result_searches, sum(clicks)::BIGINT AS clicks, sum(conversions)::BIGINT AS bookings,

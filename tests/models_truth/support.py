@@ -65,13 +65,19 @@ def store(connection: duckdb.DuckDBPyConnection, events: Sequence[Event], batch:
         )
 
 
-def store_spend(connection: duckdb.DuckDBPyConnection, spend: Sequence[Spend], ingested_at: datetime) -> None:
+def store_spend(
+    connection: duckdb.DuckDBPyConnection, spend: Sequence[Spend], ingested_at: datetime, batch: str = "spend"
+) -> None:
     """One batch of the daily feed."""
     for row in spend:
         connection.execute(
-            "INSERT INTO raw.ad_spend VALUES (?, ?, ?, ?, ?, 0, 0, '{}', ?, 'test', '1', 'spend')",
-            [row.day, row.source, row.campaign, row.currency, row.cost, ingested_at],
+            "INSERT INTO raw.ad_spend VALUES (?, ?, ?, ?, ?, 0, 0, '{}', ?, 'test', '1', ?)",
+            [row.day, row.source, row.campaign, row.currency, row.cost, ingested_at, batch],
         )
+    if spend:
+        about = {"batch_id": batch, "shard": "file", "event_type": "ad_spend", "committed_at": ingested_at}
+        counts = {"stored": len(spend), "received": len(spend), "late": 0, "touched_days": []}
+        record.rows(connection, "ops.ingestion_batches", [about | counts])
 
 
 def clear(connection: duckdb.DuckDBPyConnection) -> None:

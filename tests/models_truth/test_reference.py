@@ -87,7 +87,7 @@ class Truth:
             tables |= clicks.by_position(searches, now)
             tables |= recommendations.quality(searches, owners, now)
             tables |= _of_users(users.deeds(sessions, searches, booked), now)
-        tables |= _of_attribution(booked, paths, touches, spend)
+        tables |= _of_attribution(booked, paths, sessions, touches, spend)
         return cls(tables)
 
 
@@ -109,9 +109,9 @@ def _of_users(everyone: dict[str, users.Deeds], now: datetime) -> dict[str, list
 
 
 def _of_attribution(
-    booked: pl.DataFrame, paths: dict[str, Any], touches: pl.DataFrame, spend: list[Spend]
+    booked: pl.DataFrame, paths: dict[str, Any], sessions: pl.DataFrame, touches: pl.DataFrame, spend: list[Spend]
 ) -> dict[str, list[dict[str, Any]]]:
-    effects = attribution.removal_effects(paths, touches)
+    effects = attribution.removal_effects(sessions, LAST)
     costs = [(each.day, each.source, each.campaign, cents(each.cost, each.currency, each.day) or 0) for each in spend]
     return {
         "intermediate.int_user_journeys": [
@@ -120,7 +120,9 @@ def _of_attribution(
             for place, touch in enumerate(path, start=1)
         ],
         "marts.mart_attribution_markov": [
-            {"channel": name, "removal_effect": float(effect)} for name, effect in effects.items()
+            {"effect_date": day, "channel": name, "removal_effect": float(effect)}
+            for day, channels in effects.items()
+            for name, effect in channels.items()
         ],
         "marts.mart_campaign_attribution": attribution.performance(
             attribution.credited(booked, paths, effects), costs, touches

@@ -13,7 +13,7 @@ import polars as pl
 from tests.reference.events import channel
 from tests.reference.visits import UTM, inside
 
-WINDOW = timedelta(days=30)
+WINDOW, LEARNING = timedelta(days=30), 90
 START, BOOKING, NOTHING = "(start)", "(booking)", "(nothing)"
 MODELS = ("first_touch", "last_touch", "last_non_direct", "linear", "position_based", "time_decay", "markov")
 Touch = dict[str, Any]
@@ -40,18 +40,49 @@ def journeys(booked: pl.DataFrame, touches: pl.DataFrame) -> dict[str, Path]:
     }
 
 
-def removal_effects(paths: dict[str, Path], touches: pl.DataFrame) -> dict[str, Fraction]:
-    """Of each channel: the share of bookings lost when every visit through it ends in nothing."""
-    credited = {touch["touchpoint_id"] for path in paths.values() for touch in path}
-    idle: dict[str, list[str]] = defaultdict(list)
-    for touch in touches.sort("touched_at", "touchpoint_id").to_dicts():
-        if touch["touchpoint_id"] not in credited:
-            idle[touch["visitor_id"]].append(touch["channel"])
-    walks = [([touch["channel"] for touch in path], BOOKING) for path in paths.values()]
-    walks += [(channels, NOTHING) for channels in idle.values()]
-    moves: Counter[tuple[str, str]] = Counter()
-    for channels, end in walks:
-        moves.update(zip([START, *channels], [*channels, end], strict=True))
+def removal_effects(sessions: pl.DataFrame, until: date) -> dict[date, dict[str, Fraction]]:
+    """Day -> channel -> share of bookings lost when every visit through it ends in nothing.
+
+    Learnt from the moves of the 90 days up to the day. A visitor's path goes on from visit to visit, ends with a visit in which
+    something was booked, or when the visitor stays away for 30 days.
+    """
+    moves = _moves(sessions)
+    days = sorted({day + timedelta(days=late) for day, _, _ in moves for late in range(LEARNING)})
+    effects: dict[date, dict[str, Fraction]] = {}
+    seen: dict[tuple[Any, ...], dict[str, Fraction]] = {}
+    for day in (each for each in days if each <= until):
+        counts = Counter((origin, to) for at, origin, to in moves if day - timedelta(days=LEARNING) < at <= day)
+        key = tuple(sorted(counts.items()))
+        if key not in seen:
+            seen[key] = _effects(counts)
+        effects[day] = seen[key]
+    return effects
+
+
+def _moves(sessions: pl.DataFrame) -> list[tuple[date, str, str]]:
+    moves = []
+    by_visitor: dict[str, Path] = defaultdict(list)
+    for visit in sessions.sort("session_start", "session_key").to_dicts():
+        by_visitor[visit["visitor_id"]].append(visit)
+    for path in by_visitor.values():
+        for place, visit in enumerate(path):
+            day, channel_ = visit["session_start"].date(), visit["channel"]
+            before, after = path[place - 1] if place else None, path[place + 1] if place + 1 < len(path) else None
+            goes_on = before and not before["conversions"] and _apart(before, visit) < WINDOW
+            moves.append((day, before["channel"] if before and goes_on else START, channel_))
+            if visit["conversions"]:
+                moves.append((day, channel_, BOOKING))
+            elif after is None or _apart(visit, after) >= WINDOW:
+                moves.append(((visit["session_start"] + WINDOW).date(), channel_, NOTHING))
+    return moves
+
+
+def _apart(one: Touch, other: Touch) -> timedelta:
+    between: timedelta = other["session_start"] - one["session_start"]
+    return between
+
+
+def _effects(moves: Counter[tuple[str, str]]) -> dict[str, Fraction]:
     channels = sorted({target for _, target in moves} - {BOOKING, NOTHING})
     whole = _chance(moves, [START, *channels])
     if not whole:
@@ -65,12 +96,12 @@ def removal_effects(paths: dict[str, Path], touches: pl.DataFrame) -> dict[str, 
 def _chance(moves: Counter[tuple[str, str]], kept: list[str]) -> Fraction:
     """The chance to reach a booking from the start over kept states, by Gaussian elimination in fractions."""
     leaving = {state: sum(n for (origin, _), n in moves.items() if origin == state) for state in kept}
+    kept = _hopeful(moves, kept)
+    if START not in kept:
+        return Fraction(0)
     rows = []
     for state in kept:
-        share = {
-            target: Fraction(moves[state, target], leaving[state]) if leaving[state] else Fraction(0)
-            for target in [*kept, BOOKING]
-        }
+        share = {target: Fraction(moves[state, target], leaving[state]) for target in [*kept, BOOKING]}
         rows.append([(1 if state == target else 0) - share[target] for target in kept] + [share[BOOKING]])
     for index in range(len(kept) - 1, -1, -1):  # eliminate the last states first: what is left is the start
         pivot = rows[index][index]
@@ -79,6 +110,14 @@ def _chance(moves: Counter[tuple[str, str]], kept: list[str]) -> Fraction:
             factor = rows[other][index]
             rows[other] = [mine - factor * theirs for mine, theirs in zip(rows[other], rows[index], strict=True)]
     return rows[0][-1]
+
+
+def _hopeful(moves: Counter[tuple[str, str]], kept: list[str]) -> list[str]:
+    """Those from which some way leads to a booking."""
+    found = {BOOKING}
+    for _ in kept:
+        found |= {origin for origin, target in moves if target in found and origin in kept}
+    return [state for state in kept if state in found]
 
 
 def _only(index: int) -> Claims:
@@ -101,16 +140,17 @@ def _time_decay(path: Path, booked_at: datetime) -> list[Fraction]:
     return [Fraction(0.5**age) for age in ages]
 
 
-def _markov(effects: dict[str, Fraction]) -> Claims:
-    def claims(path: Path, _: datetime) -> list[Fraction]:
+def _markov(effects: dict[date, dict[str, Fraction]]) -> Claims:
+    def claims(path: Path, booked_at: datetime) -> list[Fraction]:
         times = Counter(touch["channel"] for touch in path)
-        return [effects[touch["channel"]] / times[touch["channel"]] for touch in path]
+        known = effects[booked_at.date()]
+        return [known.get(touch["channel"], Fraction(0)) / times[touch["channel"]] for touch in path]
 
     return claims
 
 
 def credited(
-    booked: pl.DataFrame, paths: dict[str, Path], effects: dict[str, Fraction]
+    booked: pl.DataFrame, paths: dict[str, Path], effects: dict[date, dict[str, Fraction]]
 ) -> dict[tuple[Any, ...], list[Any]]:
     """(day, model, source, medium, campaign, channel) -> [bookings, cents]."""
     models: dict[str, Claims] = {
@@ -140,13 +180,19 @@ def performance(
     spend: list[tuple[date, str | None, str | None, int]],
     touches: pl.DataFrame,
 ) -> list[dict[str, Any]]:
-    """Rows of the mart: credits beside costs in cents; spend goes to where its campaign was touched most."""
-    seen = Counter(
-        (row["utm_source"], row["utm_campaign"], row["utm_medium"], row["channel"]) for row in touches.to_dicts()
-    )
+    """Rows of the mart: credits beside costs in cents; spend goes to where its campaign was touched most in 30 days."""
+    seen = [
+        (row["touched_at"].date(), row["utm_source"], row["utm_campaign"], row["utm_medium"], row["channel"])
+        for row in touches.to_dicts()
+    ]
     costs: Counter[tuple[Any, ...]] = Counter()
     for day, source, campaign, cents in spend:
-        ways = [(medium, by, n) for (of, name, medium, by), n in seen.items() if (of, name) == (source, campaign)]
+        recent = Counter(
+            (medium, by)
+            for at, of, name, medium, by in seen
+            if (of, name) == (source, campaign) and day - WINDOW < at <= day
+        )
+        ways = [(*way, n) for way, n in recent.items()]
         ways.sort(key=lambda way: (-way[2], way[0] is None, way[0] or "", way[1]))
         medium, by = ways[0][:2] if ways else (None, channel(source, None, campaign))
         for model in MODELS:

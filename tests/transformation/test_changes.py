@@ -62,7 +62,7 @@ def commit(
 
 def days(lake: duckdb.DuckDBPyConnection, *batches: str, identity: str | None = None) -> list[date]:
     new = [batch for batch in changes.new_batches(lake, "prod", FAR) if batch.batch_id in batches]
-    return changes.changed_days(lake, new, gap_minutes=30, window_days=30, identity=identity)
+    return changes.changed_days(lake, new, gap_minutes=30, window_days=30, identity=identity).all
 
 
 def march(*numbers: int) -> list[date]:

@@ -122,7 +122,7 @@ def days_of(connection: duckdb.DuckDBPyConnection, job: Job, reach: tuple[int, i
         return []
     gap, window = reach
     found = changes.days_around(connection, *span, gap_minutes=gap, window_days=window, identity=None)
-    return sorted({day + timedelta(days=shift) for day in found for shift in (-1, 0, 1)})
+    return sorted({day + timedelta(days=shift) for day in found.all for shift in (-1, 0, 1)})
 
 
 def remake_models(job: Job, days: list[date], clock: Callable[[], datetime]) -> None:
