@@ -19,7 +19,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -34,6 +34,11 @@ NAMES, VALUES = "__names", "__values"
 
 ABSENT = "the destination has no row with this key to update"
 """The reason for a rejection in the mode update."""
+
+
+def utc(moment: datetime) -> datetime:
+    """UTC without a zone, as every table of ours holds it."""
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 class Operation(StrEnum):

@@ -18,13 +18,13 @@ from typing import Any
 import duckdb
 
 from activations import holdout, limits, planner, segments
-from activations.base import Batch, Delivery, Destination, Kind
+from activations.base import Batch, Delivery, Destination, Kind, utc
 from activations.coverage import coverage
 from activations.declaration import Sync, destination_module
 from activations.delivery import Courier, OnProgress, Tally
 from activations.errors import SyncBlocked
 from activations.gate import Gate, closed_by, latest_verdicts, named_verdicts, require_open
-from activations.ledger import Ledger, attach, utc
+from activations.ledger import Ledger, attach
 from activations.pace import Pace
 from activations.planner import Plan, Sample
 from activations.retry import Retries
@@ -262,7 +262,7 @@ class Run:
             )
             sequence = self.ledger.next_sequence(self.sync)
             if not self.sync.once:  # what is sent once is planned again by its key, whatever the model says then
-                self.ledger.set_out(self.sync, self.run_id, sequence, planner.staged_keys(self.connection))
+                self.ledger.set_out(self.sync, self.run_id, planner.in_flight(self.connection, self.sync, sequence))
             keep = self.sync.kept_fields(repair=self.mode == "repair")
             batches = planner.batches(self.connection, self.sync, self.now, sequence, keep, self.run_id)
             courier.deliver(batches, total, on_progress)

@@ -15,9 +15,8 @@ from datetime import datetime
 import duckdb
 
 from activations import quarantine
-from activations.base import KEY
+from activations.base import KEY, utc
 from activations.declaration import Holdout, Sync
-from activations.ledger import utc
 from activations.shape import literal, quoted
 
 HELD_OUT, TREATED = "held_out", "treated"

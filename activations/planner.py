@@ -15,17 +15,24 @@ import duckdb
 import pyarrow as pa
 
 from activations import holdout, quarantine
-from activations.base import DOCUMENT, HASH, KEY, KIND, Batch, Kind, Operation, Rejection
+from activations.base import DOCUMENT, HASH, KEY, KIND, Batch, Kind, Operation, Rejection, utc
 from activations.declaration import Sync
-from activations.ledger import utc
 from activations.shape import PROBLEM, literal, payload_columns, quoted, shaped
 from activations.sync_files import wrong
 from searchflow.errors import UsageError
 
 MASK = "•••"
+ROWS_AT_ONCE = 50_000
+"""Staged rows are fetched in portions of about this size, and batches cut from them: a query a batch would cost more."""
 IN_DOUBT = """
-SELECT DISTINCT i.key FROM activation.in_flight i WHERE i.sync = {sync} AND NOT EXISTS (
-    SELECT FROM activation.row_log l WHERE l.key = i.key AND l.sync = i.sync AND l.sequence >= i.sequence)"""
+SELECT DISTINCT k.key FROM activation.in_flight i CROSS JOIN unnest(i.keys) AS k (key) WHERE i.sync = {sync}
+    AND NOT EXISTS (SELECT FROM activation.batches b
+        WHERE b.sync = i.sync AND b.sequence = i.sequence AND b.run_id = i.run_id)
+    AND NOT EXISTS (SELECT FROM activation.sent s
+        WHERE s.sync = i.sync AND s.key = k.key AND s.sequence >= i.sequence)
+    AND NOT EXISTS (SELECT FROM activation.row_log l
+        WHERE l.key = k.key AND l.sync = i.sync AND l.sequence >= i.sequence)"""
+"""Keys whose batch has no record; unless a later run has recorded them since."""
 UPSERTS = (Kind.ADDED, Kind.CHANGED, Kind.REFRESHED, Kind.REPAIRED, Kind.RESTORED)
 
 
@@ -204,11 +211,12 @@ def batches(
     """The staged rows: first what is new or changed, then who left. `sequence` is the number of the first."""
     send = sync.operation
     for table, operation in (("outgoing", send), ("leaving", Operation.REMOVE)):
-        first = 0
-        while (rows := _rows(connection, table, first, sync.batch_size)).num_rows:
-            yield Batch(operation, rows, now, sequence, keep, run_id)
-            first += sync.batch_size
-            sequence += 1
+        first, many = 0, sync.batch_size * max(1, ROWS_AT_ONCE // sync.batch_size)
+        while (rows := _rows(connection, table, first, many)).num_rows:
+            for start in range(0, rows.num_rows, sync.batch_size):
+                yield Batch(operation, rows.slice(start, sync.batch_size), now, sequence, keep, run_id)
+                sequence += 1
+            first += many
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, table: str, first: int, count: int) -> pa.Table:
@@ -218,11 +226,17 @@ def _rows(connection: duckdb.DuckDBPyConnection, table: str, first: int, count: 
     ).to_arrow_table()
 
 
-def staged_keys(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """The keys of all staged rows."""
-    return connection.execute(
-        f"SELECT {KEY} AS key FROM temp.outgoing UNION ALL SELECT {KEY} FROM temp.leaving"
-    ).to_arrow_table()
+def in_flight(connection: duckdb.DuckDBPyConnection, sync: Sync, sequence: int) -> pa.Table:
+    """`sequence` and `keys` (PostgreSQL's text for an array) of each batch that `batches` would yield."""
+    size = sync.batch_size
+    escaped = f"""replace(replace({KEY}, '\\', '\\\\'), '"', '\\"')"""
+    keys = f"""'{{"' || string_agg({escaped}, '","' ORDER BY position) || '"}}'"""
+    return connection.execute(f"""
+        SELECT {sequence} + position // {size} AS sequence, {keys} AS keys FROM temp.outgoing GROUP BY 1
+        UNION ALL SELECT {sequence} + position // {size} AS sequence, {keys} AS keys
+        FROM (SELECT {KEY}, position + (SELECT (count(*) + {size} - 1) // {size} * {size} FROM temp.outgoing) AS position
+            FROM temp.leaving) GROUP BY 1 ORDER BY 1
+    """).to_arrow_table()
 
 
 def staged(connection: duckdb.DuckDBPyConnection) -> int:

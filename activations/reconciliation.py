@@ -19,14 +19,14 @@ from typing import TypedDict
 import duckdb
 
 from activations import limits, planner
-from activations.base import HASH, KEY, KIND, Kind
+from activations.base import HASH, KEY, KIND, Kind, utc
 from activations.comparison import Compared, compare
 from activations.declaration import Sync
 from activations.diagnosis import Cause, diagnose
 from activations.engine import Run, snapshot, verdicts
 from activations.errors import SyncBlocked
 from activations.gate import Gate, require_open
-from activations.ledger import Ledger, attach, utc
+from activations.ledger import Ledger, attach
 from activations.retry import Retries
 from activations.shape import PROBLEM
 from activations.sync_files import SYNCS_DIR, load_sync

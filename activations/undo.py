@@ -94,9 +94,9 @@ def _stage(connection: duckdb.DuckDBPyConnection, sync: Sync, undone: str) -> di
     query = f"""
         SELECT l.key, l.kind, l.before,
             CASE WHEN l.kind = 'removed' THEN s.key IS NOT NULL ELSE s.run_id IS DISTINCT FROM l.run_id END
-            OR EXISTS (SELECT FROM activation.row_log n WHERE n.sync = l.sync AND n.key = l.key
+            OR EXISTS (SELECT FROM activation.all_rows n WHERE n.sync = l.sync AND n.key = l.key
                 AND n.status = 'sent' AND n.sequence > l.sequence) AS overtaken
-        FROM activation.row_log l LEFT JOIN activation.sent s ON s.sync = l.sync AND s.key = l.key
+        FROM activation.all_rows l LEFT JOIN activation.sent s ON s.sync = l.sync AND s.key = l.key
         WHERE l.sync = {literal(sync.name)} AND l.run_id = {literal(undone)} AND l.status = 'sent'
             AND l.kind <> 'refreshed'"""
     connection.execute(

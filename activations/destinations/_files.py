@@ -15,10 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from activations.base import Batch
+from activations.base import Batch, utc
 from activations.columns import as_csv, from_csv
 from activations.declaration import Field, Sync
-from activations.ledger import utc
 
 FORMULA = r"^[=+\-@\t\r\n']"
 """How a text begins that a spreadsheet runs (OWASP: CSV injection), and the apostrophe that makes it harmless."""

@@ -19,13 +19,12 @@ import pyarrow as pa
 from msgspec import Meta
 from psycopg import sql
 
-from activations.base import ABSENT, KEY, Batch, Delivery, Destination, Operation, Rejection, halves
+from activations.base import ABSENT, KEY, Batch, Delivery, Destination, Operation, Rejection, halves, utc
 from activations.buckets import within
 from activations.columns import copy_in, copy_out
 from activations.declaration import Field, Sync
 from activations.destinations import _postgres
 from activations.errors import Retryable
-from activations.ledger import utc
 from searchflow import services
 from searchflow.errors import ConfigurationError
 from searchflow.settings import Settings

@@ -6,26 +6,26 @@
       ttl_days: 14                  # refreshed at half of it, also when nothing changes
       fallback: {key: __popular__, name: popular}   # this key's hash has this name and never expires
 
-Fields are the members of a grouped sync; of a flat one, the sync's fields. Keys of one batch are replaced by one script,
-in one step, which a Redis Cluster would refuse: one server (or one with replicas).
+Fields are the members of a grouped sync; of a flat one, the sync's fields. Keys of one batch are replaced by one
+transaction, which a Redis Cluster would refuse: one server (or one with replicas).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from itertools import chain
 from typing import Annotated, Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import redis
 from msgspec import Meta
 
 from activations.base import KEY, NAMES, VALUES, Batch, Delivery, Destination, Operation, Rejection
 from activations.declaration import Sync
-from activations.destinations import _redis
+from activations.destinations import _redis, _resp
 from searchflow.settings import Settings
 
 MODES = frozenset({"upsert", "mirror"})
@@ -33,23 +33,6 @@ KEEPS_FIELDS = False
 GROUPS = True
 DRIFT = frozenset({"ours"})
 SCAN_COUNT = 1000
-
-
-FIELDS_AT_ONCE = 2000
-"""Lua hands over so many arguments, and not many more."""
-REPLACE = f"""
-local at = 1
-for number = 1, #KEYS do
-  local ttl, last = tonumber(ARGV[at]), at + 1 + tonumber(ARGV[at + 1])
-  redis.call('UNLINK', KEYS[number])
-  for first = at + 2, last, {2 * FIELDS_AT_ONCE} do
-    redis.call('HSET', KEYS[number], unpack(ARGV, first, math.min(last, first + {2 * FIELDS_AT_ONCE - 1})))
-  end
-  if ttl > 0 then redis.call('PEXPIRE', KEYS[number], ttl) end
-  at = last + 1
-end
-"""
-"""Of each key: how long it lives in milliseconds (0: for ever), how many texts follow, and name, value, name, value."""
 
 
 class Fallback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,22 +66,22 @@ class RedisHash(Destination):
     def __init__(self, sync: Sync, options: Options, client: redis.Redis) -> None:
         self._sync, self._options, self._client = sync, options, client
         self._where = f"activations/syncs/{sync.name}.yaml, destination.prefix"
-        self._script = client.register_script(REPLACE)
 
     def deliver(self, batch: Batch) -> Delivery:
         """Replace or remove the hashes of a batch."""
-        mappings = {} if batch.operation is Operation.REMOVE else dict(self._mappings(batch))
-        rejections = [
-            Rejection(key, reason) for key, mapping in mappings.items() if (reason := self._problem(key, mapping))
-        ]
-        for rejection in rejections:
-            del mappings[rejection.key]
         with _redis.sorted_failures(self._where):
             if batch.operation is Operation.REMOVE:
                 self._client.unlink(*(self._name(key) for key in batch.keys))
-            elif mappings:
-                self._replace_all(mappings)
-        return Delivery(rejections)
+                return Delivery()
+            keys, mappings = batch.table[KEY].combine_chunks(), self._mappings(batch)
+            rejections = self._problems(keys, mappings)
+            if rejections:
+                refused = pa.array([each.key for each in rejections], keys.type)
+                taken = pc.invert(pc.is_in(keys, refused))
+                keys, mappings = keys.filter(taken), mappings.filter(taken)
+            if len(keys):
+                self._replace(keys, mappings)
+            return Delivery(rejections)
 
     def read(self, buckets: Sequence[int] | None = None) -> pa.Table:
         """Every hash under the prefix, one row a member (grouped) or a key (flat)."""
@@ -140,31 +123,37 @@ class RedisHash(Destination):
         fallback, rest = self._options.fallback, name.removeprefix(self._options.prefix)
         return fallback.key if fallback and rest == fallback.name else rest
 
-    def _problem(self, key: str, mapping: dict[str, str]) -> str | None:
-        if self._options.fallback is not None and key == self._options.fallback.name:
-            return "this key's hash would be the fallback's"
-        return None if mapping else "there is nothing to store"
+    def _problems(self, keys: pa.Array, mappings: _resp.Mappings) -> list[Rejection]:
+        fallback = self._options.fallback
+        taken = [] if fallback is None else keys.filter(pc.equal(keys, fallback.name)).to_pylist()
+        empty = keys.filter(pc.equal(mappings.counts, 0)).to_pylist()
+        return [
+            *(Rejection(key, "this key's hash would be the fallback's") for key in taken),
+            *(Rejection(key, "there is nothing to store") for key in empty if key not in taken),
+        ]
 
-    def _mappings(self, batch: Batch) -> Iterator[tuple[str, dict[str, str]]]:
+    def _mappings(self, batch: Batch) -> _resp.Mappings:
+        table = batch.table
         if self._sync.group is not None:
-            names, values = batch.table[NAMES].to_pylist(), batch.table[VALUES].to_pylist()
-            for key, members, scores in zip(batch.keys, names, values, strict=True):
-                pairs = zip(members, scores, strict=True)
-                yield key, {name: value for name, value in pairs if value is not None}
-            return
-        fields = [field.name for field in self._sync.fields]
-        for row in batch.table.select([KEY, *fields]).to_pylist():
-            yield row[KEY], {name: str(row[name]) for name in fields if row[name] is not None}
+            return _resp.of_lists(table[NAMES].combine_chunks(), table[VALUES].combine_chunks())
+        columns = {field.name: table[field.name].to_pylist() for field in self._sync.fields}
+        return _resp.of_columns({
+            name: pa.array([None if value is None else str(value) for value in values], pa.string())
+            for name, values in columns.items()
+        })  # fmt: skip
 
-    def _replace_all(self, mappings: Mapping[str, Mapping[str, str]]) -> None:
+    def _replace(self, keys: pa.Array, mappings: _resp.Mappings) -> None:
         fallback, days = self._options.fallback, self._options.ttl_days
-        lives = int(timedelta(days=days or 0) / timedelta(milliseconds=1))
-        texts: list[str | int] = []
-        for key, mapping in mappings.items():
-            # The fallback must be there when all else has expired.
-            texts += (0 if fallback and key == fallback.key else lives, 2 * len(mapping))
-            texts += chain.from_iterable(mapping.items())
-        self._script(keys=[self._name(key) for key in mappings], args=texts)
+        names = pc.binary_join_element_wise(self._options.prefix, keys, "")
+        dying = names
+        if fallback is not None:
+            is_fallback = pc.equal(keys, fallback.key)
+            names = pc.if_else(is_fallback, self._options.prefix + fallback.name, names)
+            dying = names.filter(pc.invert(is_fallback))  # the fallback must be there when all else has expired
+        commands = [_resp.unlink(names), _resp.hset(names, mappings)]
+        if days is not None:
+            commands.append(_resp.pexpire(dying, int(timedelta(days=days) / timedelta(milliseconds=1))))
+        _resp.transaction(self._client, commands, 1 + len(names) + (len(dying) if days is not None else 0))
 
     def _scan(self) -> Iterator[list[str]]:
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._options.prefix) + "*"

@@ -7,30 +7,22 @@ whether the server took the message. Every other state is certain.
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import psycopg
 
-from searchflow import services
-from searchflow.errors import BusyError, NegativeAnswer, ServiceError
-from searchflow.settings import Settings
+from activations.session import Session
+from searchflow.errors import NegativeAnswer, ServiceError
 
-SETUP = Path(__file__).with_suffix(".sql")
-LOCK = "email delivery"
-LOCK_WAIT = 2.0
-"""Seconds. The session of a run that ended, or was killed, takes a moment to end on the server."""
 STATES = ("sent", "waiting", "sending", "held", "withdrawn", "suppressed", "capped", "expired", "refused")
 SETTLED = ("sent", "withdrawn", "suppressed", "capped", "expired", "refused")
 COUNTED = ("sent", "sending", "held")
 """What the caps count: who may have got a message counts as having got it."""
-GONE = "Another worker took over. This one stops; nothing is lost."
+TAKEN_OVER = "Another worker took over. This one stops; nothing is lost."
 
 
 @dataclass(frozen=True)
@@ -44,51 +36,13 @@ class Waiting:
     failures: int
 
 
-class MailLedger:
+class MailLedger(Session):
     """One session with the ledger. A worker holds the lock: there is one a home, on whatever machine."""
 
-    def __init__(self, settings: Settings) -> None:
-        try:
-            self._connection = psycopg.connect(
-                services.postgres_dsn(settings, "ledger"), autocommit=True, application_name="searchflow email"
-            )
-        except psycopg.OperationalError:
-            services.postgres.check(settings)  # says it better when the server is the reason
-            raise ServiceError("The ledger database cannot be opened. Run `searchflow up`.") from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._connection.close()
-
-    def prepare(self) -> None:
-        """Make the tables, or bring those of an earlier version up to date."""
-        setup = SETUP.read_bytes()
-        version = hashlib.sha256(setup).hexdigest()[:16]
-        known = self._one("SELECT obj_description(to_regnamespace('email'), 'pg_namespace')")
-        if known != version:
-            with self._connection.transaction():
-                self._connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('email setup', 0))")
-                self._connection.execute(setup)
-                self._connection.execute(f"COMMENT ON SCHEMA email IS '{version}'")
-
-    def try_lock(self) -> bool:
-        """True when no other worker is at it. The lock ends with this session, however that ends."""
-        return bool(self._one("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", LOCK))
-
-    def lock(self, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Raise a BusyError when another worker is at it."""
-        waited, step = 0.0, 0.1
-        while not self.try_lock():
-            if waited >= LOCK_WAIT:
-                raise BusyError(
-                    "Another worker delivers this home's e-mail. Wait until it ends, or let it do its work."
-                )
-            sleep(step)
-            waited += step
+    SCHEMA, SETUP = "email", Path(__file__).with_suffix(".sql")
+    LOCK, PROGRAM = "email delivery", "email"
+    BUSY = "Another worker delivers this home's e-mail ({holder}). Wait until it ends, or let it do its work."
+    GONE = "The ledger stopped answering. Run `searchflow status`, then deliver again."
 
     # Taking messages from the outbox.
 
@@ -185,9 +139,9 @@ class MailLedger:
                 [now, now, key],
             ).rowcount
         except psycopg.OperationalError:
-            raise ServiceError("The ledger stopped answering. Run `searchflow status`, then deliver again.") from None
+            raise ServiceError(self.GONE) from None
         if changed != 1:
-            raise ServiceError(GONE)
+            raise ServiceError(TAKEN_OVER)
 
     def conclude(self, key: str, state: str, reason: str | None, now: datetime) -> None:
         """The server answered: what became of a message that was `sending`."""
@@ -267,7 +221,3 @@ class MailLedger:
         """Since when the longest waiting message waits."""
         found: datetime | None = self._one("SELECT min(queued_at) FROM email.messages WHERE state = 'waiting'")
         return found
-
-    def _one(self, query: str, *values: Any) -> Any:
-        row = self._connection.execute(query, list(values)).fetchone()
-        return None if row is None else row[0]

@@ -21,7 +21,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from activations import engine, planner
+from activations import engine, planner, records
 from activations.base import Destination
 from activations.declaration import destination_module
 from activations.errors import DestinationUnavailable
@@ -69,7 +69,7 @@ def arm(chance: random.Random, sync: str, folder: Path) -> None:
         for each in vars(destination_module(load_sync(sync, folder).kind)).values()
         if isinstance(each, type) and issubclass(each, Destination) and each is not Destination
     )
-    for owner, name in ((kind, "prepare"), (kind, "deliver"), (Ledger, "acknowledge"), (Ledger, "_apply"),
+    for owner, name in ((kind, "prepare"), (kind, "deliver"), (Ledger, "acknowledge"), (records, "write_batch"),
                         (planner, "stage"), (engine.Run, "_write")):  # fmt: skip
         setattr(owner, name, dying(getattr(owner, name), countdown))
 
