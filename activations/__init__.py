@@ -5,11 +5,13 @@ Imports only `searchflow` and third-party packages. A sync is a file in `syncs/`
 """
 
 from activations.declaration import Sync
-from activations.engine import SyncResult, plan_sync, run_sync, stale_suites
+from activations.engine import plan_sync, run_sync, stale_suites
 from activations.errors import DestinationUnavailable, SyncBlocked
 from activations.gate import GateVerdict, latest_verdicts
 from activations.planner import Plan, Sample
 from activations.reconciliation import Drift, ReconcileResult, reconcile
+from activations.retention import Pruned, prune_log
+from activations.run import SyncResult
 from activations.sync_files import load_sync, load_syncs, sync_names
 from activations.undo import UndoResult, undo_run
 
@@ -18,6 +20,7 @@ __all__ = [
     "Drift",
     "GateVerdict",
     "Plan",
+    "Pruned",
     "ReconcileResult",
     "Sample",
     "Sync",
@@ -28,6 +31,7 @@ __all__ = [
     "load_sync",
     "load_syncs",
     "plan_sync",
+    "prune_log",
     "reconcile",
     "run_sync",
     "stale_suites",

@@ -19,7 +19,7 @@ from activations import buckets, planner, quarantine
 from activations.base import DOCUMENT, HASH, KEY, KIND, Destination
 from activations.buckets import Scope
 from activations.declaration import Sync
-from activations.engine import Run, open_destination
+from activations.run import Run, open_destination
 from activations.shape import literal, quoted, shaped
 from searchflow.errors import UsageError
 

@@ -7,76 +7,24 @@ unless what would happen stays within its limits.
 from __future__ import annotations
 
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import duckdb
-
-from activations import holdout, limits, planner, segments
-from activations.base import Batch, Delivery, Destination, Kind, utc
-from activations.coverage import coverage
-from activations.declaration import Sync, destination_module
-from activations.delivery import Courier, OnProgress, Tally
-from activations.errors import SyncBlocked
-from activations.gate import Gate, closed_by, latest_verdicts, named_verdicts, require_open
+from activations import limits, planner
+from activations.delivery import OnProgress
+from activations.gate import Gate, closed_by
 from activations.ledger import Ledger, attach
-from activations.pace import Pace
-from activations.planner import Plan, Sample
+from activations.planner import Plan
 from activations.retry import Retries
+from activations.run import Run, SyncResult, informed, new_run_id, snapshot, verdicts
 from activations.sync_files import SYNCS_DIR, load_sync
 from searchflow import warehouse
-from searchflow.errors import GateFailed, SearchFlowError
-from searchflow.ops import audit_log, record, tracing
 from searchflow.settings import Settings
 
 SAMPLES = 5
-
-
-@dataclass(frozen=True)
-class SyncResult:
-    """What a run did, or with `dry_run` would do. Counts are keys: users, messages."""
-
-    sync: str
-    run_id: str
-    status: str  # done, unchanged, partial (some rows were rejected), planned (dry run)
-    added: int = 0
-    changed: int = 0
-    removed: int = 0
-    unchanged: int = 0  # with the refreshed and the held
-    rejected: int = 0
-    quarantined: int = 0  # rows of the model that a suite of the gate held back: neither sent nor removed
-    held_out: int = 0  # rows of users who are kept out to see what the sync changes
-    retried: int = 0
-    seconds: float = 0.0
-    refreshed: int = 0
-    held: int = 0  # rejected before and the same since: not tried again
-    repeated: int = 0  # of an append: delivered by a run that was killed, recorded by this one
-    batches: int = 0
-    blocked: tuple[str, ...] = ()  # dry run: what would stop it
-    samples: tuple[Sample, ...] = ()  # dry run
-
-
-def open_destination(sync: Sync, settings: Settings) -> Destination:
-    """The destination of a sync. Does not connect yet."""
-    destination: Destination = destination_module(sync.kind).open_destination(sync, sync.options(), settings)
-    return destination
-
-
-def new_run_id(now: datetime) -> str:
-    """Sorts by time."""
-    return f"{utc(now):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
-
-
-@contextmanager
-def snapshot(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """One moment of lake and ledger: verdicts, model and what was acknowledged fit together."""
-    with warehouse.transaction(connection):
-        yield
 
 
 def plan_sync(
@@ -110,15 +58,6 @@ def plan_sync(
     return replace(plan, blocked=blocked, gate=tuple(closed), samples=tuple(shown))
 
 
-def verdicts(connection: duckdb.DuckDBPyConnection, sync: Sync, gate: Gate | None) -> tuple[Gate, list[str]]:
-    """How the suites last ended, and those of them that have not seen what the sync would send."""
-    if gate is not None:
-        return gate, []
-    latest = latest_verdicts(connection)
-    named = named_verdicts(sync, latest)
-    return latest, coverage(connection, named).stale(sync, named)
-
-
 def stale_suites(settings: Settings, names: Sequence[str], folder: Path = SYNCS_DIR) -> list[str]:
     """Suites that have to look again before these syncs may send."""
     found: set[str] = set()
@@ -126,13 +65,6 @@ def stale_suites(settings: Settings, names: Sequence[str], folder: Path = SYNCS_
         for name in names:
             found |= set(verdicts(connection, load_sync(name, folder), None)[1])
     return sorted(found)
-
-
-def informed(plan: Plan, connection: duckdb.DuckDBPyConnection, ledger: Ledger, sync: Sync) -> Plan:
-    """The plan with what only the ledger knows: is the sync on hold, is the size of a group unusual?"""
-    sizes = segments.sizes(connection, sync)
-    jumps = segments.jumps(sync, sizes, ledger.size_history(sync)) if sizes or sync.limits.groups else []
-    return replace(plan, on_hold=ledger.on_hold(sync), jumps=tuple(jumps), sizes=sizes)
 
 
 def run_sync(
@@ -193,203 +125,3 @@ def _planned(plan: Plan, run_id: str, seconds: float) -> SyncResult:
         blocked=blocked,
         samples=plan.samples,
     )
-
-
-class Run:
-    """One run of one sync: what it found, what it sent, and its row in `ops.sync_runs`."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        sync: Sync,
-        connection: duckdb.DuckDBPyConnection,
-        ledger: Ledger,
-        retries: Retries,
-        now: datetime,
-        mode: str,
-        by: str = "",
-    ) -> None:
-        self.settings, self.sync, self.connection, self.ledger = settings, sync, connection, ledger
-        self.retries, self.now, self.mode, self.by = retries, now, mode, by or audit_log.user()
-        self.run_id = new_run_id(now)
-        self.plan = Plan(sync.name)
-        self.tally = Tally()
-
-    def prepare(self, gate: Gate | None, *, retry_rejected: bool) -> None:
-        """Gate, plan and limits: everything that may stop the run before it sends."""
-        attach(self.connection, self.settings)
-        with snapshot(self.connection):
-            require_open(self.sync, *verdicts(self.connection, self.sync, gate))
-            plan = planner.compare(self.connection, self.sync, now=self.now, retry_rejected=retry_rejected)
-            self.plan = informed(plan, self.connection, self.ledger, self.sync)
-            approved = limits.require_safe(self.sync, self.plan, approve=self.mode == "approved")
-            if self.plan.to_send:
-                planner.stage(self.connection, self.sync)
-        holdout.assign(self.connection, self.sync, self.run_id, self.now)
-        if approved:
-            self._record_approval(approved)
-
-    def _record_approval(self, reasons: list[str]) -> None:
-        """Who let what pass, before anything is sent."""
-        detail = f"by {self.by}: {'; '.join(reasons)}, sync run {self.run_id}"
-        target = f"{self.sync.kind} {self.sync.name}"
-        audit_log.append(self.settings, "approve", target, rows=self.plan.to_send, detail=detail)
-        self.ledger.release(self.sync)
-
-    def send(self, on_progress: OnProgress | None) -> None:
-        """Deliver what is staged. Does not even connect when there is nothing."""
-        if self.plan.invalid:
-            self._record_invalid()
-        if self.plan.to_send:
-            self.deliver(on_progress)
-            self.ledger.keep_sizes(self.sync, self.plan.sizes)
-
-    def deliver(self, on_progress: OnProgress | None) -> None:
-        """Deliver the staged batches. What is about to leave is entered first: a run that is killed is in the log too."""
-        total = planner.staged(self.connection)
-        detail = f"begins, from {self.sync.model}, {self.mode}, sync run {self.run_id}"
-        audit_log.append(self.settings, "send", f"{self.sync.kind} {self.sync.name}", rows=total, detail=detail)
-        with closing(open_destination(self.sync, self.settings)) as destination:
-            courier = Courier(
-                self.sync,
-                self.run_id,
-                destination,
-                self.ledger,
-                self.retries,
-                self._record_rejected,
-                self.tally,
-                Pace(self.sync.rate, sleep=self.retries.sleep),
-            )
-            sequence = self.ledger.next_sequence(self.sync)
-            if not self.sync.once:  # what is sent once is planned again by its key, whatever the model says then
-                self.ledger.set_out(self.sync, self.run_id, planner.in_flight(self.connection, self.sync, sequence))
-            keep = self.sync.kept_fields(repair=self.mode == "repair")
-            batches = planner.batches(self.connection, self.sync, self.now, sequence, keep, self.run_id)
-            courier.deliver(batches, total, on_progress)
-            if not self.sync.once:
-                self.ledger.arrived(self.sync, self.run_id, all_runs=self.mode in ("run", "approved"))
-
-    def _record_invalid(self) -> None:
-        rejections, hashes = planner.invalid_rows(self.connection)
-        self._append_rejections([(each.key, each.reason, None) for each in rejections])
-        self.ledger.reject(self.sync, self.run_id, rejections, hashes, self.now)
-        self.tally.rejected += len(rejections)
-
-    def _record_rejected(self, batch: Batch, delivery: Delivery) -> None:
-        known = dict(zip(batch.keys, batch.documents, strict=True)) if batch.has_documents else {}
-        refused = [(each.key, each.reason, known.get(each.key)) for each in delivery.rejections]
-        self._append_rejections(refused)
-
-    def _append_rejections(self, refused: list[tuple[str, str, str | None]]) -> None:
-        rows = [
-            {
-                "run_id": self.run_id,
-                "sync": self.sync.name,
-                "key": key,
-                "reason": reason,
-                "payload": None if document is None else planner.masked_texts([document], self.sync)[0],
-                "rejected_at": utc(self.now),
-            }
-            for key, reason, document in refused
-        ]
-        record.rows(self.connection, "ops.sync_rejections", rows)
-
-    @contextmanager
-    def recorded(self) -> Iterator[None]:
-        """Write the run's row however it ends, short of being killed (the ledger's batches tell of those)."""
-        clock = time.perf_counter()
-        with tracing.span(f"sync {self.sync.name}", links=self._origins(), run=self.run_id, mode=self.mode) as span:
-            try:
-                yield
-            except Exception as error:
-                self._write(_status_of(error), _shown(error), time.perf_counter() - clock)
-                raise
-            self._write(self.status(), None, time.perf_counter() - clock)
-            tracing.note(span, status=self.status(), **self.counts())
-
-    def _origins(self) -> list[str | None]:
-        """The span of the run that made what is sent."""
-        if not tracing.enabled():
-            return []
-        row = self.connection.execute(
-            "SELECT traceparent FROM ops.model_runs WHERE model = ? AND environment = 'prod' AND status = 'succeeded' "
-            "ORDER BY started_at DESC LIMIT 1",
-            [self.sync.model],
-        ).fetchone()
-        return [row[0]] if row else []
-
-    def status(self) -> str:
-        """How it ended, in a word."""
-        if self.tally.rejected:
-            return "partial"
-        return "done" if self.tally.batches else "unchanged"
-
-    def counts(self) -> dict[str, int]:
-        """What was sent and recorded."""
-        sent = self.tally.sent
-        return {
-            "added": sent.get(Kind.ADDED, 0),
-            "changed": sum(sent.get(kind, 0) for kind in (Kind.CHANGED, Kind.REPAIRED, Kind.RESTORED)),
-            "removed": sent.get(Kind.REMOVED, 0),
-            "unchanged": self.plan.unchanged + self.plan.held,
-            "rejected": self.tally.rejected,
-            "quarantined": self.plan.quarantined,
-            "held_out": self.plan.held_out,
-            "retried": self.retries.retried,
-        }
-
-    def _write(self, status: str, error: str | None, seconds: float) -> None:
-        row: dict[str, Any] = {
-            "run_id": self.run_id,
-            "sync": self.sync.name,
-            "started_at": utc(self.now),
-            "finished_at": utc(self.now) + timedelta(seconds=seconds),
-            "status": status,
-            "mode": self.mode,
-            "approved_by": self.by if self.mode == "approved" else None,
-            "error": error,
-            "model": self.sync.model,
-            "traceparent": tracing.traceparent(),
-        }
-        record.rows(self.connection, "ops.sync_runs", [row | self.counts()])
-        counts = self.counts()
-        audit_log.append(
-            self.settings,
-            "send",
-            f"{self.sync.kind} {self.sync.name}",
-            rows=counts["added"] + counts["changed"] + counts["removed"],
-            detail=f"from {self.sync.model}, {status}, sync run {self.run_id}",
-        )
-
-    def result(self, seconds: float) -> SyncResult:
-        """The same for the caller."""
-        counts = self.counts()
-        return SyncResult(
-            self.sync.name,
-            self.run_id,
-            self.status(),
-            added=counts["added"],
-            changed=counts["changed"],
-            removed=counts["removed"],
-            unchanged=counts["unchanged"],
-            rejected=counts["rejected"],
-            quarantined=counts["quarantined"],
-            held_out=counts["held_out"],
-            retried=counts["retried"],
-            seconds=round(seconds, 3),
-            refreshed=self.tally.sent.get(Kind.REFRESHED, 0),
-            held=self.plan.held,
-            repeated=self.tally.repeated,
-            batches=self.tally.batches,
-        )
-
-
-def _status_of(error: Exception) -> str:
-    if isinstance(error, GateFailed):
-        return "gate_closed"
-    return "blocked" if isinstance(error, SyncBlocked) else "failed"
-
-
-def _shown(error: Exception) -> str:
-    """Only our own messages are known to hold no personal data."""
-    return str(error) if isinstance(error, SearchFlowError) else type(error).__name__

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -153,13 +154,49 @@ class Ledger(Session):
                 [sync.name, all_runs, run_id],
             )
 
+    def keep_from(self, moment: datetime) -> None:
+        """Runs from before this moment leave the log. It never moves back."""
+        self._connection.execute(
+            "INSERT INTO activation.horizon AS h (kept_from) VALUES (%s) ON CONFLICT (one) DO UPDATE "
+            "SET kept_from = greatest(h.kept_from, excluded.kept_from)",
+            [utc(moment)],
+        )
+
+    def kept_from(self) -> datetime | None:
+        """Since when the log is complete; None: since the beginning."""
+        found: datetime | None = self._one("SELECT kept_from FROM activation.horizon")
+        return found
+
+    def in_portions(self, change: str, where: str, facts: Mapping[str, object], portion: int) -> int:
+        """Change or delete rows (`old` in the condition) in short transactions that wait for nobody. Returns how many."""
+        table = next(word for word in change.split() if word.startswith("activation."))
+        statement = (
+            f"{change} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} AS old WHERE {where} "
+            f"LIMIT {portion} FOR UPDATE SKIP LOCKED))"
+        )
+        changed = 0
+        with self._connection.cursor() as cursor:
+            while cursor.execute(statement, facts).rowcount:
+                changed += cursor.rowcount
+        return changed
+
+    def last_sent(self, sync: Sync, user: str) -> list[dict[str, Any]]:
+        """What a destination acknowledged of a user and still counts as sent; a key is the user, or begins with the user."""
+        names = ("key", "sent_at", "run_id", "batch", "kind", "log")
+        mine = "key = %(user)s" if sync.key == "user_id" else "starts_with(key, %(user)s || ':')"
+        found = self._connection.execute(
+            "SELECT key, sent_at, run_id, sequence, kind, CASE WHEN sent_at < kept_from THEN 'no longer kept' END "
+            f"FROM activation.sent LEFT JOIN activation.horizon ON true WHERE sync = %(sync)s AND {mine} "
+            "ORDER BY sent_at, key",
+            {"user": user, "sync": sync.name},
+        ).fetchall()
+        return [dict(zip(names, row, strict=True)) for row in found]
+
     def next_sequence(self, sync: Sync) -> int:
         """The number of the sync's next batch."""
-        row = self._connection.execute(
-            "SELECT coalesce(max(sequence) + 1, 0) FROM activation.batches WHERE sync = %s", [sync.name]
-        ).fetchone()
-        assert row is not None
-        return int(row[0])
+        return int(
+            self._one("SELECT coalesce(max(sequence) + 1, 0) FROM activation.batches WHERE sync = %s", sync.name)
+        )
 
     def acknowledge(self, sync: Sync, run_id: str, batch: Batch, delivery: Delivery) -> None:
         """Record a delivered batch, all of it or nothing.

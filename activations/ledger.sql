@@ -42,7 +42,8 @@ CREATE OR REPLACE VIEW activation.all_rows AS
     FROM activation.sent WHERE kind IS NOT NULL;
 
 -- Runs from before this moment have left the log (`activations.retention`).
-CREATE TABLE IF NOT EXISTS activation.horizon (kept_from timestamp NOT NULL);
+CREATE TABLE IF NOT EXISTS activation.horizon (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one), kept_from timestamp NOT NULL);
 
 -- Syncs of which a run was undone: they wait until somebody approves.
 CREATE TABLE IF NOT EXISTS activation.holds (

@@ -23,11 +23,11 @@ from activations.base import HASH, KEY, KIND, Kind, utc
 from activations.comparison import Compared, compare
 from activations.declaration import Sync
 from activations.diagnosis import Cause, diagnose
-from activations.engine import Run, snapshot, verdicts
 from activations.errors import SyncBlocked
 from activations.gate import Gate, require_open
 from activations.ledger import Ledger, attach
 from activations.retry import Retries
+from activations.run import Run, snapshot, verdicts
 from activations.shape import PROBLEM
 from activations.sync_files import SYNCS_DIR, load_sync
 from searchflow import warehouse

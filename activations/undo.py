@@ -20,9 +20,9 @@ import msgspec
 from activations import planner
 from activations.base import KEY, KIND, Kind
 from activations.declaration import Sync
-from activations.engine import Run
 from activations.ledger import Ledger, attach
 from activations.retry import Retries
+from activations.run import Run
 from activations.shape import literal, quoted
 from activations.sync_files import SYNCS_DIR, load_sync
 from searchflow import warehouse
@@ -62,7 +62,7 @@ def undo_run(
 
     Raises:
         NotFoundError: no such sync.
-        UsageError: the run wrote nothing for this sync, or the ledger may not keep the sync's rows.
+        UsageError: the run wrote nothing for this sync or has left the log, or the ledger may not keep the sync's rows.
         DestinationUnavailable: it was away through all retries; call again.
     """
     started = time.perf_counter()
@@ -74,6 +74,7 @@ def undo_run(
     with Ledger(settings) as ledger, closing(warehouse.connect(settings)) as connection:
         ledger.lock(sleep)
         ledger.prepare()
+        _check_age(ledger, undone)
         attach(connection, settings)
         run = Run(settings, sync, connection, ledger, Retries(sleep=sleep), now, "undo")
         counts = _stage(connection, sync, undone)
@@ -87,6 +88,16 @@ def undo_run(
                 run.deliver(None)
     seconds = round(time.perf_counter() - started, 3)
     return UndoResult(name, run.run_id, undone, **counts, rejected=run.tally.rejected, seconds=seconds)
+
+
+def _check_age(ledger: Ledger, undone: str) -> None:
+    """Of a run that has left the log a part may be there still: it is not restored by halves."""
+    kept_from = ledger.kept_from()
+    if kept_from is not None and undone < f"{kept_from:%Y%m%dT%H%M%S}":
+        raise UsageError(
+            f"The run {undone} has left the log of syncs, which begins at {kept_from:%Y-%m-%d %H:%M} (UTC), and can no "
+            "longer be undone. SEARCHFLOW_LEDGER_DAYS says how long runs are kept."
+        )
 
 
 def _stage(connection: duckdb.DuckDBPyConnection, sync: Sync, undone: str) -> dict[str, int]:

@@ -18,9 +18,9 @@ import psycopg
 from activations import Sync, load_sync, planner, quarantine, reconcile, run_sync
 from activations.base import HASH, KEY
 from activations.columns import as_csv
-from activations.engine import Run
 from activations.ledger import Ledger
 from activations.retry import Retries
+from activations.run import Run
 from activations.shape import shaped
 from benchmarks.report import Figure, Options, Report
 from benchmarks.support import machine, platform

@@ -1,4 +1,5 @@
-"""The lake stays small and quick: inlined rows flushed, small files merged, old snapshots, files and stream entries gone.
+"""The lake stays small and quick: inlined rows flushed, small files merged, old snapshots, files and stream entries gone;
+and so does the log of syncs.
 
 Runs every hour, beside whatever else runs.
 """
@@ -11,6 +12,7 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+import activations
 from flows.support import is_retryable, stage, table_artifact, utc_now
 from searchflow import maintenance
 from searchflow.settings import load_settings
@@ -22,13 +24,21 @@ def tidy_lake() -> maintenance.Upkeep:
     return maintenance.run(load_settings(), now=utc_now())
 
 
+@task(retries=2, retry_delay_seconds=10, retry_condition_fn=is_retryable, cache_policy=NO_CACHE)
+def tidy_ledger() -> activations.Pruned:
+    """What syncs did longer ago than the log is kept."""
+    return activations.prune_log(load_settings(), now=utc_now())
+
+
 @flow(name="maintenance")
 def maintain() -> dict[str, Any]:
-    """Tidy the lake. Returns files and snapshots before and after."""
+    """Tidy the lake and the log of syncs. Returns files and snapshots before and after, and what left the log."""
     settings = load_settings()
     with stage(settings, "maintenance") as noted:
         upkeep = tidy_lake()
         noted.rows_in, noted.rows_out = upkeep.files_before, upkeep.files_after
-    get_run_logger().info("%s", upkeep)
-    table_artifact("lake-upkeep", [asdict(upkeep)], "Files and snapshots before and after")
-    return asdict(upkeep)
+        pruned = tidy_ledger()
+    get_run_logger().info("%s %s", upkeep, pruned)
+    counts = asdict(upkeep) | {f"sync_{name}_pruned": count for name, count in asdict(pruned).items()}
+    table_artifact("lake-upkeep", [counts], "Files and snapshots before and after, and what left the log of syncs")
+    return counts

@@ -107,6 +107,12 @@ class Settings(BaseSettings):
     email_cap_month: int = Field(3, ge=1, description="Most messages a person gets in 30 days.")
     email_expire_hours: float = Field(72.0, gt=0, description="A search older than this is not written about any more.")
 
+    ledger_days: int = Field(
+        90,
+        ge=1,
+        description="Days that the log of syncs keeps what was done with each row; older runs cannot be undone.",
+    )
+
     @field_validator("email_time_zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:

@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
-import psycopg
 
 from activations.declaration import Sync
-from activations.engine import open_destination
 from activations.errors import Retryable
 from activations.explanation.tables import exists, masked, rows
 from activations.gate import GateVerdict, verdict_of
+from activations.ledger import Ledger
+from activations.run import open_destination
 from activations.shape import quoted
-from searchflow import services
 from searchflow.settings import Settings
 
 USER = "user_id"
@@ -87,16 +86,9 @@ def _model_rows(connection: duckdb.DuckDBPyConnection, sync: Sync, user: str) ->
 
 
 def _sent(settings: Settings, sync: Sync, user: str) -> list[dict[str, Any]]:
-    """What the destination acknowledged and still counts as sent; a key is the user, or begins with the user."""
-    mine = "key = %s" if sync.key == USER else "starts_with(key, %s || ':')"
-    with psycopg.connect(services.postgres_dsn(settings, "ledger")) as connection:
-        if connection.execute("SELECT to_regclass('activation.sent')").fetchone() == (None,):
-            return []
-        found = connection.execute(
-            f"SELECT key, sent_at, run_id, sequence FROM activation.sent WHERE sync = %s AND {mine} ORDER BY sent_at, key",
-            [sync.name, user],
-        ).fetchall()
-    return [dict(zip(("key", "sent_at", "run_id", "batch"), row, strict=True)) for row in found]
+    with Ledger(settings) as ledger:
+        ledger.prepare()
+        return ledger.last_sent(sync, user)
 
 
 def _holds(settings: Settings, sync: Sync, keys: list[str]) -> list[dict[str, Any]] | None:

@@ -13,6 +13,8 @@ from searchflow import services
 from searchflow.settings import Settings, load_settings
 from tests.activations.post import Post, Recorder, free_port, serving
 from tests.activations.scene import Scene
+from tests.commands import CommandLine
+from tests.conftest import temporary_home
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +53,13 @@ def post(scene: Scene) -> Iterator[Post]:
         yield Post(scene, recorder, port)
     finally:
         controller.stop()
+
+
+@pytest.fixture(scope="session")
+def company() -> Iterator[CommandLine]:
+    """A simulated company of four days in a home of its own, from its events to its destinations."""
+    with temporary_home() as home:
+        line = CommandLine(home)
+        line.json("demo", "--days", "4", "--events", "4000", "--seed", "7")
+        yield line
+        services.stop_all(line.settings)

@@ -21,7 +21,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from activations import engine, planner, records
+from activations import engine, planner, records, run
 from activations.base import Destination
 from activations.declaration import destination_module
 from activations.errors import DestinationUnavailable
@@ -70,7 +70,7 @@ def arm(chance: random.Random, sync: str, folder: Path) -> None:
         if isinstance(each, type) and issubclass(each, Destination) and each is not Destination
     )
     for owner, name in ((kind, "prepare"), (kind, "deliver"), (Ledger, "acknowledge"), (records, "write_batch"),
-                        (planner, "stage"), (engine.Run, "_write")):  # fmt: skip
+                        (planner, "stage"), (run.Run, "_write")):  # fmt: skip
         setattr(owner, name, dying(getattr(owner, name), countdown))
 
 

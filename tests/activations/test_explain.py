@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +12,7 @@ import yaml
 from activations.explanation import UnknownUser, explain, rules
 from activations.explanation.tables import PERSONAL
 from activations.mail import suppression
-from searchflow import services, warehouse
+from searchflow import warehouse
 from searchflow.ops import audit_log
 from searchflow.settings import ROOT, Settings
 from searchflow.verification import rules as limits
@@ -24,14 +23,8 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def cli() -> Iterator[CommandLine]:
-    from tests.conftest import temporary_home
-
-    with temporary_home() as home:
-        line = CommandLine(home)
-        line.json("demo", "--days", "4", "--events", "4000", "--seed", "7")
-        yield line
-        services.stop_all(line.settings)
+def cli(company: CommandLine) -> CommandLine:
+    return company
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from activations.base import ABSENT
-from activations.engine import open_destination
+from activations.run import open_destination
 from activations.sync_files import load_sync
 from tests.activations.scene import CRM, Scene, crm_row
 

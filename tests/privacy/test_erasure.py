@@ -88,6 +88,8 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
             activations.run_sync(settings, name, now=worker.utc_now(), gate=lambda suite: GateVerdict(suite, "pass"))
         with psycopg.connect(postgres.conninfo(settings, "ledger"), autocommit=True) as ledger:
             ledger.execute("UPDATE activation.sent SET sent_at = sent_at; ANALYZE")  # old rows, and statistics
+            left = [MAYA, f"{MAYA}:abandoned_search:2026-03-09", LONGER, OMAR]  # by a run that was killed
+            ledger.execute("INSERT INTO activation.in_flight VALUES ('recommendations', 'killed', 0, %s)", [left])
         with psycopg.connect(postgres.conninfo(settings, "prefect")) as prefect:
             prefect.execute("CREATE TABLE log (message varchar, about jsonb)")
             prefect.execute("INSERT INTO log VALUES (%s, %s)", [f"no such user {MAYA}.", json.dumps({"user": [MAYA]})])
@@ -162,6 +164,7 @@ def test_others_keep_what_is_theirs(company: Settings, forgotten: dict[str, Any]
     keys = [key for (key,) in rows(company, "ledger", "SELECT key FROM activation.sent WHERE key LIKE 'maya%'")]
     assert len(keys) >= 2
     assert all(key.startswith(LONGER) for key in keys)
+    assert rows(company, "ledger", "SELECT keys FROM activation.in_flight") == [([LONGER, OMAR],)]
     assert (company.reports_dir / "quality" / "index.html").read_text() == f"<p>*********</p><p>{LONGER}</p>"
     assert (company.logs_dir / "flows.log").read_text().splitlines()[::2] == ["one line", "last line"]
     assert (company.feeds_dir / "user_profiles_2026.csv").read_text().count("\n") == 3

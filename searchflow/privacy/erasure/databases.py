@@ -1,8 +1,8 @@
 """PostgreSQL: the ledger, the CRM, Prefect's and SQLMesh's tables, and what the server keeps of rows that are gone.
 
-In the ledger and the CRM whole rows go. Elsewhere (logs, artifacts, states) identifiers are cut out of the texts. A row
-that was deleted or changed stays in its table's file, its values in the planner's statistics, and all of it in the
-write-ahead log; so tables are written anew, statistics too, and the log's old segments are removed.
+In the ledger and the CRM whole rows go, and entries of lists. Elsewhere (logs, artifacts, states) identifiers are cut
+out of the texts. A row that was deleted or changed stays in its table's file, its values in the planner's statistics, and
+all of it in the write-ahead log; so tables are written anew, statistics too, and the log's old segments are removed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -32,6 +32,8 @@ OURS = {"ledger": ("erasure",), "catalog": ("audit",)}
 """Schemas that are left alone: digests, and a log that nobody may change."""
 USERS = ("key", "user_id", "idempotency_key")
 """Columns that hold a user's id, or a key that begins with it."""
+LIST = "ARRAY"
+"""How the server's list of columns calls a list."""
 SEARCHED = tuple(each for each in postgres.DATABASES if each != "sqlmesh")
 """SQLMesh's state is about models: no row of any table is in it, and a word cut out of it would break them."""
 OF_THE_LAKE = ("ducklake_table_column_stats", "ducklake_file_column_stats", "ducklake_inlined_%")
@@ -51,6 +53,8 @@ class Table:
     name: str
     columns: tuple[tuple[str, str], ...]
     """Name and type."""
+    lists: tuple[str, ...] = ()
+    """Columns that hold lists of keys: one row is about many people."""
 
     @property
     def quoted(self) -> sql.Identifier:
@@ -58,19 +62,43 @@ class Table:
         return sql.Identifier(self.schema, self.name)
 
     def matches(self, terms: Terms, *, strict: bool) -> sql.Composable:
-        """True for rows that hold an identifier."""
+        """True for rows that hold an identifier outside their lists."""
         texts = [sql.SQL("{}::text").format(sql.Identifier(name)) for name, _ in self.columns]
-        text = sql.SQL("concat_ws(chr(1), {})").format(sql.SQL(", ").join(texts))
-        tests: list[sql.Composable] = [sql.SQL("false")]
-        tests += [sql.SQL("{} ~ {}").format(text, sql.Literal(each)) for each in terms.patterns(strict=strict)]
-        tests += [
-            sql.SQL("({0} = {1} OR starts_with({0}, {2}))").format(
-                sql.Identifier(name), sql.Literal(terms.user_id), sql.Literal(f"{terms.user_id}:")
-            )
+        text = sql.SQL("concat_ws(chr(1), {})").format(sql.SQL(", ").join(texts)) if texts else sql.SQL("''")
+        keys = [
+            sql.Identifier(name)
             for name, kind in self.columns
             if strict and name in USERS and kind in ("text", "character varying")
         ]
-        return sql.SQL(" OR ").join(tests)
+        return _holds(text, keys, terms, strict=strict)
+
+    def lists_match(self, terms: Terms) -> sql.Composable:
+        """True for rows that hold an identifier in a list."""
+        tests = [
+            sql.SQL("EXISTS (SELECT FROM unnest({}) AS t (entry) WHERE {})").format(
+                sql.Identifier(name), _is_theirs(terms)
+            )
+            for name in self.lists
+        ]
+        return sql.SQL(" OR ").join([sql.SQL("false"), *tests])
+
+
+def _holds(text: sql.Composable, keys: Sequence[sql.Composable], terms: Terms, *, strict: bool) -> sql.Composable:
+    """True where the text holds an identifier, or one of the keys is the person's or begins with their id."""
+    tests: list[sql.Composable] = [sql.SQL("false")]
+    tests += [sql.SQL("{} ~ {}").format(text, sql.Literal(each)) for each in terms.patterns(strict=strict)]
+    tests += [
+        sql.SQL("({0} = {1} OR starts_with({0}, {2}))").format(
+            key, sql.Literal(terms.user_id), sql.Literal(f"{terms.user_id}:")
+        )
+        for key in keys
+    ]
+    return sql.SQL(" OR ").join(tests)
+
+
+def _is_theirs(terms: Terms) -> sql.Composable:
+    """True of an entry of a list of keys."""
+    return _holds(sql.SQL("entry"), [sql.SQL("entry")], terms, strict=True)
 
 
 class Databases:
@@ -100,6 +128,7 @@ class Databases:
                         continue
                     changed = True
                     if database in ROWS:
+                        _shorten_lists(connection, table, job.terms)
                         condition = table.matches(job.terms, strict=True)
                         connection.execute(sql.SQL("DELETE FROM {} WHERE {}").format(table.quoted, condition))
                     else:
@@ -241,17 +270,31 @@ def _tables(connection: psycopg.Connection, database: str) -> Iterator[Table]:
         JOIN information_schema.tables AS t USING (table_schema, table_name)
         WHERE t.table_type = 'BASE TABLE' AND c.table_schema !~ '^(pg_|information_)'
             AND c.table_schema <> ALL (%s) AND NOT c.table_name LIKE ANY (%s)
-            AND c.data_type IN ('text', 'character varying', 'character', 'json', 'jsonb')
+            AND (c.data_type IN ('text', 'character varying', 'character', 'json', 'jsonb')
+                OR (c.udt_name = '_text' AND %s))
         GROUP BY 1, 2 ORDER BY 1, 2
         """,
-        [list(OURS.get(database, ())), list(OF_THE_LAKE) if database == "catalog" else []],
+        [list(OURS.get(database, ())), list(OF_THE_LAKE) if database == "catalog" else [], database in ROWS],
     ).fetchall()
     for schema, name, columns in rows:
-        yield Table(schema, name, tuple((column, kind) for column, kind in columns))
+        texts = tuple((column, kind) for column, kind in columns if kind != LIST)
+        yield Table(schema, name, texts, tuple(column for column, kind in columns if kind == LIST))
+
+
+def _shorten_lists(connection: psycopg.Connection, table: Table, terms: Terms) -> None:
+    """A list loses the person's keys; the others' stay."""
+    for name in table.lists:
+        connection.execute(
+            sql.SQL(
+                "UPDATE {} SET {} = ARRAY(SELECT entry FROM unnest({}) AS t (entry) WHERE NOT ({})) WHERE {}"
+            ).format(
+                table.quoted, sql.Identifier(name), sql.Identifier(name), _is_theirs(terms), table.lists_match(terms)
+            )
+        )
 
 
 def _count(connection: psycopg.Connection, table: Table, terms: Terms, *, strict: bool) -> int:
-    condition = table.matches(terms, strict=strict)
+    condition = sql.SQL("({}) OR ({})").format(table.matches(terms, strict=strict), table.lists_match(terms))
     row = connection.execute(sql.SQL("SELECT count(*) FROM {} WHERE {}").format(table.quoted, condition)).fetchone()
     assert row is not None
     return int(row[0])
