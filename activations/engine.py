@@ -49,13 +49,13 @@ def plan_sync(
         attach(connection, settings)
         with snapshot(connection):
             plan = planner.compare(connection, sync, now=now, retry_rejected=retry_rejected)
-            closed = closed_by(sync, *verdicts(connection, sync, gate))
+            known, stale = verdicts(connection, sync, gate)
             plan = informed(plan, connection, ledger, sync)
             planner.stage(connection, sync)
         keys = planner.sample_keys(connection, samples)
         shown = planner.sample_rows(connection, sync, ledger.rows(sync, keys), samples)
     blocked = tuple(limits.exceeded(sync, plan))
-    return replace(plan, blocked=blocked, gate=tuple(closed), samples=tuple(shown))
+    return replace(plan, blocked=blocked, gate=tuple(closed_by(sync, known)), stale=tuple(stale), samples=tuple(shown))
 
 
 def stale_suites(settings: Settings, names: Sequence[str], folder: Path = SYNCS_DIR) -> list[str]:
@@ -123,5 +123,6 @@ def _planned(plan: Plan, run_id: str, seconds: float) -> SyncResult:
         refreshed=plan.refreshed,
         held=plan.held,
         blocked=blocked,
+        stale=plan.stale,
         samples=plan.samples,
     )

@@ -68,6 +68,7 @@ class Plan:
     sizes: Mapping[str, int] = field(default_factory=dict, repr=False)  # of all groups, now
     blocked: tuple[str, ...] = ()
     gate: tuple[str, ...] = ()  # suites that close the gate
+    stale: tuple[str, ...] = ()  # suites that have not seen what would be sent
     samples: tuple[Sample, ...] = field(default=(), repr=False)
 
     @property

@@ -53,6 +53,7 @@ class SyncResult:
     repeated: int = 0  # of an append: delivered by a run that was killed, recorded by this one
     batches: int = 0
     blocked: tuple[str, ...] = ()  # dry run: what would stop it
+    stale: tuple[str, ...] = ()  # dry run: suites that must look at the data first; the flow lets them
     samples: tuple[Sample, ...] = ()  # dry run
 
 

@@ -20,6 +20,9 @@ from searchflow.ops import audit_log
 from searchflow.progress import progress
 from searchflow.settings import load_settings
 
+FOR_PEOPLE = ("blocked", "stale", "samples")
+"""Of a dry run: for the person who asked, not for logs and artifacts."""
+
 
 @task(
     task_run_name="sync-{name}",
@@ -49,11 +52,12 @@ def run_sync(
             on_progress=on_progress,
         )
     counts: dict[str, Any] = asdict(result)
-    for name in ("blocked", "samples"):
-        del counts[name]
+    for field in FOR_PEOPLE:
+        del counts[field]
     get_run_logger().info("%s", counts)
-    if dry_run:  # for the person who asked, not for logs and artifacts
-        counts |= {"blocked": list(result.blocked), "samples": [asdict(sample) for sample in result.samples]}
+    if dry_run:
+        counts |= {"blocked": list(result.blocked), "stale": list(result.stale)}
+        counts |= {"samples": [asdict(sample) for sample in result.samples]}
     return counts
 
 
@@ -101,9 +105,7 @@ def activate(
                 problems.append(error)
         changes = [sum(int(result[key]) for key in ("added", "changed", "removed")) for result in results.values()]
         noted.rows_out, noted.rejected = sum(changes), sum(int(result["rejected"]) for result in results.values())
-        counts = [
-            {key: result[key] for key in result if key not in ("blocked", "samples")} for result in results.values()
-        ]
+        counts = [{key: result[key] for key in result if key not in FOR_PEOPLE} for result in results.values()]
         table_artifact("sync-counts", counts, "What would be sent" if dry_run else "What was sent")
         if len(problems) == 1:
             raise problems[0]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from searchflow.cli.output import Json, console, print_json, print_table, safe
+from searchflow.cli.output import Json, print_json, print_table
 from searchflow.cli.support import Verbose, run_flow, settings_of_command
 from searchflow.errors import UsageError
 from searchflow.streams import EVENT_TYPES
@@ -181,34 +181,58 @@ def activate(
     if as_json:
         print_json(results)
         return
-    columns = ["sync", "status", "added", "changed", "removed", "unchanged", "rejected"]
-    if any(result["held_out"] for result in results.values()):
-        columns.append("held_out")
-    print_table("Would send" if dry_run else "Sent", list(results.values()), columns=columns)
+    _show_counts(list(results.values()), dry_run=dry_run)
     if dry_run:
         _show_rows(list(results.values()))
+        _show_hurdles(list(results.values()))
+
+
+def _show_counts(results: list[dict[str, Any]], *, dry_run: bool) -> None:
+    columns = ["sync", "would" if dry_run else "status", "added", "changed", "removed", "unchanged", "rejected"]
+    columns += [name for name in ("quarantined", "held_out") if any(result[name] for result in results)]
+    rows = [result | {"would": _would(result)} for result in results] if dry_run else results
+    print_table("Would send" if dry_run else "Sent", rows, columns=columns)
+
+
+def _would(result: dict[str, Any]) -> str:
+    """What a run would do, in a word."""
+    if result["blocked"]:
+        return "stop"
+    return "send" if any(result[kind] for kind in ("added", "changed", "removed", "refreshed")) else "do nothing"
 
 
 def _show_rows(results: list[dict[str, Any]]) -> None:
-    """Of each sync some rows of each kind, with old and new values, and what would stop it."""
+    """Of each sync some rows of each kind, with old and new values."""
     for result in results:
-        rows = [
-            {"": sample["kind"], "key": sample["key"], "row": _difference(sample["before"], sample["after"])}
-            for sample in result["samples"]
-        ]
+        rows = [{"": sample["kind"], "key": sample["key"], "row": _difference(sample)} for sample in result["samples"]]
         if rows:
             print_table(f"{result['sync']}: the first rows of each kind", rows, columns=("", "key", "row"))
-        for reason in result["blocked"]:
-            console.print(safe(f"{result['sync']} would stop before sending: {reason}"))
 
 
-def _difference(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
-    """What of a row changes; all of it when it comes or goes. Without the old values, the new ones."""
+def _show_hurdles(results: list[dict[str, Any]]) -> None:
+    """What stands between the plan and the destination."""
+    rows = [{"sync": result["sync"], "": "would stop", "why": why} for result in results for why in result["blocked"]]
+    rows += [
+        {"sync": result["sync"], "": "looks first", "why": f"{suite} has not looked at the data that would be sent"}
+        for result in results
+        for suite in result["stale"]
+    ]
+    if rows:
+        print_table("Before anything is sent", sorted(rows, key=lambda row: row["sync"]), columns=("sync", "", "why"))
+
+
+def _difference(sample: dict[str, Any]) -> str:
+    """What of a row changes; all of it but its key when it comes or goes. Without the old values, the new ones."""
+    before, after = sample["before"], sample["after"]
     if before is None or after is None:
-        return ", ".join(f"{name}: {value}" for name, value in (after or before or {}).items())
-    names = [*before, *(name for name in after if name not in before)]
-    changed = [name for name in names if before.get(name) != after.get(name)]
-    return ", ".join(f"{name}: {before.get(name, '-')} -> {after.get(name, '-')}" for name in changed)
+        row = {name: value for name, value in (after or before or {}).items() if value != sample["key"]}
+        return ", ".join(f"{name}: {value}" for name, value in row.items() if value is not None)
+    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    return ", ".join(f"{name}: {_value(before.get(name))} -> {_value(after.get(name))}" for name in changed)
+
+
+def _value(value: object) -> object:
+    return "nothing" if value is None else value
 
 
 def _undo(settings: Any, names: list[str], undone: str, by: str, as_json: bool, verbose: bool) -> None:

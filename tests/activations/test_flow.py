@@ -15,7 +15,7 @@ from tests.commands import CommandLine
 
 pytestmark = pytest.mark.integration
 
-SYNC, MODEL = "crm_user_segments", "activation.act_crm_user_segments"
+SYNC, MODEL, MART = "crm_user_segments", "activation.act_crm_user_segments", "marts.mart_user_segments"
 
 
 def lake(settings: Settings, query: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -31,10 +31,8 @@ def in_crm(settings: Settings, users: list[str]) -> list[str]:
 
 
 def made_again(settings: Settings, segments: dict[str, str]) -> None:
-    """The model says something else of some users, as after a transformation that no suite has looked at."""
-    [(view,)] = lake(
-        settings, "SELECT sql FROM duckdb_views() WHERE schema_name || '.' || view_name = ? AND NOT internal", MODEL
-    )
+    """The mart says something else of some users, as after a transformation that no suite has looked at."""
+    [(view,)] = lake(settings, "SELECT sql FROM duckdb_views() WHERE schema_name || '.' || view_name = ?", MART)
     table = view.partition(" FROM ")[2].strip().rstrip(";")
     for user, segment in segments.items():
         lake(settings, f"UPDATE {table} SET segment = ? WHERE user_id = ?", segment, user)
@@ -45,12 +43,16 @@ def test_suites_that_have_not_seen_the_data_look_first_and_hold_back_what_they_f
     company.json("activate", SYNC)  # nothing is left to do
     rows = lake(settings, f"SELECT user_id FROM {MODEL} WHERE segment = 'regular' ORDER BY 1 LIMIT 2")
     users = [user for (user,) in rows]
-    made_again(settings, {users[0]: "at_risk", users[1]: "bogus"})
-    assert stale_suites(settings, [SYNC]) == [MODEL]
+    made_again(settings, {users[0]: "high_value", users[1]: "bogus"})
+    assert {MODEL, MART} <= set(stale_suites(settings, [SYNC]))
+
+    shown = company.run("activate", SYNC, "--dry-run").stdout
+    assert f"{MART} has not looked at the data that would be sent" in shown
+    assert "segment: regular -> high_value" in shown
 
     [sent] = company.json("activate", SYNC).values()
     assert (sent["changed"], sent["quarantined"], sent["rejected"]) == (1, 1, 0)
-    assert in_crm(settings, users) == ["at_risk", "regular"]
+    assert in_crm(settings, users) == ["high_value", "regular"]
     assert stale_suites(settings, [SYNC]) == []
     looks = lake(
         settings, "SELECT DISTINCT outcome FROM ops.validation_results WHERE suite = ? AND run_id LIKE '%-gate' "

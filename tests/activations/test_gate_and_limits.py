@@ -178,7 +178,8 @@ def test_a_verdict_on_older_data_is_stale_until_its_suite_looks_again(scene: Sce
     assert "Run `searchflow validate" in str(raised.value)
     assert CRM in stale_suites(scene.settings, [SYNC])
     assert scene.sql("crm", "SELECT segment FROM crm.user_segments") == [("regular",)]
-    assert any("has not looked" in reason for reason in scene.run(SYNC, looked=False, dry_run=True).blocked)
+    planned = scene.run(SYNC, looked=False, dry_run=True)
+    assert (planned.blocked, CRM in planned.stale) == ((), True)
     with pytest.raises(GateFailed):
         scene.run(SYNC, looked=False, approve=True)  # a gate cannot be approved
     scene.look()

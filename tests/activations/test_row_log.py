@@ -57,7 +57,9 @@ def test_a_ledger_of_an_earlier_version_goes_on(scene: Scene) -> None:
     second = scene.run(SYNC)
     assert (second.changed, second.removed, second.unchanged) == (2, 1, 1)  # u1, and the two in doubt
     assert scene.sql("ledger", "SELECT count(*) FROM activation.in_flight") == [(0,)]
-    log = scene.sql("ledger", "SELECT id, kind, run_id FROM activation.sync_rows WHERE id LIKE 'u%' ORDER BY 1, 2")
+    log = scene.sql(
+        "ledger", "SELECT id, kind, run_id FROM activation.sync_rows WHERE starts_with(id, 'u') ORDER BY 1, 2"
+    )
     assert log == [
         ("u1", "added", first.run_id),
         ("u1", "changed", second.run_id),
