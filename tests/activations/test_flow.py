@@ -41,18 +41,18 @@ def made_again(settings: Settings, segments: dict[str, str]) -> None:
 def test_suites_that_have_not_seen_the_data_look_first_and_hold_back_what_they_find(company: CommandLine) -> None:
     settings = company.settings
     company.json("activate", SYNC)  # nothing is left to do
-    rows = lake(settings, f"SELECT user_id FROM {MODEL} WHERE segment = 'regular' ORDER BY 1 LIMIT 2")
+    rows = lake(settings, f"SELECT user_id FROM {MODEL} WHERE segment = 'new_user' ORDER BY 1 LIMIT 2")
     users = [user for (user,) in rows]
     made_again(settings, {users[0]: "high_value", users[1]: "bogus"})
     assert {MODEL, MART} <= set(stale_suites(settings, [SYNC]))
 
     shown = company.run("activate", SYNC, "--dry-run").stdout
     assert f"{MART} has not looked at the data that would be sent" in shown
-    assert "segment: regular -> high_value" in shown
+    assert "segment: new_user -> high_value" in shown
 
     [sent] = company.json("activate", SYNC).values()
     assert (sent["changed"], sent["quarantined"], sent["rejected"]) == (1, 1, 0)
-    assert in_crm(settings, users) == ["high_value", "regular"]
+    assert in_crm(settings, users) == ["high_value", "new_user"]
     assert stale_suites(settings, [SYNC]) == []
     looks = lake(
         settings, "SELECT DISTINCT outcome FROM ops.validation_results WHERE suite = ? AND run_id LIKE '%-gate' "
@@ -60,6 +60,6 @@ def test_suites_that_have_not_seen_the_data_look_first_and_hold_back_what_they_f
     )  # fmt: skip
     assert looks == [("quarantine",)]
 
-    made_again(settings, {users[0]: "regular", users[1]: "regular"})
+    made_again(settings, {users[0]: "new_user", users[1]: "new_user"})
     [sent] = company.json("activate", SYNC).values()
     assert (sent["changed"], sent["quarantined"]) == (1, 0)
