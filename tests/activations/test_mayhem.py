@@ -36,6 +36,12 @@ SYNCS = {
     "mail_file": f"model: {EMAILS}\nkey: idempotency_key\nmode: append\nfields:\n  - {{name: idempotency_key, type: text}}\n"
     "destination: {type: files, folder: mayhem, format: csv}\n",
 }
+UNEQUAL = """
+SELECT b.sync, b.sequence FROM activation.batches b
+LEFT JOIN activation.all_rows l ON l.sync = b.sync AND l.sequence = b.sequence AND l.run_id = b.run_id
+GROUP BY b.sync, b.sequence
+HAVING count(*) FILTER (WHERE status = 'sent') <> b.sent OR count(*) FILTER (WHERE status = 'rejected') <> b.rejected"""
+"""Batches of which the log has not one entry a row, wherever that lies by now."""
 SHIPPED = ("crm_user_segments", "abandoned_search_emails", "recommendations")
 
 
@@ -90,3 +96,5 @@ def test_after_many_kills_every_destination_equals_the_model(scene: Scene, tmp_p
             for place, score in scene.reco(user).items()
         }  # fmt: skip
     assert len(moods) >= 3, moods
+    assert scene.sql("ledger", UNEQUAL) == []
+    assert scene.sql("ledger", "SELECT count(*) FROM activation.in_flight") == [(0,)]
