@@ -7,11 +7,13 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from searchflow.settings import Settings, load_settings
+from searchflow.settings import ROOT, Settings, load_settings
 
 TIMEOUT = 240
 
@@ -28,6 +30,7 @@ class CommandLine:
 
     home: Path
     environment: dict[str, str] = field(default_factory=dict)
+    shell: subprocess.Popen[str] | None = None
 
     def __post_init__(self) -> None:
         inherited = {
@@ -62,7 +65,32 @@ class CommandLine:
             text=True,
         )
 
+    @contextmanager
+    def warm(self) -> Iterator[None]:
+        """Inside, `run` and `json` give their commands to one process, which has the libraries loaded: starting them is most
+        of what a command costs. For tests of what commands do together; what a process of its own does has others."""
+        command = [sys.executable, "-m", "tests.shell"]
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, env=self.environment, cwd=ROOT, **pipes) as self.shell:
+            try:
+                yield
+            finally:
+                assert self.shell.stdin is not None
+                self.shell.stdin.close()
+                self.shell.wait(TIMEOUT)
+                self.shell = None
+
+    def _ask(self, shell: subprocess.Popen[str], arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+        assert shell.stdin is not None
+        assert shell.stdout is not None
+        shell.stdin.write(json.dumps(arguments) + "\n")
+        shell.stdin.flush()
+        status, out, err = json.loads(shell.stdout.readline())
+        return subprocess.CompletedProcess(arguments, status, out, err)
+
     def run(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        if self.shell is not None and not changes:
+            return self._ask(self.shell, arguments)
         process = self.start(*arguments, **changes)
         out, err = process.communicate(timeout=TIMEOUT)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -23,8 +24,9 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def cli(company: CommandLine) -> CommandLine:
-    return company
+def cli(company: CommandLine) -> Iterator[CommandLine]:
+    with company.warm():
+        yield company
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,8 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
 
     with temporary_home() as home:
         line = CommandLine(home)
-        yield line
+        with line.warm():
+            yield line
         services.stop_all(line.settings)
 
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from searchflow import services, warehouse
-from searchflow.ingestion import worker
+from searchflow.ingestion import feeds, worker
 from tests import foreign
 from tests.commands import CommandLine
 
@@ -38,14 +38,16 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
         (folder / "events.jsonl").write_bytes(foreign.line(**search))
         person = {"user_id": "ana", "email": SECRET, "name": "Ana Lima", "updated_at": LONG_AGO.isoformat()}
         (folder / "user_profiles.jsonl").write_text(json.dumps(person) + "\n")
-        line.json("ingest", "--from", str(folder))
+        worker.ingest_files(line.settings, folder)
+        feeds.ingest_feeds(line.settings, folder, now=worker.utc_now())
         with warehouse.connect(line.settings) as lake:  # past the contract, which refuses it
             when, payload = LONG_AGO.replace(tzinfo=None), json.dumps({"click_event_id": "?", "booking_value": -5})
             lake.execute(
                 "INSERT INTO raw.conversion_events VALUES ('c', ?, 'ana', 's', ?, 1, ?, 'test', '1', 'test')",
                 [when, payload, when],
             )
-        yield line
+        with line.warm():
+            yield line
         services.stop_all(line.settings)
 
 
