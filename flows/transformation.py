@@ -108,6 +108,8 @@ class Passes:
     problem: ModelsFailed | None = None
     """Why that one failed."""
     known: Trouble = field(default_factory=dict)
+    again: bool = False
+    """The last pass failed: the next is due, whatever came in."""
     taken: datetime | None = None
     """Commits up to here are in what was made, or on SQLMesh's list."""
 
@@ -122,7 +124,7 @@ def follow(settings: Settings, environment: str, fail_fast: bool, ends: float, p
             try:
                 if (
                     everything
-                    or passes.known
+                    or passes.again
                     or transformation.is_behind(settings, environment, utc_now(), passes.taken)
                 ):
                     table.note(_pass(settings, environment, fail_fast, everything, passes), passes)
@@ -135,7 +137,7 @@ def follow(settings: Settings, environment: str, fail_fast: bool, ends: float, p
             if everything and time.monotonic() >= merge_due:
                 merge_due = time.monotonic() + MERGE_EVERY
                 _merge(settings)
-            stop.wait(TROUBLE_PAUSE if passes.known else pause)
+            stop.wait(TROUBLE_PAUSE if passes.again else pause)
 
 
 @contextmanager
@@ -170,6 +172,7 @@ def _pass(
         if everything:
             passes.newest, passes.problem = result, failed
     passes.made += 1
+    passes.again = bool(result.failed)
     passes.taken = result.started_at
     return result
 

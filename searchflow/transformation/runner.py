@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from searchflow import warehouse
+from searchflow.errors import ServiceError
 from searchflow.ops import record, tracing
 from searchflow.services.process import locked
 from searchflow.settings import ROOT, Settings
@@ -62,7 +63,7 @@ def transform(
     stamp = now.astimezone(UTC).replace(tzinfo=None)
     result = TransformationResult(str(uuid.uuid4()), environment, "run", stamp)
     settings.run_dir.mkdir(parents=True, exist_ok=True)
-    with locked(settings, "transformation", wait=True), project(settings, root=root) as opened:
+    with locked(settings, "transformation", wait=True), _servers(settings), project(settings, root=root) as opened:
         with warehouse.connect(settings) as connection, _traced(connection, environment, stamp) as span:
             opened.console.listen(_examined(opened, connection, on_progress), stamp)
             snapshots = opened.snapshots()
@@ -89,6 +90,29 @@ def is_behind(settings: Settings, environment: str, now: datetime, taken: dateti
     """Are there commits that no transformation of `environment` has seen? Those up to `taken` are not looked for."""
     with warehouse.connect(settings, read_only=True) as connection:
         return bool(changes.new_batches(connection, environment, now.astimezone(UTC).replace(tzinfo=None), taken))
+
+
+@contextmanager
+def _servers(settings: Settings) -> Iterator[None]:
+    """A server that went away is an error of ours; what is kept open is closed, so that the next call connects anew."""
+    import psycopg2  # SQLMesh's driver for its state
+
+    from searchflow.transformation.project import forget
+
+    try:
+        yield
+    except (
+        psycopg2.OperationalError,
+        psycopg2.InterfaceError,
+        duckdb.IOException,
+        duckdb.TransactionException,
+    ) as error:
+        forget(settings)
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ServiceError(
+            f"A server went away while models were made: {first[:200].rstrip('.')}. Run `searchflow status`, then the same "
+            "command again."
+        ) from error
 
 
 @contextmanager
