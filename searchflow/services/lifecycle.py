@@ -13,6 +13,8 @@ from searchflow.settings import Settings
 SERVERS = (valkey.NAME, postgres.NAME)
 RUNNER = "flows"
 """Runs the deployments. Told to end, it kills its flow runs with SIGKILL; so they are told first."""
+PATIENCE, PATIENCE_WITH_RUNS = 20.0, 60.0
+"""Seconds. A follower of the models finishes its pass, over all of them a quarter of a minute on a busy machine."""
 
 
 def start(settings: Settings) -> None:
@@ -58,7 +60,13 @@ def stop_all(settings: Settings) -> list[str]:
     stopped = [
         name
         for name in background
-        if process.stop(settings, name, signal=signal.SIGTERM, children_first=name == RUNNER)
+        if process.stop(
+            settings,
+            name,
+            signal=signal.SIGTERM,
+            patience=PATIENCE_WITH_RUNS if name == RUNNER else PATIENCE,
+            children_first=name == RUNNER,
+        )
     ]
     if valkey.stop(settings):
         stopped.append(valkey.NAME)
