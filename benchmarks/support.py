@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import resource
+import signal
 import sys
 import tempfile
 import threading
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import psutil
 
@@ -31,11 +33,31 @@ def platform(options: Options, **overrides: Any) -> Iterator[Settings]:
     with tempfile.TemporaryDirectory(prefix="sf-bench-") as folder:
         settings = load_settings(home=Path(folder), redis_url=None, postgres_url=None, data_location=None, **overrides)
         options.progress("starting the servers")
-        try:
-            services.start(settings)
-            yield settings
-        finally:
-            services.stop_all(settings)
+        with _stopped_in_order():
+            try:
+                services.start(settings)
+                yield settings
+            finally:
+                services.stop_all(settings)
+
+
+@contextmanager
+def _stopped_in_order() -> Iterator[None]:
+    """A signal that would end the process at once leaves the block like an error does, so that no server stays behind."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may say what a signal does
+        yield
+        return
+
+    def leave(number: int, _: object) -> NoReturn:
+        signal.signal(number, signal.SIG_IGN)  # once: stopping the servers is not to be interrupted
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
@@ -60,7 +82,12 @@ def timed(work: Callable[..., Any], *arguments: Any) -> Measured:
 def in_child(work: Callable[..., Any], *arguments: Any) -> Measured:
     """Run `work` (a function of a module) in a fresh process and measure it, without the start of the process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(timed, work, *arguments).result()
+        try:
+            return pool.submit(timed, work, *arguments).result()
+        except (KeyboardInterrupt, SystemExit):
+            for child in multiprocessing.active_children():  # leaving the block waits for it
+                child.terminate()
+            raise
 
 
 class TreeMemory:

@@ -20,6 +20,7 @@ SearchFlowError                  exit status 2: it could not be done as asked
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -119,3 +120,23 @@ def is_disk_full(error: BaseException) -> bool:
             return True
         seen = seen.__cause__ or seen.__context__
     return False
+
+
+_STATEMENT = re.compile(r'query\s+".*"\s*:', re.DOTALL)
+"""The whole text of a commit to the catalog, with smallest and largest values of columns in it."""
+_VALUE = re.compile(r"""'[^'\n]*'|"[^"\n]*[^"\w.\n][^"\n]*"|Failing row contains .*""")
+"""What is quoted, other than a plain name."""
+_NOISE = ("LINE ", "^", "Consider increasing", "This error signals", "For more information")
+
+
+def engine_reason(error: BaseException, most: int = 400) -> str:
+    """What an engine said, in one line: its first line, and what it adds below about the cause.
+
+    DuckLake says only "Failed to commit" in the first line. Below stand the reason, the statement and a stack trace; the
+    statement and quoted values may hold people's data and are left out.
+    """
+    first, _, below = str(error).strip().partition("\n")
+    below = _VALUE.sub("…", _STATEMENT.sub("query …:", below.partition("Stack Trace")[0]))
+    said = [line.strip(" .\t") for line in below.splitlines()]
+    kept = [line for line in said if line and not line.startswith(_NOISE)]
+    return "; ".join([(first or type(error).__name__)[:300].rstrip("."), *kept])[:most]

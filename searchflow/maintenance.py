@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 import duckdb
 
 from searchflow import streams, warehouse
-from searchflow.errors import SearchFlowError
+from searchflow.errors import SearchFlowError, engine_reason
 from searchflow.ingestion.cut import CommitGate
 from searchflow.ingestion.positions import positions
 from searchflow.ingestion.stream_source import StreamPosition
@@ -156,8 +156,7 @@ def call(
         except duckdb.Error as error:
             if not any(text in str(error).lower() for text in LOST_RACES):
                 raise SearchFlowError(
-                    f"Maintenance stopped at {function}: {str(error).splitlines()[0][:300]}. Nothing is lost; run it "
-                    "again."
+                    f"Maintenance stopped at {function}: {engine_reason(error)}. Nothing is lost; run it again."
                 ) from error
         time.sleep(PAUSE_SECONDS * attempt)
     result.skipped.append(" ".join([function.removeprefix("ducklake_"), *map(str, options.values()), *places]))

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from searchflow import events, warehouse
-from searchflow.errors import AccountingError, SearchFlowError, StorageError, is_disk_full
+from searchflow.errors import AccountingError, SearchFlowError, StorageError, engine_reason, is_disk_full
 from searchflow.events import Rejection
 from searchflow.ingestion import checks, lateness, positions, schema_changes
 from searchflow.ingestion.source import Source, SourceBatch
@@ -112,7 +112,7 @@ def in_transaction(connection: duckdb.DuckDBPyConnection, write: Callable[[], T]
                 ) from error
             if "conflict" not in str(error).lower() or attempt == ATTEMPTS:
                 raise SearchFlowError(
-                    f"The commit of a batch failed: {str(error).splitlines()[0][:300]}. Nothing was written; run the "
+                    f"The commit of a batch failed: {engine_reason(error)}. Nothing was written; run the "
                     "same command again."
                 ) from error
             time.sleep(random.uniform(0.01, 0.05) * attempt)  # noqa: S311 (jitter)

@@ -249,15 +249,22 @@ def prepare_home(settings: Settings) -> None:
 def locked(settings: Settings, name: str, *, wait: bool, busy: str = "") -> Iterator[None]:
     """Hold `<home>/run/<name>.lock`. The system releases it when the process ends, however it ends.
 
+    Who waits has its turn before a holder that lets go and comes again: the first of those who wait holds a second lock.
+
     Raises:
         BusyError: somebody else holds it and `wait` is false; `busy` is the message.
     """
     with (settings.run_dir / f"{name}.lock").open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            handle.seek(0)
-            raise BusyError(busy.format(pid=handle.read().strip() or "unknown")) from None
+        if wait:
+            with (settings.run_dir / f"{name}.turn").open("a+") as turn:
+                fcntl.flock(turn, fcntl.LOCK_EX)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        else:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.seek(0)
+                raise BusyError(busy.format(pid=handle.read().strip() or "unknown")) from None
         handle.seek(0)
         handle.truncate()
         handle.write(str(os.getpid()))

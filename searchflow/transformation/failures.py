@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from searchflow.errors import TransformationFailed
+from searchflow.errors import TransformationFailed, engine_reason
 
 if TYPE_CHECKING:
     from sqlmesh.utils.errors import AuditError
@@ -35,7 +35,7 @@ def examine(opened: Project, run: ModelRun, cause: BaseException) -> None:
     from sqlmesh.utils.errors import NodeAuditsErrors
 
     if not isinstance(cause, NodeAuditsErrors):
-        run.error = f"failed: {_first_line(cause)}"
+        run.error = f"failed: {_reason(cause)}"
         return
     personal = _personal_names(opened)
     sentences = []
@@ -52,9 +52,9 @@ def explain(opened: Project, result: TransformationResult, problem: Exception | 
     sentences = [f"{name} {run.error}" for name, run in failed.items()]
     for name, cause in opened.console.failures.items():
         if name not in opened.console.runs:  # before the run of models had begun
-            sentences.append(f"{name} failed: {_first_line(cause)}")
+            sentences.append(f"{name} failed: {_reason(cause)}")
     if not sentences:
-        sentences.append(_first_line(problem) if problem else "a model failed")
+        sentences.append(_reason(problem) if problem else "a model failed")
     skipped = sum(1 for run in result.models if run.status == "skipped")
     waiting = f" {skipped} models behind were not made." if skipped else ""
     return ModelsFailed(
@@ -64,9 +64,8 @@ def explain(opened: Project, result: TransformationResult, problem: Exception | 
     )
 
 
-def _first_line(cause: BaseException) -> str:
-    text = str(cause).strip() or type(cause).__name__
-    return ADDRESS.sub(MASK, text.splitlines()[0][:300])
+def _reason(cause: BaseException) -> str:
+    return ADDRESS.sub(MASK, engine_reason(cause))
 
 
 def _personal_names(opened: Project) -> set[str]:
