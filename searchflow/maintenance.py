@@ -2,24 +2,26 @@
 any more away.
 
 Safe beside readers and writers. Each step is a transaction of its own; where a writer was faster, the step is tried
-again and then left to the next run. Positions change with every commit, so a busy worker would always be faster there:
-their small tables are tidied while no worker commits, for a fraction of a second. Nothing is deleted that was needed
-within `KEEP`: a reader may hold an old snapshot, and files of a transaction that is still open look like orphans. Models
-are tidied between transformations, never beside one, because SQLMesh does not repeat a transaction that lost to ours.
+again (a flush at last while no worker commits) and then left to the next run. Positions change with every commit, so a
+busy worker would always be faster there: their small tables are tidied while no worker commits, for a fraction of a
+second. Nothing is deleted that was needed within `KEEP`: a reader may hold an old snapshot, and files of a transaction
+that is still open look like orphans. Models are tidied between transformations, never beside one, because SQLMesh does
+not repeat a transaction that lost to ours.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import PurePosixPath
 
 import duckdb
 
-from searchflow import streams, warehouse
-from searchflow.errors import SearchFlowError, engine_reason
+from searchflow import lake_calls, streams, warehouse
+from searchflow.errors import SearchFlowError
 from searchflow.ingestion.cut import CommitGate
 from searchflow.ingestion.positions import positions
 from searchflow.ingestion.stream_source import StreamPosition
@@ -36,9 +38,6 @@ LEAST_DELETED = 0.3
 """Share of deleted rows from which a file is written anew without them."""
 POSITIONS = "position_"
 """How the names of the tables of positions begin."""
-ATTEMPTS, PAUSE_SECONDS = 5, 0.1
-LOST_RACES = ("conflict", "could not serialize", "failed to delete flushed inlined data")
-"""What errors say when a writer was faster."""
 
 
 @dataclass
@@ -65,13 +64,15 @@ def run(settings: Settings, *, now: datetime) -> Upkeep:
     result = Upkeep()
     with warehouse.connect(settings) as connection:
         result.files_before, result.snapshots_before = _measure(connection)
-        ours = _tables(connection, ours=True)
-        _tidy(connection, [each for each in ours if not each[1].startswith(POSITIONS)], result)
-        with CommitGate(settings) as gate, gate.alone(streams.EVENT_TYPES):
-            _tidy(connection, [each for each in ours if each[1].startswith(POSITIONS)], result)
-        settings.run_dir.mkdir(parents=True, exist_ok=True)
-        with locked(settings, "transformation", wait=True):
-            _tidy(connection, _tables(connection, ours=False), result)
+        with CommitGate(settings) as gate:
+            alone = partial(gate.alone, streams.EVENT_TYPES)
+            ours = _tables(connection, ours=True)
+            _tidy(connection, [each for each in ours if not each[1].startswith(POSITIONS)], result, alone)
+            with alone():
+                _tidy(connection, [each for each in ours if each[1].startswith(POSITIONS)], result)
+            settings.run_dir.mkdir(parents=True, exist_ok=True)
+            with locked(settings, "transformation", wait=True):
+                _tidy(connection, _tables(connection, ours=False), result, alone)
         older_than = now - KEEP
         call(connection, "ducklake_expire_snapshots", result, older_than=older_than)
         result.files_deleted = len(call(connection, "ducklake_cleanup_old_files", result, older_than=older_than))
@@ -91,8 +92,9 @@ def merge_events(settings: Settings) -> Upkeep:
         SearchFlowError: a step failed for another reason than a faster writer.
     """
     result = Upkeep()
-    with warehouse.connect(settings) as connection:
-        _tidy(connection, [("raw", table) for table in warehouse.PARTITIONED], result)
+    with warehouse.connect(settings) as connection, CommitGate(settings) as gate:
+        alone = partial(gate.alone, streams.EVENT_TYPES)
+        _tidy(connection, [("raw", table) for table in warehouse.PARTITIONED], result, alone)
     return result
 
 
@@ -136,31 +138,33 @@ def _tables(connection: duckdb.DuckDBPyConnection, *, ours: bool) -> list[tuple[
     return [(schema, table) for schema, table in found if (schema in OURS) == ours]
 
 
-def _tidy(connection: duckdb.DuckDBPyConnection, tables: Iterable[tuple[str, str]], result: Upkeep) -> None:
+def _tidy(
+    connection: duckdb.DuckDBPyConnection,
+    tables: Iterable[tuple[str, str]],
+    result: Upkeep,
+    alone: lake_calls.Alone = nullcontext,
+) -> None:
     """Rows out of the catalog into files, deleted rows out of the files, and small files into larger ones."""
     for schema, table in tables:
-        call(connection, "ducklake_flush_inlined_data", result, schema_name=schema, table_name=table)
+        call(connection, lake_calls.FLUSH, result, alone=alone, schema_name=schema, table_name=table)
         call(connection, "ducklake_rewrite_data_files", result, table, schema=schema, delete_threshold=LEAST_DELETED)
         call(connection, "ducklake_merge_adjacent_files", result, table, schema=schema)
 
 
 def call(
-    connection: duckdb.DuckDBPyConnection, function: str, result: Upkeep, *places: str, **options: object
+    connection: duckdb.DuckDBPyConnection,
+    function: str,
+    result: Upkeep,
+    *places: str,
+    alone: lake_calls.Alone = nullcontext,
+    **options: object,
 ) -> list[tuple[object, ...]]:
-    """The rows of one of DuckLake's functions; none when writers were faster at each attempt."""
-    named = ", ".join(f"{name} => ${name}" for name in options)
-    arguments = ", ".join([f"'{each}'" for each in (warehouse.CATALOG, *places)] + ([named] if named else []))
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return connection.execute(f"CALL {function}({arguments})", options).fetchall()
-        except duckdb.Error as error:
-            if not any(text in str(error).lower() for text in LOST_RACES):
-                raise SearchFlowError(
-                    f"Maintenance stopped at {function}: {engine_reason(error)}. Nothing is lost; run it again."
-                ) from error
-        time.sleep(PAUSE_SECONDS * attempt)
-    result.skipped.append(" ".join([function.removeprefix("ducklake_"), *map(str, options.values()), *places]))
-    return []
+    """The rows of one of DuckLake's functions; none, and a note in `result`, when writers were faster at each attempt."""
+    try:
+        return lake_calls.call(connection, function, *places, alone=alone, **options)
+    except lake_calls.LostRaceError:
+        result.skipped.append(" ".join([function.removeprefix("ducklake_"), *map(str, options.values()), *places]))
+        return []
 
 
 def _measure(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:

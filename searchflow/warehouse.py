@@ -22,9 +22,12 @@ from searchflow.services import postgres
 from searchflow.settings import Settings
 
 CATALOG = "lake"
-COMMIT_ATTEMPTS = 100
-"""Of DuckLake, when another commit took the next snapshot's number first. It tries ten times by itself, which is too few
-beside several busy workers; a real conflict ends at once."""
+COMMIT_SETTINGS = {"ducklake_max_retry_count": 200, "ducklake_retry_wait_ms": 20, "ducklake_retry_backoff": 1.01}
+"""Of DuckLake, when another commit took the next snapshot's number first; a real conflict ends at once.
+
+By itself it tries ten times, which is too few beside busy workers, and waits half as long again each time (from 100 ms):
+with eight writers that never rest, commits waited 30 to 48 seconds while others made 45 a second. `config.yaml` says
+the same to SQLMesh."""
 # wheel name -> the name DuckDB loads it by
 EXTENSIONS = {"ducklake": "ducklake", "postgres": "postgres_scanner", "httpfs": "httpfs"}
 
@@ -90,7 +93,7 @@ def attach_statements(settings: Settings, *, read_only: bool = True) -> list[str
         options.append("READ_ONLY")
     return [
         "SET TimeZone = 'UTC'",
-        f"SET ducklake_max_retry_count = {COMMIT_ATTEMPTS}",
+        *(f"SET {name} = {value}" for name, value in COMMIT_SETTINGS.items()),
         f"ATTACH IF NOT EXISTS 'ducklake:postgres:{location}' AS {CATALOG} ({', '.join(options)})",
         f"USE {CATALOG}",
     ]
@@ -233,9 +236,11 @@ def _drop_superseded(connection: duckdb.DuckDBPyConnection) -> None:
     A table whose partitions or columns were changed has one for inlined rows of each shape; a flush drops the older
     ones, and DuckDB 1.5 ends a process whose connection still looks into one. Here nobody else is connected yet.
     """
+    from searchflow import lake_calls
+
     tables = f"__ducklake_metadata_{CATALOG}.ducklake_inlined_data_tables"
     if connection.execute(f"SELECT 1 FROM {tables} GROUP BY table_id HAVING count(*) > 1 LIMIT 1").fetchone():
-        connection.execute(f"CALL ducklake_flush_inlined_data('{CATALOG}')")
+        lake_calls.call(connection, lake_calls.FLUSH)
 
 
 def _add_guard(connection: duckdb.DuckDBPyConnection, table: str) -> None:

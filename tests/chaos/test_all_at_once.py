@@ -34,7 +34,7 @@ pytestmark = [
 ]
 
 SECONDS = 60.0
-KEPT = timedelta(seconds=15)
+KEPT = timedelta(seconds=20)
 """Maintenance deletes for good what is older: long before the minute is over."""
 MAKERS: dict[str, Callable[..., dict[str, Any]]] = {
     "search": foreign.search,

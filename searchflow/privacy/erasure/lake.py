@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from searchflow import maintenance, transformation, warehouse
+from searchflow import lake_calls, maintenance, transformation, warehouse
 from searchflow.errors import SearchFlowError
 from searchflow.ingestion import cut
 from searchflow.ingestion.commit import in_transaction
@@ -144,8 +144,9 @@ def remake_models(job: Job, days: list[date], clock: Callable[[], datetime]) -> 
 def rewrite_files(job: Job) -> None:
     """Files without deleted rows, no older snapshot, no old file, and no orphan that holds the person."""
     with warehouse.connect(job.settings) as connection:
-        for schema, table in _base_tables(connection):
-            _insist(connection, "ducklake_flush_inlined_data", schema_name=schema, table_name=table)
+        with cut.CommitGate(job.settings) as gate, gate.alone(EVENT_TYPES):
+            for schema, table in _base_tables(connection):
+                _insist(connection, lake_calls.FLUSH, schema_name=schema, table_name=table)
         with locked(job.settings, "transformation", wait=True):
             for schema, table in _base_tables(connection):
                 written = _insist(connection, "ducklake_rewrite_data_files", table, schema=schema, delete_threshold=0)

@@ -1,0 +1,68 @@
+"""DuckLake's own functions for upkeep, called so that a lost race harms nothing.
+
+When another commit comes first, DuckLake tries a commit again by itself. For a flush of inlined rows that is wrong in
+DuckLake d8a1881e (DuckDB 1.5.5): what it tries again has forgotten the deletions that it was to flush, so rows that were
+deleted are there again, and a later rewrite of their file ends with an INTERNAL error that takes the whole DuckDB with
+it. A flush is therefore tried once, and the whole statement again. All other commits, those of a merge or a rewrite
+too, were seen to be right when DuckLake repeats them (`tests/platform/test_lost_races.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import duckdb
+
+from searchflow import warehouse
+from searchflow.errors import SearchFlowError, engine_reason
+
+FLUSH = "ducklake_flush_inlined_data"
+ATTEMPTS, PAUSE_SECONDS = 12, 0.05
+POLITE_ATTEMPTS = 3
+"""From then on nobody else may commit beside a flush."""
+LOST_RACES = ("conflict", "could not serialize", "failed to delete flushed inlined data", "maximum retry count")
+"""What errors say when another commit came first."""
+
+Alone = Callable[[], AbstractContextManager[None]]
+
+
+class LostRaceError(SearchFlowError):
+    """Others were faster each time. Nothing was changed."""
+
+
+def call(
+    connection: duckdb.DuckDBPyConnection, function: str, *places: str, alone: Alone = nullcontext, **options: object
+) -> list[tuple[object, ...]]:
+    """The rows of one of DuckLake's functions. `alone` keeps others from committing while it lasts.
+
+    Raises:
+        LostRaceError: others were faster at each attempt.
+        SearchFlowError: it failed for another reason.
+    """
+    named = ", ".join(f"{name} => ${name}" for name in options)
+    arguments = ", ".join([f"'{each}'" for each in (warehouse.CATALOG, *places)] + ([named] if named else []))
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with alone() if attempt > POLITE_ATTEMPTS else nullcontext():
+                return _once(connection, function, f"CALL {function}({arguments})", options)
+        except duckdb.Error as error:
+            if not any(text in str(error).lower() for text in LOST_RACES):
+                raise SearchFlowError(
+                    f"Maintenance stopped at {function}: {engine_reason(error)}. Nothing is lost; run it again."
+                ) from error
+        time.sleep(PAUSE_SECONDS * attempt)
+    raise LostRaceError(f"Maintenance came to nothing at {function}: other commits came first. Run it again.")
+
+
+def _once(
+    connection: duckdb.DuckDBPyConnection, function: str, statement: str, options: dict[str, object]
+) -> list[tuple[object, ...]]:
+    if function != FLUSH:
+        return connection.execute(statement, options).fetchall()
+    connection.execute("SET ducklake_max_retry_count = 0")
+    try:
+        return connection.execute(statement, options).fetchall()
+    finally:
+        connection.execute(f"SET ducklake_max_retry_count = {warehouse.COMMIT_SETTINGS['ducklake_max_retry_count']}")
