@@ -33,10 +33,10 @@ def until(ready: Callable[[], bool], seconds: float = 90) -> None:
 
 
 @contextmanager
-def started(settings: Settings, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A worker in a process of its own, ready to work."""
+def started(settings: Settings, *arguments: str, pace: float = 0.1) -> Iterator[subprocess.Popen[str]]:
+    """A worker in a process of its own, ready to work; it commits every `pace` seconds."""
     command = [sys.executable, "-m", "tests.chaos.follower", *arguments]
-    environment = os.environ | {"SEARCHFLOW_HOME": str(settings.home), "SEARCHFLOW_FOLLOW_BATCH_SECONDS": "0.1"}
+    environment = os.environ | {"SEARCHFLOW_HOME": str(settings.home), "SEARCHFLOW_FOLLOW_BATCH_SECONDS": str(pace)}
     pipe = subprocess.PIPE
     child = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
     try:
