@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -289,7 +290,7 @@ def _insist(
     """Call one of DuckLake's functions until no writer is faster."""
     for attempt in range(1, ATTEMPTS + 1):
         upkeep = maintenance.Upkeep()
-        rows = maintenance.call(connection, function, upkeep, *places, **options)
+        rows = maintenance.call(connection, function, upkeep, *places, alone=nullcontext, **options)
         if not upkeep.skipped:
             return rows
         time.sleep(PAUSE_SECONDS * attempt)
