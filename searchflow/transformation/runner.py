@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from searchflow import warehouse
-from searchflow.errors import ServiceError
+from searchflow.errors import ServiceError, engine_reason
 from searchflow.ops import record, tracing
 from searchflow.services.process import locked
 from searchflow.settings import ROOT, Settings
@@ -108,10 +108,9 @@ def _servers(settings: Settings) -> Iterator[None]:
         duckdb.TransactionException,
     ) as error:
         forget(settings)
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ServiceError(
-            f"A server went away while models were made: {first[:200].rstrip('.')}. Run `searchflow status`, then the same "
-            "command again."
+            f"A server failed while models were made: {engine_reason(error).rstrip('.')}. Run `searchflow status`, then "
+            "the same command again."
         ) from error
 
 
