@@ -29,6 +29,7 @@ from flows.ingestion import ingest
 from flows.maintenance import maintain
 from flows.monitoring import monitor
 from flows.pipeline import run_pipeline
+from flows.publication import publish
 from flows.reconciliation import reconcile
 from flows.support import utc_now
 from flows.transformation import transform
@@ -119,6 +120,13 @@ DEPLOYMENTS = (
         every(minutes=5),
         "A message that may go waits no longer than that. Does nothing until SEARCHFLOW_SMTP_URL is set.",
         first_after=170,
+    ),
+    Deployment(
+        "publish",
+        publish,
+        every(minutes=30),
+        "BI tools read what is half an hour old at most. Does nothing until SEARCHFLOW_PUBLISH_URL is set.",
+        first_after=230,
     ),
     Deployment(
         "reconcile",

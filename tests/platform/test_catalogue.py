@@ -9,8 +9,8 @@ import yaml
 from searchflow.settings import ROOT
 
 FLOWS = {
-    "activation", "delivery", "generation", "ingestion", "maintenance", "monitoring", "pipeline", "reconciliation",
-    "transformation", "validation",
+    "activation", "delivery", "generation", "ingestion", "maintenance", "monitoring", "pipeline", "publication",
+    "reconciliation", "transformation", "validation",
 }  # fmt: skip
 SCHEDULES = {
     "activate": None,
@@ -20,6 +20,7 @@ SCHEDULES = {
     "maintain": "3600 s",
     "monitor": "300 s",
     "pipeline": "0 4 * * *",
+    "publish": "1800 s",
     "reconcile": "30 3 * * *",
     "sync-abandoned_search_emails": "*/15 * * * *",
     "sync-crm_user_segments": "*/30 * * * *",

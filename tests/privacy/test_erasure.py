@@ -26,6 +26,7 @@ from searchflow.privacy import erasure, tombstones
 from searchflow.privacy.erasure import certificate
 from searchflow.privacy.erasure.person import Person
 from searchflow.privacy.erasure.terms import Terms
+from searchflow.publishing import publish as publish_marts
 from searchflow.services import postgres
 from searchflow.settings import ROOT, Settings, load_settings
 from searchflow.transformation import transform
@@ -84,6 +85,8 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         publish(settings, HER_EVENTS[4:])
         worker.ingest_stream(settings, "search")
         transform(settings, now=worker.utc_now())
+        publish_marts(settings, ["dim_users"], clock=worker.utc_now)
+        assert MAYA in published(settings)
         for name in SYNCS:
             activations.run_sync(settings, name, now=worker.utc_now(), gate=lambda suite: GateVerdict(suite, "pass"))
         with psycopg.connect(postgres.conninfo(settings, "ledger"), autocommit=True) as ledger:
@@ -99,6 +102,11 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         (quality / "index.html").write_text(f"<p>{MAYA}</p><p>{LONGER}</p>")
         publish(settings, [HER_EVENTS[4], event("search", 30, 1, "web-late", OMAR)])  # waits: hers among others'
         yield settings
+
+
+def published(settings: Settings) -> set[str]:
+    with psycopg.connect(postgres.conninfo(settings, "bi")) as connection:
+        return {user for (user,) in connection.execute("SELECT user_id FROM marts.dim_users").fetchall()}
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +144,7 @@ def forgotten(company: Settings) -> dict[str, Any]:
 
 def test_no_byte_of_her_is_left(company: Settings, forgotten: dict[str, Any]) -> None:
     assert sorted(traces(company).items()) == []
+    assert MAYA not in published(company)
     services.stop_all(company)  # servers write what they had in memory
     try:
         assert sorted(traces(company, servers=False).items()) == []
