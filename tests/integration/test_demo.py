@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from searchflow import services, warehouse
+from searchflow.services import postgres, prefect
+from searchflow.settings import ROOT
 from tests.commands import CommandLine
 
 pytestmark = pytest.mark.integration
@@ -74,9 +78,34 @@ def test_status_tells_health_lag_freshness_and_runs(cli: CommandLine) -> None:
     assert len(state["last_syncs"]) == 3
 
 
+def test_the_publication_flow_writes_every_mart_and_its_run_is_noted(cli: CommandLine) -> None:
+    settings = cli.settings
+    url = f"postgresql:///{settings.postgres_prefix}bi?user=postgres&host={postgres.socket_folder(settings)}"
+    said = [publication(cli, **changes) for changes in ({}, {"SEARCHFLOW_PUBLISH_URL": url})]
+    assert said[0] == {"status": "not configured"}
+    assert said[1]["status"] == "done", said[1]
+    assert set(said[1]["tables"].values()) == {"published"}
+    with warehouse.connect(settings, read_only=True) as lake, psycopg.connect(postgres.conninfo(settings, "bi")) as bi:
+        [users] = lake.execute("SELECT count(*) FROM marts.dim_users").fetchall()
+        assert bi.execute("SELECT count(*) FROM marts.dim_users").fetchall() == [users]
+        [run] = lake.execute("SELECT status, rejected FROM ops.stage_runs WHERE stage = 'publication'").fetchall()
+    assert run == ("completed", 0)
+
+
+def publication(cli: CommandLine, **changes: str) -> dict[str, Any]:
+    """One run of the flow, in a process with the environment that `searchflow up` gives its runs."""
+    code = "import json; from flows.publication import publish; print(json.dumps(publish()))"
+    given = cli.environment | prefect.client_environment(cli.settings) | changes
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=given, cwd=ROOT, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
 def test_sqlmesh_works_by_itself_while_the_services_run(cli: CommandLine) -> None:
     from searchflow.services import sqlmesh_environment
-    from searchflow.settings import ROOT
 
     # SQLMesh lets a .env in the root override the environment: a clone that ran `make demo` has one of its own servers.
     dotenv = cli.home / "sqlmesh.env"
