@@ -80,7 +80,8 @@ def write_invalid(
     """Record rows that were never sent: the plan found what is wrong with them."""
     rows = pa.table({"key": [each.key for each in rejections], "hash": list(hashes)})
     rows = rows.append_column("kind", pa.repeat("invalid", len(rejections)))
-    _stage(cursor, rows, {each.key: each.reason for each in rejections})
+    rows = rows.append_column("reason", pa.array([each.reason for each in rejections]))  # a key may be there twice
+    _stage(cursor, rows, {})
     facts = {"run": run_id, "sync": sync.name, "at": utc(now), "sequence": None}
     cursor.execute(LOG, facts)
     cursor.execute(REJECT, facts)
