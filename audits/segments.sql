@@ -15,7 +15,8 @@ AUDIT (
   name history_has_no_gaps
 );
 
-/* A period begins where the one before it ended, in another state, and only the last one is open. */
+/* A period begins where the one before it ended, in another state, and only the last one is open. Of the histories that this
+run made; the others are as an earlier run left them. */
 SELECT
   *
 FROM (
@@ -27,6 +28,8 @@ FROM (
     LEAD(valid_from) OVER (PARTITION BY @key ORDER BY valid_from) AS next_from,
     LEAD(@state) OVER (PARTITION BY @key ORDER BY valid_from) AS next_state
   FROM @this_model
+  WHERE
+    made_at = @execution_dtntz
 ) AS periods
 WHERE
   valid_to <= valid_from OR valid_to IS DISTINCT FROM next_from OR next_state = @state;

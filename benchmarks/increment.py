@@ -50,7 +50,7 @@ def run(options: Options) -> Report:
 
 def _facts(daily: int, result: dict[str, Any]) -> dict[str, Any]:
     short, long = result["models_short"], result["models_long"]
-    grown = sorted(long, key=lambda name: long[name] - short.get(name, 0.0), reverse=True)[:8]
+    grown = sorted(long, key=lambda name: long[name] - short.get(name, 0.0), reverse=True)
     return {
         "events_a_day": daily,
         "seconds_short": result["seconds_short"],

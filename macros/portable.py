@@ -33,3 +33,15 @@ def hours(evaluator, count):  # type: ignore[no-untyped-def]
 def days(evaluator, count):  # type: ignore[no-untyped-def]
     """A length of time. Example: `event_ts - @DAYS(30)` renders `event_ts - INTERVAL '30' DAY`."""
     return exp.Interval(this=exp.Literal.string(count.name), unit=exp.var("DAY"))
+
+
+@macro()
+def digest(evaluator, *values):  # type: ignore[no-untyped-def]
+    """A number for a group of rows, whatever their order: the sum of their hashes, below 2 to the power of 61.
+
+    Sums of such numbers, again modulo 2305843009213693951, are digests of several groups. Hashes are those of the engine: never
+    compare them between engines.
+    Example: `@DIGEST(a, b)` renders `SUM(HASH(a, b)) % 2305843009213693951`.
+    """
+    summed = exp.Sum(this=exp.Anonymous(this="HASH", expressions=[value.copy() for value in values]))
+    return exp.Mod(this=summed, expression=exp.Literal.number(2**61 - 1))

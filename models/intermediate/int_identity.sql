@@ -1,50 +1,37 @@
 /* Who a client's session belongs to, before and after login: one row per session_id.
-   Made anew at each run from all history: a login can name a session of any age. The runner restates the days it renames. */
+   A login can name a session of any age, so a run makes the sessions anew that its days saw, from all days on which they were
+   seen. The runner restates the days that a login renames. */
 MODEL (
   name intermediate.int_identity,
-  kind FULL,
+  kind INCREMENTAL_BY_UNIQUE_KEY (
+    unique_key session_id
+  ),
   grain (
     session_id
   ),
   audits (
+    NOT_NULL(columns := (session_id, visitor_id, first_seen_at)),
     UNIQUE_VALUES(columns := (
       session_id
     )),
-    NOT_NULL(columns := (session_id, visitor_id, first_seen_at)),
     ASSERT_NEVER(condition := identified_at < first_seen_at)
   )
 );
 
-WITH events AS (
+WITH sightings AS (
   SELECT
     session_id,
     user_id,
-    event_ts
-  FROM staging.stg_search_events
+    MIN(first_seen_at) AS first_seen_at
+  FROM intermediate.int_session_days
   WHERE
-    @KNOWN(ingested_at)
-  UNION ALL
-  SELECT
-    session_id,
-    user_id,
-    event_ts
-  FROM staging.stg_click_events
-  WHERE
-    @KNOWN(ingested_at)
-  UNION ALL
-  SELECT
-    session_id,
-    user_id,
-    event_ts
-  FROM staging.stg_conversion_events
-  WHERE
-    @KNOWN(ingested_at)
-), sightings AS (
-  SELECT
-    session_id,
-    user_id,
-    MIN(event_ts) AS first_seen_at
-  FROM events
+    session_id IN (
+      SELECT
+        session_id
+      FROM intermediate.int_session_days
+      WHERE
+        seen_date BETWEEN @start_ds AND @end_ds
+    )
   GROUP BY
     session_id,
     user_id

@@ -1,8 +1,15 @@
 /* What preceded a booking: one row per booking and touchpoint in the 30 days before it.
-   A booking's own session is a touchpoint, so each booking has at least one. Made anew at each run: a login joins histories. */
+   A booking's own session is a touchpoint, so each booking has at least one. A changed visit, for example one that a login
+   names, changes the journeys of the days until the window has passed. */
 MODEL (
   name intermediate.int_user_journeys,
-  kind FULL,
+  kind INCREMENTAL_BY_TIME_RANGE (
+    time_column converted_at,
+    partition_by_time_column FALSE
+  ),
+  tags (
+    'visits reach: attribution_window_days'
+  ),
   grain (conversion_event_id, touchpoint_id),
   audits (
     UNIQUE_COMBINATION_OF_COLUMNS(columns := (conversion_event_id, touchpoint_id)),
@@ -17,17 +24,23 @@ WITH bookings AS (
     conversions.event_id AS conversion_event_id,
     conversions.event_ts AS converted_at,
     conversions.booking_value_reporting,
-    sessions.visitor_id
+    sessions.visitor_id,
+    sessions.user_id
   FROM staging.stg_conversion_events AS conversions
   INNER JOIN intermediate.int_search_sessions AS sessions
     ON sessions.session_id = conversions.session_id
     AND conversions.event_ts BETWEEN sessions.session_start AND sessions.session_end
+    AND sessions.session_date >= @start_ds::DATE - @DAYS(2)
+    AND sessions.session_date <= @end_ds::DATE
   WHERE
-    @KNOWN(conversions.ingested_at)
+    conversions.event_ts >= @start_ds::TIMESTAMP
+    AND conversions.event_ts < @end_ds::TIMESTAMP + @DAYS(1)
+    AND @KNOWN(conversions.ingested_at)
 )
 SELECT
   bookings.conversion_event_id::TEXT AS conversion_event_id, /* The booking */
   bookings.visitor_id::TEXT AS visitor_id, /* Who booked */
+  bookings.user_id::TEXT AS user_id, /* The user who booked; null when nobody ever logged in */
   bookings.converted_at::TIMESTAMP AS converted_at, /* When, UTC */
   bookings.booking_value_reporting::DECIMAL(18, 2) AS booking_value_reporting, /* For how much, in the reporting currency */
   touchpoints.touchpoint_id::TEXT AS touchpoint_id, /* What brought them */
@@ -43,3 +56,7 @@ INNER JOIN intermediate.int_touchpoints AS touchpoints
   ON touchpoints.visitor_id = bookings.visitor_id
   AND touchpoints.touched_at <= bookings.converted_at
   AND touchpoints.touched_at > bookings.converted_at - @DAYS(@attribution_window_days)
+  AND touchpoints.touched_at > @start_ds::TIMESTAMP - @DAYS(@attribution_window_days)
+  AND touchpoints.touched_at < @end_ds::TIMESTAMP + @DAYS(1)
+WHERE
+  bookings.converted_at::DATE BETWEEN @start_ds AND @end_ds

@@ -12,21 +12,13 @@ MODEL (
   )
 );
 
-WITH periods AS (
-  SELECT
-    user_id,
-    segment,
-    valid_from,
-    LAG(segment) OVER (PARTITION BY user_id ORDER BY valid_from) AS previous_segment
-  FROM marts.mart_user_segment_history
-)
 SELECT
   DATE_TRUNC('MONTH', valid_from)::DATE AS month, /* The month of the change, by its first day */
   previous_segment::TEXT AS from_segment, /* The segment they left */
   segment::TEXT AS to_segment, /* The segment they entered */
   COUNT(DISTINCT user_id)::BIGINT AS users, /* Users who made this change in the month */
   COUNT(*)::BIGINT AS transitions /* How often: a user may make the same change several times a month */
-FROM periods
+FROM marts.mart_user_segment_history
 WHERE
   NOT previous_segment IS NULL
 GROUP BY

@@ -1,25 +1,60 @@
 /* Segment history, type 2: one row per user and period in one segment.
    Made from the events rather than from past runs: a segment is a function of what a user did until a moment, and it changes
    only with an event or when a limit of time passes. So the first run knows the whole history, any number of runs gives
-   the same rows, and a late event corrects the past. A limit counts as passed a second later. */
+   the same rows, and a late event corrects the past. A limit counts as passed a second later.
+   A run makes the users anew of whom anything moved since, or who are in another segment by now: as time passes without an
+   event, a user never returns to a segment that they left. */
 MODEL (
   name marts.mart_user_segment_history,
   owner crm,
-  kind FULL,
-  depends_on (
-    marts.mart_user_segments /* for the audit: it sees only what comes before */
+  kind CUSTOM (
+    materialization 'changed_keys',
+    materialization_properties (key = user_id, gone = 'segment IS NULL')
   ),
   grain (user_id, valid_from),
   audits (
-    NOT_NULL(columns := (user_id, segment, valid_from)),
-    UNIQUE_COMBINATION_OF_COLUMNS(columns := (user_id, valid_from)),
-    ACCEPTED_VALUES("column" := segment, is_in := ('high_value', 'new_user', 'at_risk', 'abandoned_search', 'regular')),
+    NOT_NULL(columns := (user_id, segment, valid_from), condition := made_at = @execution_dtntz),
+    UNIQUE_COMBINATION_OF_COLUMNS(columns := (user_id, valid_from), condition := made_at = @execution_dtntz),
+    ACCEPTED_VALUES(
+      "column" := segment,
+      is_in := ('high_value', 'new_user', 'at_risk', 'abandoned_search', 'regular'),
+      condition := made_at = @execution_dtntz
+    ),
     HISTORY_HAS_NO_GAPS(key := user_id, state := segment),
     HISTORY_ENDS_IN_THE_CURRENT_SEGMENT(blocking := FALSE)
   )
 );
 
-WITH happenings AS (
+WITH users /* What each user's rows should be made from, and where they should end */ AS (
+  SELECT
+    days.user_id,
+    (
+      SUM(days.digest) % 2305843009213693951
+    )::BIGINT AS digest,
+    MAX(current_segments.segment) AS segment
+  FROM intermediate.int_user_days AS days
+  LEFT JOIN marts.mart_user_segments AS current_segments
+    ON current_segments.user_id = days.user_id
+  GROUP BY
+    days.user_id
+), made /* What they were made from, and where they end */ AS (
+  SELECT
+    kept.user_id,
+    kept.made_from AS digest,
+    kept.segment
+  FROM marts.mart_user_segment_history AS kept
+  WHERE
+    kept.valid_to IS NULL
+), changed AS (
+  SELECT
+    COALESCE(users.user_id, made.user_id) AS user_id,
+    users.digest
+  FROM users
+  FULL JOIN made
+    ON made.user_id = users.user_id
+  WHERE
+    users.digest IS DISTINCT FROM made.digest OR users.segment IS DISTINCT FROM made.segment
+), happenings AS (
   SELECT
     user_id,
     session_start AS seen_at,
@@ -28,7 +63,11 @@ WITH happenings AS (
     NULL::DECIMAL(18, 2) AS revenue
   FROM intermediate.int_search_sessions
   WHERE
-    NOT user_id IS NULL
+    user_id IN (
+      SELECT
+        user_id
+      FROM changed
+    )
   UNION ALL
   SELECT
     user_id,
@@ -38,7 +77,11 @@ WITH happenings AS (
     NULL AS revenue
   FROM intermediate.int_search_sessions
   WHERE
-    NOT user_id IS NULL
+    user_id IN (
+      SELECT
+        user_id
+      FROM changed
+    )
   UNION ALL
   SELECT
     user_id,
@@ -48,20 +91,24 @@ WITH happenings AS (
     NULL AS revenue
   FROM marts.fct_search_funnel
   WHERE
-    NOT user_id IS NULL
+    user_id IN (
+      SELECT
+        user_id
+      FROM changed
+    )
   UNION ALL
   SELECT
-    visitor_id AS user_id,
+    user_id,
     converted_at AS seen_at,
     NULL AS searched_at,
     converted_at,
     COALESCE(booking_value_reporting, 0) AS revenue
   FROM intermediate.int_user_journeys
   WHERE
-    position = 1 AND visitor_id IN (
+    position = 1 AND user_id IN (
       SELECT
         user_id
-      FROM intermediate.int_search_sessions
+      FROM changed
     )
 ), spaced AS (
   /* With when the user was seen and searched next: only a silence longer than a limit lets it pass. */
@@ -143,12 +190,25 @@ WITH happenings AS (
     segment,
     LAG(segment) OVER (PARTITION BY user_id ORDER BY moment) AS previous_segment
   FROM answers
+), periods AS (
+  SELECT
+    user_id,
+    segment,
+    moment AS valid_from,
+    LEAD(moment) OVER (PARTITION BY user_id ORDER BY moment) AS valid_to,
+    previous_segment
+  FROM compared
+  WHERE
+    previous_segment IS NULL OR previous_segment <> segment
 )
 SELECT
-  user_id::TEXT AS user_id, /* The user */
-  segment::TEXT AS segment, /* Their segment in the period */
-  moment::TIMESTAMP AS valid_from, /* The moment the period began */
-  LEAD(moment) OVER (PARTITION BY user_id ORDER BY moment)::TIMESTAMP AS valid_to /* The moment it ended, which no longer belongs to it; null while it lasts */
-FROM compared
-WHERE
-  previous_segment IS NULL OR previous_segment <> segment
+  changed.user_id::TEXT AS user_id, /* The user */
+  periods.segment::TEXT AS segment, /* Their segment in the period */
+  periods.valid_from::TIMESTAMP AS valid_from, /* The moment the period began */
+  periods.valid_to::TIMESTAMP AS valid_to, /* The moment it ended, which no longer belongs to it; null while it lasts */
+  periods.previous_segment::TEXT AS previous_segment, /* The segment before it; null in a user's first period */
+  changed.digest::BIGINT AS made_from, /* Digest of what the user did when their rows were made */
+  @execution_dtntz::TIMESTAMP AS made_at /* When that was, UTC */
+FROM changed
+LEFT JOIN periods
+  ON periods.user_id = changed.user_id

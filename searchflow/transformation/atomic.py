@@ -1,28 +1,47 @@
-"""Readers never see a day missing while it is made anew.
+"""Readers never see a day or a key missing while it is made anew.
 
-SQLMesh replaces days with a DELETE and an INSERT, in one transaction where the engine has them, and declares DuckDB as
+SQLMesh replaces rows with a DELETE and an INSERT, in one transaction where the engine has them, and declares DuckDB as
 an engine that has none. DuckLake has: without this, a dashboard or a sync that reads in between finds the days empty.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlmesh.core.engine_adapter import DuckDBEngineAdapter
+from sqlmesh.core.engine_adapter.base import EngineAdapter
 
 _replace_days = DuckDBEngineAdapter._insert_overwrite_by_condition
+_replace_keys = DuckDBEngineAdapter._replace_by_key
 
 
-def _replace_days_at_once(self: DuckDBEngineAdapter, *args: Any, **kwargs: Any) -> None:
-    self.execute("BEGIN TRANSACTION")
+@contextmanager
+def at_once(adapter: EngineAdapter) -> Iterator[None]:
+    """What the block executes takes effect at its end, or not at all."""
+    if not isinstance(adapter, DuckDBEngineAdapter):
+        with adapter.transaction():
+            yield
+        return
+    adapter.execute("BEGIN TRANSACTION")
     try:
-        _replace_days(self, *args, **kwargs)
+        yield
     except BaseException:
-        self.execute("ROLLBACK")
+        adapter.execute("ROLLBACK")
         raise
-    self.execute("COMMIT")
+    adapter.execute("COMMIT")
+
+
+def _in_transaction(replace: Callable[..., None]) -> Callable[..., None]:
+    def replaced(self: DuckDBEngineAdapter, *args: Any, **kwargs: Any) -> None:
+        with at_once(self):
+            replace(self, *args, **kwargs)
+
+    return replaced
 
 
 def install() -> None:
-    """Make SQLMesh's DuckDB adapter replace days in one transaction, in this process."""
-    DuckDBEngineAdapter._insert_overwrite_by_condition = _replace_days_at_once
+    """Make SQLMesh's DuckDB adapter replace days, and rows by key, in one transaction, in this process."""
+    DuckDBEngineAdapter._insert_overwrite_by_condition = _in_transaction(_replace_days)
+    DuckDBEngineAdapter._replace_by_key = _in_transaction(_replace_keys)

@@ -73,7 +73,7 @@ class BareModels:
 
     def query(self, model: Model, first: date, last: date, now: datetime) -> str:
         """The model's SQL for these days; rendered once, which takes longer than a small query."""
-        days = (first, last) if model.kind.is_incremental_by_time_range else (date.min, date.min)
+        days = (first, last) if model.kind.is_incremental else (date.min, date.min)
         key = (model.name, *days, now)
         if key not in self._rendered:
             query = model.render_query(start=first, end=last, execution_time=str(now))
@@ -92,6 +92,9 @@ class BareModels:
         elif model.kind.is_incremental_by_time_range:
             _make_room(connection, model, first, last)
             connection.execute(f"INSERT INTO {model.name} BY NAME {self.query(model, first, last, now)}")
+        elif model.kind.is_incremental_by_unique_key or model.kind.is_custom:
+            _create(connection, model)
+            _replace_keys(connection, model, self.query(model, first, last, now))
         else:
             connection.execute(f"CREATE OR REPLACE TABLE {model.name} AS {self.query(model, first, last, now)}")
 
@@ -119,12 +122,24 @@ def _create(connection: duckdb.DuckDBPyConnection, model: Model) -> None:
     connection.execute(f"CREATE TABLE IF NOT EXISTS {model.name} ({columns})")
 
 
+def _replace_keys(connection: duckdb.DuckDBPyConnection, model: Model, query: str) -> None:
+    """As SQLMesh's INCREMENTAL_BY_UNIQUE_KEY and our `changed_keys` do."""
+    if model.kind.is_custom:
+        properties = model.kind.materialization_properties
+        key, kept = str(properties["key"]), f"NOT ({properties['gone']})"
+    else:
+        key, kept = model.unique_key[0].name, "TRUE"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE made AS {query}")
+    connection.execute(f"DELETE FROM {model.name} WHERE {key} IN (SELECT {key} FROM made)")
+    connection.execute(f"INSERT INTO {model.name} BY NAME SELECT * FROM made WHERE {kept}")
+
+
 def _make_room(connection: duckdb.DuckDBPyConnection, model: Model, first: date, last: date) -> None:
     """The model's table without these days; of a model that is made as a whole without any row."""
     _create(connection, model)
     if model.kind.is_incremental_by_time_range:
         column = model.time_column.column.name
-        connection.execute(f"DELETE FROM {model.name} WHERE {column} BETWEEN ? AND ?", [first, last])
+        connection.execute(f"DELETE FROM {model.name} WHERE {column}::DATE BETWEEN ? AND ?", [first, last])
     else:
         connection.execute(f"DELETE FROM {model.name}")
 

@@ -155,13 +155,14 @@ def _list_changes(
     changes.mark_seen(connection, result.environment, batches, result.started_at)
 
 
-def _of_days(snapshot: Snapshot) -> bool:
-    return snapshot.is_incremental_by_time_range
-
-
 def _has(snapshot: Snapshot, day: date) -> bool:
     """Only a day that a model has can be made anew, the others are missing anyway."""
     return any(start <= _milliseconds(day) < end for start, end in snapshot.intervals)
+
+
+def _of_days(snapshot: Snapshot) -> bool:
+    """A run makes it for days: their rows, or the keys that they saw. Other models are made as a whole."""
+    return bool(snapshot.is_incremental_by_time_range or snapshot.is_incremental_by_unique_key)
 
 
 def _milliseconds(day: date) -> int:

@@ -25,9 +25,7 @@ def test_descriptions_owners_and_sources_are_those_that_sqlmesh_finds() -> None:
         if model.kind.is_seed:
             continue
         assert found.columns == {key: " ".join(said.split()) for key, said in model.column_descriptions.items()}, name
-        named = {context.get_model(parent).name for parent in model.depends_on}
-        for_audits_only = {"marts.mart_user_segments"} if name == "marts.mart_user_segment_history" else set()
-        assert found.sources == named - for_audits_only, name
+        assert found.sources == {context.get_model(parent).name for parent in model.depends_on}, name
 
 
 def test_a_python_model_says_what_its_columns_mean() -> None:

@@ -1,9 +1,11 @@
-"""However the events come in, the models end the same: in any order, in any number of commits, with any restatement."""
+"""However the events come in, the models end the same: in any order, in any number of commits, at any moments, with any
+restatement."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from itertools import groupby
 
 import duckdb
@@ -15,10 +17,17 @@ from searchflow.transformation import bare, changes
 from searchflow.transformation.reach import ChangedDays, days_to_make
 from tests.models_truth.histories import FIRST, LAST, NOW, Event, Spend, histories, spendings
 from tests.models_truth.support import Row, clear, comparable, store, store_spend
+from tests.reference.events import utc
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:sqlmesh.*", "ignore::DeprecationWarning:sqlglot.*")
 
 ENVIRONMENT = "prod"
+MOMENTS = (datetime(2026, 3, 9, 6), datetime(2026, 3, 30, 12), NOW)  # noqa: DTZ001  (UTC, as the warehouse keeps it)
+"""When transformations run: limits of segments pass between them without any event."""
+WHOLE = ("marts.dim_users", "marts.mart_user_segments", "marts.mart_segment_transitions")
+"""Made as a whole, from rows that are not."""
+OF_THE_RUN = {"made_at"}
+"""Columns that say when a row was made, and so differ."""
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +43,20 @@ def lake(models: bare.BareModels) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @st.composite
-def deliveries(draw: st.DrawFn) -> list[list[Event]]:
-    """The events of a history in any order, in up to four commits."""
-    events = draw(st.permutations(draw(histories())))
+def deliveries(draw: st.DrawFn) -> list[tuple[datetime, list[Event]]]:
+    """The events of a history in any order, in up to four commits, each with the moment of its transformation."""
+    events = draw(st.permutations([event for event in draw(histories()) if event.ingested_at <= NOW]))
     cuts = sorted(draw(st.lists(st.integers(0, len(events)), max_size=3)))
-    return [list(events[start:end]) for start, end in zip([0, *cuts], [*cuts, len(events)], strict=True)]
+    parts = [list(events[start:end]) for start, end in zip([0, *cuts], [*cuts, len(events)], strict=True)]
+    moments = sorted(draw(st.lists(st.sampled_from(MOMENTS), min_size=len(cuts), max_size=len(cuts))))
+    commits: list[tuple[datetime, list[Event]]] = []
+    waiting: list[Event] = []
+    for moment, part in zip([*moments, NOW], parts, strict=True):  # what has not happened yet waits
+        waiting += part
+        here = [event for event in waiting if utc(event.fields["timestamp"]) <= moment]
+        waiting = [event for event in waiting if event not in here]
+        commits.append((moment, [replace(event, ingested_at=moment) for event in here]))
+    return commits
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
@@ -50,23 +68,25 @@ def deliveries(draw: st.DrawFn) -> list[list[Event]]:
 def test_commits_one_by_one_and_days_made_again_end_where_all_at_once_does(
     lake: duckdb.DuckDBPyConnection,
     models: bare.BareModels,
-    commits: list[list[Event]],
+    commits: list[tuple[datetime, list[Event]]],
     spend: tuple[list[Spend], list[Spend]],
     restated: set[int],
 ) -> None:
-    known = [[event for event in commit if event.ingested_at <= NOW] for commit in commits]
     empty(lake, models)
-    for number, commit in enumerate(known):
-        store(lake, commit, f"commit-{number}", NOW)
+    before = FIRST
+    for number, (moment, commit) in enumerate(commits):
+        store(lake, commit, f"commit-{number}", moment)
         if number < len(spend):  # a day that comes again is replaced
             store_spend(lake, spend[number], NOW - timedelta(hours=2 - number), f"spend-{number}")
-        remake(lake, models, new_days(lake, models))
-    remake(lake, models, ChangedDays.entirely(FIRST + timedelta(days=each) for each in restated))
+        since = ChangedDays.entirely(days_between(before, moment.date()))  # which no run has made yet
+        remake(lake, models, new_days(lake, models, moment) | since, moment)
+        before = moment.date()
+    remake(lake, models, ChangedDays.entirely(FIRST + timedelta(days=each) for each in restated), NOW)
     by_steps = contents(lake, models)
 
     empty(lake, models)
-    store(lake, [event for commit in known for event in commit], "all", NOW)
-    for number, days in enumerate(spend[: len(known)]):
+    store(lake, [event for _, commit in commits for event in commit], "all", NOW)
+    for number, days in enumerate(spend[: len(commits)]):
         store_spend(lake, days, NOW - timedelta(hours=2 - number), f"spend-{number}")
     models.make(lake, FIRST, LAST, NOW)
     at_once = contents(lake, models)
@@ -78,17 +98,20 @@ def empty(lake: duckdb.DuckDBPyConnection, models: bare.BareModels) -> None:
     clear(lake)
     for name in incremental(models):
         lake.execute(f"DELETE FROM {name}")
-    models.make(lake, FIRST, FIRST, NOW, only={"intermediate.int_identity"})
 
 
 def incremental(models: bare.BareModels) -> list[str]:
-    """The models of days: the others are made as a whole, and cannot depend on how often."""
-    return [model.name for model in models.models if model.kind.is_incremental_by_time_range]
+    """The models of days and keys: the others are made as a whole, and cannot depend on how often."""
+    return [model.name for model in models.models if model.kind.is_incremental or model.kind.is_custom]
 
 
-def new_days(lake: duckdb.DuckDBPyConnection, models: bare.BareModels) -> ChangedDays:
+def days_between(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=each) for each in range((last - first).days + 1)]
+
+
+def new_days(lake: duckdb.DuckDBPyConnection, models: bare.BareModels, now: datetime) -> ChangedDays:
     """As a transformation finds them."""
-    batches = changes.new_batches(lake, ENVIRONMENT, NOW)
+    batches = changes.new_batches(lake, ENVIRONMENT, now)
     changed = changes.changed_days(
         lake,
         batches,
@@ -96,28 +119,29 @@ def new_days(lake: duckdb.DuckDBPyConnection, models: bare.BareModels) -> Change
         window_days=models.variable("funnel_window_days"),
         identity="intermediate.int_identity",
     )
-    changes.mark_seen(lake, ENVIRONMENT, batches, NOW)
+    changes.mark_seen(lake, ENVIRONMENT, batches, now)
     return changed
 
 
-def remake(lake: duckdb.DuckDBPyConnection, models: bare.BareModels, changed: ChangedDays) -> None:
+def remake(lake: duckdb.DuckDBPyConnection, models: bare.BareModels, changed: ChangedDays, now: datetime) -> None:
     """The days that it reaches and no others, each model over all of them before the next, as the scheduler does."""
     made = needed(models)
     for model in models.models:
         if model.name not in made:
             continue
-        if not model.kind.is_incremental_by_time_range:
-            models.make(lake, FIRST, FIRST, NOW, only={model.name})
+        if not model.kind.is_incremental:
+            models.make(lake, FIRST, FIRST, now, only={model.name})
             continue
-        days = days_to_make(model.tags, changed, models.context.config.variables, LAST)
+        days = days_to_make(model.tags, changed, models.context.config.variables, now.date())
         for first, last in ranges(day for day in days if day >= FIRST):
-            models.make(lake, first, last, NOW, only={model.name})
+            models.make(lake, first, last, now, only={model.name})
 
 
 def needed(models: bare.BareModels) -> set[str]:
-    """The models of days, and those that they are made from."""
+    """The models that are compared, and those that they are made from."""
     dag = models.context.dag
-    names = {model.fqn for model in models.models if model.kind.is_incremental_by_time_range}
+    compared = {*incremental(models), *WHOLE}
+    names = {model.fqn for model in models.models if model.name in compared}
     names |= {above for name in names for above in dag.upstream(name)}
     return {model.name for model in models.models if model.fqn in names and not model.kind.is_view}
 
@@ -131,4 +155,9 @@ def ranges(days: Iterable[date]) -> list[tuple[date, date]]:
 
 def contents(lake: duckdb.DuckDBPyConnection, models: bare.BareModels) -> dict[str, list[Row]]:
     """Fractions to nine places: in which order an engine adds them up is its own affair."""
-    return {name: comparable(lake.execute(f"SELECT * FROM {name}").fetchall()) for name in incremental(models)}
+    rows = {}
+    for name in [*incremental(models), *WHOLE]:
+        columns = [row[0] for row in lake.execute(f"DESCRIBE {name}").fetchall() if row[0] not in OF_THE_RUN]
+        quoted = ", ".join(f'"{column}"' for column in columns)
+        rows[name] = comparable(lake.execute(f"SELECT {quoted} FROM {name}").fetchall())
+    return rows

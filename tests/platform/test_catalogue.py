@@ -35,7 +35,8 @@ MODELS = {
         "stg_user_profiles",
     },
     "intermediate": {
-        "int_arrivals_daily", "int_identity", "int_search_sessions", "int_touchpoints", "int_user_journeys",
+        "int_arrivals_daily", "int_identity", "int_search_sessions", "int_session_days", "int_touchpoints", "int_user_days",
+        "int_user_journeys",
     },
     "marts": {
         "dim_users", "fct_search_funnel", "fct_search_funnel_daily", "mart_abandoned_searches",

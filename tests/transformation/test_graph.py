@@ -36,7 +36,7 @@ def test_a_column_is_followed_up_to_fields_of_events_and_to_feeds(graph: Graph) 
         "raw.search_events.payload $.utm_source",
         "raw.ad_spend.cost",
         "seeds.fx_rates.rate_to_cad",
-        "intermediate.int_touchpoints.*",  # of a model in Python, the tables
+        "intermediate.int_search_sessions.*",  # of a model in Python, the tables
     } <= up
     assert "raw.search_events.payload $.query" not in up
     assert "raw.search_events.payload" not in up  # not the whole document: the fields of it
@@ -50,7 +50,7 @@ def test_a_field_is_followed_down_to_destinations_and_pages(graph: Graph) -> Non
         "crm.user_segments.lifetime_revenue",
         "dashboard attribution.*",
     } <= down
-    through_python = reached(tree(graph, ("intermediate.int_touchpoints", "channel"), down=True))
+    through_python = reached(tree(graph, ("intermediate.int_search_sessions", "channel"), down=True))
     assert "marts.mart_campaign_attribution.revenue" in through_python
 
 

@@ -214,7 +214,13 @@ def test_each_run_adds_what_is_new_and_late_events_change_just_the_days_they_bel
 
 
 INCREMENTAL = (
+    "intermediate.int_session_days",
+    "intermediate.int_identity",
     "intermediate.int_search_sessions",
+    "intermediate.int_user_journeys",
+    "intermediate.int_user_days",
+    "marts.dim_users",
+    "marts.mart_user_segment_history",
     "marts.fct_search_funnel",
     "marts.fct_search_funnel_daily",
     "intermediate.int_arrivals_daily",

@@ -123,7 +123,17 @@ def days_of(connection: duckdb.DuckDBPyConnection, job: Job, reach: tuple[int, i
         return []
     gap, window = reach
     found = changes.days_around(connection, *span, gap_minutes=gap, window_days=window, identity=None)
-    return sorted({day + timedelta(days=shift) for day in found.all for shift in (-1, 0, 1)})
+    days = {*found.all, *_days_of_shared_sessions(connection, job)}
+    return sorted({day + timedelta(days=shift) for day in days for shift in (-1, 0, 1)})
+
+
+def _days_of_shared_sessions(connection: duckdb.DuckDBPyConnection, job: Job) -> set[date]:
+    """When their sessions were seen under other users: those sessions get another owner."""
+    parts = " UNION ".join(
+        f"SELECT event_ts::DATE FROM {table} WHERE session_id IN (SELECT unnest($sessions::VARCHAR[]))"
+        for table in EVENTS
+    )
+    return {row[0] for row in connection.execute(parts, {"sessions": job.person.shared}).fetchall()}
 
 
 def remake_models(job: Job, days: list[date], clock: Callable[[], datetime]) -> None:
