@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import polars as pl
 
 from searchflow.verification.expected import World
 
 POPULAR = "__popular__"
-WINDOW = timedelta(days=90)
 NEIGHBOURS = 30
 
 
@@ -38,7 +37,9 @@ def scores(world: World, moment: datetime) -> pl.DataFrame:
 def _interests(world: World, moment: datetime) -> pl.DataFrame:
     """How much each visitor is interested in each destination; interest halves with time."""
     looks = world.funnel.filter(
-        pl.col("timestamp") >= moment - WINDOW, pl.col("destination").is_not_null(), ~pl.col("is_bot")
+        pl.col("timestamp") >= moment - world.rules.recommendation_window,
+        pl.col("destination").is_not_null(),
+        ~pl.col("is_bot"),
     )
     age = int(moment.replace(tzinfo=UTC).timestamp()) - pl.col("timestamp").dt.epoch("s")  # whole seconds
     return (

@@ -32,6 +32,7 @@ class Rules:
     abandoned: timedelta
     recommendations_per_user: int
     half_life_days: float
+    recommendation_window: timedelta
     rates: pl.DataFrame  # currency, valid_from, valid_to, rate (of the reporting currency, times RATE_UNIT)
 
 
@@ -52,6 +53,7 @@ def load(root: Path = ROOT) -> Rules:
         abandoned=timedelta(hours=said["abandoned_hours"]),
         recommendations_per_user=said["recommendations_per_user"],
         half_life_days=said["recommendation_half_life_days"],
+        recommendation_window=timedelta(days=said["recommendation_window_days"]),
         rates=_rates(root / "seeds" / "fx_rates.csv", said["reporting_currency"]),
     )
 
