@@ -47,15 +47,16 @@ WITH funnel AS (
   GROUP BY
     session_date
 ), bookings AS (
+  /* Each has its own visit at least, so that the first place of a journey stands for it: typed, where events are JSON. */
   SELECT
-    event_ts::DATE AS kpi_date,
+    converted_at::DATE AS kpi_date,
     COUNT(*) AS conversions,
     COALESCE(SUM(booking_value_reporting), 0) AS revenue
-  FROM staging.stg_conversion_events
+  FROM intermediate.int_user_journeys
   WHERE
-    @KNOWN(ingested_at)
+    position = 1
   GROUP BY
-    event_ts::DATE
+    converted_at::DATE
 ), dates AS (
   SELECT
     kpi_date
