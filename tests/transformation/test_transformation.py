@@ -224,6 +224,9 @@ INCREMENTAL = (
     "marts.fct_search_funnel",
     "marts.fct_search_funnel_daily",
     "intermediate.int_arrivals_daily",
+    "marts.mart_attribution_markov",
+    "marts.mart_campaign_attribution",
+    "marts.mart_destination_demand",
 )
 
 
