@@ -31,6 +31,7 @@ from searchflow.services import postgres
 from searchflow.settings import ROOT, Settings, load_settings
 from searchflow.transformation import transform
 from tests.conftest import running_platform
+from tests.dashboards.showroom import validate
 from tests.privacy.company import (
     EMAIL,
     HER_EVENTS,
@@ -85,6 +86,8 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         publish(settings, HER_EVENTS[4:])
         worker.ingest_stream(settings, "search")
         transform(settings, now=worker.utc_now())
+        with warehouse.connect(settings) as lake:
+            validate(lake, "marts.dim_users", "pass", worker.utc_now().replace(tzinfo=None))
         publish_marts(settings, ["dim_users"], clock=worker.utc_now)
         assert MAYA in published(settings)
         for name in SYNCS:
