@@ -11,7 +11,7 @@ MODEL (
   audits (
     NOT_NULL(columns := (user_id, seen_date, first_seen_at, last_seen_at, searches, clicks, conversions, digest)),
     UNIQUE_COMBINATION_OF_COLUMNS(columns := (user_id, seen_date)),
-    ASSERT_NEVER(condition := last_seen_at < first_seen_at OR revenue < 0)
+    ASSERT_NEVER(condition := last_seen_at < first_seen_at)
   )
 );
 

@@ -9,10 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from prefect import flow
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.support import table_artifact
 from searchflow import markdown
 from searchflow.services import prefect
 from searchflow.settings import Settings
@@ -36,6 +33,11 @@ def served(showroom: Settings) -> Iterator[Settings]:
 
 
 def leave(settings: Settings, rows: list[dict[str, str]]) -> None:
+    from prefect import flow  # not before it is needed: the import takes hold of logging and warnings
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.support import table_artifact
+
     with temporary_settings({PREFECT_API_URL: settings.prefect_api_url}):
         flow(table_artifact)("hostile", rows, "Rows")
 

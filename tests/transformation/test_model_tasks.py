@@ -184,7 +184,13 @@ def test_a_follower_brings_new_searches_goes_on_after_a_kill_and_ends_in_order(
     assert found["failed_passes"] == 0
     # New searches come by passes over the funnel and what stands before it, and nothing else.
     made = [{model.partition(".")[2] for model in row["models"]} for row in cli.json("query", PASSES)]
-    assert {"int_identity", "int_search_sessions", "fct_search_funnel", "fct_search_funnel_daily"} in made
+    assert {
+        "int_session_days",
+        "int_identity",
+        "int_search_sessions",
+        "fct_search_funnel",
+        "fct_search_funnel_daily",
+    } in made
 
 
 def test_a_second_follower_leaves_the_models_to_the_first(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
