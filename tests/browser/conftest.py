@@ -76,9 +76,9 @@ def _ready(url: str, server: subprocess.Popen[bytes], log: Path) -> str:
     raise AssertionError(f"the dashboards did not answer: {log.read_text()}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """One Chromium for all tests."""
+    """One Chromium a module. Playwright keeps an event loop running in this thread: tests after these must not find one."""
     api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: run `make install`.")
     if not CHROMIUM.exists():
         pytest.skip(f"There is no Chromium at {CHROMIUM}: `apt-get install chromium` puts one there.")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import duckdb
 import pytest
@@ -19,7 +17,6 @@ from searchflow.settings import Settings
 from tests.dashboards.showroom import opened
 
 Open = Callable[..., AppTest]
-Answer = TypeVar("Answer")
 
 
 @pytest.fixture(autouse=True)
@@ -50,12 +47,6 @@ def pages(showroom: Settings) -> Iterator[Open]:
     source.configure(showroom)
     yield open_page
     source.configure(None)
-
-
-def awaited(answer: Coroutine[Any, Any, Answer]) -> Answer:
-    """What a coroutine returns, in a thread of its own: the browser of other tests keeps an event loop running in this one."""
-    with ThreadPoolExecutor(1) as elsewhere:
-        return elsewhere.submit(asyncio.run, answer).result()
 
 
 def open_page(name: str = "overview", **url: str | list[str]) -> AppTest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from datetime import date, timedelta
 from pathlib import Path
@@ -20,7 +21,6 @@ from dashboards.queries import kpis
 from dashboards.queries.kpis import Kpis
 from searchflow.errors import ConfigurationError
 from searchflow.settings import load_settings
-from tests.dashboards.conftest import awaited
 
 LAST = date(2026, 3, 31)
 
@@ -30,7 +30,7 @@ def get(app: Any, path: str, **headers: str) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
             return await client.get(path, headers=headers)
 
-    return awaited(ask())
+    return asyncio.run(ask())
 
 
 def test_no_cell_of_a_download_is_a_formula() -> None:
@@ -190,6 +190,6 @@ def test_a_websocket_from_another_site_is_refused() -> None:
         await SameOrigin(inner, "https://bi.example.com/x")({"type": "websocket", "headers": headers}, None, send)  # type: ignore[arg-type]
         return sent
 
-    assert awaited(attempt("http://127.0.0.1:8501")) == ["let in"]
-    assert awaited(attempt("https://bi.example.com")) == ["let in"]
-    assert awaited(attempt("https://evil.example")) == ["websocket.close"]
+    assert asyncio.run(attempt("http://127.0.0.1:8501")) == ["let in"]
+    assert asyncio.run(attempt("https://bi.example.com")) == ["let in"]
+    assert asyncio.run(attempt("https://evil.example")) == ["websocket.close"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -11,7 +12,6 @@ from starlette.applications import Starlette
 from dashboards import REPORT_PATH, source
 from dashboards.server import routes
 from searchflow.settings import Settings
-from tests.dashboards.conftest import awaited
 
 pytestmark = pytest.mark.integration
 Ask = Callable[..., httpx.Response]
@@ -30,7 +30,7 @@ def ask(showroom: Settings) -> Iterator[Ask]:
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8501") as client:
             return await client.request(method, path)
 
-    yield lambda path, method="GET": awaited(send(path, method))
+    yield lambda path, method="GET": asyncio.run(send(path, method))
     source.configure(None)
 
 
