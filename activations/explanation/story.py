@@ -164,7 +164,7 @@ def _why_recommended(connection: duckdb.DuckDBPyConnection, user: str) -> list[s
         [user, SHOWN_LOOKS],
     )
     if not looks:
-        return ["looked at no destination in the last 30 days: the popular list is theirs"]
+        return ["looked at no destination in the last 90 days: the popular list is theirs"]
     said = [_look(each) for each in looks]
     return [*said, "and at what visitors with the same interests looked at (marts.mart_recommendations)"]
 

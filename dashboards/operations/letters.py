@@ -45,7 +45,10 @@ def draw(page: PlatformPage) -> None:
         with tile(page, "By day of arrival", "raw.dead_letters", key="letters-by-day") as drawn:
             drawn.shows(daily, {"day": "Day", "reason_code": "Reason", "letters": "Letters"})
             days = sorted({row["day"] for row in daily})
-            frequent = [row["reason_code"] for row in sorted(rows, key=lambda row: -row["letters"])][:MOST]
+            totals: Counter[str] = Counter()
+            for row in daily:
+                totals[row["reason_code"]] += row["letters"]
+            frequent = [reason for reason, _ in totals.most_common(MOST)]
             values: Counter[tuple[date, str]] = Counter()
             for row in daily:
                 reason = row["reason_code"]

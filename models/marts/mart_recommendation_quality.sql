@@ -3,7 +3,7 @@
    click, logins and bookings lie before it; then its ten best are compared with what its users looked at in the week. Beside
    it stands the popular list, the same for everybody. Scope 'all' is every destination; 'new' leaves out those that the user had looked
    at before, in the lists and in the week. Made anew when a month is over: it learns from four windows
-   of 30 days, which is more work than any other model has on a day. */
+   of 90 days, which is as much work as all other models have on a day. */
 MODEL (
   name marts.mart_recommendation_quality,
   owner product,

@@ -1,6 +1,6 @@
 /* Recommended destinations: one row per user and destination, and per destination of the popular list ('__popular__').
    Who looked at Lisbon also looked at Porto: a user gets the destinations they looked at themselves and those that the same
-   visitors looked at, less what they booked. Interest halves every 10 days; only the last 30 days count, so that the work
+   visitors looked at, less what they booked. Interest halves every 30 days; only the last 90 days count, so that the work
    depends on recent traffic, not on history. All interest fades alike, so scores change only with what visitors do.
    The rule stands in macros/recommendations.py; marts.mart_recommendation_quality tells how good it is. */
 MODEL (

@@ -9,14 +9,13 @@ import polars as pl
 from searchflow.verification.expected import World
 
 POPULAR = "__popular__"
-NEIGHBOURS = 30
 
 
 def scores(world: World, moment: datetime) -> pl.DataFrame:
     """(user_id, destination, score), the best ones of each user and of the popular list."""
     interests = _interests(world, moment)
     popular = interests.group_by("destination").agg(pl.col("interest").sum())
-    likeness = _likeness(interests, popular)
+    likeness = _likeness(interests, popular, world.rules.recommendation_neighbours)
     own = (
         interests.filter(pl.col("user_id").is_not_null())
         .join(likeness, left_on="destination", right_on="seen")
@@ -49,7 +48,7 @@ def _interests(world: World, moment: datetime) -> pl.DataFrame:
     )
 
 
-def _likeness(interests: pl.DataFrame, popular: pl.DataFrame) -> pl.DataFrame:
+def _likeness(interests: pl.DataFrame, popular: pl.DataFrame, nearest: int) -> pl.DataFrame:
     """Cosine between destinations by common visitors: (seen, other, likeness), the nearest ones and itself."""
     one = interests.select("visitor", pl.col("destination").alias("seen"), "interest")
     two = interests.select("visitor", pl.col("destination").alias("other"), pl.col("interest").alias("interest_other"))
@@ -62,7 +61,7 @@ def _likeness(interests: pl.DataFrame, popular: pl.DataFrame) -> pl.DataFrame:
         .join(popular.rename({"destination": "other", "interest": "of_other"}), on="other")
         .with_columns((pl.col("common") / (pl.col("of_seen") * pl.col("of_other")).sqrt()).alias("likeness"))
         .sort("likeness", "other", descending=[True, False])
-        .filter(pl.int_range(pl.len()).over("seen") < NEIGHBOURS)
+        .filter(pl.int_range(pl.len()).over("seen") < nearest)
         .select("seen", "other", "likeness")
     )
     itself = popular.select(

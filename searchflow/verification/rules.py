@@ -33,6 +33,7 @@ class Rules:
     recommendations_per_user: int
     half_life_days: float
     recommendation_window: timedelta
+    recommendation_neighbours: int
     rates: pl.DataFrame  # currency, valid_from, valid_to, rate (of the reporting currency, times RATE_UNIT)
 
 
@@ -54,6 +55,7 @@ def load(root: Path = ROOT) -> Rules:
         recommendations_per_user=said["recommendations_per_user"],
         half_life_days=said["recommendation_half_life_days"],
         recommendation_window=timedelta(days=said["recommendation_window_days"]),
+        recommendation_neighbours=said["recommendation_neighbours"],
         rates=_rates(root / "seeds" / "fx_rates.csv", said["reporting_currency"]),
     )
 

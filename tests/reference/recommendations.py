@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
-DAY, WEEK, WINDOW = timedelta(days=1), timedelta(days=7), timedelta(days=30)
-HALF_LIFE, NEIGHBOURS, LENGTH = 10, 30, 10
+DAY, WEEK, WINDOW = timedelta(days=1), timedelta(days=7), timedelta(days=90)
+HALF_LIFE, NEIGHBOURS, LENGTH = 30, 15, 10
 POPULAR = "__popular__"
 Scores = dict[str, dict[str, float]]
 
