@@ -25,6 +25,7 @@ def sqlmesh_environment(settings: Settings) -> dict[str, str]:
         # Not SEARCHFLOW_DATA_PATH: that is a setting, and one written for this home would follow us to another.
         "SEARCHFLOW_LAKE_PATH": settings.data_path,
         "SEARCHFLOW_EXTENSIONS": str(settings.extensions_dir),
+        "SEARCHFLOW_SPILL": str(settings.home / "spill"),
         "SEARCHFLOW_INLINE_ROWS": str(settings.inline_rows),
         "SEARCHFLOW_STATE_HOST": str(state.get("host") or "localhost"),
         "SEARCHFLOW_STATE_PORT": str(state.get("port") or 5432),
