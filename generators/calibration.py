@@ -9,10 +9,11 @@ import numpy as np
 
 from generators import journeys
 from generators.calendar import Calendar, weekday
-from generators.draws import Draws, Floats, Ints
-from generators.funnel import MAX_CLICKS, Funnel, Rates
+from generators.draws import Draws, Floats, Ints, Keys
+from generators.funnel import MAX_CLICKS, MOST_LIKELY, Funnel, Rates
 from generators.population import Population
-from generators.settings import DAY_MS, SimulationSettings, milliseconds
+from generators.settings import DAY_MS, FunnelSettings, SimulationSettings, milliseconds
+from searchflow.errors import UsageError
 
 SAMPLE = 24_500
 EXACT = 40  # means below this have their Poisson quantile from the sum of probabilities
@@ -39,7 +40,7 @@ def measure(settings: SimulationSettings, draws: Draws, calendar: Calendar) -> M
     days = settings.start_day + _APART * (np.arange(SAMPLE) % 7)
     planned = journeys.trips(draws, population, days, np.arange(SAMPLE), purpose="calibration trip")
     visits = journeys.visits(draws, population, calendar, planned)
-    funnel = Funnel(settings, draws, population, Rates())
+    funnel = Funnel(settings, draws, population, calendar, Rates())
     searches = funnel.searches(visits)
     # Bots search without clicking, or click without booking: people make up for them.
     wanted, bots = settings.funnel, settings.faults
@@ -47,9 +48,10 @@ def measure(settings: SimulationSettings, draws: Draws, calendar: Calendar) -> M
     click = _factor(funnel.click_weight(searches), by_people / (1 - bots.bots), 0.95)
     funnel.rates = Rates(click=click)
     clicks = funnel.clicks(searches)
-    booking = _factor(
-        funnel.booking_weight(clicks), wanted.conversion_rate * wanted.click_rate / (by_people or 1.0), 0.9
-    )
+    booking = _booking_factor(
+        funnel.booking_weight(clicks), funnel.trip_products(clicks), wanted,
+        wanted.conversion_rate * wanted.click_rate / (by_people or 1.0),
+    )  # fmt: skip
     funnel.rates = Rates(click=click, booking=booking)
     arrivals = np.concatenate([frame["arrival"].to_numpy() for frame in (searches, clicks, funnel.conversions(clicks))])
     since = arrivals // DAY_MS - settings.start_day + 1
@@ -75,6 +77,34 @@ def _factor(weights: Floats, rate: float, most: float) -> float:
         mean = float(np.minimum(weights * factor, most).mean())
         factor *= rate / max(mean, 1e-9)
     return factor
+
+
+def _booking_factor(weights: Floats, groups: Keys, wanted: FunnelSettings, rate: float) -> float:
+    """The same for bookings: of a trip and product (`groups`) one decision counts, and `books_again` of all.
+
+    Raises:
+        UsageError: even if everybody booked, there would not be as many bookings.
+    """
+    if rate == 0 or not len(weights):
+        return 0.0
+    number = np.unique(groups, return_inverse=True)[1]
+
+    def mean(factor: float) -> float:
+        chance = np.minimum(weights * factor, MOST_LIKELY)
+        none = np.bincount(number, weights=np.log1p(-chance * (1 - wanted.books_again)))
+        return float(wanted.books_again * chance.sum() - np.expm1(none).sum()) / len(weights)
+
+    low, high = 0.0, 1e6
+    if mean(high) < rate:
+        most = wanted.conversion_rate * mean(high) / rate
+        raise UsageError(
+            f"conversion_rate {wanted.conversion_rate} cannot be reached, since bots book nothing and a trip books a product "
+            f"once: {most:.2f} at most here. Choose a lower one, or more of books_again."
+        )
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if mean(middle) < rate else (low, middle)
+    return high
 
 
 class Traffic:

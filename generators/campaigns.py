@@ -15,10 +15,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from generators.calendar import month_of
-from generators.draws import Draws, Floats, Ints, Keys, pick
+from generators.draws import Draws, Floats, Ints, Keys, pick_by_row
+from generators.places import DESTINATION_WARM, DESTINATION_WEIGHTS, PRODUCT_WEIGHTS
 
 _ALWAYS = tuple(range(12))
 _SUMMER, _WINTER = (3, 4, 5, 6), (9, 10, 11, 0, 1)
+_HOTELS, _FLIGHTS, _PACKAGES = (1.9, 0.03, 0.6, 0.05), (0.03, 2.8, 0.7, 0.1), (0.7, 0.8, 4, 0.3)  # what is advertised
 
 
 class Campaign(NamedTuple):
@@ -35,25 +37,29 @@ class Campaign(NamedTuple):
     currency: str = "CAD"
     budget: float = 0.0  # a day, for each visit a day that the whole site has
     months: tuple[int, ...] = _ALWAYS
+    products: tuple[float, ...] = (1, 1, 1, 1)  # how much readier it brings hotel, flight, package and car trips
+    elsewhere: float = 1.0  # the same for trips to places that are not warm
+    phones: float = 0.0  # of those whom it would find at a computer, how many it finds on a phone
+    mailed: bool = False  # only to those with an account that allows it; the others come by themselves
 
 
 CAMPAIGNS = (
-    Campaign(None, None, None, 22, 42, 1.15, 0.00),
+    Campaign(None, None, None, 17.5, 28, 1.15, 0.00),
     Campaign("google", "organic", None, 24, 16, 1.0, 0.10),
     Campaign("bing", "organic", None, 3, 2, 1.0, 0.10),
     Campaign("google", "cpc", "brand", 5, 6, 1.3, 0.05, 1.96, "CAD", 0.60),
-    Campaign("google", "cpc", "hotels_generic", 9, 3, 0.9, 0.45, 6.16, "CAD", 1.60),
-    Campaign("google", "cpc", "flights_generic", 6, 2, 0.85, 0.40, 4.76, "CAD", 0.90),
-    Campaign("google", "cpc", "winter_sun", 4, 2, 1.05, 0.60, 5.32, "CAD", 0.80, _WINTER),
-    Campaign("bing", "cpc", "hotels_generic", 2, 1, 0.95, 0.50, 3.36, "USD", 0.30),
-    Campaign("facebook", "paid_social", "summer_escapes", 5, 1.5, 0.7, 0.35, 3.92, "CAD", 0.70, _SUMMER),
-    Campaign("facebook", "paid_social", "retargeting", 1, 6, 1.1, 0.10, 2.80, "CAD", 0.50),
-    Campaign("instagram", "paid_social", "dream_places", 6, 1.5, 0.6, 0.30, 3.64, "CAD", 0.70),
-    Campaign("newsletter", "email", "weekly_deals", 3, 7, 1.2, 0.40),
-    Campaign("crm", "email", "price_alert", 1, 5, 1.4, 0.80),
+    Campaign("google", "cpc", "hotels_generic", 9, 3, 0.9, 0.45, 6.16, "CAD", 1.60, products=_HOTELS),
+    Campaign("google", "cpc", "flights_generic", 6, 2, 0.85, 0.40, 4.76, "CAD", 0.90, products=_FLIGHTS),
+    Campaign("google", "cpc", "winter_sun", 4, 2, 1.05, 0.60, 5.32, "CAD", 0.80, _WINTER, _PACKAGES, 0.05),
+    Campaign("bing", "cpc", "hotels_generic", 2, 1, 0.95, 0.50, 3.36, "USD", 0.30, products=_HOTELS),
+    Campaign("facebook", "paid_social", "summer_escapes", 5, 1.5, 0.7, 0.35, 3.92, "CAD", 0.70, _SUMMER, phones=0.6),
+    Campaign("facebook", "paid_social", "retargeting", 1, 6, 1.1, 0.10, 2.80, "CAD", 0.50, phones=0.4),
+    Campaign("instagram", "paid_social", "dream_places", 6, 1.5, 0.6, 0.30, 3.64, "CAD", 0.70, phones=0.85),
+    Campaign("newsletter", "email", "weekly_deals", 6.5, 15, 1.2, 0.40, mailed=True),
+    Campaign("crm", "email", "price_alert", 2, 11, 1.4, 0.80, mailed=True),
     Campaign("tripcompare", "affiliate", "meta_search", 6, 3, 1.1, 0.55, 3.08, "USD", 0.70),
     Campaign("travelblog", "referral", None, 3, 1, 0.8, 0.30),
-    Campaign("partner_app", "push", "last_minute", 0.8, 1, 0.9, 0.35),
+    Campaign("partner_app", "push", "last_minute", 0.8, 1, 0.9, 0.35, phones=1.0),
 )
 READINESS = np.array([one.readiness for one in CAMPAIGNS])
 LIFT = np.array([round(1000 * one.lift) for one in CAMPAIGNS])
@@ -61,29 +67,38 @@ LIFT = np.array([round(1000 * one.lift) for one in CAMPAIGNS])
 NOBODY = -1  # the cause of a booking that would have happened anyway
 TOUCH_BITS = 6  # a trip's campaigns are packed into one number, first visit lowest
 MOST_TOUCHES = 8
+PHONES = np.array([one.phones for one in CAMPAIGNS])
+MAILED = np.array([one.mailed for one in CAMPAIGNS])
+DIRECT = 0
 PAID = np.array([one.cost_per_click > 0 for one in CAMPAIGNS])
 UNSEEN_CLICKS = 2.5  # ad clicks that leave before they search, for each that does not: seven in ten bounce
 CLICK_THROUGH = {"cpc": 0.045, "paid_social": 0.011, "affiliate": 0.03}
 
 
+def _kind(products: Ints, destinations: Ints) -> Ints:
+    """What a trip is to advertising: its product, and whether it goes to a warm place."""
+    return np.asarray(products * 2 + DESTINATION_WARM[destinations])
+
+
 def _mix(later: bool) -> NDArray[Any]:
-    """Weights by month and campaign."""
-    return np.array(
-        [[(one.later if later else one.first) * (month in one.months) for one in CAMPAIGNS] for month in range(12)]
-    )
+    """Weights by month and kind of trip (rows) and campaign. What advertises a product has its weight on average."""
+    warm = DESTINATION_WEIGHTS[DESTINATION_WARM].sum() / DESTINATION_WEIGHTS.sum()
+    share = np.outer(PRODUCT_WEIGHTS / PRODUCT_WEIGHTS.sum(), [1 - warm, warm]).ravel()
+    fits = np.array([np.outer(one.products, [one.elsewhere, 1]).ravel() for one in CAMPAIGNS])
+    fits /= (fits * share).sum(axis=1, keepdims=True)
+    weights = np.array([one.later if later else one.first for one in CAMPAIGNS])
+    running = np.array([[month in one.months for one in CAMPAIGNS] for month in range(12)])
+    return np.asarray(running[:, np.newaxis, :] * (weights[:, np.newaxis] * fits).T).reshape(-1, len(CAMPAIGNS))
 
 
-_FIRST, _LATER = _mix(False), _mix(True)
+_MIX = np.concatenate((_mix(False), _mix(True)))
 
 
-def choose(draws: Draws, visits: Keys, days: Ints, first: NDArray[Any]) -> Ints:
-    """The campaign that brought each visit."""
-    unit, months = draws.uniform("campaign", visits), month_of(days)
-    chosen = np.zeros(len(visits), dtype=np.int64)
-    for month in np.unique(months):
-        here = months == month
-        chosen[here] = np.where(first[here], pick(unit[here], _FIRST[month]), pick(unit[here], _LATER[month]))
-    return chosen
+def choose(draws: Draws, visits: Keys, days: Ints, first: NDArray[Any], products: Ints, destinations: Ints) -> Ints:
+    """The campaign that brought each visit, if its e-mail may be sent."""
+    kinds = 2 * len(PRODUCT_WEIGHTS)
+    rows = (np.where(first, 0, 12) + month_of(days)) * kinds + _kind(products, destinations)
+    return pick_by_row(draws.uniform("campaign", visits), rows, _MIX)
 
 
 def packed(campaigns: Ints, number: Ints) -> Ints:

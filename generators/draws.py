@@ -75,6 +75,14 @@ class Draws:
         return pick(self.uniform(purpose, ids), weights)
 
 
+def pick_by_row(unit: Floats, rows: Ints, tables: NDArray[Any]) -> Ints:
+    """The same with weights of one's own: row `rows[i]` of `tables` at quantile `unit[i]`."""
+    cumulative = np.cumsum(tables, axis=1, dtype=np.float64)
+    steps = cumulative / cumulative[:, -1:] + np.arange(len(tables))[:, np.newaxis]
+    found = np.searchsorted(steps.ravel(), unit + rows, side="right") - rows * tables.shape[1]
+    return np.minimum(found, tables.shape[1] - 1)
+
+
 def pick(unit: Floats, weights: NDArray[Any]) -> Ints:
     """The index into `weights` at quantile `unit`."""
     cumulative = np.cumsum(weights, dtype=np.float64)

@@ -16,14 +16,13 @@ from faker import Faker
 
 from generators import campaigns
 from generators.calendar import zone_of
-from generators.draws import Draws, Ints, pick
+from generators.draws import Ints
 from generators.places import CITIES, CITY_COUNTRY, COUNTRIES
+from generators.population import PROFILE_VERSIONS, Population
 from generators.rendering import user_ids
 from generators.settings import DAY_MS, milliseconds, moment
 from generators.simulation import Simulation
 
-PROFILE_VERSIONS = 4  # the first, and up to three changes
-DAYS_BETWEEN_CHANGES = 420
 _NAMES_A_LOCALE = 300
 _MAIL = ("example.com", "example.org", "example.net", "mail.example.com", "post.example.org")
 _FAR_FUTURE = 1 << 60
@@ -79,38 +78,28 @@ def ad_spend(simulation: Simulation, *, after: datetime | None, until: datetime)
 
 def user_profiles(simulation: Simulation, *, after: datetime | None, until: datetime) -> pl.DataFrame:
     """Every version of a profile that was made or changed in the range."""
-    draws, population = simulation.draws, simulation.population
+    population = simulation.population
     end = milliseconds(until)
     everybody = np.arange(int(population.size(np.array([end // DAY_MS + 2]))[0]))
     travellers = everybody[population.traits(everybody).registered]
     joined = population.joined(travellers)
-    changed = _versions(draws, travellers, joined)
+    changed = population.profile_changes(travellers)
     begin = milliseconds(after) if after else -_FAR_FUTURE
     row, version = np.nonzero((changed > begin) & (changed <= end))
     frame = _profiles(simulation, travellers[row], version, joined[row], changed[row, version])
     return frame.sort("updated_at", "user_id")
 
 
-def _versions(draws: Draws, travellers: Ints, joined: Ints) -> Ints:
-    """When each version of each profile came (ms): one row a traveller, one column a version."""
-    columns = [joined]
-    for version in range(1, PROFILE_VERSIONS):
-        wait = draws.exponential(f"profile change {version}", travellers) * DAYS_BETWEEN_CHANGES + 0.01
-        columns.append(columns[-1] + (wait * DAY_MS).astype(np.int64))
-    return np.stack(columns, axis=1)
-
-
 def _profiles(simulation: Simulation, travellers: Ints, version: Ints, joined: Ints, changed: Ints) -> pl.DataFrame:
     draws = simulation.draws
-    city = simulation.population.traits(travellers).city
-    locale = _locales(draws, travellers, city)
+    city = simulation.population.city(travellers)
+    locale = _locales(simulation.population, travellers, city)
     first, last, plain = _names(draws.seed)
     of_locale = locale * _NAMES_A_LOCALE
     given = of_locale + draws.below("given name", travellers, _NAMES_A_LOCALE)
     family = of_locale + draws.below("family name", travellers, _NAMES_A_LOCALE)
     keys = travellers * PROFILE_VERSIONS + version
-    # Half of the changes concern consent, a third the address.
-    consent_key = np.where(draws.uniform("consent changes", keys) < 0.5, keys, travellers * PROFILE_VERSIONS)
+    # A third of the changes concern the address.
     mail_key = np.where(draws.uniform("address changes", keys) < 0.33, keys, travellers * PROFILE_VERSIONS)
     numbers = pl.Series(travellers).cast(pl.String)
     mail = pl.Series(_MAIL).gather(draws.below("mail", mail_key, len(_MAIL)))
@@ -126,7 +115,7 @@ def _profiles(simulation: Simulation, travellers: Ints, version: Ints, joined: I
             "locale": pl.Series(_LOCALES).gather(locale),
             "time_zone": pl.Series([zone_of(index) for index in range(len(CITIES))]).gather(city),
             "country": pl.Series([one.code for one in COUNTRIES]).gather(CITY_COUNTRY[city]),
-            "marketing_consent": draws.uniform("consent", consent_key) < 0.58,
+            "marketing_consent": simulation.population.consents(travellers, version),
             "created_at": pl.Series(joined).cast(pl.Datetime("ms")),
             "updated_at": pl.Series(changed).cast(pl.Datetime("ms")),
         }
@@ -146,21 +135,21 @@ def _profiles(simulation: Simulation, travellers: Ints, version: Ints, joined: I
     )
 
 
-_LOCALES = tuple(dict.fromkeys(locale for country in COUNTRIES for locale, _ in country.locales))
+_LOCALES = tuple(dict.fromkeys(locale for country in COUNTRIES for locale in country.locales))
 
 
-def _locales(draws: Draws, travellers: Ints, city: Ints) -> Ints:
-    """The number of each traveller's locale. In a French-speaking city of Canada most speak French."""
-    unit, country = draws.uniform("locale", travellers), CITY_COUNTRY[city]
-    chosen = np.zeros(len(travellers), dtype=np.int64)
-    for index, one in enumerate(COUNTRIES):
-        here = country == index
-        known = np.array([_LOCALES.index(name) for name, _ in one.locales])
-        chosen[here] = known[pick(unit[here], np.array([share for _, share in one.locales]))]
-    french = np.array([one.french for one in CITIES])[city]
-    if "fr_CA" in _LOCALES:
-        chosen = np.where(french, np.where(unit < 0.8, _LOCALES.index("fr_CA"), _LOCALES.index("en_CA")), chosen)
-    return chosen
+def _locales(population: Population, travellers: Ints, city: Ints) -> Ints:
+    """The number of each traveller's locale: of the country, and of the language that is searched in."""
+    french, plain = (
+        np.array([_LOCALES.index(_locale(country.locales, language)) for country in COUNTRIES])[CITY_COUNTRY[city]]
+        for language in ("fr", "")
+    )
+    return np.where(population.speaks_french(travellers, city), french, plain)
+
+
+def _locale(locales: tuple[str, ...], language: str) -> str:
+    """The country's locale in a language, else its usual one."""
+    return next((name for name in locales if language and name.startswith(language)), locales[0])
 
 
 @lru_cache(maxsize=2)

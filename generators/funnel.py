@@ -7,26 +7,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 import polars as pl
 
 from generators import campaigns
-from generators.draws import Draws, Floats, Ints, Keys, pick
-from generators.journeys import home_city, running_sum
+from generators.calendar import Calendar, month_of
+from generators.draws import Draws, Floats, Ints, Keys, pick, pick_by_row
+from generators.journeys import home_city, running_sum, whole_trips
 from generators.places import (
     CITY_COUNTRY,
+    COMPUTER,
     COUNTRY_RATE,
     DESTINATION_PRICE,
-    DESTINATION_WEIGHTS,
+    DESTINATIONS_FROM,
     DEVICE_BOOK,
     DEVICE_CLICK,
     DEVICE_WEIGHTS,
+    PHONE_BROWSER,
     PRODUCT_COMMISSION,
     PRODUCT_PRICE,
     PRODUCT_RESULTS,
     PRODUCT_SPREAD,
     PRODUCT_WEIGHTS,
+    PROVIDERS,
+    RESULTS,
+    STAY_MONTHS,
 )
 from generators.population import BOT, Population
 from generators.settings import DAY_MS, SimulationSettings
@@ -36,9 +43,14 @@ MAX_CLICKS = np.array([78, 15, 5, 2])  # 1 .. 4 clicks on a search that is click
 SLOW_BOOKING_SHARE, SLOW_BOOKING_DAYS = 0.2, 7
 TEMPLATES = 7  # ways to word a query (see rendering)
 NEVER = 1 << 15
+MOST_LIKELY = 0.9  # no click is surer to be booked
+FLIGHT = 1
+LEVELS = np.array([NormalDist().inv_cdf((rank + 0.5) / RESULTS) for rank in range(RESULTS)])
+"""How dear each result of a destination is among its like, from the cheapest on, in standard deviations."""
 CARRIED = ("trip", "number", "campaign", "push", "touched", "loyalty", "clicker")
 """What searches and clicks take over from their visit: the journey so far, and who it is."""
-DESK = 0  # the device number of web, desktop
+
+DECISION = ("trip", "product", "number", "ts", "key", "touched")
 
 
 @dataclass(frozen=True)
@@ -76,14 +88,18 @@ class Rows:
 class Funnel:
     """Makes the events of visits."""
 
-    def __init__(self, settings: SimulationSettings, draws: Draws, population: Population, rates: Rates) -> None:
+    def __init__(
+        self, settings: SimulationSettings, draws: Draws, population: Population, calendar: Calendar, rates: Rates
+    ) -> None:
         self._settings, self._draws, self._population, self.rates = settings, draws, population, rates
+        self._calendar = calendar
 
     def rows(self, visits: pl.DataFrame) -> Rows:
         """All events of `visits`, also those that happen days later."""
         searches = self.searches(visits)
         clicks = self.clicks(searches)
-        return Rows(searches, clicks, self.conversions(clicks))
+        decided = self.decisions(clicks)
+        return Rows(searches, clicks, self._bookings(decided, self.settled(self._of_whole_trips(decided, visits))))
 
     def searches(self, visits: pl.DataFrame) -> pl.DataFrame:
         """One row a search."""
@@ -95,15 +111,17 @@ class Funnel:
         visit, bot = made["session"].to_numpy(), made["traveller"].to_numpy() >= BOT
         key = draws.child("search", visit, number)
         ts = made["start"].to_numpy() + running_sum(_search_gaps(draws, key, number, bot), repeat)
-        wanders = draws.uniform("wanders", key) < np.where(made["progress"].to_numpy() < 1.0, 0.3, 0.12)
+        # The first search of a visit is for what it was made for.
+        strays = number > 0
+        wanders = strays & (draws.uniform("wanders", key) < np.where(made["progress"].to_numpy() < 1.0, 0.5, 0.2))
         product = np.where(
-            draws.uniform("other product", key) < 0.15,
+            strays & (draws.uniform("other product", key) < 0.25),
             draws.choose("searched product", key, PRODUCT_WEIGHTS),
             made["product"].to_numpy(),
         )
         destination = np.where(
             wanders | bot,
-            draws.choose("searched destination", key, DESTINATION_WEIGHTS),
+            pick_by_row(draws.uniform("searched destination", key), made["city"].to_numpy(), DESTINATIONS_FROM),
             made["destination"].to_numpy(),
         )
         filtered = draws.uniform("price filter", key) < 0.35
@@ -127,6 +145,7 @@ class Funnel:
             pl.Series("known", number >= made["login"].to_numpy()),
             "registered",
             "city",
+            "french",
             "device",
             *CARRIED,
             "budget",
@@ -156,6 +175,9 @@ class Funnel:
         habit = draws.uniform("habit", key)
         device = np.where(habit < 0.72, traits.device, traits.second_device)
         device = np.where(habit > 0.95, draws.choose("borrowed device", key, DEVICE_WEIGHTS), device)
+        on_phone = draws.uniform("on a phone", key) < campaigns.PHONES[visits["campaign"].to_numpy()]
+        device = np.where(on_phone & (device == COMPUTER), PHONE_BROWSER, device)
+        city = home_city(population, traveller)
         late = draws.uniform("late", key) < self._settings.faults.late
         hours = np.minimum(2 * np.exp(1.1 * draws.normal("lateness", key)), 72.0)
         return visits.select(
@@ -174,8 +196,9 @@ class Funnel:
             "nights",
             "party",
             pl.Series("registered", traits.registered & ~bot),
-            pl.Series("city", home_city(population, traveller)),
-            pl.Series("device", np.where(bot, DESK, device)),
+            pl.Series("city", city),
+            pl.Series("french", population.speaks_french(traveller, city) & ~bot),
+            pl.Series("device", np.where(bot, COMPUTER, device)),
             pl.Series("budget", traits.budget),
             pl.Series("loyalty", traits.loyalty),
             pl.Series("progress", number / of),
@@ -209,6 +232,34 @@ class Funnel:
     def _typical_price(self, product: Ints, destination: Ints, budget: Floats, city: Ints) -> Floats:
         local = COUNTRY_RATE[CITY_COUNTRY[city]]
         return np.asarray(PRODUCT_PRICE[product] * DESTINATION_PRICE[destination] * budget**0.5 * local)
+
+    def _offer(self, searches: pl.DataFrame, ids: Keys, high: Floats, low: Floats) -> tuple[Ints, Ints]:
+        """The result that stands at some place of a search (`ids`), and its price in cents: within the search's filter.
+
+        A result has one price level, whoever looks. Those with more to spend look at dearer ones.
+        """
+        draws = self._draws
+        product, destination, city, check_in, ts, budget = (
+            searches[name].to_numpy() for name in ("product", "destination", "city", "check_in", "ts", "budget")
+        )
+        ahead = np.maximum(check_in - ts / DAY_MS, 0.0)
+        usual = PRODUCT_PRICE[product] * DESTINATION_PRICE[destination] * COUNTRY_RATE[CITY_COUNTRY[city]]
+        usual = usual * STAY_MONTHS[month_of(check_in)]
+        usual = usual * np.where(
+            product == FLIGHT, 0.97 + 0.35 * np.exp(-ahead / 20), 1.0
+        )  # seats that are left are dear
+        spread = PRODUCT_SPREAD[product]
+        wanted = draws.normal("price", ids) + 0.25 * np.log(budget) / spread
+        rank = np.searchsorted(_EDGES, wanted)
+        cheapest = np.where(low > 0, np.searchsorted(LEVELS, _level(low, usual, spread)), 0)
+        dearest = np.where(
+            high > 0, np.searchsorted(LEVELS, _level(high, usual, spread), side="right") - 1, RESULTS - 1
+        )
+        cheapest = np.clip(cheapest, 0, np.maximum(dearest, 0))
+        choice = cheapest + np.floor(draws.uniform("in the filter", ids) * (dearest - cheapest + 1)).astype(np.int64)
+        rank = np.where((rank < cheapest) | (rank > dearest), np.maximum(choice, 0), rank)
+        price = np.floor(100 * usual * np.exp(spread * LEVELS[rank]) + 1e-6).astype(np.int64)
+        return rank, np.maximum(price, 100)
 
     def _jitter(self, key: Keys) -> Ints:
         """Milliseconds by which some events arrive later than others of the same minute."""
@@ -245,9 +296,10 @@ class Funnel:
         results, page = made["results"].to_numpy(), made["page"].to_numpy()
         shown = np.clip(results - (page - 1) * PAGE_SIZE, 1, PAGE_SIZE)
         place = _power_law(draws.uniform("position", key), shown, self._settings.funnel.position_exponent)
-        product, destination = made["product"].to_numpy(), made["destination"].to_numpy()
-        price = self._typical_price(product, destination, made["budget"].to_numpy(), made["city"].to_numpy())
-        price = price * np.exp(PRODUCT_SPREAD[product] * draws.normal("price", key)) / made["budget"].to_numpy() ** 0.25
+        position = place + (page - 1) * PAGE_SIZE
+        # The same place in the list of the same search is the same result.
+        ids = made["key"].to_numpy() ^ position.astype(np.uint64)
+        rank, price = self._offer(made, ids, made["price_high"].to_numpy(), made["price_low"].to_numpy())
         arrival = ts + made["delay"].to_numpy() + self._jitter(key)
         return made.select(
             pl.Series("key", key),
@@ -271,10 +323,16 @@ class Funnel:
             "destination",
             pl.col("key").alias("parent"),
             pl.col("ts").alias("parent_ts"),
-            pl.Series("position", place + (page - 1) * PAGE_SIZE),
-            pl.Series("price", np.maximum(np.round(price * 100), 100).astype(np.int64)),
-            pl.Series("provider", draws.below("provider", key, 5)),
+            pl.Series("position", position),
+            pl.Series("price", price),
+            pl.Series("result", _shuffled(rank, made["destination"].to_numpy())),
+            pl.Series("provider", self._provider(made["product"].to_numpy(), made["destination"].to_numpy(), rank)),
         )
+
+    def _provider(self, product: Ints, destination: Ints, rank: Ints) -> Ints:
+        """Who offers each result."""
+        ids = (product * len(DESTINATION_PRICE) + destination) * RESULTS + rank
+        return self._draws.below("provider", ids, len(PROVIDERS[0]))
 
     def booking_weight(self, clicks: pl.DataFrame) -> Floats:
         """How likely each click is to become a booking, relative to others."""
@@ -292,11 +350,50 @@ class Funnel:
         return np.asarray(np.where(bot, 0.0, weight))
 
     def conversions(self, clicks: pl.DataFrame) -> pl.DataFrame:
-        """One row a booking."""
+        """One row a booking; `clicks` are all of their trips."""
+        decided = self.decisions(clicks)
+        return self._bookings(decided, self.settled(decided))
+
+    def decisions(self, clicks: pl.DataFrame) -> pl.DataFrame:
+        """The clicks on what their traveller decides to take, unless it is booked already."""
+        chance = np.minimum(self.booking_weight(clicks) * self.rates.booking, MOST_LIKELY)
+        return clicks.filter(pl.Series(self._draws.uniform("books", clicks["key"].to_numpy()) < chance))
+
+    @staticmethod
+    def trip_products(clicks: pl.DataFrame) -> Keys:
+        """A number for each trip and product."""
+        return np.asarray(clicks["trip"].to_numpy() ^ clicks["product"].to_numpy().astype(np.uint64))
+
+    def _of_whole_trips(self, decided: pl.DataFrame, visits: pl.DataFrame) -> pl.DataFrame:
+        """All decisions of the trips of `decided`. Those of other visits are made again: visits know nothing of each other."""
+        several = visits.filter(pl.col("of") > 1, pl.col("trip").is_in(decided["trip"].implode()))
+        if not len(several):
+            return decided
+        again = whole_trips(self._draws, self._population, self._calendar, several)
+        made = self.decisions(self.clicks(self.searches(again)))
+        alone = decided.filter(~pl.col("trip").is_in(several["trip"].implode()))
+        return pl.concat([alone.select(DECISION), made.select(DECISION)])
+
+    def settled(self, decided: pl.DataFrame) -> pl.DataFrame:
+        """(key, cause) of the decisions that are bookings; `decided` are all of their trips.
+
+        A trip books a product once: at its first decision. `books_again` of the decisions are bookings all the same. A
+        campaign is the cause when without it there would be no booking: when every decision is of its stream.
+        """
+        key = decided["key"].to_numpy()
+        streams = campaigns.cause(self._draws.uniform("cause", key), decided["touched"].to_numpy())
+        again = pl.Series(self._draws.uniform("books again", key) < self._settings.funnel.books_again)
+        decided = decided.with_columns(pl.Series("cause", streams))
+        once = decided.filter(~again).sort("number", "ts", "key").group_by("trip", "product")
+        alike = pl.col("cause").n_unique() == 1
+        booked = once.agg(
+            pl.col("key").first(), pl.when(alike).then(pl.col("cause").first()).otherwise(campaigns.NOBODY)
+        )
+        return pl.concat([booked.select("key", "cause"), decided.filter(again).select("key", "cause")])
+
+    def _bookings(self, decided: pl.DataFrame, settled: pl.DataFrame) -> pl.DataFrame:
         draws = self._draws
-        keys = clicks["key"].to_numpy()
-        chance = np.minimum(self.booking_weight(clicks) * self.rates.booking, 0.9)
-        made = clicks.filter(pl.Series(draws.uniform("books", keys) < chance))
+        made = decided.join(settled, on="key", maintain_order="left")
         parent = made["key"].to_numpy()
         key = draws.child("conversion", parent, np.zeros(len(made), dtype=np.int64))
         registered, product = made["registered"].to_numpy(), made["product"].to_numpy()
@@ -324,7 +421,7 @@ class Funnel:
             "trip",
             "number",
             "campaign",
-            pl.Series("cause", campaigns.cause(draws.uniform("cause", key), made["touched"].to_numpy())),
+            "cause",
             "nights",
             "check_in",
             pl.col("key").alias("parent"),
@@ -342,6 +439,19 @@ def _search_gaps(draws: Draws, key: Keys, number: Ints, bot: np.ndarray) -> Ints
     away = 2_100_000 + 3_300_000 * draws.uniform("away", key)
     person = np.where(draws.uniform("leaves", key) < 0.03, away, think)
     return np.where(number == 0, 0, np.where(bot, 900 + 2_500 * draws.uniform("bot gap", key), person)).astype(np.int64)
+
+
+_EDGES = (LEVELS[1:] + LEVELS[:-1]) / 2
+
+
+def _level(price: Floats, usual: Floats, spread: Floats) -> Floats:
+    """How dear a price is, in standard deviations (prices of 0 are no limit)."""
+    return np.asarray(np.log(np.maximum(price, 1e-9) / usual) / spread)
+
+
+def _shuffled(rank: Ints, destination: Ints) -> Ints:
+    """A number for each result of a destination that does not tell its price."""
+    return np.asarray((rank * 157 + destination * 31) % RESULTS)
 
 
 def _power_law(unit: Floats, shown: Ints, exponent: float) -> Ints:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from generators import campaigns
 from generators.calendar import WEEKDAYS, Calendar, weekday
-from generators.draws import Draws, Floats, Ints, Keys
+from generators.draws import Draws, Floats, Ints, Keys, pick_by_row
 from generators.places import (
     BOT_CITY,
-    DESTINATION_WEIGHTS,
     DESTINATIONS,
+    DESTINATIONS_FROM,
     NIGHT_WEIGHTS,
     NIGHTS,
     PRODUCT_WEIGHTS,
@@ -47,14 +47,15 @@ def trips(
         wanted = keep(draws, travellers)
         keys, days, index, travellers = keys[wanted], days[wanted], index[wanted], travellers[wanted]
     habit = draws.uniform("trip habit", keys)
-    favourite = population.favourite(travellers, draws.below("which favourite", keys, 3))
+    city = population.city(travellers)
+    favourite = population.favourite(travellers, draws.below("which favourite", keys, 3), city)
     product = np.where(
         habit < 0.6, population.usual_product(travellers), draws.choose("product", keys, PRODUCT_WEIGHTS)
     )
     destination = np.where(
         draws.uniform("known place", keys) < 0.45,
         favourite,
-        draws.choose("destination", keys, DESTINATION_WEIGHTS),
+        pick_by_row(draws.uniform("destination", keys), city, DESTINATIONS_FROM),
     )
     return pl.DataFrame(
         {
@@ -88,11 +89,12 @@ def visits(draws: Draws, population: Population, calendar: Calendar, planned: pl
     last = np.repeat(np.maximum.reduceat(passed, np.cumsum(repeat) - repeat), repeat) if len(row) else passed
     traits = population.traits(made["traveller"].to_numpy())
     start = calendar.local_times(first_day + passed, traits.city, draws.uniform("time", keys))
-    brought = campaigns.choose(draws, keys, start // DAY_MS, number == 0)
+    brought = _brought(draws, population, made, keys, start, number)
     return made.select(
         pl.Series("visit", keys),
         pl.Series("start", start),
         "trip",
+        "day",
         "traveller",
         pl.Series("number", number + 1),
         "of",
@@ -106,6 +108,23 @@ def visits(draws: Draws, population: Population, calendar: Calendar, planned: pl
         pl.Series("push", running_sum(campaigns.LIFT[brought], repeat)),  # the lifts of the trip so far
         pl.Series("touched", running_sum(campaigns.packed(brought, number), repeat)),
     )
+
+
+def _brought(draws: Draws, population: Population, made: pl.DataFrame, keys: Keys, start: Ints, number: Ints) -> Ints:
+    """The campaign that brought each visit. Who may not be mailed, and would have come by an e-mail, comes directly."""
+    product, destination, traveller = (made[name].to_numpy() for name in ("product", "destination", "traveller"))
+    brought = campaigns.choose(draws, keys, start // DAY_MS, number == 0, product, destination)
+    mailed = np.flatnonzero(campaigns.MAILED[brought])
+    refused = ~population.may_be_mailed(traveller[mailed], start[mailed])
+    brought[mailed[refused]] = campaigns.DIRECT
+    return brought
+
+
+def whole_trips(draws: Draws, population: Population, calendar: Calendar, some: pl.DataFrame) -> pl.DataFrame:
+    """All visits of the trips of `some` visits, made again."""
+    planned = some.unique("trip", keep="first", maintain_order=True)
+    lead = pl.Series("lead", _lead(draws.uniform("lead", planned["trip"].to_numpy())))
+    return visits(draws, population, calendar, planned.with_columns(lead))
 
 
 def visit_keys(draws: Draws, trips: Keys, number: Ints) -> Keys:
@@ -126,6 +145,7 @@ def bot_visits(draws: Draws, days: Ints, index: Ints) -> pl.DataFrame:
             "visit": keys,
             "start": days * DAY_MS + draws.below("bot time", keys, DAY_MS),
             "trip": keys,
+            "day": days,
             "traveller": BOT + draws.below("bot number", keys, 12),
             "number": np.ones_like(days),
             "of": np.ones_like(days),
@@ -142,7 +162,7 @@ def bot_visits(draws: Draws, days: Ints, index: Ints) -> pl.DataFrame:
 
 def home_city(population: Population, travellers: Ints) -> Ints:
     """Where each traveller (or bot) searches from."""
-    return np.where(travellers >= BOT, BOT_CITY, population.traits(travellers).city)
+    return np.where(travellers >= BOT, BOT_CITY, population.city(travellers))
 
 
 def running_sum(values: Ints, lengths: Ints) -> Ints:

@@ -1,16 +1,20 @@
-"""Settings of a world as words of a command line: `late=0.05`, `click_rate=0.4`."""
+"""Settings of a world as words of a command line: `late=0.05`, `click_rate=0.4`, `new_field=app_build:integer:2026-10-01`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 
+import msgspec
 from msgspec import structs
 
-from generators.settings import FaultSettings, FunnelSettings
+from generators.settings import FaultSettings, FunnelSettings, NewField
 from searchflow.errors import UsageError
 
 FUNNEL = [field.name for field in structs.fields(FunnelSettings)]
 FAULTS = FaultSettings.shares()
+NEW_FIELD = "new_field"
+NAMES = [*FUNNEL, *FAULTS, NEW_FIELD]
 
 
 def parse(words: Sequence[str]) -> tuple[FunnelSettings | None, FaultSettings | None]:
@@ -25,8 +29,11 @@ def parse(words: Sequence[str]) -> tuple[FunnelSettings | None, FaultSettings | 
             faults = FaultSettings.none()
             continue
         name, _, text = word.partition("=")
-        if name not in FUNNEL + FAULTS:
-            raise UsageError(f"--set {word}: there is no setting {name}. There are {', '.join(FUNNEL + FAULTS)}.")
+        if name not in NAMES:
+            raise UsageError(f"--set {word}: there is no setting {name}. There are {', '.join(NAMES)}.")
+        if name == NEW_FIELD:
+            faults = structs.replace(faults, new_fields=(*faults.new_fields, _new_field(word, text)))
+            continue
         try:
             value = float(text)
         except ValueError:
@@ -39,3 +46,15 @@ def parse(words: Sequence[str]) -> tuple[FunnelSettings | None, FaultSettings | 
         funnel if funnel != FunnelSettings() else None,
         faults if faults != FaultSettings() else None,
     )
+
+
+def _new_field(word: str, text: str) -> NewField:
+    name, _, rest = text.partition(":")
+    kind, _, since = rest.partition(":")
+    try:
+        return msgspec.convert({"name": name, "kind": kind, "since": date.fromisoformat(since)}, NewField)
+    except (ValueError, msgspec.ValidationError):
+        raise UsageError(
+            f"--set {word}: write new_field=NAME:KIND:DAY with a kind of string, integer, number or boolean, for instance "
+            "new_field=app_build:integer:2026-10-01."
+        ) from None

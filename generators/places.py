@@ -12,7 +12,7 @@ class Country(NamedTuple):
 
     code: str
     currency: str
-    locales: tuple[tuple[str, float], ...]  # (locale, share of its travellers)
+    locales: tuple[str, ...]  # of its travellers, the usual one first
     per_cad: float  # units of the currency for one CAD, roughly: prices are shown in local money
 
 
@@ -35,18 +35,20 @@ class Destination(NamedTuple):
     code: str
     weight: float
     price: float  # against the average destination
+    region: str
+    warm: bool = False  # where people go for winter sun
 
 
 COUNTRIES = (
-    Country("CA", "CAD", (("en_CA", 0.78), ("fr_CA", 0.22)), 1.0),
-    Country("US", "USD", (("en_US", 1.0),), 0.73),
-    Country("GB", "GBP", (("en_GB", 1.0),), 0.57),
-    Country("FR", "EUR", (("fr_FR", 1.0),), 0.67),
-    Country("DE", "EUR", (("de_DE", 1.0),), 0.67),
-    Country("ES", "EUR", (("es_ES", 1.0),), 0.67),
-    Country("NL", "EUR", (("nl_NL", 1.0),), 0.67),
-    Country("IE", "EUR", (("en_IE", 1.0),), 0.67),
-    Country("AU", "AUD", (("en_AU", 1.0),), 1.1),
+    Country("CA", "CAD", ("en_CA", "fr_CA"), 1.0),
+    Country("US", "USD", ("en_US",), 0.73),
+    Country("GB", "GBP", ("en_GB",), 0.57),
+    Country("FR", "EUR", ("fr_FR",), 0.67),
+    Country("DE", "EUR", ("de_DE",), 0.67),
+    Country("ES", "EUR", ("es_ES",), 0.67),
+    Country("NL", "EUR", ("nl_NL",), 0.67),
+    Country("IE", "EUR", ("en_IE",), 0.67),
+    Country("AU", "AUD", ("en_AU",), 1.1),
 )
 
 CITIES = (
@@ -79,46 +81,46 @@ CITIES = (
 BOT_CITY = 9  # New York: a data centre on the east coast
 
 DESTINATIONS = (
-    Destination("Paris", "par", 9, 1.15),
-    Destination("London", "lon", 8, 1.2),
-    Destination("Cancún", "cun", 8, 0.95),
-    Destination("New York", "nyc", 7.5, 1.3),
-    Destination("Lisbon", "lis", 6, 0.85),
-    Destination("Rome", "rom", 6, 1.0),
-    Destination("Barcelona", "bcn", 6, 1.0),
-    Destination("Tokyo", "tyo", 5, 1.25),
-    Destination("Orlando", "orl", 5, 0.95),
-    Destination("Las Vegas", "las", 4.5, 0.85),
-    Destination("Vancouver", "yvr", 4, 1.05),
-    Destination("Montréal", "yul", 4, 0.9),
-    Destination("Québec", "yqb", 2.5, 0.85),
-    Destination("Banff", "yba", 3.5, 1.2),
-    Destination("Honolulu", "hnl", 4, 1.45),
-    Destination("Punta Cana", "puj", 5, 0.9),
-    Destination("Varadero", "vra", 3.5, 0.7),
-    Destination("Miami", "mia", 4, 1.1),
-    Destination("Los Angeles", "lax", 3.5, 1.15),
-    Destination("San Francisco", "sfo", 2.5, 1.25),
-    Destination("Amsterdam", "ams", 3.5, 1.15),
-    Destination("Berlin", "ber", 2.2, 0.9),
-    Destination("Vienna", "vie", 1.8, 0.95),
-    Destination("Prague", "prg", 2.2, 0.75),
-    Destination("Athens", "ath", 2.8, 0.85),
-    Destination("Santorini", "jtr", 2.2, 1.35),
-    Destination("Dubrovnik", "dbv", 1.5, 1.0),
-    Destination("Istanbul", "ist", 2.0, 0.7),
-    Destination("Marrakech", "rak", 1.6, 0.7),
-    Destination("Dubai", "dxb", 2.4, 1.2),
-    Destination("Bangkok", "bkk", 2.6, 0.65),
-    Destination("Bali", "dps", 2.6, 0.75),
-    Destination("Singapore", "sin", 1.5, 1.2),
-    Destination("Sydney", "syd", 1.6, 1.3),
-    Destination("Reykjavík", "rek", 2.0, 1.4),
-    Destination("Edinburgh", "edi", 1.6, 1.0),
-    Destination("Dublin", "dub", 1.6, 1.05),
-    Destination("Costa Rica", "sjo", 1.8, 0.95),
-    Destination("Lima", "lim", 1.0, 0.8),
-    Destination("Cape Town", "cpt", 1.0, 0.85),
+    Destination("Paris", "par", 9, 1.15, "europe"),
+    Destination("London", "lon", 8, 1.2, "europe"),
+    Destination("Cancún", "cun", 8, 0.95, "caribbean", warm=True),
+    Destination("New York", "nyc", 7.5, 1.3, "usa"),
+    Destination("Lisbon", "lis", 6, 0.85, "europe"),
+    Destination("Rome", "rom", 6, 1.0, "europe"),
+    Destination("Barcelona", "bcn", 6, 1.0, "europe"),
+    Destination("Tokyo", "tyo", 5, 1.25, "asia"),
+    Destination("Orlando", "orl", 5, 0.95, "usa", warm=True),
+    Destination("Las Vegas", "las", 4.5, 0.85, "usa"),
+    Destination("Vancouver", "yvr", 4, 1.05, "canada"),
+    Destination("Montréal", "yul", 4, 0.9, "canada"),
+    Destination("Québec", "yqb", 2.5, 0.85, "canada"),
+    Destination("Banff", "yba", 3.5, 1.2, "canada"),
+    Destination("Honolulu", "hnl", 4, 1.45, "usa", warm=True),
+    Destination("Punta Cana", "puj", 5, 0.9, "caribbean", warm=True),
+    Destination("Varadero", "vra", 3.5, 0.7, "caribbean", warm=True),
+    Destination("Miami", "mia", 4, 1.1, "usa", warm=True),
+    Destination("Los Angeles", "lax", 3.5, 1.15, "usa"),
+    Destination("San Francisco", "sfo", 2.5, 1.25, "usa"),
+    Destination("Amsterdam", "ams", 3.5, 1.15, "europe"),
+    Destination("Berlin", "ber", 2.2, 0.9, "europe"),
+    Destination("Vienna", "vie", 1.8, 0.95, "europe"),
+    Destination("Prague", "prg", 2.2, 0.75, "europe"),
+    Destination("Athens", "ath", 2.8, 0.85, "europe"),
+    Destination("Santorini", "jtr", 2.2, 1.35, "europe"),
+    Destination("Dubrovnik", "dbv", 1.5, 1.0, "europe"),
+    Destination("Istanbul", "ist", 2.0, 0.7, "europe"),
+    Destination("Marrakech", "rak", 1.6, 0.7, "africa"),
+    Destination("Dubai", "dxb", 2.4, 1.2, "asia", warm=True),
+    Destination("Bangkok", "bkk", 2.6, 0.65, "asia", warm=True),
+    Destination("Bali", "dps", 2.6, 0.75, "asia", warm=True),
+    Destination("Singapore", "sin", 1.5, 1.2, "asia"),
+    Destination("Sydney", "syd", 1.6, 1.3, "oceania"),
+    Destination("Reykjavík", "rek", 2.0, 1.4, "europe"),
+    Destination("Edinburgh", "edi", 1.6, 1.0, "europe"),
+    Destination("Dublin", "dub", 1.6, 1.05, "europe"),
+    Destination("Costa Rica", "sjo", 1.8, 0.95, "caribbean", warm=True),
+    Destination("Lima", "lim", 1.0, 0.8, "caribbean"),
+    Destination("Cape Town", "cpt", 1.0, 0.85, "africa"),
 )
 
 DEVICES = (  # (platform, device type)
@@ -129,6 +131,8 @@ DEVICES = (  # (platform, device type)
     ("ios", "tablet"),
     ("web", "tablet"),
 )
+COMPUTER, PHONE_BROWSER, ANDROID_PHONE = 0, 1, 3  # numbers of devices
+IOS_DEVICES = np.array([platform == "ios" for platform, _ in DEVICES])
 DEVICE_WEIGHTS = np.array([36.0, 20.0, 20.0, 15.0, 5.0, 4.0])
 DEVICE_CLICK = np.array([1.1, 0.88, 1.02, 0.98, 1.05, 0.95])  # how readily a search is clicked
 DEVICE_BOOK = np.array([1.35, 0.6, 0.95, 0.8, 1.0, 0.9])  # how readily a click becomes a booking
@@ -137,6 +141,10 @@ PRODUCTS = ("hotel", "flight", "package", "car")
 PRODUCT_WEIGHTS = np.array([48.0, 32.0, 11.0, 9.0])
 PRODUCT_PRICE = np.array([165.0, 520.0, 1150.0, 58.0])  # CAD: a night, a seat, a person, a day
 PRODUCT_SPREAD = np.array([0.45, 0.4, 0.35, 0.35])
+RESULTS = 400
+"""Hotels, flights, packages or cars that a destination has. Each has a price level and a provider of its own."""
+STAY_MONTHS = np.array([0.92, 0.95, 1.02, 0.98, 1.0, 1.06, 1.12, 1.12, 0.98, 0.94, 0.9, 1.08])
+"""What a stay in each month costs, against the year."""
 PRODUCT_RESULTS = np.array([180.0, 90.0, 60.0, 35.0])
 PRODUCT_COMMISSION = np.array([0.15, 0.03, 0.10, 0.12])
 PROVIDERS = (
@@ -149,6 +157,49 @@ PROVIDERS = (
 CITY_COUNTRY = np.array([[c.code for c in COUNTRIES].index(city.country) for city in CITIES])
 CITY_WEIGHTS = np.array([city.weight for city in CITIES])
 DESTINATION_WEIGHTS = np.array([place.weight for place in DESTINATIONS])
+DESTINATION_WARM = np.array([place.warm for place in DESTINATIONS])
+NEARNESS = {  # how much readier people go there than Canadians and Americans do: Europeans to Europe, hardly to Banff
+    "europe": {
+        "europe": 1.6,
+        "canada": 0.35,
+        "usa": 0.7,
+        "caribbean": 0.45,
+        "asia": 1.2,
+        "africa": 2.0,
+        "oceania": 0.8,
+    },
+    "oceania": {
+        "europe": 0.8,
+        "canada": 0.5,
+        "usa": 0.7,
+        "caribbean": 0.15,
+        "asia": 3.5,
+        "africa": 0.8,
+        "oceania": 5.0,
+    },
+}
+HOME_REGION = {
+    "GB": "europe",
+    "FR": "europe",
+    "DE": "europe",
+    "ES": "europe",
+    "NL": "europe",
+    "IE": "europe",
+    "AU": "oceania",
+}
+DESTINATIONS_FROM = np.array(
+    [
+        [
+            # Nobody plans a trip to where they live.
+            (place.name != city.name)
+            * place.weight
+            * NEARNESS.get(HOME_REGION.get(city.country, ""), {}).get(place.region, 1)
+            for place in DESTINATIONS
+        ]
+        for city in CITIES
+    ]
+)
+"""The weight of each destination (columns) for people of each home city (rows)."""
 DESTINATION_PRICE = np.array([place.price for place in DESTINATIONS])
 COUNTRY_RATE = np.array([country.per_cad for country in COUNTRIES])
 ZONES = tuple(sorted({city.zone for city in CITIES}))

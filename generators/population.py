@@ -12,8 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generators import lifecycle
-from generators.draws import Draws, Floats, Ints, Keys
-from generators.places import CITY_WEIGHTS, DESTINATION_WEIGHTS, DEVICE_WEIGHTS, PRODUCT_WEIGHTS
+from generators.draws import Draws, Floats, Ints, Keys, pick_by_row
+from generators.places import (
+    ANDROID_PHONE,
+    CITIES,
+    CITY_WEIGHTS,
+    COMPUTER,
+    DESTINATIONS_FROM,
+    DEVICE_WEIGHTS,
+    IOS_DEVICES,
+    PRODUCT_WEIGHTS,
+)
 from generators.settings import DAY_MS, SimulationSettings
 
 TRIPS_PER_YEAR = 2.6  # a traveller of the population, whatever the state; an active one plans about twice as many
@@ -21,6 +30,10 @@ FREQUENT_EVERY = 10  # every tenth traveller is a frequent one
 NEWCOMER_DAYS = 10
 NEWCOMER_TRIPS, FREQUENT_TRIPS = 0.14, 0.30  # shares of all trips; everybody, these two included, shares the rest
 FEWEST_JOINING = 0.05  # a day, in the smallest of worlds: somebody is always new, and can travel
+PROFILE_VERSIONS = 4  # the first, and up to three changes
+DAYS_BETWEEN_CHANGES = 420
+CONSENTING = 0.58  # to e-mail
+FRENCH_IN_QUEBEC, FRENCH_ELSEWHERE = 0.8, 0.04  # of Canadians, in their language's cities and in the others
 TRIES = 16  # to find somebody who can travel; after that the newest traveller goes
 BOT = 1 << 31
 """Traveller numbers from here on are bots."""
@@ -100,23 +113,67 @@ class Population:
     def traits(self, travellers: Ints) -> Traits:
         """What is always true of each traveller."""
         draws = self._draws
+        device, second = (draws.choose(name, travellers, DEVICE_WEIGHTS) for name in ("device", "second device"))
+        # Hardly anybody has an iPhone and an Android phone.
+        two_makes = (IOS_DEVICES[device] & (second == ANDROID_PHONE)) | (
+            (device == ANDROID_PHONE) & IOS_DEVICES[second]
+        )
         return Traits(
-            city=draws.choose("city", travellers, CITY_WEIGHTS),
-            device=draws.choose("device", travellers, DEVICE_WEIGHTS),
-            second_device=draws.choose("second device", travellers, DEVICE_WEIGHTS),
+            city=self.city(travellers),
+            device=device,
+            second_device=np.where(two_makes, COMPUTER, second),
             budget=np.exp(0.4 * draws.normal("budget", travellers)),
             loyalty=self.loyalty(travellers),
-            registered=draws.uniform("registered", travellers) < self.registered_share,
+            registered=self._registered(travellers),
         )
 
-    def favourite(self, travellers: Ints, which: Ints) -> Ints:
+    def city(self, travellers: Ints) -> Ints:
+        """Where each traveller lives."""
+        return self._draws.choose("city", travellers, CITY_WEIGHTS)
+
+    def favourite(self, travellers: Ints, which: Ints, city: Ints) -> Ints:
         """One of the three favourite destinations of each traveller (`which` is 0, 1 or 2)."""
         keys = travellers.astype(np.uint64) * np.uint64(4) + which.astype(np.uint64)
-        return self._draws.choose("favourite", keys, DESTINATION_WEIGHTS)
+        return pick_by_row(self._draws.uniform("favourite", keys), city, DESTINATIONS_FROM)
+
+    def speaks_french(self, travellers: Ints, city: Ints) -> NDArray[np.bool_]:
+        """Whether each traveller searches in French, which is also the language of the profile."""
+        share = np.array(
+            [
+                1.0
+                if one.country == "FR"
+                else (one.country == "CA") * (FRENCH_IN_QUEBEC if one.french else FRENCH_ELSEWHERE)
+                for one in CITIES
+            ]
+        )
+        return np.asarray(self._draws.uniform("language", travellers) < share[city])
 
     def usual_product(self, travellers: Ints) -> Ints:
         """What each traveller mostly books."""
         return self._draws.choose("usual product", travellers, PRODUCT_WEIGHTS)
+
+    def profile_changes(self, travellers: Ints) -> Ints:
+        """When each version of each profile came (ms): one row a traveller, one column a version."""
+        columns = [self.joined(travellers)]
+        for version in range(1, PROFILE_VERSIONS):
+            wait = self._draws.exponential(f"profile change {version}", travellers) * DAYS_BETWEEN_CHANGES + 0.01
+            columns.append(columns[-1] + (wait * DAY_MS).astype(np.int64))
+        return np.stack(columns, axis=1)
+
+    def consents(self, travellers: Ints, version: Ints) -> NDArray[np.bool_]:
+        """Whether that version of each profile (counted from 0) allows e-mail. Half of the changes concern it."""
+        keys = travellers * PROFILE_VERSIONS + version
+        changes = self._draws.uniform("consent changes", keys) < 0.5
+        decided = np.where(changes, keys, travellers * PROFILE_VERSIONS)
+        return np.asarray(self._draws.uniform("consent", decided) < CONSENTING)
+
+    def may_be_mailed(self, travellers: Ints, at: Ints) -> NDArray[np.bool_]:
+        """Whether each traveller has an account that allows e-mail at a moment (ms)."""
+        version = (self.profile_changes(travellers)[:, 1:] <= at[:, np.newaxis]).sum(axis=1)
+        return np.asarray(self._registered(travellers) & self.consents(travellers, version))
+
+    def _registered(self, travellers: Ints) -> NDArray[np.bool_]:
+        return np.asarray(self._draws.uniform("registered", travellers) < self.registered_share)
 
     def joined(self, travellers: Ints) -> Ints:
         """When each traveller joined, with an account or without (ms)."""

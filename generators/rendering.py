@@ -139,8 +139,9 @@ def _dates(days: np.ndarray) -> pl.Series:
 
 def _search(draws: Draws, rows: pl.DataFrame) -> list[pl.Expr | pl.Series]:
     city = rows["city"].to_numpy()
-    french = np.array([one.french or one.country == "FR" for one in CITIES])[city]
-    wording = (french * len(PRODUCTS) + rows["product"].to_numpy()) * TEMPLATES + rows["wording"].to_numpy()
+    wording = (rows["french"].to_numpy() * len(PRODUCTS) + rows["product"].to_numpy()) * TEMPLATES + rows[
+        "wording"
+    ].to_numpy()
     check_in = rows["check_in"].to_numpy()
     parts = pl.DataFrame(
         {
@@ -192,8 +193,6 @@ def _providers(rows: pl.DataFrame) -> pl.Series:
 
 def _click(draws: Draws, rows: pl.DataFrame) -> list[pl.Expr | pl.Series]:
     product = _gather("product", rows["product"])
-    # The same place in the list of the same search is the same result.
-    number = draws.below("result", rows["parent"].to_numpy() ^ rows["position"].to_numpy().astype(np.uint64), 400)
     return [
         pl.lit('"search_event_id":"'),
         pl.lit(_parents(draws, rows)),
@@ -202,7 +201,7 @@ def _click(draws: Draws, rows: pl.DataFrame) -> list[pl.Expr | pl.Series]:
         pl.lit("-"),
         pl.lit(_gather("code", rows["destination"])),
         pl.lit("-"),
-        pl.lit(pl.Series(number).cast(pl.String)),
+        pl.lit(rows["result"].cast(pl.String)),
         pl.lit('","result_position":'),
         pl.lit(rows["position"].cast(pl.String)),
         pl.lit(',"result_type":"'),

@@ -223,9 +223,10 @@ def publish_range(
     report = RunReport(wanted)
     if wanted.is_empty:
         return report
-    if remember and wanted.is_first:
-        save_state(settings, GenerationState(simulation=wanted.simulation))
     simulated = cache(partial(Simulation, wanted.simulation))  # here only when this process needs it
+    if remember and wanted.is_first:
+        simulated()  # a world that cannot be is refused before it is remembered
+        save_state(settings, GenerationState(simulation=wanted.simulation))
     begin = wanted.after or moment(wanted.simulation.start_ms)
     # A range that this home remembers is repeated under its name; files beside others are a world of their own.
     name = f"run_{feeds.stamp(begin)}" if remember else f"run_{wanted.name}"

@@ -8,6 +8,7 @@ from typing import Literal, Self
 from msgspec import Struct, structs
 
 from searchflow.errors import UsageError
+from searchflow.events import EVENT_CLASSES
 
 DAY_MS = 86_400_000
 DEFAULT_SEED = 42
@@ -25,6 +26,7 @@ class FunnelSettings(Struct, frozen=True, kw_only=True):
     zero_result_rate: float = 0.06  # share of searches that find nothing
     anonymous_share: float = 0.40  # share of visits that begin without login
     login_midway_share: float = 0.15  # share of those that log in half-way
+    books_again: float = 0.05  # of decisions: a booking even when the trip has booked such a product before
     position_exponent: float = 1.25  # clicks on position p are proportional to p ** -exponent
 
 
@@ -161,8 +163,15 @@ class SimulationSettings(Struct, frozen=True, kw_only=True):
         for group in (self.funnel, self.faults):
             for field in structs.fields(group):
                 value = getattr(group, field.name)
-                if field.name not in ("position_exponent", "new_fields") and not 0 <= value <= 0.9:
+                if field.name == "position_exponent":
+                    if not 0 <= value <= 5:
+                        raise UsageError(f"position_exponent is {value}. Choose a number between 0 and 5.")
+                elif field.name != "new_fields" and not 0 <= value <= 0.9:
                     raise UsageError(f"{field.name} is {value}. Choose a share between 0 and 0.9.")
+        known = {"event_type"}.union(*(event.__struct_fields__ for event in EVENT_CLASSES.values()))
+        for new in self.faults.new_fields:
+            if not new.name or new.name in known:
+                raise UsageError(f"A new field cannot be called {new.name!r}: choose a name that events do not have.")
         if self.faults.bots > 0.5:
             raise UsageError(f"Bots would make {self.faults.bots} of all searches. Choose a share of at most 0.5.")
 

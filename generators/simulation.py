@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 from polars import selectors
 
-from generators import campaigns, faults, journeys
+from generators import faults, journeys
 from generators.calendar import Calendar
 from generators.calibration import Traffic, measure
 from generators.draws import Draws, Ints
@@ -125,7 +125,7 @@ class Simulation:
         self.traffic = Traffic(settings, self.draws, self.calendar, measured)
         self.population = Population(settings, self.draws, self.traffic.trips_per_day)
         self.measured = measured
-        self.funnel = Funnel(settings, self.draws, self.population, measured.rates)
+        self.funnel = Funnel(settings, self.draws, self.population, self.calendar, measured.rates)
 
     def day(self, day: date) -> Iterator[Batch]:
         """What arrives on one day (UTC)."""
@@ -174,10 +174,9 @@ class Simulation:
 
     def brought(self, visits: pl.DataFrame) -> pl.DataFrame:
         """The day and the campaign of each visit (bots come by themselves)."""
-        people = visits.filter(pl.col("traveller") < BOT)
-        days = people["start"].to_numpy() // DAY_MS
-        chosen = campaigns.choose(self.draws, people["visit"].to_numpy(), days, people["number"].to_numpy() == 1)
-        return pl.DataFrame({"day": days, "campaign": chosen})
+        return visits.filter(pl.col("traveller") < BOT).select(
+            (pl.col("start") // DAY_MS).alias("day"), pl.col("campaign")
+        )
 
     def _slices(self, first: int, end: int, partition: Partition) -> Iterator[tuple[pl.DataFrame, int]]:
         """(visits that start before a moment, the moment in ms), from day `first` on until `end` (ms, exclusive).

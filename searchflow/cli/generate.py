@@ -57,7 +57,10 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="Another seed, another world [default: 42]")] = None,
     world: Annotated[
         list[str] | None,
-        typer.Option("--set", help="NAME=NUMBER of the funnel or a fault, for a new world; faults=none: all off."),
+        typer.Option(
+            "--set",
+            help="NAME=NUMBER of the funnel or a fault, for a new world; faults=none: all off; new_field=NAME:KIND:DAY.",
+        ),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, max=64, help="History by so many processes; files: one each.")] = 1,
     as_json: Json = False,

@@ -22,10 +22,11 @@ from generators import (
 )
 from generators.calibration import poisson
 from generators.faults import REASONS
-from generators.funnel import Rows
+from generators.funnel import MOST_LIKELY, Rows
 from generators.places import CITY_COUNTRY, COUNTRY_RATE
 from generators.population import BOT
 from generators.settings import DAY_MS, NewField, milliseconds
+from searchflow.errors import UsageError
 
 NOW = datetime(2026, 6, 15, 14, 30, 12, 345000, tzinfo=UTC)
 LAST_DAY = milliseconds(NOW) // DAY_MS
@@ -82,17 +83,51 @@ def test_the_cause_is_drawn_in_proportion_to_the_lifts(rows: Rows) -> None:
     assert (campaigns.cause(unit, np.zeros(9_000, dtype=np.int64)) == campaigns.NOBODY).all()
 
 
-def test_without_a_campaigns_lift_just_the_bookings_it_caused_are_missing(
-    year: Simulation, rows: Rows, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_campaigns_lift_just_the_bookings_it_caused_are_missing(year: Simulation, rows: Rows) -> None:
     alert = 12
-    clicks = rows.click.with_columns(was=pl.Series(year.funnel.booking_weight(rows.click)))
+    funnel, clicks = year.funnel, rows.click
     touches = pl.sum_horizontal([(pl.col("touched") // 64**n % 64 == alert).cast(pl.Int64) for n in range(8)])
     without = clicks.with_columns(push=pl.col("push") - touches * int(campaigns.LIFT[alert]))
-    missing = year.funnel.rates.booking * (clicks["was"].to_numpy() - year.funnel.booking_weight(without)).sum()
+    group = np.unique(funnel.trip_products(clicks), return_inverse=True)[1]
+
+    def expected(clicks: pl.DataFrame) -> float:
+        """Bookings, when each trip books a product once and `books_again` of its decisions besides."""
+        chance = np.minimum(funnel.booking_weight(clicks) * funnel.rates.booking, MOST_LIKELY)
+        again = year.settings.funnel.books_again
+        none = np.bincount(group, weights=np.log1p(-chance * (1 - again)))
+        return float(again * chance.sum() - np.expm1(none).sum())
+
+    assert len(rows.conversion) == pytest.approx(expected(clicks), rel=0.03)
+    missing = expected(clicks) - expected(without)
     caused = (rows.conversion["cause"] == alert).sum()
     assert caused > 150
     assert abs(caused - missing) < 4 * np.sqrt(missing)
+
+
+def test_a_trip_books_a_product_once_but_for_a_few(rows: Rows) -> None:
+    booked = rows.conversion.group_by("trip", "product").len()["len"]
+    assert 0.002 < (booked > 1).mean() < 0.03  # type: ignore[operator]
+    trips = rows.conversion.group_by("trip").agg(pl.len(), pl.col("product").n_unique().alias("products"))
+    assert 0.02 < (trips["products"] > 1).mean() < 0.1  # type: ignore[operator]  # a flight, and a hotel to it
+    assert (trips["len"] > trips["products"]).mean() < 0.03  # type: ignore[operator]
+
+
+def test_bookings_of_a_product_again_are_a_setting() -> None:
+    shares = []
+    for again in (0.0, 0.5):
+        world = SimulationSettings.for_history(
+            until=NOW, days=20, events=30_000, funnel=FunnelSettings(books_again=again), faults=FaultSettings.none()
+        )
+        parts = [made.conversion for _, made in Simulation(world).windows(until=NOW)]
+        shares.append((pl.concat(parts).group_by("trip", "product").len()["len"] > 1).mean())
+    assert shares[0] == 0
+    assert shares[1] > 0.05  # type: ignore[operator]
+
+
+def test_a_rate_that_trips_cannot_reach_is_refused() -> None:
+    funnel = FunnelSettings(conversion_rate=0.8)
+    with pytest.raises(UsageError, match="conversion_rate"):
+        Simulation(SimulationSettings.for_history(until=NOW, days=5, events=1_000, funnel=funnel))
 
 
 def test_lead_times_and_stays_of_bookings_are_those_of_the_hotel_data(rows: Rows) -> None:
@@ -200,8 +235,8 @@ def test_clicking_bots_click_faster_than_people_and_never_book() -> None:
 
 
 def test_new_fields_come_from_their_day_on() -> None:
-    since = date(2026, 6, 10)
-    fields = tuple(NewField(name=f"new_{kind}", since=since, kind=kind) for kind in ("string", "integer", "boolean"))
+    since, kinds = date(2026, 6, 10), ("string", "integer", "number", "boolean")
+    fields = tuple(NewField(name=f"new_{kind}", since=since, kind=kind) for kind in kinds)
     simulation, _, _ = with_faults(new_fields=fields)
     for batch in simulation.batches(until=NOW):
         for frame in batch.frames.values():
@@ -209,8 +244,4 @@ def test_new_fields_come_from_their_day_on() -> None:
                 document = msgspec.json.decode(line)
                 assert ("new_string" in document) == (at.date() >= since)
                 if at.date() >= since:
-                    assert [type(document[f"new_{kind}"]) for kind in ("string", "integer", "boolean")] == [
-                        str,
-                        int,
-                        bool,
-                    ]
+                    assert [type(document[f"new_{kind}"]) for kind in kinds] == [str, int, float, bool]

@@ -54,7 +54,8 @@ def booking(year: Simulation, rows: Rows) -> Fitted:
     value = {name: clicks[name].to_numpy() for name in clicks.columns}
     usual = year.funnel._typical_price(value["product"], value["destination"], value["budget"], value["city"])
     return fit(
-        clicks["key"].is_in(rows.conversion["parent"].implode()).to_numpy(),
+        # Decisions: of those that a trip makes for one product, the first becomes a booking.
+        clicks["key"].is_in(year.funnel.decisions(clicks)["key"].implode()).to_numpy(),
         device=np.log(DEVICE_BOOK[value["device"]]),
         price=-0.6 * np.abs(np.log(value["price"] / 100 / usual)),
         position=-0.08 * np.log(value["position"]),

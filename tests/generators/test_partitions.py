@@ -87,9 +87,11 @@ worlds = st.builds(
     days=st.integers(1, 25),
     events=st.integers(20, 600),
     seed=st.integers(0, 2**31),
-    funnel=st.builds(FunnelSettings, click_rate=st.floats(0.05, 0.6), conversion_rate=shares, zero_result_rate=shares),
+    funnel=st.builds(
+        FunnelSettings, click_rate=st.floats(0.2, 0.6), conversion_rate=shares, zero_result_rate=shares, books_again=shares
+    ),
     faults=st.builds(
-        FaultSettings, duplicates=shares, late=shares, out_of_order=shares, clock_skew=shares, clicking_bots=shares,
+        FaultSettings, duplicates=shares, late=shares, out_of_order=shares, clock_skew=shares, clicking_bots=st.floats(0, 0.08),
         missing_field=shares, conflicting_duplicate=shares,
     ),
 )  # fmt: skip

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from generators import (
+    FunnelSettings,
     GenerationState,
     JsonlPublisher,
     RunReport,
@@ -114,6 +115,13 @@ def test_a_stop_ends_in_order_and_the_next_run_goes_on(home: Settings, tmp_path:
     assert not rest.stopped
     assert rest.range.after == stopped.range.until
     assert stopped.events + rest.events == pytest.approx(120_000, rel=0.015)
+
+
+def test_a_world_that_cannot_be_is_not_remembered(home: Settings, tmp_path: Path) -> None:
+    wanted = next_range(None, NOW, days=3, events=100, funnel=FunnelSettings(conversion_rate=0.9))
+    with pytest.raises(UsageError, match="conversion_rate"):
+        publish_range(home, wanted, JsonlPublisher(tmp_path, "one"), quiet=True)
+    assert load_state(home) is None
 
 
 def test_the_state_is_kept_and_another_seed_is_refused(home: Settings) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generators import Batch, FaultSettings, Simulation, SimulationSettings
+from generators import Batch, FaultSettings, FunnelSettings, Simulation, SimulationSettings
+from generators.settings import NewField
 from searchflow.errors import UsageError
 
 NOW = datetime(2026, 6, 15, 14, 30, 12, 345000, tzinfo=UTC)
@@ -117,6 +118,8 @@ def test_an_empty_range_gives_nothing(small: Simulation) -> None:
         ({"events": 10**10, "days": 2}, "fewer events or more days"),
         ({"until": datetime(2026, 1, 1)}, "no time zone"),  # noqa: DTZ001
         ({"faults": FaultSettings(duplicates=2)}, "Choose a share"),
+        ({"funnel": FunnelSettings(position_exponent=float("nan"))}, "between 0 and 5"),
+        ({"faults": FaultSettings(new_fields=(NewField(name="query", since=date(2026, 6, 1)),))}, "events do not have"),
     ],
 )
 def test_nonsense_is_refused_with_what_to_do(arguments: dict[str, object], message: str) -> None:

@@ -94,7 +94,12 @@ def test_settings_of_a_world_are_words() -> None:
     assert (funnel.click_rate, faults.late, faults.duplicates) == (0.4, 0.05, FaultSettings().duplicates)
     assert parse([]) == (None, None)
     assert parse(["faults=none"]) == (None, FaultSettings.none())
-    for wrong in ("late", "late=often", "lateness=0.1"):
+    _, faults = parse(["new_field=app_build:integer:2026-06-01", "new_field=tier:string:2026-06-10"])
+    assert faults is not None
+    assert [(one.name, one.kind, str(one.since)) for one in faults.new_fields] == [
+        ("app_build", "integer", "2026-06-01"), ("tier", "string", "2026-06-10")
+    ]  # fmt: skip
+    for wrong in ("late", "late=often", "lateness=0.1", "new_field=tier", "new_field=tier:money:2026-06-10"):
         with pytest.raises(UsageError, match="--set"):
             parse([wrong])
 
