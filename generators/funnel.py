@@ -245,9 +245,8 @@ class Funnel:
         ahead = np.maximum(check_in - ts / DAY_MS, 0.0)
         usual = PRODUCT_PRICE[product] * DESTINATION_PRICE[destination] * COUNTRY_RATE[CITY_COUNTRY[city]]
         usual = usual * STAY_MONTHS[month_of(check_in)]
-        usual = usual * np.where(
-            product == FLIGHT, 0.97 + 0.35 * np.exp(-ahead / 20), 1.0
-        )  # seats that are left are dear
+        # Seats that are left are dear.
+        usual = usual * np.where(product == FLIGHT, 0.97 + 0.35 * np.exp(-ahead / 20), 1.0)
         spread = PRODUCT_SPREAD[product]
         wanted = draws.normal("price", ids) + 0.25 * np.log(budget) / spread
         rank = np.searchsorted(_EDGES, wanted)

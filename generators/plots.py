@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 
 from generators import campaigns, feeds, journeys
 from generators.calendar import WEEKDAYS, WORKDAY_HOURS, month_of
-from generators.places import CITIES, NIGHT_WEIGHTS, NIGHTS
+from generators.places import (
+    CITIES,
+    CITY_COUNTRY,
+    COUNTRY_RATE,
+    DESTINATION_PRICE,
+    NIGHT_WEIGHTS,
+    NIGHTS,
+    PRODUCT_PRICE,
+    PRODUCTS,
+)
 from generators.population import BOT
 from generators.settings import DAY_MS, SimulationSettings
 from generators.simulation import Simulation
@@ -113,6 +122,18 @@ def nights(run: Run) -> str:
     return chart("Nights", note, [str(n) for n in NIGHTS], share(made), share(np.asarray(NIGHT_WEIGHTS)), "%")
 
 
+def prices(run: Run) -> str:
+    """Clicked prices by product, the traveller's budget, the destination and the currency taken out."""
+    clicks = run.click
+    city, destination = clicks["city"].to_numpy(), clicks["destination"].to_numpy()
+    others = DESTINATION_PRICE[destination] * COUNTRY_RATE[CITY_COUNTRY[city]] * clicks["budget"].to_numpy() ** 0.25
+    price = clicks["price"].to_numpy() / 100 / others
+    made = [float(np.median(price[clicks["product"].to_numpy() == code])) for code in range(len(PRODUCTS))]
+    names = ("hotel, a night", "flight, a seat", "package, a person", "car, a day")
+    note = "Median of clicked prices, CAD; budget, destination and currency taken out"
+    return chart("Prices", note, names, made, PRODUCT_PRICE.tolist())
+
+
 def positions(run: Run) -> str:
     """Clicks by position."""
     places = np.arange(1, 11)
@@ -184,6 +205,7 @@ PLOTS = {
     "growth": growth,
     "lead-time": lead,
     "nights": nights,
+    "prices": prices,
     "position": positions,
     "funnel": funnel,
     "lateness": lateness,

@@ -29,11 +29,11 @@ from searchflow.errors import UsageError
 
 TAIL_DAYS = 12
 """Everything of a visit has arrived this many days later: 7 to decide, 3 of lateness, and the hours of the visit."""
-BATCH_LINES = 50_000
-SLICE_EVENTS = 60_000
-"""Events in memory at a time, about: a month of a quiet site, twenty minutes of one with five million events a day."""
+BATCH_LINES = 40_000
+SLICE_EVENTS = 40_000
+"""Events in memory at a time, about: weeks of a quiet site, ten minutes of one with five million events a day."""
 MAX_SLICE_DAYS = 31
-TRIPS_AT_A_TIME = 100_000
+TRIPS_AT_A_TIME = 50_000
 ORDER = ("arrival", "key", "fate")
 """Sorts the rows of one event type; no two are equal in it."""
 
