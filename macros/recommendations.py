@@ -5,68 +5,95 @@ from sqlmesh import macro
 
 # A visitor counts for a pair as much as for the weaker of their two interests. Likeness is the cosine: a place that
 # everybody looks at is not like everything; it lies between 0 and 1, and is 1 for the place itself. Nobody is offered
-# what they just booked.
+# what they just booked. Visitors and places are numbered first, and names come back last: joins, sums and the sort of
+# millions of candidates are on whole numbers. A place's number follows its name, and `merit` is the score in thousandths
+# before that number, so one number sorts by score, then by name.
 SCORES = """
-WITH interests AS (
-  SELECT as_of, visitor_id, destination, MAX(user_id) AS user_id, SUM(interest) AS interest, SUM(bookings) AS bookings
-  FROM looks
-  GROUP BY as_of, visitor_id, destination
+WITH visitors AS (
+  SELECT as_of, visitor_id, user_id, ROW_NUMBER() OVER (ORDER BY as_of, visitor_id) AS visitor
+  FROM (
+    SELECT as_of, visitor_id, MAX(user_id) AS user_id
+    FROM looks
+    GROUP BY as_of, visitor_id
+  ) AS seen
+), places AS (
+  SELECT as_of, destination, ROW_NUMBER() OVER (ORDER BY as_of, destination) AS place
+  FROM (
+    SELECT DISTINCT as_of, destination
+    FROM looks
+  ) AS seen
+), interests AS (
+  SELECT visitors.visitor, places.place, SUM(looks.interest) AS interest, SUM(looks.bookings) AS bookings
+  FROM looks AS looks
+  INNER JOIN visitors ON visitors.as_of = looks.as_of AND visitors.visitor_id = looks.visitor_id
+  INNER JOIN places ON places.as_of = looks.as_of AND places.destination = looks.destination
+  GROUP BY visitors.visitor, places.place
 ), askers AS (
-  SELECT DISTINCT as_of, user_id
-  FROM asked
-  WHERE NOT user_id IS NULL
+  SELECT DISTINCT visitors.visitor, visitors.as_of, visitors.user_id
+  FROM visitors
+  INNER JOIN asked AS asked ON asked.as_of = visitors.as_of AND asked.user_id = visitors.user_id
+  UNION ALL
+  SELECT -MIN(place), as_of, '__popular__'
+  FROM places
+  GROUP BY as_of
 ), popularity AS (
-  SELECT as_of, destination, SUM(interest) AS interest
+  SELECT place, SUM(interest) AS interest
   FROM interests
-  GROUP BY as_of, destination
+  GROUP BY place
 ), covisits AS (
-  SELECT seen.as_of, seen.destination AS seen, other.destination AS other,
-    SUM(LEAST(seen.interest, other.interest)) AS interest
+  SELECT seen.place AS seen, other.place AS other, SUM(LEAST(seen.interest, other.interest)) AS interest
   FROM interests AS seen
-  INNER JOIN interests AS other
-    ON other.as_of = seen.as_of AND other.visitor_id = seen.visitor_id AND other.destination <> seen.destination
-  GROUP BY seen.as_of, seen.destination, other.destination
+  INNER JOIN interests AS other ON other.visitor = seen.visitor AND other.place <> seen.place
+  GROUP BY seen.place, other.place
 ), likeness AS (
-  SELECT covisits.as_of, covisits.seen, covisits.other,
-    covisits.interest / SQRT(seen.interest * other.interest) AS likeness,
+  SELECT covisits.seen, covisits.other, covisits.interest / SQRT(seen.interest * other.interest) AS likeness,
     ROW_NUMBER() OVER (
-      PARTITION BY covisits.as_of, covisits.seen
+      PARTITION BY covisits.seen
       ORDER BY covisits.interest / SQRT(seen.interest * other.interest) DESC, covisits.other
     ) AS nearness
   FROM covisits
-  INNER JOIN popularity AS seen ON seen.as_of = covisits.as_of AND seen.destination = covisits.seen
-  INNER JOIN popularity AS other ON other.as_of = covisits.as_of AND other.destination = covisits.other
+  INNER JOIN popularity AS seen ON seen.place = covisits.seen
+  INNER JOIN popularity AS other ON other.place = covisits.other
   UNION ALL
-  SELECT as_of, destination, destination, 1.0, 0
+  SELECT place, place, 1.0, 0
   FROM popularity
 ), candidates AS (
-  SELECT interests.as_of, interests.user_id, likeness.other AS destination,
-    SUM(interests.interest * likeness.likeness) AS points
+  SELECT interests.visitor, likeness.other AS place, SUM(interests.interest * likeness.likeness) AS points
   FROM interests
-  INNER JOIN likeness
-    ON likeness.as_of = interests.as_of AND likeness.seen = interests.destination AND likeness.nearness <= :neighbours
-  INNER JOIN askers ON askers.as_of = interests.as_of AND askers.user_id = interests.user_id
-  GROUP BY interests.as_of, interests.user_id, likeness.other
+  INNER JOIN likeness ON likeness.seen = interests.place AND likeness.nearness <= :neighbours
+  INNER JOIN askers ON askers.visitor = interests.visitor
+  GROUP BY interests.visitor, likeness.other
   UNION ALL
-  SELECT as_of, '__popular__', destination, interest
+  SELECT askers.visitor, popularity.place, popularity.interest
   FROM popularity
+  INNER JOIN places ON places.place = popularity.place
+  INNER JOIN askers ON askers.as_of = places.as_of AND askers.user_id = '__popular__'
 ), offers AS (
-  SELECT candidates.as_of, candidates.user_id, candidates.destination, candidates.points
+  SELECT candidates.visitor, candidates.place, candidates.points
   FROM candidates
   LEFT JOIN interests AS booked
-    ON booked.as_of = candidates.as_of
-    AND booked.user_id = candidates.user_id
-    AND booked.destination = candidates.destination
-    AND booked.bookings > 0
-  WHERE booked.user_id IS NULL
+    ON booked.visitor = candidates.visitor AND booked.place = candidates.place AND booked.bookings > 0
+  WHERE booked.visitor IS NULL
 ), best AS (
-  SELECT as_of, user_id, MAX(points) AS points
+  SELECT visitor, MAX(points) AS points
   FROM offers
-  GROUP BY as_of, user_id
+  GROUP BY visitor
+), scored AS (
+  SELECT offers.visitor, offers.place, ROUND(offers.points / best.points * 1000)::BIGINT AS thousandths
+  FROM offers
+  INNER JOIN best ON best.visitor = offers.visitor
+), ranked AS (
+  SELECT visitor, place, thousandths, ROW_NUMBER() OVER (PARTITION BY visitor ORDER BY merit DESC) AS rank
+  FROM (
+    SELECT visitor, place, thousandths, thousandths * 1000000000 - place AS merit
+    FROM scored
+    WHERE thousandths > 0
+  ) AS worth
 )
-SELECT offers.as_of, offers.user_id, offers.destination, ROUND(offers.points / best.points, 3) AS score
-FROM offers
-INNER JOIN best ON best.as_of = offers.as_of AND best.user_id = offers.user_id
+SELECT askers.as_of, askers.user_id, places.destination, ranked.thousandths / 1000.0::DOUBLE AS score, ranked.rank
+FROM ranked
+INNER JOIN askers ON askers.visitor = ranked.visitor
+INNER JOIN places ON places.place = ranked.place
 """
 
 
@@ -76,6 +103,7 @@ def recommendation_scores(evaluator, looks, asked=None):  # type: ignore[no-unty
 
     `looks` names a relation with as_of, visitor_id, user_id, destination, interest and bookings; only what was known at
     the moment `as_of` may be in it. A score is relative to the user's best, which has 1; one of 0 is no recommendation.
+    A rank counts from 1 and follows the score, then the name.
     All teach, but only users in `asked`, a relation with as_of and user_id, get a list; without it everybody does.
     Example: `FROM @RECOMMENDATION_SCORES(looks) AS scores` renders `FROM (WITH interests AS (...) SELECT ...) AS scores`.
     """

@@ -77,10 +77,9 @@ WITH weeks AS (
     as_of,
     user_id,
     destination,
-    score
+    score,
+    rank
   FROM @RECOMMENDATION_SCORES(looks, wanted) AS scores
-  WHERE
-    score > 0
 ), known AS (
   SELECT DISTINCT
     as_of,
@@ -113,21 +112,13 @@ WITH weeks AS (
   GROUP BY
     listed.as_of,
     listed.user_id
-), ranked AS (
-  SELECT
-    as_of,
-    user_id,
-    destination,
-    score,
-    ROW_NUMBER() OVER (PARTITION BY as_of, user_id ORDER BY score DESC, destination) AS place
-  FROM scores
 ), popular AS (
   SELECT
     as_of,
     destination,
     score,
-    place
-  FROM ranked
+    rank
+  FROM scores
   WHERE
     user_id = '__popular__'
 ), offers /* Of each list as many as are left when what the user knows is taken out */ AS (
@@ -135,13 +126,13 @@ WITH weeks AS (
     'recommendations' AS recommender,
     tested.as_of,
     tested.user_id,
-    ranked.destination,
-    ranked.score
+    scores.destination,
+    scores.score
   FROM tested
-  INNER JOIN ranked
-    ON ranked.as_of = tested.as_of
-    AND ranked.user_id = tested.user_id
-    AND ranked.place <= 10 + tested.known_destinations
+  INNER JOIN scores
+    ON scores.as_of = tested.as_of
+    AND scores.user_id = tested.user_id
+    AND scores.rank <= 10 + tested.known_destinations
   UNION ALL
   SELECT
     'popular' AS recommender,
@@ -151,7 +142,7 @@ WITH weeks AS (
     popular.score
   FROM tested
   INNER JOIN popular
-    ON popular.as_of = tested.as_of AND popular.place <= 10 + tested.known_destinations
+    ON popular.as_of = tested.as_of AND popular.rank <= 10 + tested.known_destinations
 ), scoped_offers AS (
   SELECT
     'all' AS scope,

@@ -31,21 +31,12 @@ WITH looks AS (
     searched_at >= @execution_dtntz - @DAYS(@recommendation_window_days)
     AND NOT destination IS NULL
     AND NOT COALESCE(is_bot, FALSE)
-), ranked AS (
-  SELECT
-    user_id,
-    destination,
-    score,
-    ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY score DESC, destination) AS rank
-  FROM @RECOMMENDATION_SCORES(looks) AS scores
-  WHERE
-    score > 0
 )
 SELECT
   user_id::TEXT AS user_id, /* The user; '__popular__' for the list of those about whom we know nothing */
   destination::TEXT AS destination, /* Where they may want to go */
   score::DOUBLE AS score, /* Above 0 to 1, the user's best is 1 */
   rank::INT AS rank /* From 1; equal scores by name */
-FROM ranked
+FROM @RECOMMENDATION_SCORES(looks) AS scores
 WHERE
   rank <= @recommendations_per_user
