@@ -25,7 +25,7 @@ def chart(
         value = gap * tick
         y = TOP + height * (1 - tick / 4)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{FAINT}"/>')
-        parts.append(_text(LEFT - 6, y + 4, f"{value:.3g}{unit}", anchor="end", colour="#52606d"))
+        parts.append(_text(LEFT - 6, y + 4, f"{value:,.4g}{unit}", anchor="end", colour="#52606d"))
     every = -(-len(labels) * 34 // (WIDTH - LEFT - RIGHT)) if max(map(len, labels)) < 6 else 1
     points = []
     for index, (label, one, other) in enumerate(zip(labels, made, wanted, strict=True)):
