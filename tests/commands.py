@@ -98,5 +98,5 @@ class CommandLine:
     def json(self, *arguments: str) -> Any:
         """The command's JSON document; it must succeed and print nothing else."""
         done = self.run(*arguments, "--json")
-        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.returncode == 0, f"exit {done.returncode}: {done.stderr[-3000:]}{done.stdout[-3000:]}"
         return json.loads(done.stdout)
