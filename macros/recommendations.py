@@ -6,8 +6,8 @@ from sqlmesh import macro
 # A visitor counts for a pair as much as for the weaker of their two interests. Likeness is the cosine: a place that
 # everybody looks at is not like everything; it lies between 0 and 1, and is 1 for the place itself. Nobody is offered
 # what they just booked. Visitors and places are numbered first, and names come back last: joins, sums and the sort of
-# millions of candidates are on whole numbers. A place's number follows its name, and `merit` is the score in thousandths
-# before that number, so one number sorts by score, then by name.
+# millions of candidates are on whole numbers. A place's number follows its name, and `merit` is the score in thousandths,
+# then how far that number is below a billion: one number sorts by score, then by name, and says both.
 SCORES = """
 WITH visitors AS (
   SELECT as_of, visitor_id, user_id, ROW_NUMBER() OVER (ORDER BY as_of, visitor_id) AS visitor
@@ -83,17 +83,17 @@ WITH visitors AS (
   FROM offers
   INNER JOIN best ON best.visitor = offers.visitor
 ), ranked AS (
-  SELECT visitor, place, thousandths, ROW_NUMBER() OVER (PARTITION BY visitor ORDER BY merit DESC) AS rank
+  SELECT visitor, merit, ROW_NUMBER() OVER (PARTITION BY visitor ORDER BY merit DESC) AS rank
   FROM (
-    SELECT visitor, place, thousandths, thousandths * 1000000000 - place AS merit
+    SELECT visitor, thousandths * 1000000000 + 999999999 - place AS merit
     FROM scored
     WHERE thousandths > 0
   ) AS worth
 )
-SELECT askers.as_of, askers.user_id, places.destination, ranked.thousandths / 1000.0::DOUBLE AS score, ranked.rank
+SELECT askers.as_of, askers.user_id, places.destination, (ranked.merit // 1000000000) / 1000.0::DOUBLE AS score, ranked.rank
 FROM ranked
 INNER JOIN askers ON askers.visitor = ranked.visitor
-INNER JOIN places ON places.place = ranked.place
+INNER JOIN places ON places.place = 999999999 - ranked.merit % 1000000000
 """
 
 

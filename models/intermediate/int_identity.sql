@@ -13,8 +13,8 @@ MODEL (
     NOT_NULL(columns := (session_id, visitor_id, first_seen_at)),
     UNIQUE_VALUES(columns := (
       session_id
-    )),
-    ASSERT_NEVER(condition := identified_at < first_seen_at)
+    ), condition := last_seen_date >= @start_ds),
+    ASSERT_NEVER(condition := identified_at < first_seen_at OR last_seen_date < first_seen_at::DATE)
   )
 );
 
@@ -22,7 +22,8 @@ WITH sightings AS (
   SELECT
     session_id,
     user_id,
-    MIN(first_seen_at) AS first_seen_at
+    MIN(first_seen_at) AS first_seen_at,
+    MAX(seen_date) AS last_seen_date
   FROM intermediate.int_session_days
   WHERE
     session_id IN (
@@ -40,6 +41,7 @@ WITH sightings AS (
     session_id,
     user_id,
     first_seen_at,
+    last_seen_date,
     ROW_NUMBER() OVER (PARTITION BY session_id ORDER BY CASE WHEN user_id IS NULL THEN 1 ELSE 0 END, first_seen_at, user_id) AS login
   FROM sightings
 )
@@ -48,7 +50,8 @@ SELECT
   COALESCE(MAX(CASE WHEN login = 1 THEN user_id END), 'anon:' || session_id)::TEXT AS visitor_id, /* The user, or the session itself when nobody logged in */
   MAX(CASE WHEN login = 1 THEN user_id END)::TEXT AS user_id, /* The first user who logged in; null when nobody did */
   MIN(first_seen_at)::TIMESTAMP AS first_seen_at, /* First event, UTC */
-  MAX(CASE WHEN login = 1 AND NOT user_id IS NULL THEN first_seen_at END)::TIMESTAMP AS identified_at /* First event with that user, UTC */
+  MAX(CASE WHEN login = 1 AND NOT user_id IS NULL THEN first_seen_at END)::TIMESTAMP AS identified_at, /* First event with that user, UTC */
+  MAX(last_seen_date)::DATE AS last_seen_date /* Day of its last event, UTC: who wants the sessions of some days need not look at older ones */
 FROM ranked
 GROUP BY
   session_id

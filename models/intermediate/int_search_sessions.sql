@@ -128,6 +128,15 @@ WITH events /* No more of each than its place in time: they are sorted, which co
   GROUP BY
     session_id,
     session_start
+), judged AS (
+  SELECT
+    *,
+    searches >= @bot_session_searches
+    OR (
+      searches >= @bot_min_searches
+      AND searches * 60 > @bot_searches_per_minute * DATE_DIFF('SECOND', session_start, session_end)
+    ) AS is_bot
+  FROM sessions
 ), landings /* The landing search gives a session its attributes */ AS (
   SELECT
     cut.event_id,
@@ -195,17 +204,15 @@ SELECT
   landing.utm_medium::TEXT AS utm_medium, /* Of the first search */
   landing.utm_campaign::TEXT AS utm_campaign, /* Of the first search */
   landing.query::TEXT AS landing_query, /* What was searched first */
-  (
-    sessions.searches >= @bot_session_searches
-    OR (
-      sessions.searches >= @bot_min_searches
-      AND sessions.searches * 60 > @bot_searches_per_minute * DATE_DIFF('SECOND', sessions.session_start, sessions.session_end)
-    )
-  )::BOOLEAN AS is_bot, /* A runaway: more or faster searches than a person makes */
+  sessions.is_bot::BOOLEAN AS is_bot, /* A runaway: more or faster searches than a person makes */
+  ROW_NUMBER() OVER (
+    PARTITION BY COALESCE(logins.user_id, identity.visitor_id), sessions.session_start::DATE, sessions.is_bot
+    ORDER BY sessions.session_start, sessions.session_id
+  )::BIGINT AS visit_of_day, /* The visitor's how many-th session of the day, from 1; those of bots are counted apart */
   (
     sessions.searches + sessions.clicks + sessions.conversions = 1
   )::BOOLEAN AS is_bounce /* Left after a single event */
-FROM sessions
+FROM judged AS sessions
 LEFT JOIN landing
   ON landing.session_id = sessions.session_id AND landing.session_start = sessions.session_start
 LEFT JOIN logins
@@ -213,6 +220,9 @@ LEFT JOIN logins
   AND logins.session_start = sessions.session_start
   AND logins.place = 1
 INNER JOIN intermediate.int_identity AS identity
-  ON identity.session_id = sessions.session_id
+  ON identity.session_id = sessions.session_id AND identity.last_seen_date >= @start_ds
 WHERE
   sessions.session_start::DATE BETWEEN @start_ds AND @end_ds
+ORDER BY
+  session_start,
+  session_id

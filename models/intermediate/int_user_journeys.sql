@@ -60,3 +60,7 @@ INNER JOIN intermediate.int_touchpoints AS touchpoints
   AND touchpoints.touched_at < @end_ds::TIMESTAMP + @DAYS(1)
 WHERE
   bookings.converted_at::DATE BETWEEN @start_ds AND @end_ds
+ORDER BY
+  converted_at,
+  conversion_event_id,
+  position

@@ -41,7 +41,7 @@ WITH funnel AS (
   SELECT
     session_date AS kpi_date,
     COUNT(CASE WHEN NOT is_bot THEN 1 END) AS sessions,
-    COUNT(DISTINCT CASE WHEN NOT is_bot THEN visitor_id END) AS visitors,
+    COUNT(CASE WHEN NOT is_bot AND visit_of_day = 1 THEN 1 END) AS visitors,
     COALESCE(SUM(CASE WHEN is_bot THEN searches END), 0) AS bot_searches
   FROM intermediate.int_search_sessions
   GROUP BY

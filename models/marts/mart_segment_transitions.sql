@@ -16,7 +16,7 @@ SELECT
   DATE_TRUNC('MONTH', valid_from)::DATE AS month, /* The month of the change, by its first day */
   previous_segment::TEXT AS from_segment, /* The segment they left */
   segment::TEXT AS to_segment, /* The segment they entered */
-  COUNT(DISTINCT user_id)::BIGINT AS users, /* Users who made this change in the month */
+  COUNT(CASE WHEN change_of_month = 1 THEN 1 END)::BIGINT AS users, /* Users who made this change in the month */
   COUNT(*)::BIGINT AS transitions /* How often: a user may make the same change several times a month */
 FROM marts.mart_user_segment_history
 WHERE

@@ -207,6 +207,10 @@ SELECT
   periods.valid_from::TIMESTAMP AS valid_from, /* The moment the period began */
   periods.valid_to::TIMESTAMP AS valid_to, /* The moment it ended, which no longer belongs to it; null while it lasts */
   periods.previous_segment::TEXT AS previous_segment, /* The segment before it; null in a user's first period */
+  ROW_NUMBER() OVER (
+    PARTITION BY changed.user_id, DATE_TRUNC('MONTH', periods.valid_from), periods.previous_segment, periods.segment
+    ORDER BY periods.valid_from
+  )::BIGINT AS change_of_month, /* The user's how many-th change from that segment to this one in the month, from 1 */
   changed.digest::BIGINT AS made_from, /* Digest of what the user did when their rows were made */
   @execution_dtntz::TIMESTAMP AS made_at /* When that was, UTC */
 FROM changed

@@ -25,10 +25,10 @@ def identity(events: pl.DataFrame) -> pl.DataFrame:
     )
     return (
         events.group_by("session_id")
-        .agg(pl.col("ts").min().alias("first_seen_at"))
+        .agg(pl.col("ts").min().alias("first_seen_at"), pl.col("ts").max().dt.date().alias("last_seen_date"))
         .join(logins, on="session_id", how="left")
         .with_columns(visitor_id=pl.coalesce("user_id", pl.format("anon:{}", "session_id")))
-        .select("session_id", "visitor_id", "user_id", "first_seen_at", "identified_at")
+        .select("session_id", "visitor_id", "user_id", "first_seen_at", "identified_at", "last_seen_date")
     )
 
 
@@ -40,7 +40,9 @@ def sessions(events: pl.DataFrame, owners: pl.DataFrame) -> pl.DataFrame:
         for (session_id,), group in events.group_by("session_id")
         for visit in _visits(group.sort("ts", "event_id").to_dicts())
     ]
-    return made(rows)
+    in_order = made(rows).sort("session_start", "session_id")
+    number = pl.int_range(1, pl.len() + 1).over("visitor_id", "session_date", "is_bot")
+    return in_order.with_columns(number.alias("visit_of_day"))
 
 
 def _visits(events: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
