@@ -1,25 +1,27 @@
 """One more day of models, on top of 30 days and on top of 365 days of the same daily volume: what history adds to its cost.
 
-The process is warm, the day has ended, and all models run with their audits, as in production. The median of three days.
+The processes are warm, the day has ended, and all models run with their audits, as in production. The two histories take
+turns, day by day, so that a busy moment of the machine meets both; the median of their days counts.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, date, timedelta
 from typing import Any
 
 from benchmarks import history
 from benchmarks.report import Figure, Options, Report
-from benchmarks.support import in_child, machine, platform
+from benchmarks.support import child, machine, platform
 from searchflow import warehouse
 from searchflow.settings import Settings
 
 DAILY = 20_000
 SHORT, LONG = 30, 365
-REPEATED = 3
+REPEATED = 5
 FIRST = date(2025, 1, 1)
 CHUNK = 30
 """Days that are written in one commit."""
@@ -27,16 +29,22 @@ AT_MOST = 1.25
 
 
 def run(options: Options) -> Report:
-    """Build the short history, add days; grow it to the long one, add days."""
-    daily, long = options.scaled(DAILY, least=50), options.scaled(LONG, least=SHORT + 10) if options.size < 1 else LONG
-    with platform(options) as settings:
-        options.progress(f"{SHORT} and {long} days of {daily:,} events")
-        found = in_child(_measure, settings, daily, long)
-    short_day, long_day = (statistics.median(found.result[f"seconds_{name}"]) for name in ("short", "long"))
+    """Build both histories, then add days to each in turn."""
+    daily, days = options.scaled(DAILY, least=50), options.scaled(LONG, least=SHORT + 10) if options.size < 1 else LONG
+    with platform(options) as few, platform(options) as many, child() as call_few, child() as call_many:
+        short, long = _History(few, call_few, daily), _History(many, call_many, daily)
+        options.progress(f"building {SHORT} and {days} days of {daily:,} events")
+        short.grow(SHORT)
+        long.grow(days)
+        for number in range(1, REPEATED + 1):
+            options.progress(f"one more day on each: {number} of {REPEATED}")
+            short.one_more()
+            long.one_more()
+    short_day, long_day = statistics.median(short.seconds), statistics.median(long.seconds)
     figures = [
         Figure(f"one more day on {SHORT} days", round(short_day, 2), "s"),
         Figure(
-            f"one more day on {long} days",
+            f"one more day on {days} days",
             round(long_day, 2),
             "s",
             round(short_day, 2),
@@ -45,41 +53,51 @@ def run(options: Options) -> Report:
             long_day <= AT_MOST * short_day if options.judges else None,
         ),
     ]
-    return Report("increment", (__doc__ or "").partition("\n")[0], figures, machine() | _facts(daily, found.result))
+    return Report("increment", (__doc__ or "").partition("\n")[0], figures, machine() | _facts(daily, short, long))
 
 
-def _facts(daily: int, result: dict[str, Any]) -> dict[str, Any]:
-    short, long = result["models_short"], result["models_long"]
-    grown = sorted(long, key=lambda name: long[name] - short.get(name, 0.0), reverse=True)
+@dataclass
+class _History:
+    """A platform with days in it, the process that transforms it, and what the days took that were added one by one."""
+
+    settings: Settings
+    call: Callable[..., Any]
+    daily: int
+    days: int = 0
+    seconds: list[float] = field(default_factory=list)
+    models: list[dict[str, float]] = field(default_factory=list)
+
+    def grow(self, days: int) -> None:
+        """All at once."""
+        while self.days < days:
+            self._add(min(CHUNK, days - self.days))
+        self.call(_transform, self.settings, self.days)
+
+    def one_more(self) -> None:
+        """A day, measured."""
+        self._add(1)
+        seconds, models = self.call(_transform, self.settings, self.days)
+        self.seconds.append(round(seconds, 3))
+        self.models.append(models)
+
+    def median(self, model: str) -> float:
+        """Seconds a day, of the days on which it was made."""
+        return statistics.median([models[model] for models in self.models if model in models] or [0.0])
+
+    def _add(self, days: int) -> None:
+        self.call(_add, self.settings, self.days, days, self.daily)
+        self.days += days
+
+
+def _facts(daily: int, short: _History, long: _History) -> dict[str, Any]:
+    names = {name for models in long.models for name in models}
+    grown = sorted(names, key=lambda name: long.median(name) - short.median(name), reverse=True)
     return {
         "events_a_day": daily,
-        "seconds_short": result["seconds_short"],
-        "seconds_long": result["seconds_long"],
-        "grown_most": {name: [round(short.get(name, 0.0), 3), round(long[name], 3)] for name in grown},
+        "seconds_short": short.seconds,
+        "seconds_long": long.seconds,
+        "grown_most": {name: [round(short.median(name), 3), round(long.median(name), 3)] for name in grown},
     }
-
-
-def _measure(settings: Settings, daily: int, long: int) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    built = 0
-    for name, days in (("short", SHORT), ("long", long)):
-        while built < days:
-            more = min(CHUNK, days - built)
-            _add(settings, built, more, daily)
-            built += more
-        _transform(settings, built)
-        seconds, models = [], defaultdict(list)
-        for _ in range(REPEATED):
-            _add(settings, built, 1, daily)
-            built += 1
-            began = time.perf_counter()
-            result = _transform(settings, built)
-            seconds.append(round(time.perf_counter() - began, 3))
-            for each in result.models:
-                models[each.name].append(each.duration_s)
-        found[f"seconds_{name}"] = seconds
-        found[f"models_{name}"] = {model: statistics.median(values) for model, values in models.items()}
-    return found
 
 
 def _add(settings: Settings, built: int, days: int, daily: int) -> None:
@@ -87,7 +105,10 @@ def _add(settings: Settings, built: int, days: int, daily: int) -> None:
         history.add_days(connection, FIRST + timedelta(days=built), days, daily)
 
 
-def _transform(settings: Settings, built: int) -> Any:
+def _transform(settings: Settings, built: int) -> tuple[float, dict[str, float]]:
+    """Seconds, and those of each model."""
     from searchflow.transformation import transform
 
-    return transform(settings, now=history.ends(FIRST + timedelta(days=built - 1)).replace(tzinfo=UTC))
+    began = time.perf_counter()
+    result = transform(settings, now=history.ends(FIRST + timedelta(days=built - 1)).replace(tzinfo=UTC))
+    return time.perf_counter() - began, {model.name: model.duration_s for model in result.models}

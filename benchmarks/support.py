@@ -79,15 +79,24 @@ def timed(work: Callable[..., Any], *arguments: Any) -> Measured:
     return Measured(result, seconds, cpu_seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale)
 
 
-def in_child(work: Callable[..., Any], *arguments: Any) -> Measured:
-    """Run `work` (a function of a module) in a fresh process and measure it, without the start of the process."""
+@contextmanager
+def child() -> Iterator[Callable[..., Any]]:
+    """A fresh process for the block: `call(work, *arguments)` runs a function of a module in it. What one call loaded is
+    there for the next."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
-            return pool.submit(timed, work, *arguments).result()
+            yield lambda work, *arguments: pool.submit(work, *arguments).result()
         except (KeyboardInterrupt, SystemExit):
             for child in multiprocessing.active_children():  # leaving the block waits for it
                 child.terminate()
             raise
+
+
+def in_child(work: Callable[..., Any], *arguments: Any) -> Measured:
+    """Run `work` (a function of a module) in a fresh process and measure it, without the start of the process."""
+    with child() as call:
+        measured: Measured = call(timed, work, *arguments)
+    return measured
 
 
 class TreeMemory:
