@@ -1,14 +1,16 @@
-"""Reading ahead: the next batch is read and checked while the one before it is committed.
+"""Reading ahead: the next batch is read and checked, and its events looked up, while the one before it is committed.
 
-A batch needs nothing of the commit before it but the position, and that is known as soon as it was read. Reading and
-decoding keep one core busy, writing Parquet the other.
+A batch needs nothing of the commit before it but the position, and that is known as soon as it was read; what a look
+ahead can say of stored events is explained in `stored`. Reading and decoding keep one core busy, writing Parquet the
+other.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -18,8 +20,16 @@ import duckdb
 from searchflow.ingestion import checks
 from searchflow.ingestion.shapes import Shapes
 from searchflow.ingestion.source import Source, SourceBatch
+from searchflow.ingestion.stored import Looks, LooksAhead
 
-Found = tuple[SourceBatch, checks.Prepared]
+
+@dataclass(frozen=True)
+class Found:
+    """A batch after its checks, and what was looked up ahead."""
+
+    batch: SourceBatch
+    prepared: checks.Prepared
+    looks: Looks = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -31,10 +41,11 @@ class Reading:
     clock: Callable[[], datetime]
     limits: checks.Limits
     shapes: Shapes
+    looks: LooksAhead | None = None
 
 
 class ReadAhead:
-    """One batch ahead of its user, never more: memory is bounded by two batches."""
+    """One batch ahead of its user, never more: memory is bounded by two batches and the lines of the last commit."""
 
     def __init__(self, source: Source, after: str | None, reading: Reading) -> None:
         self._source, self._reading = source, reading
@@ -42,13 +53,16 @@ class ReadAhead:
         # A connection of its own, without the lake: the checks only look at columns.
         self._connection = duckdb.connect(":memory:", config={"threads": 1})
         self._connection.execute("SET TimeZone = 'UTC'")
+        self._awaited = threading.Event()
         self._pending: Future[Found | None] = self._thread.submit(self._fetch, after)
 
     def next(self) -> Found | None:
         """The batch after the one given last, or None when the source has no more. Raises what reading raised."""
+        self._awaited.set()
         found = self._pending.result()
+        self._awaited.clear()
         if found is not None:
-            self._pending = self._thread.submit(self._fetch, found[0].position)
+            self._pending = self._thread.submit(self._fetch, found.batch.position)
         return found
 
     def _fetch(self, after: str | None) -> Found | None:
@@ -59,7 +73,11 @@ class ReadAhead:
         prepared = checks.prepare(
             self._connection, batch, self._source.event_type, reading.clock(), reading.limits, reading.shapes
         )
-        return batch, prepared
+        if (
+            reading.looks is None or self._awaited.is_set()
+        ):  # nothing is committed meanwhile: a look ahead gains no time
+            return Found(batch, prepared)
+        return Found(batch, prepared, reading.looks.look(prepared.columns))
 
     def __enter__(self) -> Self:
         return self

@@ -23,18 +23,13 @@ import pyarrow.compute as pc
 from searchflow import events, warehouse
 from searchflow.errors import AccountingError, SearchFlowError, StorageError, engine_reason, is_disk_full
 from searchflow.events import Rejection
-from searchflow.ingestion import checks, lateness, positions, schema_changes
+from searchflow.ingestion import checks, lateness, positions, schema_changes, stored
 from searchflow.ingestion.source import Source, SourceBatch
 from searchflow.ops import record, tracing
 from searchflow.privacy.tombstones import ERASED, Tombstones
 
 T = TypeVar("T")
 
-LOOKBACK = timedelta(hours=24)
-"""Stored rows this long around the batch's events are searched for the same event_id. An exact duplicate has the same
-timestamp as its original, so it always lies in there; the margin finds conflicting ones with another timestamp."""
-MOST_MOMENTS = 50
-"""Commits that a query for their rows may name; rows of more commits are looked for in all."""
 ATTEMPTS = 8
 DEAD_LETTERS = uuid.UUID("6d6f5f4e-0c5b-5b7e-9a51-5ea7c4f10311")
 """Namespace of dead letter ids: the same input at the same place always has the same id."""
@@ -77,10 +72,12 @@ def commit(
     limits: checks.Limits,
     prepared: checks.Prepared | None = None,
     erased: Tombstones | None = None,
+    known: stored.Known | None = None,
 ) -> Counts:
     """Write one batch that was read from `source` behind position `after`. Returns what became of it.
 
-    `prepared` is the batch after its checks, when they were made ahead; `erased` are the people who were forgotten.
+    `prepared` is the batch after its checks, when they were made ahead; `erased` are the people who were forgotten;
+    `known` is what the worker knows of stored events from its look ahead and from its last commit.
 
     Raises:
         FencedError: the stored position is no longer `after`.
@@ -88,9 +85,12 @@ def commit(
     """
     started = time.monotonic()
     ready = prepared or checks.prepare(connection, batch, source.event_type, now, limits)
-    return in_transaction(
-        connection, lambda: _write(connection, source, batch, ready, after, now, started, limits, erased)
+    known = known or stored.Known()
+    counts, written = in_transaction(
+        connection, lambda: _write(connection, source, batch, ready, after, now, started, limits, erased, known)
     )
+    known.committed(written)
+    return counts
 
 
 def in_transaction(connection: duckdb.DuckDBPyConnection, write: Callable[[], T]) -> T:
@@ -129,7 +129,8 @@ def _write(
     started: float,
     limits: checks.Limits,
     erased: Tombstones | None,
-) -> Counts:
+    known: stored.Known,
+) -> tuple[Counts, stored.Written]:
     batch_id = str(uuid.uuid4())
     stamp = now.replace(tzinfo=None)
     place = positions.look(connection, source, after)
@@ -141,8 +142,13 @@ def _write(
     days: set[date] = set()
     bounds: list[datetime] = []
     newest: dict[str, datetime | None] = {}
+    looks, rows = known.take(), dict[str, pa.Table]()
     for event_type, table in columns.items():
-        fresh, duplicates, conflicts = new_rows(connection, event_type, table, prepared.lines)
+        guard = place.guard if event_type == source.shard else positions.read_guard(connection, event_type)
+        originals = known.originals(looks.get(event_type), guard, event_type, table)
+        if originals is None:
+            originals = stored.look(connection, event_type, table)
+        fresh, duplicates, conflicts = new_rows(table, prepared.lines, originals)
         counts.duplicates += duplicates
         letters += [
             (
@@ -154,15 +160,15 @@ def _write(
         ]
         newest[event_type] = None
         if len(fresh):
-            before = place.watermark if event_type == source.shard else positions.watermark(connection, event_type)
-            stored = store(
-                connection, source.name, event_type, fresh, prepared, batch_id, stamp, before, limits.lateness
+            rows[event_type] = fresh
+            new = store(
+                connection, source.name, event_type, fresh, prepared, batch_id, stamp, guard.watermark, limits.lateness
             )
             counts.stored += len(fresh)
-            counts.late += stored.late
-            days |= stored.days
-            bounds += [stored.first, stored.last]
-            newest[event_type] = min(stored.last, stamp)
+            counts.late += new.late
+            days |= new.days
+            bounds += [new.first, new.last]
+            newest[event_type] = min(new.last, stamp)
     positions.move(connection, place, batch.position, newest, batch_id, stamp)
     if erased:
         letters = erased.blanked(letters)
@@ -192,11 +198,11 @@ def _write(
             }
         ],
     )
-    return counts
+    return counts, stored.Written(batch_id, rows, prepared.lines)
 
 
 @dataclass(frozen=True)
-class Stored:
+class New:
     """What was written of one event type: how many of the events are late, their days, the first and the last."""
 
     late: int
@@ -215,26 +221,27 @@ def store(
     stamp: datetime,
     watermark: datetime | None,
     allowed: timedelta,
-) -> Stored:
+) -> New:
     """Rows that are new, with their lateness and the fields that were never seen before."""
     about = (source, event_type, fresh)
     late = lateness.measure(connection, *about, batch_id, stamp, watermark, allowed)
     schema_changes.note(connection, *about, prepared, batch_id, stamp)
     insert(connection, *about, prepared, batch_id, stamp)
     times = pc.min_max(fresh.column("event_ts")).as_py()
-    return Stored(late, set(_days(fresh)), times["min"], times["max"])
+    return New(late, set(stored.days(fresh)), times["min"], times["max"])
 
 
-def new_rows(
-    connection: duckdb.DuckDBPyConnection, event_type: str, table: pa.Table, lines: Sequence[bytes]
-) -> tuple[pa.Table, int, list[int]]:
+def new_rows(table: pa.Table, lines: Sequence[bytes], known: stored.Originals) -> tuple[pa.Table, int, list[int]]:
     """(rows to store, how many exact duplicates, `seq` of conflicting ones), of rows that are sorted by event_id.
 
     Of several rows with one event_id in the batch the first stands for all; then it is compared with what is stored.
+    `known` may hold more than these rows: a look ahead does not know who was forgotten meanwhile.
     """
-    originals = {**_repeated(table, lines), **_stored_before(connection, event_type, table)}
+    originals = {**_repeated(table, lines), **known}
     if not originals:
         return table, 0, []
+    mine = table.filter(pc.is_in(table.column("seq"), value_set=pa.array(originals, type=pa.int64())))
+    originals = {seq: originals[seq] for seq in mine.column("seq").to_pylist()}
     conflicts = [seq for seq, original in originals.items() if not events.same_document(lines[seq], original)]
     drop = pa.array(sorted(originals), type=pa.int64())
     keep = pc.invert(pc.is_in(table.column("seq"), value_set=drop))
@@ -250,79 +257,6 @@ def _repeated(table: pa.Table, lines: Sequence[bytes]) -> dict[int, bytes]:
         group = groups.setdefault(ids[place].as_py(), [table.column("seq")[place].as_py()])
         group.append(table.column("seq")[place + 1].as_py())
     return {later: lines[min(group)] for group in groups.values() for later in group if later != min(group)}
-
-
-def _stored_before(connection: duckdb.DuckDBPyConnection, event_type: str, table: pa.Table) -> dict[int, bytes]:
-    """`seq` of rows whose event_id is stored on the days around theirs, with the stored document.
-
-    Ids first, documents then: most batches hold few events that are stored, and the documents of a day are many times
-    as large as its ids. When those few were stored says which files, and which parts of them, hold their documents.
-    """
-    runs = _runs(_days(table))
-    if not runs:
-        return {}
-    known = _around(connection, event_type, runs, "event_id, ingested_at", table.select(["event_id"]))
-    if not len(known):
-        return {}
-    moments = pc.unique(known.column("ingested_at")).to_pylist()
-    found = _around(connection, event_type, runs, "event_id, payload", known.select(["event_id"]), moments)
-    payloads = dict(zip(found.column("event_id").to_pylist(), found.column("payload").to_pylist(), strict=True))
-    mine = table.filter(pc.is_in(table.column("event_id"), value_set=found.column("event_id").combine_chunks()))
-    pairs = zip(mine.column("seq").to_pylist(), mine.column("event_id").to_pylist(), strict=True)
-    return {seq: payloads[event_id].encode() for seq, event_id in pairs}
-
-
-def _days(table: pa.Table) -> list[date]:
-    """The days of events, in order."""
-    return sorted(pc.unique(pc.cast(table.column("event_ts"), pa.date32(), safe=False)).to_pylist())
-
-
-def _around(
-    connection: duckdb.DuckDBPyConnection,
-    event_type: str,
-    runs: Sequence[tuple[date, date]],
-    columns: str,
-    ids: pa.Table,
-    moments: Sequence[datetime] = (),
-) -> pa.Table:
-    """Columns of stored events that have one of the ids; of those that were ingested at `moments`, if any are given.
-
-    The bounds are written out, because that lets whole files and parts of files be left aside: a join alone reads them.
-    """
-    bounds = pc.min_max(ids.column("event_id")).as_py()
-    first_id, last_id = (uuid.UUID(bounds[end]) for end in ("min", "max"))  # nothing but digits and dashes
-    at = ", ".join(f"TIMESTAMP '{moment}'" for moment in moments)
-    ingested = f"AND s.ingested_at IN ({at})" if 0 < len(moments) <= MOST_MOMENTS else ""
-    seconds = int(LOOKBACK.total_seconds())
-    parts = [
-        f"""
-        SELECT {columns} FROM raw.{event_type}_events AS s SEMI JOIN ids USING (event_id)
-        WHERE s.event_id BETWEEN '{first_id}' AND '{last_id}' {ingested}
-          AND s.event_ts >= TIMESTAMP '{first} 00:00:00' - INTERVAL {seconds} SECONDS
-          AND s.event_ts < TIMESTAMP '{last} 00:00:00' + INTERVAL {seconds + 86400} SECONDS
-        """
-        for first, last in runs  # one part a run of days, so that each is pruned by day
-    ]
-    connection.register("ids", ids)
-    try:
-        return connection.execute(" UNION ALL ".join(parts)).to_arrow_table()
-    finally:
-        connection.unregister("ids")
-
-
-def _runs(days: Sequence[date], most: int = 8) -> list[tuple[date, date]]:
-    """Runs of nearby days, so that a single very late event does not make us read everything in between."""
-    runs: list[tuple[date, date]] = []
-    for day in sorted(days):
-        if runs and day - runs[-1][1] <= timedelta(days=3):
-            runs[-1] = (runs[-1][0], day)
-        else:
-            runs.append((day, day))
-    while len(runs) > most:
-        gaps = [(runs[i + 1][0] - runs[i][1], i) for i in range(len(runs) - 1)]
-        _, closest = min(gaps)
-        runs[closest : closest + 2] = [(runs[closest][0], runs[closest + 1][1])]
-    return runs
 
 
 def insert(

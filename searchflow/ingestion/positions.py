@@ -41,19 +41,31 @@ def positions(connection: duckdb.DuckDBPyConnection, shard: str) -> list[tuple[s
     return [(str(key), str(text)) for key, text in found]
 
 
-def watermark(connection: duckdb.DuckDBPyConnection, event_type: str) -> datetime | None:
-    """The newest event of a type so far; None before the first."""
-    row = connection.execute(f"SELECT watermark FROM ops.position_{event_type} WHERE source = '{GUARD}'").fetchone()
-    return row[0] if row else None
+@dataclass(frozen=True)
+class Guard:
+    """A guard row as one snapshot has it: how often it was moved, by which commit last, and the newest event so far."""
+
+    version: int
+    batch_id: str
+    watermark: datetime | None
+
+
+def read_guard(connection: duckdb.DuckDBPyConnection, event_type: str) -> Guard:
+    """The guard of an event type."""
+    row = connection.execute(
+        f"SELECT version, batch_id, watermark FROM ops.position_{event_type} WHERE source = '{GUARD}'"
+    ).fetchone()
+    assert row is not None
+    return Guard(*row)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a source stood when its transaction began. `watermark` is its shard's, where that is an event type."""
+    """Where a source stood when its transaction began, and the guard of its shard."""
 
     source: Source
     position: str | None
-    watermark: datetime | None
+    guard: Guard
 
 
 def look(connection: duckdb.DuckDBPyConnection, source: Source, expected: str | None) -> Place:
@@ -63,10 +75,11 @@ def look(connection: duckdb.DuckDBPyConnection, source: Source, expected: str | 
         FencedError: the stored position is no longer `expected`.
     """
     rows = connection.execute(
-        f"SELECT source, position, watermark FROM ops.position_{source.shard} WHERE source IN ('{GUARD}', ?)",
+        f"SELECT source, position, version, batch_id, watermark FROM ops.position_{source.shard} "
+        f"WHERE source IN ('{GUARD}', ?)",
         [source.key],
     ).fetchall()
-    by_key = {str(key): (place, moment) for key, place, moment in rows}
+    by_key = {str(key): (place, Guard(*guard)) for key, place, *guard in rows}
     stored = by_key[source.key][0] if source.key in by_key else None
     if stored != expected:
         raise FencedError(

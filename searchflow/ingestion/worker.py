@@ -23,6 +23,7 @@ from searchflow.ingestion.pace import Paced
 from searchflow.ingestion.positions import position, positions
 from searchflow.ingestion.shapes import Shapes
 from searchflow.ingestion.source import Source
+from searchflow.ingestion.stored import Known, LooksAhead
 from searchflow.ingestion.stream_source import StreamPosition, StreamSource
 from searchflow.ops import tracing
 from searchflow.settings import Settings
@@ -85,13 +86,19 @@ def drain(
     """
     limits = limits_of(settings)
     after = position(connection, source.shard, source.key)
-    shape = Reading(batch_events or settings.batch_events, wait_seconds, clock, limits, shapes or Shapes())
-    with CommitGate(settings) as gate, ReadAhead(source, after, shape) as ahead, _reading_ends(source):
+    lines, known = batch_events or settings.batch_events, Known()
+    with (
+        CommitGate(settings) as gate,
+        _looks_ahead(settings, connection) as looks,
+        ReadAhead(source, after, Reading(lines, wait_seconds, clock, limits, shapes or Shapes(), looks)) as ahead,
+        _reading_ends(source),
+    ):
         while stop is None or not stop.is_set():
             found = ahead.next()
             if found is None:
                 return
-            batch, prepared = found
+            batch, prepared = found.batch, found.prepared
+            known.looked(found.looks)
             with tracing.span(f"ingest {source.shard}", links=batch.traces, source=source.name) as span:
                 with gate.commit(prepared.columns):
                     counts = commit(
@@ -103,6 +110,7 @@ def drain(
                         limits=limits,
                         prepared=prepared,
                         erased=gate.tombstones(),
+                        known=known,
                     )
                 tracing.note(span, **asdict(counts))
             source.committed(batch.position)
@@ -110,6 +118,16 @@ def drain(
             result.add(source.name if source.shard == "file" else source.shard, counts)
             if on_commit is not None:
                 on_commit(source.name, counts)
+
+
+@contextlib.contextmanager
+def _looks_ahead(settings: Settings, connection: duckdb.DuckDBPyConnection) -> Iterator[LooksAhead | None]:
+    """None with several streams a type: their workers move the guard all the time, and looks ahead would be in vain."""
+    if settings.stream_shards > 1:
+        yield None
+        return
+    with contextlib.closing(LooksAhead(connection)) as looks:
+        yield looks
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from searchflow.ingestion.cut import CommitGate
 from searchflow.ingestion.dead_letters import closing, letters
 from searchflow.ingestion.dead_letters.fixes import Fix
 from searchflow.ingestion.source import SourceBatch
+from searchflow.ingestion.stored import look
 from searchflow.ingestion.worker import Clock, limits_of
 from searchflow.ops import audit_log, record, tracing
 from searchflow.privacy.tombstones import ERASED, Tombstones
@@ -189,9 +190,9 @@ def _sorted_out(
         refused |= {letter: why for letter, why in named.items() if letter in candidates}
     for event_type, table in columns.items():
         mine = pa.array([place in candidates for place in _places(repaired, table)], type=pa.bool_())
-        rows, duplicates, conflicts = committing.new_rows(
-            connection, event_type, table.filter(mine), repaired.prepared.lines
-        )
+        chosen = table.filter(mine)
+        originals = look(connection, event_type, chosen)
+        rows, duplicates, conflicts = committing.new_rows(chosen, repaired.prepared.lines, originals)
         why = Rejection("conflicting_duplicate", "event_id is known with another payload", event_type)
         refused |= {repaired.prepared.line_positions[index]: why for index in conflicts}
         repeated += duplicates
@@ -261,7 +262,7 @@ def _store(
     """Rows, lateness, new fields and the batch's counts; returns the days of the rows."""
     stored = {}
     for event_type, rows in sorted(fresh.items()):
-        before = positions.watermark(connection, event_type)
+        before = positions.read_guard(connection, event_type).watermark
         about = (SOURCE, event_type, rows, repaired.prepared)
         stored[event_type] = committing.store(connection, *about, batch_id, stamp, before, limits.lateness)
     for event_type in sorted(repaired.prepared.columns):
