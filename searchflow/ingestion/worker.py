@@ -89,7 +89,7 @@ def drain(
     lines, known = batch_events or settings.batch_events, Known()
     with (
         CommitGate(settings) as gate,
-        _looks_ahead(settings, connection) as looks,
+        looks_ahead(settings, connection) as looks,
         ReadAhead(source, after, Reading(lines, wait_seconds, clock, limits, shapes or Shapes(), looks)) as ahead,
         _reading_ends(source),
     ):
@@ -121,7 +121,7 @@ def drain(
 
 
 @contextlib.contextmanager
-def _looks_ahead(settings: Settings, connection: duckdb.DuckDBPyConnection) -> Iterator[LooksAhead | None]:
+def looks_ahead(settings: Settings, connection: duckdb.DuckDBPyConnection) -> Iterator[LooksAhead | None]:
     """None with several streams a type: their workers move the guard all the time, and looks ahead would be in vain."""
     if settings.stream_shards > 1:
         yield None
