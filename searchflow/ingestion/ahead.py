@@ -45,7 +45,7 @@ class Reading:
 
 
 class ReadAhead:
-    """One batch ahead of its user, never more: memory is bounded by two batches and the lines of the last commit."""
+    """One batch ahead of its user, never more: memory is bounded by three batches, that of the last commit among them."""
 
     def __init__(self, source: Source, after: str | None, reading: Reading) -> None:
         self._source, self._reading = source, reading
@@ -54,6 +54,7 @@ class ReadAhead:
         self._connection = duckdb.connect(":memory:", config={"threads": 1})
         self._connection.execute("SET TimeZone = 'UTC'")
         self._awaited = threading.Event()
+        self._last: checks.Prepared | None = None
         self._pending: Future[Found | None] = self._thread.submit(self._fetch, after)
 
     def next(self) -> Found | None:
@@ -73,11 +74,10 @@ class ReadAhead:
         prepared = checks.prepare(
             self._connection, batch, self._source.event_type, reading.clock(), reading.limits, reading.shapes
         )
-        if (
-            reading.looks is None or self._awaited.is_set()
-        ):  # nothing is committed meanwhile: a look ahead gains no time
+        before, self._last = self._last, prepared
+        if reading.looks is None or self._awaited.is_set():  # nothing is committed meanwhile: no time would be gained
             return Found(batch, prepared)
-        return Found(batch, prepared, reading.looks.look(prepared.columns))
+        return Found(batch, prepared, reading.looks.look(prepared, before))
 
     def __enter__(self) -> Self:
         return self

@@ -86,10 +86,10 @@ def commit(
     started = time.monotonic()
     ready = prepared or checks.prepare(connection, batch, source.event_type, now, limits)
     known = known or stored.Known()
-    counts, written = in_transaction(
+    counts, committed = in_transaction(
         connection, lambda: _write(connection, source, batch, ready, after, now, started, limits, erased, known)
     )
-    known.committed(written)
+    known.committed(committed)
     return counts
 
 
@@ -130,25 +130,27 @@ def _write(
     limits: checks.Limits,
     erased: Tombstones | None,
     known: stored.Known,
-) -> tuple[Counts, stored.Written]:
+) -> tuple[Counts, stored.Committed | None]:
     batch_id = str(uuid.uuid4())
     stamp = now.replace(tzinfo=None)
     place = positions.look(connection, source, after)
     counts = Counts(received=batch.received)
     letters, columns = list(prepared.rejected), prepared.columns
+    gone: list[tuple[int, Rejection]] = []
     if erased:
         columns, gone = erased.without_erased(columns)
         letters += [(prepared.line_positions[index], b"", why) for index, why in gone]
     days: set[date] = set()
     bounds: list[datetime] = []
     newest: dict[str, datetime | None] = {}
-    looks, rows = known.take(), dict[str, pa.Table]()
+    looks, originals = known.take(), dict[str, stored.Originals]()
     for event_type, table in columns.items():
         guard = place.guard if event_type == source.shard else positions.read_guard(connection, event_type)
-        originals = known.originals(looks.get(event_type), guard, event_type, table)
-        if originals is None:
-            originals = stored.look(connection, event_type, table)
-        fresh, duplicates, conflicts = new_rows(table, prepared.lines, originals)
+        found = known.originals(looks.get(event_type), guard, event_type)
+        if found is None:
+            found = stored.look(connection, event_type, table)
+        originals[event_type] = stored.complete(table, prepared.lines, found)
+        fresh, duplicates, conflicts = new_rows(table, prepared.lines, originals[event_type])
         counts.duplicates += duplicates
         letters += [
             (
@@ -160,7 +162,6 @@ def _write(
         ]
         newest[event_type] = None
         if len(fresh):
-            rows[event_type] = fresh
             new = store(
                 connection, source.name, event_type, fresh, prepared, batch_id, stamp, guard.watermark, limits.lateness
             )
@@ -198,7 +199,7 @@ def _write(
             }
         ],
     )
-    return counts, stored.Written(batch_id, rows, prepared.lines)
+    return counts, None if gone else stored.Committed(batch_id, prepared, columns, originals)
 
 
 @dataclass(frozen=True)
@@ -231,32 +232,17 @@ def store(
     return New(late, set(stored.days(fresh)), times["min"], times["max"])
 
 
-def new_rows(table: pa.Table, lines: Sequence[bytes], known: stored.Originals) -> tuple[pa.Table, int, list[int]]:
+def new_rows(table: pa.Table, lines: Sequence[bytes], originals: stored.Originals) -> tuple[pa.Table, int, list[int]]:
     """(rows to store, how many exact duplicates, `seq` of conflicting ones), of rows that are sorted by event_id.
 
     Of several rows with one event_id in the batch the first stands for all; then it is compared with what is stored.
-    `known` may hold more than these rows: a look ahead does not know who was forgotten meanwhile.
     """
-    originals = {**_repeated(table, lines), **known}
     if not originals:
         return table, 0, []
-    mine = table.filter(pc.is_in(table.column("seq"), value_set=pa.array(originals, type=pa.int64())))
-    originals = {seq: originals[seq] for seq in mine.column("seq").to_pylist()}
     conflicts = [seq for seq, original in originals.items() if not events.same_document(lines[seq], original)]
     drop = pa.array(sorted(originals), type=pa.int64())
     keep = pc.invert(pc.is_in(table.column("seq"), value_set=drop))
     return table.filter(keep), len(originals) - len(conflicts), sorted(conflicts)
-
-
-def _repeated(table: pa.Table, lines: Sequence[bytes]) -> dict[int, bytes]:
-    """`seq` of rows whose event_id an earlier line of the batch has, with that line. Equal ids stand side by side."""
-    ids = table.column("event_id").combine_chunks()
-    same = pc.equal(ids[1:], ids[:-1])
-    groups: dict[str, list[int]] = {}
-    for place in pc.indices_nonzero(same).to_pylist():
-        group = groups.setdefault(ids[place].as_py(), [table.column("seq")[place].as_py()])
-        group.append(table.column("seq")[place + 1].as_py())
-    return {later: lines[min(group)] for group in groups.values() for later in group if later != min(group)}
 
 
 def insert(

@@ -3,9 +3,12 @@
 A look ahead runs while the batch before is committed, on a connection of its own. It reads the version of the event
 type's guard row (`positions`) in the same snapshot. Whoever stores events of a type moves its guard, in the same
 transaction, so an unchanged version says that no event of the type came since, and the look still holds. A version that
-moved once, by this worker's own last commit, says that only the rows of that commit came: they are in memory and are
-compared there. In all other cases, and when a transaction is repeated after a lost race, the look is made again in the
-transaction.
+moved once, by this worker's own last commit, says that only that commit's rows came: the batch is in memory, and its
+events are compared there. In all other cases, and when a transaction is repeated after a lost race, the look is made
+again in the transaction.
+
+Events that the batch before has too are left out of a look ahead. A producer that sends its last events again would
+otherwise have the rows of another batch's time read for a few copies.
 
 What else changes the raw tables leaves the guard alone, and harms nothing:
 
@@ -22,7 +25,7 @@ What else changes the raw tables leaves the guard alone, and harms nothing:
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -31,7 +34,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from searchflow import warehouse
-from searchflow.ingestion import positions
+from searchflow.ingestion import checks, positions
 from searchflow.ingestion.positions import Guard
 
 LOOKBACK = timedelta(hours=24)
@@ -46,10 +49,16 @@ Originals = dict[int, bytes]
 
 @dataclass(frozen=True)
 class Look:
-    """What a look ahead found of one event type, and the version of the type's guard that it saw."""
+    """What a look ahead found of one event type.
+
+    `version` is that of the type's guard. `repeats` are events (`seq` -> event_id) that the batch `before` has too. They
+    were not looked up: when that batch is committed, its worker has what is stored of them in memory.
+    """
 
     version: int
     originals: Originals
+    repeats: Mapping[int, str]
+    before: checks.Prepared | None
 
 
 Looks = Mapping[str, Look]
@@ -62,17 +71,24 @@ class LooksAhead:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = warehouse.beside(connection)
 
-    def look(self, columns: Mapping[str, pa.Table]) -> Looks:
-        """The looks of a batch, all in one snapshot; none when it cannot be read now."""
+    def look(self, batch: checks.Prepared, before: checks.Prepared | None) -> Looks:
+        """The looks of a batch, all in one snapshot; none when it cannot be read now. `before` is the batch before it."""
         try:
             with warehouse.transaction(self._connection):
-                return {event_type: self._look(event_type, table) for event_type, table in columns.items()}
+                return {
+                    event_type: self._look(event_type, table, before) for event_type, table in batch.columns.items()
+                }
         except duckdb.Error:
             return {}  # the transaction looks itself, and says what is wrong if it is still wrong then
 
-    def _look(self, event_type: str, table: pa.Table) -> Look:
+    def _look(self, event_type: str, table: pa.Table, before: checks.Prepared | None) -> Look:
         version = positions.read_guard(self._connection, event_type).version
-        return Look(version, look(self._connection, event_type, table))
+        repeats: Mapping[int, str] = {}
+        if before is not None and event_type in before.columns:
+            repeated = _has_ids(table, before.columns[event_type].column("event_id"))
+            again, table = table.filter(repeated), table.filter(pc.invert(repeated))
+            repeats = dict(zip(again.column("seq").to_pylist(), again.column("event_id").to_pylist(), strict=True))
+        return Look(version, look(self._connection, event_type, table), repeats, before)
 
     def close(self) -> None:
         """Close the connection. No look may be under way."""
@@ -80,23 +96,34 @@ class LooksAhead:
 
 
 @dataclass(frozen=True)
-class Written:
-    """What one commit stored: rows by event type, whose `seq` says which of `lines` each was."""
+class Committed:
+    """A batch that is committed: events by type, and the stored documents (by type) of those that it did not store."""
 
     batch_id: str
-    rows: Mapping[str, pa.Table]
-    lines: Sequence[bytes]
+    prepared: checks.Prepared
+    columns: Mapping[str, pa.Table]
+    originals: Mapping[str, Originals]
+
+    def documents(self, event_type: str, ids: Collection[str]) -> dict[str, bytes]:
+        """What is stored of those ids that the batch has."""
+        table = self.columns.get(event_type)
+        if table is None or not ids:
+            return {}
+        mine = table.filter(_has_ids(table, pa.array(ids, type=pa.string())))
+        pairs = zip(mine.column("event_id").to_pylist(), mine.column("seq").to_pylist(), strict=True)
+        originals, lines = self.originals[event_type], self.prepared.lines
+        return {event_id: originals.get(seq, lines[seq]) for event_id, seq in pairs}
 
 
 class Known:
-    """What a worker knows when a transaction begins: the looks ahead for this batch, and its own last commit.
+    """What a worker knows when a transaction begins: the looks ahead for its batch, and the batch committed last.
 
     Looks serve one attempt of a transaction: whoever repeats it looks again.
     """
 
     def __init__(self) -> None:
         self._looks: Looks = {}
-        self._written: Written | None = None
+        self._last: Committed | None = None
 
     def looked(self, looks: Looks) -> None:
         """Looks ahead for the next transaction."""
@@ -107,35 +134,58 @@ class Known:
         looks, self._looks = self._looks, {}
         return looks
 
-    def committed(self, written: Written) -> None:
-        """The last commit. Its lines stay in memory until the next."""
-        self._written = written
+    def committed(self, batch: Committed | None) -> None:
+        """The last commit, which stays in memory until the next; None when its batch is not known in full."""
+        self._last = batch
 
-    def originals(self, look: Look | None, guard: Guard, event_type: str, table: pa.Table) -> Originals | None:
-        """The stored documents of a batch's events, or None when the look says too little."""
+    def originals(self, look: Look | None, guard: Guard, event_type: str) -> Originals | None:
+        """The stored documents of a batch's events, or None when the look does not say all of them any more."""
         if look is None:
             return None
-        if guard.version == look.version:
-            return look.originals
-        last = self._written
-        if last is None or guard.version != look.version + 1 or guard.batch_id != last.batch_id:
+        last = self._last if self._last is not None and self._last.prepared is look.before else None
+        if look.before is not None and last is None:
             return None
-        rows = last.rows.get(event_type)
-        return look.originals if rows is None else {**look.originals, **_among(table, rows, last.lines)}
+        ours = last is not None and guard.batch_id == last.batch_id
+        if guard.version != look.version and not (guard.version == look.version + 1 and ours):
+            return None
+        if last is None:
+            return look.originals
+        documents = last.documents(event_type, set(look.repeats.values()))
+        return look.originals | {seq: documents[event_id] for seq, event_id in look.repeats.items()}
 
 
-def _among(table: pa.Table, rows: pa.Table, lines: Sequence[bytes]) -> Originals:
-    """`seq` of events that have the id of one of the rows, with that row's line."""
-    theirs = rows.filter(pc.is_in(rows.column("event_id"), value_set=table.column("event_id").combine_chunks()))
-    if not len(theirs):
+def complete(table: pa.Table, lines: Sequence[bytes], known: Originals) -> Originals:
+    """What is stored of a table's events before those that follow their original in the batch itself are stored.
+
+    `known` may hold other events too: a look ahead does not know who was forgotten meanwhile.
+    """
+    originals = {**_repeated(table, lines), **known}
+    if not originals:
         return {}
-    pairs = zip(theirs.column("event_id").to_pylist(), theirs.column("seq").to_pylist(), strict=True)
-    return _matched(table, {event_id: lines[seq] for event_id, seq in pairs})
+    mine = table.filter(pc.is_in(table.column("seq"), value_set=pa.array(originals, type=pa.int64())))
+    return {seq: originals[seq] for seq in mine.column("seq").to_pylist()}
+
+
+def _repeated(table: pa.Table, lines: Sequence[bytes]) -> dict[int, bytes]:
+    """`seq` of rows whose event_id an earlier line of the batch has, with that line. Equal ids stand side by side."""
+    ids = table.column("event_id").combine_chunks()
+    same = pc.equal(ids[1:], ids[:-1])
+    groups: dict[str, list[int]] = {}
+    for place in pc.indices_nonzero(same).to_pylist():
+        group = groups.setdefault(ids[place].as_py(), [table.column("seq")[place].as_py()])
+        group.append(table.column("seq")[place + 1].as_py())
+    return {later: lines[min(group)] for group in groups.values() for later in group if later != min(group)}
+
+
+def _has_ids(table: pa.Table, ids: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
+    if isinstance(ids, pa.ChunkedArray):
+        ids = ids.combine_chunks()
+    return pc.is_in(table.column("event_id"), value_set=ids)
 
 
 def _matched(table: pa.Table, documents: Mapping[str, bytes]) -> Originals:
     """`seq` of each event that has one of the ids, with the document of that id."""
-    mine = table.filter(pc.is_in(table.column("event_id"), value_set=pa.array(documents, type=pa.string())))
+    mine = table.filter(_has_ids(table, pa.array(documents, type=pa.string())))
     pairs = zip(mine.column("seq").to_pylist(), mine.column("event_id").to_pylist(), strict=True)
     return {seq: documents[event_id] for seq, event_id in pairs}
 

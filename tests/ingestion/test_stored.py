@@ -35,6 +35,7 @@ pytestmark = pytest.mark.integration
 LATER = foreign.NOW + timedelta(hours=2)
 EARLY = (foreign.NOW + timedelta(hours=1)).isoformat()
 """In the future at NOW, and no longer at LATER."""
+Read = tuple[SourceBatch, checks.Prepared]
 Line = tuple[int, str]
 """An event as these tests name it: number of its id, and the query that makes its document."""
 
@@ -55,7 +56,7 @@ class Steps:
         self.read_to: str | None = None
         self.after: str | None = None
 
-    def read(self, *lines: bytes) -> tuple[SourceBatch, checks.Prepared]:
+    def read(self, *lines: bytes) -> Read:
         """Publish lines as one entry, and read them as the next batch."""
         self.client.xadd(self.source.name, {"data": b"\n".join(lines)})
         batch = self.source.read(self.read_to, limit=10_000)
@@ -63,10 +64,10 @@ class Steps:
         self.read_to = batch.position
         return batch, checks.prepare(self.connection, batch, "search", LATER, self.limits)
 
-    def look(self, read: tuple[SourceBatch, checks.Prepared]) -> Looks:
-        return self.ahead.look(read[1].columns)
+    def look(self, read: Read, before: Read | None = None) -> Looks:
+        return self.ahead.look(read[1], None if before is None else before[1])
 
-    def commit(self, read: tuple[SourceBatch, checks.Prepared], looks: Looks) -> Counts:
+    def commit(self, read: Read, looks: Looks) -> Counts:
         batch, prepared = read
         self.known.looked(looks)
         with self.gate.commit(["search"]):
@@ -172,7 +173,7 @@ def test_the_commit_before_is_compared_in_memory(steps: Steps) -> None:
     steps.store(line(1))
     before = steps.read(line(1, "other"), line(2), line(2, "other"), line(3))
     batch = steps.read(line(1), line(1, "other"), line(2), line(3, "other"), line(4))
-    looks = [steps.look(before), steps.look(batch)]
+    looks = [steps.look(before), steps.look(batch, before)]
     assert steps.commit(before, looks[0]) == Counts(received=4, stored=2, dead_letters=2)
     vanish(steps.settings, 1, 2, 3)
     # 1 is compared with what was looked up, not with the refused line of the commit before; 2 and 3 with its rows
@@ -185,7 +186,7 @@ def test_the_commit_before_is_compared_in_memory(steps: Steps) -> None:
 def test_only_the_last_commit_is_in_memory(steps: Steps) -> None:
     steps.store(line(100))
     batches = [steps.read(line(number)) for number in (1, 2)] + [steps.read(line(1), line(2), line(100), line(3))]
-    looks = steps.look(batches[2])  # two commits before its own
+    looks = steps.look(batches[2], batches[0])  # two commits before its own
     for batch in batches[:2]:
         assert steps.commit(batch, {}).stored == 1
     assert steps.commit(batches[2], looks) == Counts(received=4, stored=1, duplicates=3)
@@ -207,7 +208,7 @@ def test_what_another_writer_stored_after_the_look_is_found(steps: Steps, tmp_pa
 def test_another_commit_beside_our_own_is_found(steps: Steps, tmp_path: Path, other: Other, own_first: bool) -> None:
     steps.store(line(1))
     before, batch = steps.read(line(2)), steps.read(line(2), promised(other, steps.settings, tmp_path, 3), line(4))
-    looks = steps.look(batch)
+    looks = steps.look(batch, before)
     if not own_first:
         other(steps.settings, tmp_path, 3)
     assert steps.commit(before, {}).stored == 1
@@ -331,18 +332,20 @@ def test_any_order_of_looks_and_commits_stores_what_a_plain_dictionary_would(
     steps: Steps, tmp_path: Path, seed: int
 ) -> None:
     draw, model, expected = random.Random(seed), dict[int, str](), Counts()
-    waiting = list[tuple[Any, list[Line]]]()
+    waiting, last = list[tuple[Read, Read | None, list[Line]]](), None
     looks = dict[int, Looks]()
     for _ in range(40):
         step = draw.choice(["read", "look", "commit", "commit", "other"])
         if step == "read" and len(waiting) < 3:
             lines = [(draw.randrange(30), draw.choice("aab")) for _ in range(draw.randint(1, 6))]
-            waiting.append((steps.read(*(line(*each) for each in lines)), lines))
+            read = steps.read(*(line(*each) for each in lines))
+            waiting.append((read, last, lines))
+            last = read
         elif step == "look" and waiting:
-            batch = draw.choice(waiting)[0]
-            looks[id(batch)] = steps.look(batch)
+            batch, before, _ = draw.choice(waiting)
+            looks[id(batch)] = steps.look(batch, before)
         elif step == "commit" and waiting:
-            batch, lines = waiting.pop(0)
+            batch, _, lines = waiting.pop(0)
             expected = received(model, lines)
             assert steps.commit(batch, looks.pop(id(batch), {})) == expected
         elif step == "other" and draw.random() < 0.5:

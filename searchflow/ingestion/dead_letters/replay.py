@@ -26,7 +26,7 @@ from searchflow.ingestion.cut import CommitGate
 from searchflow.ingestion.dead_letters import closing, letters
 from searchflow.ingestion.dead_letters.fixes import Fix
 from searchflow.ingestion.source import SourceBatch
-from searchflow.ingestion.stored import look
+from searchflow.ingestion.stored import complete, look
 from searchflow.ingestion.worker import Clock, limits_of
 from searchflow.ops import audit_log, record, tracing
 from searchflow.privacy.tombstones import ERASED, Tombstones
@@ -191,8 +191,9 @@ def _sorted_out(
     for event_type, table in columns.items():
         mine = pa.array([place in candidates for place in _places(repaired, table)], type=pa.bool_())
         chosen = table.filter(mine)
-        originals = look(connection, event_type, chosen)
-        rows, duplicates, conflicts = committing.new_rows(chosen, repaired.prepared.lines, originals)
+        lines = repaired.prepared.lines
+        originals = complete(chosen, lines, look(connection, event_type, chosen))
+        rows, duplicates, conflicts = committing.new_rows(chosen, lines, originals)
         why = Rejection("conflicting_duplicate", "event_id is known with another payload", event_type)
         refused |= {repaired.prepared.line_positions[index]: why for index in conflicts}
         repeated += duplicates
