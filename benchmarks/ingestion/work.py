@@ -38,9 +38,10 @@ def drain(settings: Settings, now: datetime) -> dict[str, Any]:
 
 
 def make_bare_tables(settings: Settings) -> None:
-    """Tables with the columns and partitions of the raw ones."""
+    """Tables with the columns, the partitions and the compression of the raw ones."""
     with warehouse.connect(settings) as connection:
         connection.execute(f"CREATE SCHEMA {BARE}")
+        warehouse.compress_lightly(connection, BARE)
         for table in warehouse.PARTITIONED:
             connection.execute(f"CREATE TABLE {BARE}.{table} ({warehouse.RAW_TABLES[table]})")
             connection.execute(

@@ -110,7 +110,7 @@ def drain(
                         limits=limits,
                         prepared=prepared,
                         erased=gate.tombstones(),
-                        known=known,
+                        known=known if looks else None,
                     )
                 tracing.note(span, **asdict(counts))
             source.committed(batch.position)
