@@ -183,12 +183,15 @@ def test_the_commit_before_is_compared_in_memory(steps: Steps) -> None:
     assert stored(steps.settings) == [(4, "hotels")]
 
 
-def test_only_the_last_commit_is_in_memory(steps: Steps) -> None:
+@pytest.mark.parametrize("early", [True, False], ids=["two commits early", "beside an older batch"])
+def test_only_the_last_commit_is_in_memory(steps: Steps, early: bool) -> None:
     steps.store(line(100))
     batches = [steps.read(line(number)) for number in (1, 2)] + [steps.read(line(1), line(2), line(100), line(3))]
-    looks = steps.look(batches[2], batches[0])  # two commits before its own
+    looks = steps.look(batches[2], batches[0])
     for batch in batches[:2]:
         assert steps.commit(batch, {}).stored == 1
+    if not early:  # no guard moves from here on, but what this look leaves out is not in the last commit
+        looks = steps.look(batches[2], batches[0])
     assert steps.commit(batches[2], looks) == Counts(received=4, stored=1, duplicates=3)
     assert stored(steps.settings) == [(1, "hotels"), (2, "hotels"), (3, "hotels"), (100, "hotels")]
 
