@@ -25,7 +25,7 @@ POLITE_ATTEMPTS = 3
 LOST_RACES = ("conflict", "could not serialize", "failed to delete flushed inlined data", "maximum retry count")
 """What errors say when another commit came first."""
 
-Alone = Callable[[], AbstractContextManager[None]]
+Alone = Callable[[], AbstractContextManager[object]]
 
 
 class LostRaceError(SearchFlowError):
