@@ -17,8 +17,9 @@ from searchflow.settings import Settings
 from searchflow.transformation import transform
 from tests.conftest import running_platform
 
-SENT = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=6)
-"""The history ends some hours ago, so that a later run has something to add."""
+SENT = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=12)
+"""The history ends half a day ago, so that a later run has something to add: at a hundred events a day, six hours of the
+night may have none."""
 FAULTS = FaultSettings(
     duplicates=0.02, invalid_json=0.006, missing_field=0.008, wrong_type=0.006, late=0.05, out_of_order=0.05
 )
