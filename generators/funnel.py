@@ -7,33 +7,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist
 
 import numpy as np
 import polars as pl
 
 from generators import campaigns
-from generators.calendar import Calendar, month_of
+from generators.calendar import Calendar
 from generators.draws import Draws, Floats, Ints, Keys, pick, pick_by_row
 from generators.journeys import home_city, running_sum, whole_trips
+from generators.offers import offered, typical_price
 from generators.places import (
-    CITY_COUNTRY,
     COMPUTER,
-    COUNTRY_RATE,
-    DESTINATION_PRICE,
     DESTINATIONS_FROM,
     DEVICE_BOOK,
     DEVICE_CLICK,
     DEVICE_WEIGHTS,
     PHONE_BROWSER,
     PRODUCT_COMMISSION,
-    PRODUCT_PRICE,
     PRODUCT_RESULTS,
-    PRODUCT_SPREAD,
     PRODUCT_WEIGHTS,
-    PROVIDERS,
-    RESULTS,
-    STAY_MONTHS,
 )
 from generators.population import BOT, Population
 from generators.settings import DAY_MS, SimulationSettings
@@ -44,9 +36,6 @@ SLOW_BOOKING_SHARE, SLOW_BOOKING_DAYS = 0.2, 7
 TEMPLATES = 7  # ways to word a query (see rendering)
 NEVER = 1 << 15
 MOST_LIKELY = 0.9  # no click is surer to be booked
-FLIGHT = 1
-LEVELS = np.array([NormalDist().inv_cdf((rank + 0.5) / RESULTS) for rank in range(RESULTS)])
-"""How dear each result of a destination is among its like, from the cheapest on, in standard deviations."""
 CARRIED = ("trip", "number", "campaign", "push", "touched", "loyalty", "clicker")
 """What searches and clicks take over from their visit: the journey so far, and who it is."""
 
@@ -132,7 +121,7 @@ class Funnel:
             draws.uniform("pages on", key) < 0.12, np.minimum(draws.exponential("page", key), 4).astype(np.int64) + 1, 0
         )
         results = np.where(nothing, 0, np.maximum(many.astype(np.int64), 1 + (page - 1) * PAGE_SIZE))
-        top = self._typical_price(product, destination, made["budget"].to_numpy(), made["city"].to_numpy())
+        top = typical_price(product, destination, made["budget"].to_numpy(), made["city"].to_numpy())
         high = np.where(filtered, np.maximum(10, np.round(top * (1 + draws.uniform("high", key)) / 10) * 10), 0)
         low = np.where(draws.uniform("low filter", key) < 0.4, np.floor(high * 0.3 / 5) * 5, 0)
         delay = made["delay"].to_numpy() + self._jitter(key)
@@ -229,37 +218,6 @@ class Funnel:
         later = 1 + draws.below("logs in at", visit, np.maximum(searches - 1, 1))
         return np.where(known, 0, np.where(midway, later, NEVER))
 
-    def _typical_price(self, product: Ints, destination: Ints, budget: Floats, city: Ints) -> Floats:
-        local = COUNTRY_RATE[CITY_COUNTRY[city]]
-        return np.asarray(PRODUCT_PRICE[product] * DESTINATION_PRICE[destination] * budget**0.5 * local)
-
-    def _offer(self, searches: pl.DataFrame, ids: Keys, high: Floats, low: Floats) -> tuple[Ints, Ints]:
-        """The result that stands at some place of a search (`ids`), and its price in cents: within the search's filter.
-
-        A result has one price level, whoever looks. Those with more to spend look at dearer ones.
-        """
-        draws = self._draws
-        product, destination, city, check_in, ts, budget = (
-            searches[name].to_numpy() for name in ("product", "destination", "city", "check_in", "ts", "budget")
-        )
-        ahead = np.maximum(check_in - ts / DAY_MS, 0.0)
-        usual = PRODUCT_PRICE[product] * DESTINATION_PRICE[destination] * COUNTRY_RATE[CITY_COUNTRY[city]]
-        usual = usual * STAY_MONTHS[month_of(check_in)]
-        # Seats that are left are dear.
-        usual = usual * np.where(product == FLIGHT, 0.97 + 0.35 * np.exp(-ahead / 20), 1.0)
-        spread = PRODUCT_SPREAD[product]
-        wanted = draws.normal("price", ids) + 0.25 * np.log(budget) / spread
-        rank = np.searchsorted(_EDGES, wanted)
-        cheapest = np.where(low > 0, np.searchsorted(LEVELS, _level(low, usual, spread)), 0)
-        dearest = np.where(
-            high > 0, np.searchsorted(LEVELS, _level(high, usual, spread), side="right") - 1, RESULTS - 1
-        )
-        cheapest = np.clip(cheapest, 0, np.maximum(dearest, 0))
-        choice = cheapest + np.floor(draws.uniform("in the filter", ids) * (dearest - cheapest + 1)).astype(np.int64)
-        rank = np.where((rank < cheapest) | (rank > dearest), np.maximum(choice, 0), rank)
-        price = np.floor(100 * usual * np.exp(spread * LEVELS[rank]) + 1e-6).astype(np.int64)
-        return rank, np.maximum(price, 100)
-
     def _jitter(self, key: Keys) -> Ints:
         """Milliseconds by which some events arrive later than others of the same minute."""
         share = self._settings.faults.out_of_order
@@ -298,7 +256,7 @@ class Funnel:
         position = place + (page - 1) * PAGE_SIZE
         # The same place in the list of the same search is the same result.
         ids = made["key"].to_numpy() ^ position.astype(np.uint64)
-        rank, price = self._offer(made, ids, made["price_high"].to_numpy(), made["price_low"].to_numpy())
+        offers = offered(draws, made, ids)
         arrival = ts + made["delay"].to_numpy() + self._jitter(key)
         return made.select(
             pl.Series("key", key),
@@ -323,15 +281,10 @@ class Funnel:
             pl.col("key").alias("parent"),
             pl.col("ts").alias("parent_ts"),
             pl.Series("position", position),
-            pl.Series("price", price),
-            pl.Series("result", _shuffled(rank, made["destination"].to_numpy())),
-            pl.Series("provider", self._provider(made["product"].to_numpy(), made["destination"].to_numpy(), rank)),
+            pl.Series("price", offers.price),
+            pl.Series("result", offers.result),
+            pl.Series("provider", offers.provider),
         )
-
-    def _provider(self, product: Ints, destination: Ints, rank: Ints) -> Ints:
-        """Who offers each result."""
-        ids = (product * len(DESTINATION_PRICE) + destination) * RESULTS + rank
-        return self._draws.below("provider", ids, len(PROVIDERS[0]))
 
     def booking_weight(self, clicks: pl.DataFrame) -> Floats:
         """How likely each click is to become a booking, relative to others."""
@@ -342,7 +295,7 @@ class Funnel:
                 "progress", "budget", "price", "city", "destination",
             )
         )  # fmt: skip
-        usual = self._typical_price(product, destination, budget, city)
+        usual = typical_price(product, destination, budget, city)
         strain = np.abs(np.log(price / 100 / usual))  # far from what they want to pay, above or below
         weight = DEVICE_BOOK[device] * campaigns.READINESS[campaign] * np.exp(-0.6 * strain) * position**-0.08
         weight *= (0.55 + 0.9 * progress) * np.exp(0.6 * loyalty) * (1 + push / 1000)
@@ -438,19 +391,6 @@ def _search_gaps(draws: Draws, key: Keys, number: Ints, bot: np.ndarray) -> Ints
     away = 2_100_000 + 3_300_000 * draws.uniform("away", key)
     person = np.where(draws.uniform("leaves", key) < 0.03, away, think)
     return np.where(number == 0, 0, np.where(bot, 900 + 2_500 * draws.uniform("bot gap", key), person)).astype(np.int64)
-
-
-_EDGES = (LEVELS[1:] + LEVELS[:-1]) / 2
-
-
-def _level(price: Floats, usual: Floats, spread: Floats) -> Floats:
-    """How dear a price is, in standard deviations (prices of 0 are no limit)."""
-    return np.asarray(np.log(np.maximum(price, 1e-9) / usual) / spread)
-
-
-def _shuffled(rank: Ints, destination: Ints) -> Ints:
-    """A number for each result of a destination that does not tell its price."""
-    return np.asarray((rank * 157 + destination * 31) % RESULTS)
 
 
 def _power_law(unit: Floats, shown: Ints, exponent: float) -> Ints:
