@@ -11,9 +11,18 @@ MODEL (
   ),
   audits (
     NOT_NULL(columns := (session_id, visitor_id, first_seen_at)),
-    UNIQUE_VALUES(columns := (
-      session_id
-    ), condition := last_seen_date >= @start_ds),
+    UNIQUE_VALUES(
+      columns := (
+        session_id
+      ),
+      condition := session_id IN (
+        SELECT
+          session_id
+        FROM intermediate.int_session_days
+        WHERE
+          seen_date BETWEEN @start_ds AND @end_ds
+      )
+    ),
     ASSERT_NEVER(condition := identified_at < first_seen_at OR last_seen_date < first_seen_at::DATE)
   )
 );
