@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from generators import Simulation, campaigns
 from generators.funnel import PAGE_SIZE, Rows, _power_law
+from generators.offers import typical_price
 from generators.places import DEVICE_BOOK, DEVICE_CLICK
 
 Fitted = dict[str, tuple[float, float]]
@@ -52,7 +53,7 @@ def clicking(rows: Rows) -> Fitted:
 def booking(year: Simulation, rows: Rows) -> Fitted:
     clicks = rows.click
     value = {name: clicks[name].to_numpy() for name in clicks.columns}
-    usual = year.funnel._typical_price(value["product"], value["destination"], value["budget"], value["city"])
+    usual = typical_price(value["product"], value["destination"], value["budget"], value["city"])
     return fit(
         # Decisions: of those that a trip makes for one product, the first becomes a booking.
         clicks["key"].is_in(year.funnel.decisions(clicks)["key"].implode()).to_numpy(),
