@@ -75,6 +75,13 @@ class Draws:
         return pick(self.uniform(purpose, ids), weights)
 
 
+def pick(unit: Floats, weights: NDArray[Any]) -> Ints:
+    """The index into `weights` at quantile `unit`."""
+    cumulative = np.cumsum(weights, dtype=np.float64)
+    found = np.searchsorted(cumulative / cumulative[-1], unit, side="right")
+    return np.minimum(found, len(weights) - 1)
+
+
 def pick_by_row(unit: Floats, rows: Ints, tables: NDArray[Any]) -> Ints:
     """The same with weights of one's own: row `rows[i]` of `tables` at quantile `unit[i]`."""
     cumulative = np.cumsum(tables, axis=1, dtype=np.float64)
@@ -83,8 +90,10 @@ def pick_by_row(unit: Floats, rows: Ints, tables: NDArray[Any]) -> Ints:
     return np.minimum(found, tables.shape[1] - 1)
 
 
-def pick(unit: Floats, weights: NDArray[Any]) -> Ints:
-    """The index into `weights` at quantile `unit`."""
-    cumulative = np.cumsum(weights, dtype=np.float64)
-    found = np.searchsorted(cumulative / cumulative[-1], unit, side="right")
-    return np.minimum(found, len(weights) - 1)
+def power_law(unit: Floats, most: Ints, exponent: float, limit: int) -> Ints:
+    """A number of 1 .. most at quantile `unit`, each as likely as number ** -exponent.
+
+    No `most` is above `limit`; it does not follow from them, so that nothing depends on what is drawn together.
+    """
+    cumulative = np.cumsum(np.arange(1, limit + 1) ** -exponent)
+    return np.minimum(np.searchsorted(cumulative, unit * cumulative[most - 1], side="right") + 1, most)

@@ -6,14 +6,13 @@ Rates are relative here: `Rates` carries the two factors that `calibration` chos
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import polars as pl
 
 from generators import campaigns
 from generators.calendar import Calendar
-from generators.draws import Draws, Floats, Ints, Keys, pick, pick_by_row
+from generators.draws import Draws, Floats, Ints, Keys, pick, pick_by_row, power_law
 from generators.journeys import home_city, running_sum, whole_trips
 from generators.offers import offered, typical_price
 from generators.places import (
@@ -252,7 +251,7 @@ class Funnel:
         ts = made["ts"].to_numpy() + running_sum(wait, repeat)
         results, page = made["results"].to_numpy(), made["page"].to_numpy()
         shown = np.clip(results - (page - 1) * PAGE_SIZE, 1, PAGE_SIZE)
-        place = _power_law(draws.uniform("position", key), shown, self._settings.funnel.position_exponent)
+        place = power_law(draws.uniform("position", key), shown, self._settings.funnel.position_exponent, PAGE_SIZE)
         position = place + (page - 1) * PAGE_SIZE
         # The same place in the list of the same search is the same result.
         ids = made["key"].to_numpy() ^ position.astype(np.uint64)
@@ -391,14 +390,3 @@ def _search_gaps(draws: Draws, key: Keys, number: Ints, bot: np.ndarray) -> Ints
     away = 2_100_000 + 3_300_000 * draws.uniform("away", key)
     person = np.where(draws.uniform("leaves", key) < 0.03, away, think)
     return np.where(number == 0, 0, np.where(bot, 900 + 2_500 * draws.uniform("bot gap", key), person)).astype(np.int64)
-
-
-def _power_law(unit: Floats, shown: Ints, exponent: float) -> Ints:
-    """Positions 1 .. shown with probability proportional to position ** -exponent."""
-    cumulative = _power_sums(exponent)
-    return np.minimum(np.searchsorted(cumulative, unit * cumulative[shown - 1], side="right") + 1, shown)
-
-
-@lru_cache(maxsize=8)
-def _power_sums(exponent: float) -> Floats:
-    return np.cumsum(np.arange(1, PAGE_SIZE + 1) ** -exponent)

@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from generators import Simulation, campaigns
-from generators.funnel import PAGE_SIZE, Rows, _power_law
+from generators.draws import power_law
+from generators.funnel import PAGE_SIZE, Rows
 from generators.offers import typical_price
 from generators.places import DEVICE_BOOK, DEVICE_CLICK
 
@@ -89,7 +90,7 @@ def test_position_hardly_moves_bookings(booking: Fitted) -> None:
 @pytest.mark.parametrize("exponent", [0.8, 1.25])
 def test_clicked_positions_have_the_exponent_of_the_setting(exponent: float) -> None:
     unit = (np.arange(100_000) + 0.5) / 100_000
-    places = _power_law(unit, np.full(100_000, PAGE_SIZE), exponent)
+    places = power_law(unit, np.full(100_000, PAGE_SIZE), exponent, PAGE_SIZE)
     counts = np.bincount(places, minlength=PAGE_SIZE + 1)[1:]
     slope = np.polyfit(np.log(np.arange(1, PAGE_SIZE + 1)), np.log(counts), 1)[0]
     assert slope == pytest.approx(-exponent, abs=0.01)
