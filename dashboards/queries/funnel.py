@@ -135,7 +135,8 @@ def positions(reading: Reading) -> list[dict[str, Any]]:
     """How often each of the first 20 places is the first one clicked, as learnt from the last 90 days."""
     return reading.rows(
         """
-        SELECT position, searches_shown, first_clicks, click_rate, first_clicks / sum(first_clicks) OVER () AS share
+        SELECT position, searches_shown, first_clicks, click_rate,
+               first_clicks / (SELECT sum(first_clicks) FROM marts.mart_position_clicks) AS share
         FROM marts.mart_position_clicks ORDER BY position LIMIT 20
         """
     )

@@ -17,13 +17,15 @@ def now(reading: Reading, filters: Filters) -> list[dict[str, Any]]:
     condition, parameters = on(filters, "platform", "device_type", "country")
     return reading.rows(
         f"""
-        SELECT segments.segment, count(*) AS users, sum(segments.lifetime_revenue)::DOUBLE AS revenue,
-               avg(segments.lifetime_revenue)::DOUBLE AS revenue_per_user,
-               avg(segments.conversions)::DOUBLE AS bookings_per_user,
-               median(date_diff('day', segments.last_seen_at, segments.segment_as_of)) AS days_since_seen,
-               count(*) / sum(count(*)) OVER () AS share, max(segments.segment_as_of) AS as_of
-        FROM marts.mart_user_segments AS segments JOIN marts.dim_users AS users USING (user_id)
-        WHERE {condition} GROUP BY segments.segment ORDER BY segments.segment
+        WITH shown AS (
+            SELECT segments.* FROM marts.mart_user_segments AS segments JOIN marts.dim_users AS users USING (user_id)
+            WHERE {condition}
+        )
+        SELECT segment, count(*) AS users, sum(lifetime_revenue)::DOUBLE AS revenue,
+               avg(lifetime_revenue)::DOUBLE AS revenue_per_user, avg(conversions)::DOUBLE AS bookings_per_user,
+               median(date_diff('day', last_seen_at, segment_as_of)) AS days_since_seen,
+               count(*) / (SELECT count(*) FROM shown) AS share, max(segment_as_of) AS as_of
+        FROM shown GROUP BY segment ORDER BY segment
         """,
         parameters,
     )

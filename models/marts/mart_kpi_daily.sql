@@ -104,18 +104,26 @@ WITH funnel AS (
     AND NOT COALESCE(is_bot, FALSE)
   GROUP BY
     EXTRACT(HOUR FROM searched_at)
-), hours /* The usual share of each hour of a day; one more search an hour, so that none is impossible */ AS (
+), weights /* One more search an hour, so that none is impossible */ AS (
   SELECT
     clock.hour,
-    (
-      COALESCE(usual.searches, 0) + 1.0
-    ) / SUM(COALESCE(usual.searches, 0) + 1.0) OVER () AS share
+    COALESCE(usual.searches, 0) + 1.0 AS weight
   FROM (
     SELECT
       UNNEST(GENERATE_SERIES(0, 23)) AS hour
   ) AS clock
   LEFT JOIN usual
     ON usual.hour = clock.hour
+), hours /* The usual share of each hour of a day */ AS (
+  SELECT
+    weights.hour,
+    weights.weight / total.weight AS share
+  FROM weights
+  CROSS JOIN (
+    SELECT
+      SUM(weight) AS weight
+    FROM weights
+  ) AS total
 ), ages AS (
   SELECT
     kpi_date,

@@ -32,18 +32,30 @@ MODEL (
 WITH customers AS (
   SELECT
     user_id,
-    FLOOR(5.0 * (
-      RANK() OVER (ORDER BY last_converted_at) - 1
-    ) / COUNT(*) OVER ())::INT + 1 AS recency,
-    FLOOR(5.0 * (
-      RANK() OVER (ORDER BY conversions) - 1
-    ) / COUNT(*) OVER ())::INT + 1 AS frequency,
-    FLOOR(5.0 * (
-      RANK() OVER (ORDER BY lifetime_revenue) - 1
-    ) / COUNT(*) OVER ())::INT + 1 AS monetary
+    last_converted_at,
+    conversions,
+    lifetime_revenue
   FROM marts.dim_users
   WHERE
     conversions > 0
+), scores AS (
+  SELECT
+    customers.user_id,
+    FLOOR(5.0 * (
+      RANK() OVER (ORDER BY customers.last_converted_at) - 1
+    ) / total.customers)::INT + 1 AS recency,
+    FLOOR(5.0 * (
+      RANK() OVER (ORDER BY customers.conversions) - 1
+    ) / total.customers)::INT + 1 AS frequency,
+    FLOOR(5.0 * (
+      RANK() OVER (ORDER BY customers.lifetime_revenue) - 1
+    ) / total.customers)::INT + 1 AS monetary
+  FROM customers
+  CROSS JOIN (
+    SELECT
+      COUNT(*) AS customers
+    FROM customers
+  ) AS total
 )
 SELECT
   users.user_id::TEXT AS user_id, /* The user */
@@ -55,12 +67,12 @@ SELECT
   users.last_searched_at::TIMESTAMP AS last_search_at, /* Their newest search */
   @execution_dtntz::TIMESTAMP AS segment_as_of, /* The moment for which the segment holds */
   users.last_converted_at::TIMESTAMP AS last_converted_at, /* Their newest booking */
-  customers.recency::INT AS rfm_recency, /* Quintile by the newest booking: 5 is the newest; null for users who never booked */
-  customers.frequency::INT AS rfm_frequency, /* Quintile by how many bookings, ever */
-  customers.monetary::INT AS rfm_monetary, /* Quintile by booked value, ever */
+  scores.recency::INT AS rfm_recency, /* Quintile by the newest booking: 5 is the newest; null for users who never booked */
+  scores.frequency::INT AS rfm_frequency, /* Quintile by how many bookings, ever */
+  scores.monetary::INT AS rfm_monetary, /* Quintile by booked value, ever */
   (
-    customers.recency::TEXT || customers.frequency::TEXT || customers.monetary::TEXT
+    scores.recency::TEXT || scores.frequency::TEXT || scores.monetary::TEXT
   )::TEXT AS rfm /* The three beside each other: 555 is the best customer */
 FROM marts.dim_users AS users
-LEFT JOIN customers
-  ON customers.user_id = users.user_id
+LEFT JOIN scores
+  ON scores.user_id = users.user_id

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import duckdb
+
 from searchflow.errors import TransformationFailed, engine_reason
 
 if TYPE_CHECKING:
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
     from searchflow.transformation.project import Project
     from searchflow.transformation.result import ModelRun, TransformationResult
 
+CORRECT = "Correct the data or the model, then run `searchflow transform` again."
+ENGINE_BROKE = (
+    "That is a fault of DuckDB's, not of the data: run `searchflow transform` again, which begins with a new one. If it comes "
+    "again, write the model's query another way."
+)
 SAMPLE_ROWS = 10
 MASK = "•••"
 ADDRESS = re.compile(r"\S+@\S+")
@@ -48,24 +55,39 @@ def examine(opened: Project, run: ModelRun, cause: BaseException) -> None:
 
 def explain(opened: Project, result: TransformationResult, problem: Exception | None) -> ModelsFailed:
     """The error to raise: every failure in a sentence."""
-    failed = {run.name: run for run in result.failed}
-    sentences = [f"{name} {run.error}" for name, run in failed.items()]
-    for name, cause in opened.console.failures.items():
-        if name not in opened.console.runs:  # before the run of models had begun
+    runs = opened.console.runs
+    causes = {name: _raised(cause) for name, cause in opened.console.failures.items()}
+    engine_broke = any(isinstance(cause, duckdb.InternalException) for cause in causes.values())
+    waiting = sum(1 for run in result.models if run.status == "skipped")
+    sentences = []
+    for name, cause in causes.items():
+        if engine_broke and isinstance(cause, duckdb.FatalException):  # it found the engine broken: no fault of its own
+            waiting += 1
+        elif name in runs:
+            sentences.append(f"{runs[name].name} {runs[name].error}")
+        else:  # before the run of models had begun
             sentences.append(f"{name} failed: {_reason(cause)}")
     if not sentences:
         sentences.append(_reason(problem) if problem else "a model failed")
-    skipped = sum(1 for run in result.models if run.status == "skipped")
-    waiting = f" {skipped} models behind were not made." if skipped else ""
+    behind = f" {waiting} models {'beside and ' if engine_broke else ''}behind were not made." if waiting else ""
     return ModelsFailed(
-        f"{'; '.join(sentences)}.{waiting} Correct the data or the model, then run `searchflow transform` again.",
+        f"{'; '.join(sentences)}.{behind} {ENGINE_BROKE if engine_broke else CORRECT}",
         result,
-        {f"{name}.{audit}": rows for name, run in failed.items() for audit, rows in run.broken.items()},
+        {f"{run.name}.{audit}": rows for run in result.failed for audit, rows in run.broken.items()},
     )
 
 
+def _raised(cause: BaseException) -> BaseException:
+    """What a Python model raised; SQLMesh tells of it by an error of its own."""
+    from sqlmesh.utils.errors import PythonModelEvalError
+
+    return cause.__context__ or cause if isinstance(cause, PythonModelEvalError) else cause
+
+
 def _reason(cause: BaseException) -> str:
-    return ADDRESS.sub(MASK, engine_reason(cause))
+    raised = _raised(cause)
+    python = raised is not cause and not isinstance(raised, duckdb.Error)
+    return ADDRESS.sub(MASK, f"{type(raised).__name__}: {engine_reason(raised)}" if python else engine_reason(raised))
 
 
 def _personal_names(opened: Project) -> set[str]:

@@ -30,7 +30,7 @@ def the_line() -> str:
 
 def staging_alone(folder: Path) -> Path:
     """A copy of the project with nothing but the staging models."""
-    for name in ("models/staging", "models/seeds", "seeds", "macros", "audits", "materializations"):
+    for name in ("models/staging", "models/seeds", "seeds", "macros", "audits", "materializations", "linter"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("config.yaml", "external_models.yaml"):
         shutil.copy(ROOT / name, folder / name)

@@ -31,7 +31,7 @@ def root(tmp_path: Path) -> Path:
     """A project of this mart and what it is made from, to be changed."""
     for name in ("config.yaml", "external_models.yaml"):
         shutil.copy(ROOT / name, tmp_path / name)
-    for name in ("macros", "audits", "seeds", "materializations"):
+    for name in ("macros", "audits", "seeds", "materializations", "linter"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for path in {*sources(MART), *(ROOT / "models" / "seeds").glob("*.sql")}:
         copy = tmp_path / path.relative_to(ROOT)
