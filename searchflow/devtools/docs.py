@@ -5,7 +5,7 @@
 
 README, CONTRIBUTING and docs/ are read. Checked are relative links, paths in backticks, `make` targets, commands of
 `searchflow` and `sqlmesh` with their options, variables `SEARCHFLOW_...`, and the tables made from settings, models,
-deployments and commands. `deploy/prefect.yaml` has a part made from the syncs.
+deployments and commands, and that `docs/index.md` lists each page. `deploy/prefect.yaml` has a part made from the syncs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from searchflow.devtools import sync_deployments, tables
 from searchflow.devtools.commands import simple_commands, wrong_commands
 from searchflow.devtools.markdown import Page, Piece, read
-from searchflow.devtools.places import broken_links, missing_arguments, missing_paths
+from searchflow.devtools.places import broken_links, missing_arguments, missing_paths, unlisted
 from searchflow.settings import ROOT
 
 PROGRAMS = ("searchflow ", "sqlmesh ", "make ")
@@ -34,6 +34,7 @@ def problems(root: Path = ROOT) -> list[str]:
     found = [(path, piece) for path in documents(root) for piece in page_problems(read(path), root)]
     found += sync_deployments.stale(root)
     found += tables.stale_tables(root)
+    found += unlisted(root)
     return [
         f"{path.relative_to(root)}:{piece.line}: {piece.text}"
         for path, piece in sorted(found, key=lambda each: (each[0], each[1].line))

@@ -31,6 +31,17 @@ def broken_links(page: Page, root: Path) -> Iterator[Piece]:
             yield Piece(link.line, f"the link {link.text} names a heading that {target.relative_to(root)} has not")
 
 
+def unlisted(root: Path) -> Iterator[tuple[Path, Piece]]:
+    """Pages below `docs` that its index, when there is one, does not link to."""
+    index = root / "docs" / "index.md"
+    if not index.exists():
+        return
+    listed = {(index.parent / link.text.partition("#")[0]).resolve() for link in read(index).links}
+    for path in sorted(index.parent.rglob("*.md")):
+        if path != index and path.resolve() not in listed:
+            yield index, Piece(1, f"{path.relative_to(root)} is not listed")
+
+
 def missing_paths(page: Page, root: Path) -> Iterator[Piece]:
     """Paths of this repository in backticks that do not exist."""
     for piece in page.code:

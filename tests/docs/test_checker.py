@@ -133,3 +133,12 @@ def test_shell_lines_are_taken_apart_as_a_shell_does() -> None:
 
 def test_headings_are_reached_as_on_github() -> None:
     assert markdown.anchor("What you get: a `demo`, and more!") == "what-you-get-a-demo-and-more"
+
+
+def test_a_page_that_the_index_does_not_list_is_named(repository: Path) -> None:
+    index = repository / "docs" / "index.md"
+    pages = [path.relative_to(repository / "docs").as_posix() for path in (repository / "docs").rglob("*.md")]
+    index.write_text("# Index\n\n" + "".join(f"- [{page}]({page}#page)\n" for page in pages))
+    assert docs.problems(repository) == []
+    (repository / "docs" / "alone.md").write_text("# Alone\n")
+    assert docs.problems(repository) == ["docs/index.md:1: docs/alone.md is not listed"]
