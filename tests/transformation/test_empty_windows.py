@@ -35,6 +35,7 @@ from sqlmesh import model
 
 @model("marts.fault", kind="FULL", columns={{"n": "int"}})
 def execute(context, **_):
+    context.engine_adapter.execute("SET threads = 4")
     for _ in range({tries}):
         context.engine_adapter.fetchall("{count}")
     yield from ()
