@@ -105,7 +105,7 @@ def _fill(settings: Settings, name: str, rows: int) -> None:
 def _deliver(settings: Settings, name: str) -> float:
     """Seconds of a first run's delivery; gate, plan and the run's own row are not in it."""
     with Ledger(settings) as ledger, closing(warehouse.connect(settings)) as connection:
-        ledger.lock(time.sleep)
+        ledger.lock()
         ledger.prepare()
         run = Run(settings, load_sync(name), connection, ledger, Retries(), NOW, "run")
         with run.recorded():

@@ -80,4 +80,9 @@ def _explained(error: duckdb.Error) -> UsageError:
         return UsageError(
             f"There is no table {missing.group(1)}. Run `searchflow transform` to build models, or check the name."
         )
-    return UsageError(f"The query cannot run: {text.splitlines()[0][:300]}. Correct it and try again.")
+    first = text.splitlines()[0][:300]
+    if isinstance(error, duckdb.InternalException):  # the query may be right: decision 0021
+        return UsageError(
+            f"DuckDB itself failed: {first}. Run the query again; with a window OVER (), take the total from a subquery."
+        )
+    return UsageError(f"The query cannot run: {first}. Correct it and try again.")

@@ -13,6 +13,7 @@ from searchflow import services
 from searchflow.services import postgres, valkey
 from searchflow.settings import Settings
 from tests.commands import CommandLine
+from tests.transformation.test_empty_windows import COUNT
 
 pytestmark = pytest.mark.integration
 
@@ -105,6 +106,15 @@ def test_an_unknown_table_and_a_query_that_is_none(cli: CommandLine) -> None:
     refused(cli.run("query", "SELECT * FROM '/etc/passwd.csv'"))
     refused(cli.run("query", "EXPLAIN SELECT * FROM postgres_query('x', 'SELECT 1')"), "SELECT")
     refused(cli.run("query", "SELEC 1"), "Correct it")
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="one thread has no race")
+def test_a_query_that_breaks_the_engine_is_not_called_wrong(cli: CommandLine) -> None:
+    counts = " + ".join(f"({COUNT.format(window='()').replace('i > 5', f'i > {each + 5}')})" for each in range(100))
+    with cli.warm():
+        tries = (cli.run("query", f"SELECT {counts} AS n") for _ in range(200))
+        refused(next(done for done in tries if done.returncode), "DuckDB itself failed: INTERNAL", "Run the query again")
+        assert cli.json("query", "SELECT 1 AS n") == [{"n": 1}]
 
 
 @pytest.mark.parametrize(

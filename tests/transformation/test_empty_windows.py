@@ -60,7 +60,9 @@ def breaks(window: str, tries: int) -> bool:
             for _ in range(tries):
                 engine.execute(COUNT.format(window=window)).fetchall()
         except duckdb.InternalException as error:
-            return MESSAGE in str(error)
+            if MESSAGE not in str(error):
+                raise
+            return True
     return False
 
 
