@@ -113,7 +113,9 @@ def test_a_query_that_breaks_the_engine_is_not_called_wrong(cli: CommandLine) ->
     counts = " + ".join(f"({COUNT.format(window='()').replace('i > 5', f'i > {each + 5}')})" for each in range(100))
     with cli.warm():
         tries = (cli.run("query", f"SELECT {counts} AS n") for _ in range(200))
-        refused(next(done for done in tries if done.returncode), "DuckDB itself failed: INTERNAL", "Run the query again")
+        refused(
+            next(done for done in tries if done.returncode), "DuckDB itself failed: INTERNAL", "Run the query again"
+        )
         assert cli.json("query", "SELECT 1 AS n") == [{"n": 1}]
 
 
