@@ -83,6 +83,6 @@ def _explained(error: duckdb.Error) -> UsageError:
     first = text.splitlines()[0][:300]
     if isinstance(error, duckdb.InternalException):  # the query may be right: decision 0021
         return UsageError(
-            f"DuckDB itself failed: {first}. Run the query again; with a window OVER (), take the total from a subquery."
+            f"DuckDB itself failed: {first}. Run the query again; take a total from a subquery, not from an empty OVER."
         )
     return UsageError(f"The query cannot run: {first}. Correct it and try again.")
