@@ -60,7 +60,8 @@ class Found:
         """The moments up to which the transformations of all of `prod` knew events, oldest first. Those of the funnel alone,
         every few seconds, are not among them: what is sent is made from users."""
         seen = self.query(
-            "SELECT known_until FROM ops.model_runs WHERE environment = 'prod' AND status = 'succeeded' AND model = ?", USERS
+            "SELECT known_until FROM ops.model_runs WHERE environment = 'prod' AND status = 'succeeded' AND model = ?",
+            USERS,
         )["known_until"].to_list()
         if USERS in self.tables:  # a release before moments were recorded
             seen += self.query("SELECT max(segment_as_of) AS made FROM marts.mart_user_segments")["made"].to_list()
