@@ -2,8 +2,9 @@ AUDIT (
   name credits_sum_to_booked_revenue
 );
 
-/* The credits of every model sum to the booked revenue of the days, to the cent. Bookings that arrived after the days were made
-are not expected in it: staging is a live view, and ingestion does not wait for the models. A model that is missing has credited nothing. */
+/* Each booking of the days is credited by every model, and the credits sum to the booked revenue, to the cent. Expected are all
+bookings that were received up to the run's moment; staging is a live view, which has later ones too. A model that is missing
+has credited nothing. */
 WITH booked AS (
   SELECT
     COUNT(*) AS bookings,
@@ -12,11 +13,7 @@ WITH booked AS (
   WHERE
     event_ts >= @start_ds::TIMESTAMP
     AND event_ts < @end_ds::TIMESTAMP + @DAYS(1)
-    AND ingested_at <= COALESCE((
-      SELECT
-        MAX(known_until)
-      FROM @this_model
-    ), @execution_dtntz)
+    AND ingested_at <= @execution_dtntz
 ), models AS (
   SELECT
     'first_touch' AS model

@@ -38,6 +38,7 @@ from great_expectations.expectations.metrics.map_metric_provider import (
 from great_expectations.expectations.metrics.metric_provider import metric_partial
 from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
 
+from expectations.moments import Fill, Moments, literal
 from expectations.scope import Days, is_local, on_days
 from expectations.suite import Check, Suite
 from searchflow import warehouse
@@ -218,12 +219,11 @@ EXPECTATIONS: dict[str, type[Any]] = {
 }
 
 
-def expectation(check: Check, moments: dict[str, str]) -> Any:
+def expectation(check: Check, fill: Fill) -> Any:
     """A check as an expectation of Great Expectations. Data Docs show the description: sentence and severity."""
     arguments = dict(check.rule.arguments)
     for sql in arguments.keys() & {"unexpected_rows_query", "expression"}:
-        for name, literal in moments.items():
-            arguments[sql] = arguments[sql].replace(f"{{{name}}}", literal)
+        arguments[sql] = fill(arguments[sql])
     return EXPECTATIONS[check.rule.kind](
         **arguments,
         severity=check.severity,
@@ -244,16 +244,16 @@ class Session:
     def __init__(self, settings: Settings, *, snapshot: int, now: datetime, run_id: str) -> None:
         self._context = new_context()
         self._identifier = RunIdentifier(run_name=run_id, run_time=now.astimezone(UTC))
-        self.moments = {
-            "now": _literal(now),
-            "history_start": _literal(settings.history_start),
-        }
         self._lake: LakeDatasource = self._context.data_sources.add_lake(
             "lake",
             connection_string="duckdb:///:memory:",
             kwargs={**DRIVER, "connect_args": {"config": {"extension_directory": str(settings.extensions_dir)}}},
             # Every check of a table reads the same files: their footers are read once.
             on_connect=["SET parquet_metadata_cache = true", *pinned(warehouse.attach_statements(settings), snapshot)],
+        )
+        self._plain = self._connect()
+        self._moments = Moments(
+            self._plain, snapshot, {"now": literal(now), "history_start": literal(settings.history_start)}
         )
 
     def run(self, suite: Suite, days: Days | None = None) -> dict[str, Any]:
@@ -268,17 +268,21 @@ class Session:
                 suite.name, table_name=table, schema_name=f"{warehouse.CATALOG}.{schema}"
             )
             if days is None:
-                return self._run(suite.name, whole, suite.checks)
-            found = self._run(suite.name, whole, [check for check in suite.checks if not is_local(check)])
+                return self._run(suite, suite.name, whole, suite.checks)
+            found = self._run(suite, suite.name, whole, [check for check in suite.checks if not is_local(check)])
             changed = self._lake.add_query_asset(
                 f"{suite.name}, {days.words}",
                 query=f"SELECT * FROM {warehouse.CATALOG}.{suite.table} WHERE {days.condition}",
             )
             local = [on_days(check, suite) for check in suite.checks if is_local(check)]
-            return together(found, self._run(changed.name, changed, local))
+            return together(found, self._run(suite, changed.name, changed, local))
 
-    def _run(self, name: str, asset: Any, checks: Sequence[Check]) -> dict[str, Any]:
-        expectations = [expectation(check, self.moments) for check in checks]
+    def fill(self, suite: Suite) -> Fill:
+        """Puts moments, and other marts as this one was made from them, into the SQL of the suite's rules."""
+        return self._moments.fill(suite.table)
+
+    def _run(self, suite: Suite, name: str, asset: Any, checks: Sequence[Check]) -> dict[str, Any]:
+        expectations = [expectation(check, self.fill(suite)) for check in checks]
         definition = gx.ValidationDefinition(
             name=name,
             data=asset.add_batch_definition_whole_table("all rows"),
@@ -292,17 +296,22 @@ class Session:
     @contextmanager
     def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Plain DuckDB on the database that the checks use: the lake at the run's snapshot, for reading."""
+        connection = self._connect()
+        yield connection
+        connection.close()
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
         with self._lake.get_engine().connect() as pooled:
             driver: Any = pooled.connection.driver_connection
             connection: duckdb.DuckDBPyConnection = driver.duplicate()
-            connection.execute(f"USE {warehouse.CATALOG}")
-            yield connection
-            connection.close()
+        connection.execute(f"USE {warehouse.CATALOG}")
+        return connection
 
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._plain.close()
         self._lake.get_engine().dispose()
 
 
@@ -344,7 +353,3 @@ def together(whole: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
 def pinned(statements: Sequence[str], snapshot: int) -> list[str]:
     """The statements that attach the lake, as it was at one snapshot: all sums of a run are about the same moment."""
     return [statement.replace("READ_ONLY", f"READ_ONLY, SNAPSHOT_VERSION {snapshot}") for statement in statements]
-
-
-def _literal(moment: datetime) -> str:
-    return f"TIMESTAMP '{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}'"

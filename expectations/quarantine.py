@@ -6,13 +6,14 @@ checked. Nothing of a row but its key is written. input = passed + quarantined, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import duckdb
 import pyarrow as pa
 
+from expectations.moments import Fill
 from expectations.suite import Check, Suite
 
 MOST_ROWS = 0.05
@@ -49,7 +50,7 @@ def split(
     suite: Suite,
     broken: Sequence[Check],
     *,
-    moments: Mapping[str, str],
+    fill: Fill,
     run_id: str,
     now: datetime,
 ) -> Split:
@@ -60,7 +61,7 @@ def split(
     if not broken:
         rows_in, passed = _count(pinned, f"SELECT count(*), count(*) FROM {suite.table}")
         return Split(rows_in, passed, 0)
-    judged = f"SELECT {_key(suite)} AS key, {_broken_by(broken, moments)} AS broken_by FROM {suite.table} AS checked"
+    judged = f"SELECT {_key(suite)} AS key, {_broken_by(broken, fill)} AS broken_by FROM {suite.table} AS checked"
     rows_in, passed = _count(pinned, f"SELECT count(*), count(*) FILTER (len(broken_by) = 0) FROM ({judged})")
     found = pinned.execute(f"SELECT key, broken_by FROM ({judged}) WHERE len(broken_by) > 0")
     listed = 0
@@ -90,17 +91,10 @@ def _key(suite: Suite) -> str:
     return f"to_json(struct_pack({packed}))::VARCHAR"
 
 
-def _broken_by(broken: Sequence[Check], moments: Mapping[str, str]) -> str:
+def _broken_by(broken: Sequence[Check], fill: Fill) -> str:
     """A list with the names of the checks that a row breaks."""
-    cases = ", ".join(f"CASE WHEN {_filled(check, moments)} THEN '{check.name}' END" for check in broken)
+    cases = ", ".join(f"CASE WHEN {fill(check.rule.broken or 'FALSE')} THEN '{check.name}' END" for check in broken)
     return f"list_filter([{cases}], name -> name IS NOT NULL)"
-
-
-def _filled(check: Check, moments: Mapping[str, str]) -> str:
-    condition = check.rule.broken or "FALSE"
-    for name, literal in moments.items():
-        condition = condition.replace(f"{{{name}}}", literal)
-    return condition
 
 
 def _count(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[int, int]:

@@ -156,8 +156,10 @@ def matches(column: str, pattern: str) -> Rule:
 def never(name: str, sql: str, column: str | None = None, *, broken: str | None = None, local: bool = False) -> Rule:
     """`sql` selects nothing.
 
-    It reads the table as `FROM {batch}` (without an alias), others as `lake.raw.click_events`; `{now}` and
-    `{history_start}` become timestamps. See the module's docstring for what it may select, and `Rule` for the rest.
+    It reads the table as `FROM {batch}` (without an alias), and another mart as `{marts.dim_users}`: in the state that the
+    table was made from (`expectations.moments`). What is named `lake.raw.click_events` is read as it is now. `{now}`,
+    `{history_start}` and `{known_until}`, up to when events are in the table, become timestamps. See the module's docstring
+    for what it may select, and `Rule` for the rest.
     """
     return Rule("never", name, {"unexpected_rows_query": _one_line(sql)}, column, broken and _one_line(broken), local)
 
@@ -166,7 +168,7 @@ def aggregate(name: str, column: str | None = None, /, **facts: str) -> Rule:
     """Aggregates over all rows, answered together with the other row rules of the table by one query.
 
     `unexpected` is the number of wrong rows, or `broken` a condition that must not be true; the other facts are for
-    the report. `{now}` becomes a timestamp.
+    the report. Other tables and moments are named as in `never`.
     """
     packed = ", ".join(f"{fact} := {sql}" for fact, sql in facts.items())
     return Rule("aggregate", name, {"expression": f"struct_pack({packed})"}, column)
@@ -235,10 +237,10 @@ def refers(column: str, table: str, key: str = "", *, unless: str = "FALSE") -> 
     sql = f"""
         WITH rows AS (SELECT {column} AS reference FROM {{batch}} WHERE {column} IS NOT NULL AND NOT ({unless}))
         SELECT count(*) AS unexpected FROM rows
-        ANTI JOIN lake.{table} AS known ON known.{wanted} = rows.reference HAVING count(*) > 0"""
+        ANTI JOIN {{{table}}} AS known ON known.{wanted} = rows.reference HAVING count(*) > 0"""
     broken = f"""
         checked.{column} IS NOT NULL AND NOT ({unless})
-        AND NOT EXISTS (SELECT 1 FROM lake.{table} AS known WHERE known.{wanted} = checked.{column})"""
+        AND NOT EXISTS (SELECT 1 FROM {{{table}}} AS known WHERE known.{wanted} = checked.{column})"""
     return never(f"refers:{column}", sql, column, broken=broken)
 
 

@@ -92,7 +92,7 @@ def _run(
             history.keep(settings, run_id, f"{suite.name}.json", found)
             with session.connection() as pinned:
                 rows = quarantine.split(
-                    pinned, connection, suite, _broken(suite, found), moments=session.moments, run_id=run_id, now=now
+                    pinned, connection, suite, _broken(suite, found), fill=session.fill(suite), run_id=run_id, now=now
                 )
             result = _suite_result(suite, found, rows)
             audit_log.append(settings, "read", suite.table, rows=rows.rows_in, detail=f"quality suite, run {run_id}")

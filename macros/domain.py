@@ -1,5 +1,7 @@
 """Rules of the domain that more than one model needs."""
 
+from datetime import date, timedelta
+
 from sqlglot import exp
 from sqlmesh import macro
 
@@ -28,13 +30,23 @@ def channel(evaluator, source, medium, campaign):  # type: ignore[no-untyped-def
 
 
 @macro()
-def known(evaluator, ingested_at):  # type: ignore[no-untyped-def]
+def known(evaluator, ingested_at, event_ts=None):  # type: ignore[no-untyped-def]
     """True for what was ingested before this run began, so that all models of a run see the same events.
 
     Ingestion goes on while models are made; without this cut a later model would know events that an earlier one does
-    not. Rows of unit tests may leave the column out.
+    not. Rows of unit tests may leave the column out. A model that looks at events of later days than its own names
+    their time too: a clock may be minutes ahead of ours, and before midnight no model has the next day yet.
 
-    Example: `@KNOWN(ingested_at)` renders `COALESCE(ingested_at <= CAST('2026-05-20 12:00:00' AS TIMESTAMP), TRUE)`.
+    Example: `@KNOWN(ingested_at)` renders `COALESCE(ingested_at <= CAST('2026-05-20 12:00:00' AS TIMESTAMP), TRUE)`;
+    `@KNOWN(ingested_at, event_ts)` adds `AND event_ts < CAST('2026-05-21 00:00:00' AS TIMESTAMP)`.
     """
-    moment = exp.cast(exp.Literal.string(str(evaluator.locals["execution_dtntz"])), "timestamp")
-    return exp.Coalesce(this=exp.LTE(this=ingested_at.copy(), expression=moment), expressions=[exp.true()])
+    moment = str(evaluator.locals["execution_dtntz"])
+    received = exp.Coalesce(this=exp.LTE(this=ingested_at.copy(), expression=_moment(moment)), expressions=[exp.true()])
+    if event_ts is None:
+        return received
+    midnight = _moment(f"{date.fromisoformat(moment[:10]) + timedelta(days=1)} 00:00:00")
+    return exp.and_(received, exp.LT(this=event_ts.copy(), expression=midnight))
+
+
+def _moment(text):  # type: ignore[no-untyped-def]
+    return exp.cast(exp.Literal.string(text), "timestamp")

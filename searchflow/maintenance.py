@@ -36,6 +36,8 @@ OURS = ("raw", "ops")
 """Schemas that ingestion and the other parts append to; all others belong to SQLMesh."""
 LEAST_DELETED = 0.3
 """Share of deleted rows from which a file is written anew without them."""
+EXPIRED_AT_ONCE = 10_000
+"""Their numbers stand in the statement, one by one."""
 POSITIONS = "position_"
 """How the names of the tables of positions begin."""
 
@@ -74,7 +76,7 @@ def run(settings: Settings, *, now: datetime) -> Upkeep:
             with locked(settings, "transformation", wait=True):
                 _tidy(connection, _tables(connection, ours=False), result, alone)
         older_than = now - KEEP
-        call(connection, "ducklake_expire_snapshots", result, older_than=older_than)
+        expire(connection, older_than, result)
         result.files_deleted = len(call(connection, "ducklake_cleanup_old_files", result, older_than=older_than))
         result.orphans_deleted = delete_orphans(connection, older_than, result)
         result.files_after, result.snapshots_after = _measure(connection)
@@ -96,6 +98,35 @@ def merge_events(settings: Settings) -> Upkeep:
         alone = partial(gate.alone, streams.EVENT_TYPES)
         _tidy(connection, [("raw", table) for table in warehouse.PARTITIONED], result, alone)
     return result
+
+
+def expire(connection: duckdb.DuckDBPyConnection, older_than: datetime, result: Upkeep | None = None) -> int:
+    """Expire the snapshots from before `older_than` that no mart was made at. Returns how many.
+
+    A check over several tables reads what a mart was made from at that mart's snapshot (`ops.made_until`). Of a mart that is
+    made less often than every `KEEP` it is not kept: the files of a month would stay for it.
+    """
+    known = connection.execute(
+        f"SELECT snapshot_id FROM ducklake_snapshots('{warehouse.CATALOG}') WHERE snapshot_time < ?", [older_than]
+    ).fetchall()
+    newest = warehouse.current_snapshot(connection)
+    unused = {int(row[0]) for row in known} - in_use(connection) - {newest}
+    for first in range(0, len(unused), EXPIRED_AT_ONCE):
+        versions = sorted(unused)[first : first + EXPIRED_AT_ONCE]
+        call(connection, "ducklake_expire_snapshots", result or Upkeep(), versions=versions)
+    return len(unused)
+
+
+def in_use(connection: duckdb.DuckDBPyConnection) -> set[int]:
+    """The snapshots at which the models that there are were made."""
+    found = connection.execute(
+        "SELECT made.lake_snapshot FROM ops.made_until AS made "
+        "JOIN duckdb_views() AS views ON made.model = views.schema_name || '.' || views.view_name "
+        "WHERE made.environment = 'prod' AND views.database_name = ? "
+        "AND coalesce(made.due_at - made.known_until <= INTERVAL 1 DAY, TRUE)",
+        [warehouse.CATALOG],
+    ).fetchall()
+    return {int(row[0]) for row in found}
 
 
 def delete_orphans(connection: duckdb.DuckDBPyConnection, older_than: datetime, result: Upkeep | None = None) -> int:

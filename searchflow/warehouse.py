@@ -287,6 +287,13 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
+def current_snapshot(connection: duckdb.DuckDBPyConnection) -> int:
+    """The snapshot that this connection reads: the newest, or the one that it is pinned to."""
+    row = connection.execute(f"FROM {CATALOG}.current_snapshot()").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def snapshot_id(connection: duckdb.DuckDBPyConnection) -> int:
     """The newest snapshot: changes exactly when the data does."""
     row = connection.execute(f"SELECT max(snapshot_id) FROM ducklake_snapshots('{CATALOG}')").fetchone()

@@ -52,10 +52,10 @@ SUITE = Suite(
                 """
                 WITH messages AS (SELECT user_id FROM {batch})
                 SELECT count(*) AS unexpected FROM messages
-                LEFT JOIN lake.marts.dim_users AS users ON users.user_id = messages.user_id
+                LEFT JOIN {marts.dim_users} AS users ON users.user_id = messages.user_id
                 WHERE users.marketing_consent IS DISTINCT FROM TRUE HAVING count(*) > 0""",
                 broken="""
-                NOT EXISTS (SELECT 1 FROM lake.marts.dim_users AS users
+                NOT EXISTS (SELECT 1 FROM {marts.dim_users} AS users
                   WHERE users.user_id = checked.user_id AND users.marketing_consent)""",
             ),
         ),

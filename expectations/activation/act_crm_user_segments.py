@@ -39,9 +39,9 @@ SUITE = Suite(
             "Everybody who has a segment is sent, and nobody else.",
             aggregate(
                 "as_many_as_have_a_segment",
-                broken="count(*) <> (SELECT count(*) FROM lake.marts.mart_user_segments)",
+                broken="count(*) <> (SELECT count(*) FROM {marts.mart_user_segments})",
                 sent="count(*)",
-                with_segment="(SELECT count(*) FROM lake.marts.mart_user_segments)",
+                with_segment="(SELECT count(*) FROM {marts.mart_user_segments})",
             ),
         ),
         warning("Countries are written as two letters.", matches("country", COUNTRY_CODE)),

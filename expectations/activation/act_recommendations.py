@@ -39,9 +39,9 @@ SUITE = Suite(
             "All recommendations are sent, and no others.",
             aggregate(
                 "as_many_as_there_are",
-                broken="count(*) <> (SELECT count(*) FROM lake.marts.mart_recommendations)",
+                broken="count(*) <> (SELECT count(*) FROM {marts.mart_recommendations})",
                 sent="count(*)",
-                recommended="(SELECT count(*) FROM lake.marts.mart_recommendations)",
+                recommended="(SELECT count(*) FROM {marts.mart_recommendations})",
             ),
         ),
         warning(

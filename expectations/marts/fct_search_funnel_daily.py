@@ -75,7 +75,7 @@ SUITE = Suite(
                 ), single AS (
                   SELECT search_date, count(*) AS searches, sum(clicks) AS clicks,
                     sum(conversions) AS conversions, sum(revenue) AS revenue
-                  FROM lake.marts.fct_search_funnel WHERE NOT coalesce(is_bot, FALSE) GROUP BY search_date
+                  FROM {marts.fct_search_funnel} WHERE NOT coalesce(is_bot, FALSE) GROUP BY search_date
                 )
                 SELECT count(*) AS unexpected, sum(daily.revenue) AS daily_revenue,
                   sum(single.revenue) AS single_revenue

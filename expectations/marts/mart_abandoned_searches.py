@@ -47,10 +47,10 @@ SUITE = Suite(
                 """
                 WITH abandoned AS (SELECT search_event_id FROM {batch})
                 SELECT count(*) AS unexpected FROM abandoned
-                JOIN lake.marts.fct_search_funnel AS funnel ON funnel.search_event_id = abandoned.search_event_id
+                JOIN {marts.fct_search_funnel} AS funnel ON funnel.search_event_id = abandoned.search_event_id
                 WHERE funnel.conversions > 0 HAVING count(*) > 0""",
                 broken="""
-                EXISTS (SELECT 1 FROM lake.marts.fct_search_funnel AS funnel
+                EXISTS (SELECT 1 FROM {marts.fct_search_funnel} AS funnel
                   WHERE funnel.search_event_id = checked.search_event_id AND funnel.conversions > 0)""",
             ),
         ),

@@ -38,7 +38,7 @@ SUITE = Suite(
             aggregate(
                 "some_worth",
                 broken="count(*) > 0 AND max(removal_effect) = 0 "
-                "AND (SELECT count(*) FROM lake.staging.stg_conversion_events) > 0",
+                "AND (SELECT count(*) FROM lake.raw.conversion_events WHERE ingested_at <= {known_until}) > 0",
                 channels="count(*)",
             ),
         ),

@@ -53,7 +53,7 @@ SUITE = Suite(
                 """
                 WITH demand AS (SELECT sum(searches) AS searches, sum(revenue) AS revenue FROM {batch}),
                 funnel AS (
-                  SELECT count(*) AS searches, sum(revenue) AS revenue FROM lake.marts.fct_search_funnel
+                  SELECT count(*) AS searches, sum(revenue) AS revenue FROM {marts.fct_search_funnel}
                   WHERE NOT coalesce(is_bot, FALSE)
                 )
                 SELECT demand.searches, funnel.searches AS funnel_searches, demand.revenue,

@@ -74,12 +74,31 @@ SUITE = Suite(
                 WITH figures AS (SELECT kpi_date AS day, searches, clicks FROM {batch}),
                 funnel AS (
                   SELECT search_date AS day, sum(searches) AS searches, sum(clicks) AS clicks
-                  FROM lake.marts.fct_search_funnel_daily GROUP BY search_date
+                  FROM {marts.fct_search_funnel_daily} GROUP BY search_date
                 )
                 SELECT count(*) AS unexpected, min(day) AS first_day, max(day) AS last_day
                 FROM figures FULL JOIN funnel USING (day)
                 WHERE coalesce(figures.searches, 0) <> coalesce(funnel.searches, 0)
                   OR coalesce(figures.clicks, 0) <> coalesce(funnel.clicks, 0)
+                HAVING count(*) > 0""",
+            ),
+        ),
+        critical(
+            "Bookings and revenue of each day are those that were received, whether a search led to them or not.",
+            never(
+                "holds_each_booking",
+                """
+                WITH figures AS (SELECT kpi_date AS day, conversions, revenue FROM {batch}),
+                received AS (
+                  SELECT CAST(event_ts AS DATE) AS day, count(*) AS conversions,
+                    coalesce(sum(booking_value_reporting), 0) AS revenue
+                  FROM lake.staging.stg_conversion_events
+                  WHERE ingested_at <= {known_until} AND CAST(event_ts AS DATE) <= CAST({known_until} AS DATE) GROUP BY 1
+                )
+                SELECT count(*) AS unexpected, min(day) AS first_day, max(day) AS last_day
+                FROM figures FULL JOIN received USING (day)
+                WHERE coalesce(figures.conversions, 0) <> coalesce(received.conversions, 0)
+                  OR coalesce(figures.revenue, 0) <> coalesce(received.revenue, 0)
                 HAVING count(*) > 0""",
             ),
         ),

@@ -38,7 +38,7 @@ SUITE = Suite(
                 """
                 WITH lasting AS (SELECT user_id, segment FROM {batch} WHERE valid_to IS NULL)
                 SELECT count(*) AS unexpected FROM lasting
-                FULL JOIN lake.marts.mart_user_segments AS now ON now.user_id = lasting.user_id
+                FULL JOIN {marts.mart_user_segments} AS now ON now.user_id = lasting.user_id
                 WHERE now.segment IS DISTINCT FROM lasting.segment HAVING count(*) > 0""",
             ),
         ),

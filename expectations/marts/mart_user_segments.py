@@ -55,7 +55,7 @@ SUITE = Suite(
                 WITH segments AS (SELECT user_id FROM {batch})
                 SELECT count(*) AS unexpected, count(segments.user_id) AS unknown_users,
                   count(users.user_id) AS left_out
-                FROM segments FULL JOIN lake.marts.dim_users AS users ON users.user_id = segments.user_id
+                FROM segments FULL JOIN {marts.dim_users} AS users ON users.user_id = segments.user_id
                 WHERE segments.user_id IS NULL OR users.user_id IS NULL HAVING count(*) > 0""",
             ),
         ),

@@ -32,7 +32,7 @@ WITH events /* No more of each than its place in time: they are sorted, which co
   WHERE
     event_ts >= @start_ds::TIMESTAMP - @HOURS(@session_cut_hours) - @MINUTES(@session_gap_minutes)
     AND event_ts < @end_ds::TIMESTAMP + @DAYS(2)
-    AND @KNOWN(ingested_at)
+    AND @KNOWN(ingested_at, event_ts)
   UNION ALL
   SELECT
     event_id,
@@ -45,7 +45,7 @@ WITH events /* No more of each than its place in time: they are sorted, which co
   WHERE
     event_ts >= @start_ds::TIMESTAMP - @HOURS(@session_cut_hours) - @MINUTES(@session_gap_minutes)
     AND event_ts < @end_ds::TIMESTAMP + @DAYS(2)
-    AND @KNOWN(ingested_at)
+    AND @KNOWN(ingested_at, event_ts)
   UNION ALL
   SELECT
     event_id,
@@ -58,7 +58,7 @@ WITH events /* No more of each than its place in time: they are sorted, which co
   WHERE
     event_ts >= @start_ds::TIMESTAMP - @HOURS(@session_cut_hours) - @MINUTES(@session_gap_minutes)
     AND event_ts < @end_ds::TIMESTAMP + @DAYS(2)
-    AND @KNOWN(ingested_at)
+    AND @KNOWN(ingested_at, event_ts)
 ), paced /* Times beside each other */ AS (
   SELECT
     *,

@@ -4,7 +4,7 @@
 MODEL (
   name intermediate.int_user_journeys,
   kind INCREMENTAL_BY_TIME_RANGE (
-    time_column converted_at,
+    time_column conversion_date,
     partition_by_time_column FALSE
   ),
   tags (
@@ -14,7 +14,8 @@ MODEL (
   audits (
     UNIQUE_COMBINATION_OF_COLUMNS(columns := (conversion_event_id, touchpoint_id)),
     NOT_NULL(columns := (conversion_event_id, visitor_id, touchpoint_id, channel)),
-    ASSERT_NEVER(condition := touched_at > converted_at OR "position" > touchpoints)
+    ASSERT_NEVER(condition := touched_at > converted_at OR "position" > touchpoints),
+    each_booking_has_its_journey
   )
 );
 
@@ -42,6 +43,7 @@ SELECT
   bookings.visitor_id::TEXT AS visitor_id, /* Who booked */
   bookings.user_id::TEXT AS user_id, /* The user who booked; null when nobody ever logged in */
   bookings.converted_at::TIMESTAMP AS converted_at, /* When, UTC */
+  bookings.converted_at::DATE AS conversion_date, /* On which day, UTC: SQLMesh cuts a column of timestamps at the run's last tick, a day is whole */
   bookings.booking_value_reporting::DECIMAL(18, 2) AS booking_value_reporting, /* For how much, in the reporting currency */
   touchpoints.touchpoint_id::TEXT AS touchpoint_id, /* What brought them */
   touchpoints.touched_at::TIMESTAMP AS touched_at, /* When, UTC */

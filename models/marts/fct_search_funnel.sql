@@ -71,7 +71,7 @@ WITH searches AS (
   WHERE
     clicks.event_ts >= @start_ds::TIMESTAMP - @DAYS(1)
     AND clicks.event_ts < @end_ds::TIMESTAMP + @DAYS(1) + @DAYS(@funnel_window_days)
-    AND @KNOWN(clicks.ingested_at)
+    AND @KNOWN(clicks.ingested_at, clicks.event_ts)
 ), bookings AS (
   SELECT
     clicks.search_event_id,
@@ -88,7 +88,7 @@ WITH searches AS (
   WHERE
     conversions.event_ts >= @start_ds::TIMESTAMP - @DAYS(1)
     AND conversions.event_ts < @end_ds::TIMESTAMP + @DAYS(1) + @DAYS(@funnel_window_days)
-    AND @KNOWN(conversions.ingested_at)
+    AND @KNOWN(conversions.ingested_at, conversions.event_ts)
   GROUP BY
     clicks.search_event_id
 ), clicked AS (

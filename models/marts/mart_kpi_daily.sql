@@ -15,6 +15,7 @@ MODEL (
       kpi_date
     )),
     NOT_NULL(columns := (kpi_date, searches, sessions, conversions, revenue, finality)),
+    each_booking_is_in_the_key_figures,
     ASSERT_NEVER(condition := finality < 0 OR finality > 1 OR click_through_rate > 1 OR conversion_rate > 1),
     ASSERT_NEVER(
       condition := searches_to_come < 0 OR clicks_to_come < 0 OR conversions_to_come < 0 OR revenue_to_come < 0

@@ -45,7 +45,8 @@ TABLES: dict[str, str] = {
     "ops.model_runs": """
         run_id VARCHAR, environment VARCHAR, model VARCHAR, interval_start TIMESTAMP, interval_end TIMESTAMP,
         started_at TIMESTAMP, duration_s DOUBLE, rows BIGINT, audits_passed BIGINT, audits_failed BIGINT,
-        status VARCHAR, error VARCHAR, traceparent VARCHAR""",
+        status VARCHAR, error VARCHAR, traceparent VARCHAR, known_until TIMESTAMP, lake_snapshot BIGINT,
+        due_at TIMESTAMP""",
     "ops.kpi_versions": """
         kpi_date DATE, metric VARCHAR, value DOUBLE, previous_value DOUBLE, recorded_at TIMESTAMP,
         previous_at TIMESTAMP, late_searches BIGINT, late_clicks BIGINT, late_conversions BIGINT, batches VARCHAR[],

@@ -78,6 +78,12 @@ VIEWS: dict[str, str] = {
             SELECT 'suite', suite, run_id, checked_at, duration_s, 'checked', TRUE, rows_in, NULL
             FROM ops.validated_tables
         )""",
+    # Up to which moment a model was made: events received until then are in it. `lake_snapshot` is the state of the lake right
+    # after its run, so all that it was made from is there as it was; `due_at` is when its schedule makes it next.
+    "ops.made_until": """
+        SELECT environment, model, known_until, lake_snapshot, due_at, started_at AS made_at, run_id
+        FROM ops.model_runs WHERE status = 'succeeded' AND lake_snapshot IS NOT NULL
+        QUALIFY row_number() OVER (PARTITION BY environment, model ORDER BY lake_snapshot DESC, started_at DESC) = 1""",
     "ops.error_rates": """
         SELECT date_trunc('hour', started_at) AS hour, kind, name, count(*) AS runs,
                count(*) FILTER (WHERE NOT ok) AS failures, count(*) FILTER (WHERE NOT ok) / count(*) AS error_rate

@@ -7,6 +7,9 @@ cost follows them too, and not the history. How far a changed day reaches into l
 
 Which commits a transformation has already seen is kept in `ops.transformed_batches`. A row is written after the days
 were marked for SQLMesh and before they are made: killed in between, the next run marks them again or finds them marked.
+
+A client's clock may be minutes ahead. Before midnight no model has the next day yet, and none reads its events; a commit
+that holds one is therefore taken again after midnight.
 """
 
 from __future__ import annotations
@@ -97,6 +100,8 @@ class Batch:
 
     batch_id: str
     shard: str
+    last_event_ts: datetime | None = None
+    """Its newest event; null for feeds that have days and no moments."""
 
 
 def new_batches(
@@ -106,13 +111,15 @@ def new_batches(
 
     Models read events ingested up to `now` only (the macro KNOWN); a later commit is left to the next transformation.
     """
+    if taken is not None and taken.date() < now.date():
+        taken = None  # what was left to the new day came before midnight
     found = connection.execute(
         f"""
-        SELECT DISTINCT batch_id, shard FROM ops.ingestion_batches AS batches
+        SELECT batch_id, shard, max(last_event_ts) FROM ops.ingestion_batches AS batches
         WHERE stored > 0 AND committed_at > coalesce(?, TIMESTAMP '1970-01-01') AND committed_at <= ? AND NOT EXISTS (
             SELECT 1 FROM {SEEN} AS seen WHERE seen.batch_id = batches.batch_id AND seen.environment = ?
         )
-        ORDER BY ALL
+        GROUP BY batch_id, shard ORDER BY ALL
         """,
         [taken, now, environment],
     ).fetchall()
@@ -135,11 +142,13 @@ def traces(connection: duckdb.DuckDBPyConnection, environment: str, now: datetim
 
 
 def mark_seen(connection: duckdb.DuckDBPyConnection, environment: str, batches: list[Batch], now: datetime) -> None:
-    """Remember that the days of these commits are on SQLMesh's list."""
-    if not batches:
+    """Remember that the days of these commits are on SQLMesh's list; not of one with events of tomorrow."""
+    tomorrow = datetime.combine(now.date() + timedelta(days=1), datetime.min.time())
+    whole = [batch for batch in batches if batch.last_event_ts is None or batch.last_event_ts < tomorrow]
+    if not whole:
         return
-    ids = [batch.batch_id for batch in batches]
-    shards = [batch.shard for batch in batches]
+    ids = [batch.batch_id for batch in whole]
+    shards = [batch.shard for batch in whole]
     connection.execute(
         f"INSERT INTO {SEEN} SELECT ?, unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), ?", [environment, ids, shards, now]
     )

@@ -46,7 +46,8 @@ class RunConsole(NoopConsole):
         """The plan of the run is known: which models, in how many ranges of days."""
         for snapshot, intervals in batched_intervals.items():
             if intervals:
-                self.runs[snapshot.name] = ModelRun(name=snapshot.model.name, batches=len(intervals))
+                due_at = snapshot.node.cron_next(self._now.replace(tzinfo=UTC)).replace(tzinfo=None)
+                self.runs[snapshot.name] = ModelRun(snapshot.model.name, batches=len(intervals), due_at=due_at)
                 self.snapshots[snapshot.name] = snapshot
 
     def start_snapshot_evaluation_progress(self, snapshot: Snapshot, audit_only: bool = False) -> None:

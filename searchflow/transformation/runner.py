@@ -239,7 +239,7 @@ def _evaluate(
             snapshots = [snapshot for snapshot in snapshots if snapshot.snapshot_id in known]
     if deployed is None or not snapshots or (problem is not None and fail_fast):
         return problem
-    # A plan makes what has changed; days that are missing in other models are for a run.
+    # A plan that failed has left days that are missing in models that did not change.
     problem_of_run = _attempt(opened, fail_fast, lambda stop: _run(opened, snapshots, result, stop, only))
     return problem or problem_of_run
 
@@ -263,6 +263,9 @@ def _plan(opened: Project, result: TransformationResult, stop: Callable[[], bool
     plan = context.plan_builder(
         result.environment,
         execution_time=result.started_at.replace(tzinfo=UTC),  # also where the plan ends
+        # Days that are missing in unchanged models too: what is made from them ends at the same moment as they do. Without
+        # `run` SQLMesh ignores `ignore_cron`, and ends at the last tick of five minutes.
+        run=True,
         ignore_cron=True,  # today's part of a day counts, whatever the minute
         include_unmodified=True,
         skip_tests=True,  # `make check` runs them, and the linter
@@ -320,6 +323,11 @@ def _note_restatements(opened: Project, connection: duckdb.DuckDBPyConnection, r
 def _record(connection: duckdb.DuckDBPyConnection, result: TransformationResult, span: Span | None) -> None:
     """One row a model in `ops.model_runs`, and one span."""
     tracing.note(span, mode=result.mode, batches=result.new_batches, models=len(result.models))
+    if not result.models:
+        return
+    snapshot = warehouse.current_snapshot(
+        connection
+    )  # under the lock of transformations: just as the run left the models
     record.rows(
         connection,
         "ops.model_runs",
@@ -338,6 +346,9 @@ def _record(connection: duckdb.DuckDBPyConnection, result: TransformationResult,
                 "status": run.status,
                 "error": run.error,
                 "traceparent": _model_span(run, result),
+                "known_until": result.started_at,
+                "lake_snapshot": snapshot,
+                "due_at": run.due_at,
             }
             for run in result.models
         ],

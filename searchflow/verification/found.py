@@ -22,6 +22,8 @@ from searchflow.ingestion.positions import position
 from searchflow.ingestion.stream_source import StreamPosition
 from searchflow.settings import Settings
 
+USERS = "marts.mart_user_segments"
+"""Made at each transformation of all models that has new events."""
 SENT = ("done", "partial", "unchanged")
 """How a sync run ends that brought its destination up to date."""
 
@@ -55,17 +57,28 @@ class Found:
 
     @cached_property
     def transformations(self) -> list[datetime]:
-        """The moments up to which the transformations of `prod` knew events, oldest first."""
+        """The moments up to which the transformations of all of `prod` knew events, oldest first. Those of the funnel alone,
+        every few seconds, are not among them: what is sent is made from users."""
         seen = self.query(
-            "SELECT DISTINCT seen_at FROM ops.transformed_batches WHERE environment = 'prod' ORDER BY seen_at"
-        )["seen_at"].to_list()
-        if "marts.mart_user_segments" in self.tables:  # a plan makes models anew without new events
+            "SELECT known_until FROM ops.model_runs WHERE environment = 'prod' AND status = 'succeeded' AND model = ?",
+            USERS,
+        )["known_until"].to_list()
+        if USERS in self.tables:  # a release before moments were recorded
             seen += self.query("SELECT max(segment_as_of) AS made FROM marts.mart_user_segments")["made"].to_list()
         return sorted({moment for moment in seen if moment is not None})
 
     @cached_property
+    def _known_until(self) -> dict[str, datetime]:
+        made = self.query("SELECT model, known_until FROM ops.made_until WHERE environment = 'prod'")
+        return dict(made.iter_rows())
+
+    def known_until(self, model: str) -> datetime | None:
+        """The moment up to which this model knows events."""
+        return self._known_until.get(model, self.transformed_at)
+
+    @cached_property
     def transformed_at(self) -> datetime | None:
-        """The last of them; None before the first."""
+        """The last of them, up to which every model knows events; None before the first."""
         made = self.transformations and "marts.mart_kpi_daily" in self.tables
         return self.transformations[-1] if made else None
 

@@ -20,12 +20,13 @@ from searchflow.verification.key import Key
 from searchflow.verification.report import Check, Report
 
 CHECKS = ("key", "raw", "sessions", "funnel", "kpis", "attribution", "crm", "outbox", "recommendations")
-OF_MODELS: dict[str, Callable[[World, Found], Iterator[Check]]] = {
-    "sessions": checks.sessions,
-    "funnel": checks.funnel,
-    "kpis": checks.kpis,
-    "attribution": checks.attributed,
+OF_MODELS: dict[str, tuple[str, Callable[[World, Found], Iterator[Check]]]] = {
+    "sessions": ("intermediate.int_search_sessions", checks.sessions),
+    "funnel": ("marts.fct_search_funnel_daily", checks.funnel),
+    "kpis": ("marts.mart_kpi_daily", checks.kpis),
+    "attribution": ("marts.mart_campaign_attribution", checks.attributed),
 }
+"""Check -> the model whose moment it is about: under `searchflow up` the funnel is newer than the other marts."""
 
 
 def verify(settings: Settings, *, folder: Path | None = None, only: str | None = None) -> Report:
@@ -47,7 +48,8 @@ def verify(settings: Settings, *, folder: Path | None = None, only: str | None =
         for name in wanted:
             report.checks += _checks(name, key, found, worlds)
         if found.transformed_at is not None and "attribution" in wanted:
-            report.causes, report.models = causes.compare(worlds.at(found.transformed_at), found)
+            credited = found.known_until("marts.mart_campaign_attribution") or found.transformed_at
+            report.causes, report.models = causes.compare(worlds.at(credited), found)
     report.seconds = round(time.perf_counter() - clock, 2)
     return report
 
@@ -58,9 +60,11 @@ def _checks(name: str, key: Key, found: Found, worlds: Worlds) -> list[Check]:
     if name == "raw":
         return list(checks.raw(key, found))
     if name in OF_MODELS:
-        if found.transformed_at is None:
+        model, check = OF_MODELS[name]
+        moment = found.known_until(model)
+        if found.transformed_at is None or moment is None:
             return [Check(name, None, None, why="not transformed yet: `searchflow transform`")]
-        return list(OF_MODELS[name](worlds.at(found.transformed_at), found))
+        return list(check(worlds.at(moment), found))
     if name == "crm":
         return list(destinations.crm(found, worlds.at))
     if name == "outbox":

@@ -47,6 +47,16 @@ def test_every_column_is_described_and_typed_and_every_model_has_a_grain(models:
         assert model.description, model.name
 
 
+def test_every_time_column_is_a_date(models: bare.BareModels) -> None:
+    """SQLMesh makes whole days of those, and cuts timestamps at the run's end or at the tick before it."""
+    kinds = {
+        model.name: model.columns_to_types[model.time_column.column.name].sql()
+        for model in models.models
+        if model.time_column
+    }
+    assert set(kinds.values()) == {"DATE"}, kinds
+
+
 def test_every_model_has_audits_and_unit_tests_and_no_rule_is_ignored_silently(models: bare.BareModels) -> None:
     tested = {
         case["model"]
@@ -104,6 +114,14 @@ SPOILT = {
         ("marts.mart_campaign_attribution", "UPDATE {} SET revenue = revenue - 0.01 WHERE model = 'linear' AND revenue > 9"),
         ("marts.mart_campaign_attribution", "DELETE FROM {} WHERE model = 'markov'"),
         ("marts.mart_campaign_attribution", "DELETE FROM {}"),
+    ],
+    "each_booking_has_its_journey": [
+        ("intermediate.int_user_journeys", "DELETE FROM {} WHERE user_id = 'ana'"),
+        ("intermediate.int_user_journeys", "UPDATE {} SET position = 2"),
+    ],
+    "each_booking_is_in_the_key_figures": [
+        ("marts.mart_kpi_daily", "DELETE FROM {} WHERE conversions > 0"),
+        ("marts.mart_kpi_daily", "UPDATE {} SET conversions = conversions + 1"),
     ],
     "cost_is_the_spend_of_each_model": [
         ("marts.mart_campaign_attribution", "UPDATE {} SET cost = cost + 1 WHERE model = 'linear'"),

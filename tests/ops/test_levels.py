@@ -164,6 +164,28 @@ def test_freshness_completeness_and_latency_follow_each_commit(watched: Settings
 
 
 @pytest.mark.integration
+def test_a_mart_is_behind_from_the_moment_on_at_which_its_own_schedule_makes_it(
+    watched: Settings, written: Callable[..., None]
+) -> None:
+    """Made 100 minutes ago; a commit of 90 minutes ago was taken 80 minutes ago, for all marts that were due."""
+    written("ingestion_batches", batch("a", 90, 100))
+    written("transformed_batches", {"environment": "prod", "shard": "search", "batch_id": "a", "seen_at": ago(80)})
+    due = {"marts.mart_recommendation_quality": -9999, "marts.dim_users": 95, "marts.mart_sync_lift": 15}
+    written("model_runs", *(model(name, 100) | {"due_at": ago(minutes)} for name, minutes in due.items()))
+    found = evaluated(
+        watched,
+        level("fresh", "freshness", "at_most: 20 minutes", "marts.*")
+        + level("complete", "completeness", "at_least: 90 %", "marts.*", grace="30 minutes"),
+    )
+    assert found["fresh marts.mart_recommendation_quality"] == ("kept", 0.0)  # made once a month
+    assert found["complete marts.mart_recommendation_quality"] == ("kept", 1.0)
+    assert found["fresh marts.dim_users"] == ("broken", 5400.0)  # was due when the commit was taken, and not made
+    assert found["complete marts.dim_users"] == ("broken", 0.0)
+    assert found["fresh marts.mart_sync_lift"] == ("kept", 900.0)  # due a quarter of an hour ago
+    assert found["complete marts.mart_sync_lift"] == ("kept", 1.0)
+
+
+@pytest.mark.integration
 def test_shares_durations_and_facts(watched: Settings, written: Callable[..., None]) -> None:
     written("ingestion_batches", batch("a", 5, 190, received=200, dead_letters=10), batch("b", 90, 9, received=90))
     stage = {"stage": "transformation", "status": "completed"}

@@ -34,7 +34,8 @@ class Facts:
     unaccounted: int | None = None
 
 
-# Commits of the window, by the transformation that took them: a mart holds what was taken before it was last made.
+# Commits of the window, by the transformation that took them: a mart holds what was taken before it was last made. What was
+# taken later is missing from the moment on at which the mart's own schedule makes it again: one is made once a month.
 _COMMITS = """
     WITH seen AS (
         SELECT batch_id, min(seen_at) AS seen_at FROM ops.transformed_batches
@@ -45,11 +46,13 @@ _COMMITS = """
         WHERE batches.stored > 0 AND batches.committed_at >= $since AND batches.committed_at <= $until
         GROUP BY seen.seen_at
     ), tables AS (SELECT unnest($tables::VARCHAR[]) AS target), made AS (
-        SELECT model AS target, max(started_at) AS made_at FROM ops.model_runs
+        SELECT model AS target, max(started_at) AS made_at, arg_max(due_at, started_at) AS due_at FROM ops.model_runs
         WHERE status = 'succeeded' AND environment = 'prod' GROUP BY model
     ), known AS (
-        SELECT tables.target, made.made_at, commits.oldest, commits.stored,
-               coalesce(commits.seen_at <= made.made_at, FALSE) AS inside
+        SELECT tables.target, made.made_at, commits.stored,
+               greatest(commits.oldest, CASE WHEN commits.seen_at > made.made_at THEN made.due_at END) AS oldest,
+               coalesce(commits.seen_at <= made.made_at OR (commits.seen_at > made.made_at AND made.due_at > $until), FALSE)
+                   AS inside
         FROM tables LEFT JOIN made ON made.target = tables.target LEFT JOIN commits ON TRUE
     )"""
 
