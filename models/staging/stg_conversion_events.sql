@@ -23,8 +23,8 @@ WITH typed AS (
     session_id,
     user_id,
     LOWER(@JSON_TEXT(payload, '$.click_event_id')) AS click_event_id,
-    TRY_CAST(@JSON_TEXT(payload, '$.booking_value') AS DECIMAL(18, 4)) AS booking_value,
-    TRY_CAST(@JSON_TEXT(payload, '$.commission') AS DECIMAL(18, 4)) AS commission,
+    TRY_CAST(@JSON_TEXT(payload, '$.booking_value') AS DECIMAL(38, 4)) AS booking_value,
+    TRY_CAST(@JSON_TEXT(payload, '$.commission') AS DECIMAL(38, 4)) AS commission,
     UPPER(COALESCE(@JSON_TEXT(payload, '$.currency'), 'CAD')) AS currency, /* the contract's default */
     @JSON_TEXT(payload, '$.product_type') AS product_type,
     @JSON_TEXT(payload, '$.provider') AS provider,
@@ -37,11 +37,11 @@ SELECT
   typed.session_id::TEXT AS session_id, /* The client's session */
   typed.user_id::TEXT AS user_id, /* Null for an anonymous visitor */
   typed.click_event_id::TEXT AS click_event_id, /* The click that led to it */
-  typed.booking_value::DECIMAL(18, 4) AS booking_value, /* Price of the booking, in its currency */
-  typed.commission::DECIMAL(18, 4) AS commission, /* What we earn, in its currency */
+  typed.booking_value::DECIMAL(38, 4) AS booking_value, /* Price of the booking, in its currency */
+  typed.commission::DECIMAL(38, 4) AS commission, /* What we earn, in its currency */
   typed.currency::TEXT AS currency, /* ISO 4217 code */
-  ROUND(typed.booking_value * rates.rate_to_reporting, 2)::DECIMAL(18, 2) AS booking_value_reporting, /* Price in the reporting currency; null for a currency without a rate */
-  ROUND(typed.commission * rates.rate_to_reporting, 2)::DECIMAL(18, 2) AS commission_reporting, /* Commission in the reporting currency */
+  ROUND(typed.booking_value * rates.rate_to_reporting, 2)::DECIMAL(38, 4) AS booking_value_reporting, /* Price in the reporting currency; null for a currency without a rate */
+  ROUND(typed.commission * rates.rate_to_reporting, 2)::DECIMAL(38, 4) AS commission_reporting, /* Commission in the reporting currency */
   typed.product_type::TEXT AS product_type, /* flight, hotel, car, package; others are kept */
   typed.provider::TEXT AS provider, /* Who sells it */
   typed.ingested_at::TIMESTAMP AS ingested_at /* When we knew, UTC */
