@@ -12,7 +12,8 @@ MODEL (
     ASSERT_KNOWN(columns := (
       booking_value_reporting
     ), time := event_ts, blocking := FALSE),
-    ASSERT_NOT_NEGATIVE(columns := (booking_value, commission), time := event_ts)
+    ASSERT_NOT_NEGATIVE(columns := (booking_value, commission), time := event_ts),
+    ASSERT_RECENTLY_NEVER(condition := NOT unread IS NULL, time := event_ts, blocking := FALSE)
   )
 );
 
@@ -28,7 +29,8 @@ WITH typed AS (
     UPPER(COALESCE(@JSON_TEXT(payload, '$.currency'), 'CAD')) AS currency, /* the contract's default */
     @JSON_TEXT(payload, '$.product_type') AS product_type,
     @JSON_TEXT(payload, '$.provider') AS provider,
-    ingested_at
+    ingested_at,
+    @UNREAD(payload, 'booking_value: DECIMAL(38, 4)', 'commission: DECIMAL(38, 4)') AS unread
   FROM raw.conversion_events
 )
 SELECT
@@ -44,7 +46,8 @@ SELECT
   ROUND(typed.commission * rates.rate_to_reporting, 2)::DECIMAL(38, 4) AS commission_reporting, /* Commission in the reporting currency */
   typed.product_type::TEXT AS product_type, /* flight, hotel, car, package; others are kept */
   typed.provider::TEXT AS provider, /* Who sells it */
-  typed.ingested_at::TIMESTAMP AS ingested_at /* When we knew, UTC */
+  typed.ingested_at::TIMESTAMP AS ingested_at, /* When we knew, UTC */
+  typed.unread::TEXT AS unread /* Fields whose value does not fit its column: it is null here and kept in raw; null when all fit */
 FROM typed
 LEFT JOIN staging.stg_fx_rates AS rates
   ON rates.currency = typed.currency AND typed.event_ts::DATE BETWEEN rates.valid_from AND rates.valid_to
