@@ -29,3 +29,11 @@ SELECT
   ingested_at::TIMESTAMP AS ingested_at, /* When we knew, UTC */
   @UNREAD(payload, 'result_position: INT', 'result_price: DECIMAL(18, 2)')::TEXT AS unread /* Fields whose value does not fit its column: it is null here and kept in raw; null when all fit */
 FROM raw.click_events
+WHERE
+  NOT event_id IN (
+    SELECT
+      event_id
+    FROM ops.held_events
+    WHERE
+      event_type = 'click' AND released_at IS NULL
+  )

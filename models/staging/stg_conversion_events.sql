@@ -32,6 +32,14 @@ WITH typed AS (
     ingested_at,
     @UNREAD(payload, 'booking_value: DECIMAL(38, 4)', 'commission: DECIMAL(38, 4)') AS unread
   FROM raw.conversion_events
+  WHERE
+    NOT event_id IN (
+      SELECT
+        event_id
+      FROM ops.held_events
+      WHERE
+        event_type = 'conversion' AND released_at IS NULL
+    )
 )
 SELECT
   typed.event_id::TEXT AS event_id, /* The booking */

@@ -48,3 +48,11 @@ SELECT
     'page: INT'
   )::TEXT AS unread /* Fields whose value does not fit its column: it is null here and kept in raw; null when all fit */
 FROM raw.search_events
+WHERE
+  NOT event_id IN (
+    SELECT
+      event_id
+    FROM ops.held_events
+    WHERE
+      event_type = 'search' AND released_at IS NULL
+  )

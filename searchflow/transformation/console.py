@@ -38,6 +38,7 @@ class RunConsole(NoopConsole):
         self._now, self._clock = now, time.perf_counter()
         self.runs: dict[str, ModelRun] = {}
         self.snapshots: dict[str, Snapshot] = {}
+        self.planned: dict[str, Intervals] = {}
         self.failures: dict[str, BaseException] = {}
         self.warnings: list[str] = []
         self.problems: list[str] = []
@@ -48,6 +49,7 @@ class RunConsole(NoopConsole):
             if intervals:
                 self.runs[snapshot.name] = ModelRun(name=snapshot.model.name, batches=len(intervals))
                 self.snapshots[snapshot.name] = snapshot
+                self.planned[snapshot.name] = intervals
 
     def start_snapshot_evaluation_progress(self, snapshot: Snapshot, audit_only: bool = False) -> None:
         """One range of days of a model begins."""

@@ -1,0 +1,271 @@
+"""Events that a model cannot digest: they are found, held back from staging, and told; all other events are made.
+
+A model that raises on one value would stop itself and every model behind it. When a query fails on data, the events are found
+whose absence lets it pass: the model's query is written down to the raw tables and tried without a part of them, halving the
+part each time. Held events stay in `raw`, so that the accounting holds; the staging views leave them out, so that every mart
+and every audit sees the same events. They come back when the model changes, or with `searchflow quarantine release`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from searchflow.errors import engine_reason
+from searchflow.ops import record
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+    from sqlmesh.core.snapshot import Snapshot
+
+    from searchflow.transformation.project import Project
+
+DATA_ERRORS = (duckdb.DataError, duckdb.InvalidInputException)
+"""What DuckDB raises for a value; other errors (a missing table, no memory) are never the fault of an event."""
+EVENT_TYPES = ("search", "click", "conversion")
+MOST_HELD = 20
+"""A model that fails on more events than this is wrong itself: it fails as a whole."""
+MOST_SECONDS = 300.0
+NEWEST = (1_000, 50_000, None)
+"""The offender is most likely new: so many of the newest events are tried first, then all."""
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+
+Part = tuple[int, int]
+
+
+class _GaveUp(Exception):
+    """Too many events, or too long."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """An event that is held back, and the model that could not digest it."""
+
+    event_type: str
+    event_id: str
+    model: str
+
+
+def hold(opened: Project, connection: duckdb.DuckDBPyConnection, run_id: str, now: datetime) -> list[Held]:
+    """Hold back the events on which models of the last run failed. Returns none when no event is to blame."""
+    found: list[Held] = []
+    for name, cause in opened.console.failures.items():
+        error, snapshot = _data_error(cause), opened.console.snapshots.get(name)
+        if error is None or snapshot is None or not snapshot.model.is_sql:
+            continue
+        events = _offenders(opened, connection, snapshot, now)
+        found += [Held(event_type, event_id, snapshot.model.name) for event_type, event_id in events]
+        record.rows(
+            connection,
+            "ops.held_events",
+            [
+                {
+                    "event_type": event_type,
+                    "event_id": event_id,
+                    "model": snapshot.model.name,
+                    "version": _version(snapshot),
+                    "reason": _QUOTED.sub("…", engine_reason(error)),
+                    "held_at": now,
+                    "run_id": run_id,
+                }
+                for event_type, event_id in events
+            ],
+        )
+    return found
+
+
+def held(connection: duckdb.DuckDBPyConnection) -> list[Held]:
+    """Every event that is held back now."""
+    rows = connection.execute(
+        "SELECT event_type, event_id, model FROM ops.held_events WHERE released_at IS NULL ORDER BY held_at, event_id"
+    ).fetchall()
+    return [Held(*row) for row in rows]
+
+
+def release(connection: duckdb.DuckDBPyConnection, events: Collection[Held], by: str, now: datetime) -> set[date]:
+    """Let events into staging again. Returns the days that are to be made anew."""
+    days = days_of(connection, events)
+    for each in events:
+        connection.execute(
+            "UPDATE ops.held_events SET released_at = ?, released_by = ? WHERE event_id = ? AND released_at IS NULL",
+            [now, by, each.event_id],
+        )
+    return days
+
+
+def release_changed(opened: Project, connection: duckdb.DuckDBPyConnection, now: datetime) -> set[date]:
+    """Release what a model of another version could not digest: the next run tries again. Returns its days."""
+    rows = connection.execute(
+        "SELECT event_type, event_id, model, version FROM ops.held_events WHERE released_at IS NULL"
+    ).fetchall()
+    if not rows:
+        return set()
+    versions = {each.model.name: _version(each) for each in opened.snapshots() if each.is_model}
+    return release(connection, [Held(*row[:3]) for row in rows if versions.get(row[2]) != row[3]], "model changed", now)
+
+
+def days_of(connection: duckdb.DuckDBPyConnection, events: Collection[Held]) -> set[date]:
+    """The days whose tables these events are in: their own, their neighbours', and those of the searches they belong to."""
+    ids = [each.event_id for each in events]
+    rows = connection.execute(
+        """
+        WITH those AS (SELECT unnest(?::VARCHAR[]) AS event_id), clicks AS (
+            SELECT event_id, event_ts, lower(payload ->> '$.search_event_id') AS search_id FROM raw.click_events
+            WHERE event_id IN (FROM those) OR event_id IN (
+                SELECT lower(payload ->> '$.click_event_id') FROM raw.conversion_events WHERE event_id IN (FROM those))
+        )
+        SELECT event_ts::DATE FROM raw.search_events
+        WHERE event_id IN (FROM those) OR event_id IN (SELECT search_id FROM clicks)
+        UNION SELECT event_ts::DATE FROM clicks
+        UNION SELECT event_ts::DATE FROM raw.conversion_events WHERE event_id IN (FROM those)
+        """,
+        [ids],
+    ).fetchall()
+    return {day + timedelta(days=step) for (day,) in rows for step in (-1, 0, 1)}
+
+
+def warning(events: Collection[Held]) -> str:
+    """What a run says about the events that it held back."""
+    models = ", ".join(sorted({each.model for each in events}))
+    return (
+        f"{len(events)} event{'s' if len(events) > 1 else ''} held back from the models: {models} could not digest "
+        f"{'them' if len(events) > 1 else 'it'}. `searchflow quarantine` shows which."
+    )
+
+
+def _data_error(cause: BaseException | None) -> Exception | None:
+    while cause is not None:
+        if isinstance(cause, DATA_ERRORS):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _version(snapshot: Snapshot) -> str:
+    return snapshot.fingerprint.to_version()
+
+
+def _offenders(
+    opened: Project, connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, now: datetime
+) -> list[tuple[str, str]]:
+    """(event type, event id) of those without which the model's query passes; none when there are no such, or too many."""
+    sql = _down_to_raw(opened, snapshot, now)
+    if sql is None:
+        return []
+    deadline = time.monotonic() + MOST_SECONDS
+
+    def fails(without: Collection[Part]) -> bool:
+        if time.monotonic() > deadline:
+            raise _GaveUp
+        return _fails(connection, sql, without)
+
+    total = _number_events(connection)
+    try:
+        if not fails([]):
+            return []
+        for newest in NEWEST:
+            last = min(newest or total, total)
+            if last and not fails([(1, last)]):
+                return _named(connection, _bisect(fails, (1, last), []))
+    except _GaveUp:
+        pass
+    except duckdb.Error:  # another error than the model's: the query stands on more than events
+        pass
+    finally:
+        connection.execute("DROP TABLE IF EXISTS temp.main.numbered; DROP TABLE IF EXISTS temp.main.left_out")
+    return []
+
+
+def _bisect(fails: Callable[[Collection[Part]], bool], part: Part, without: list[Part]) -> list[int]:
+    """Numbers of events in `part` without which the query passes: it fails `without` those, and passes without all of it."""
+    first, last = part
+    if first == last:
+        return [first]
+    middle = (first + last) // 2
+    left, right = (first, middle), (middle + 1, last)
+    for half in (left, right):
+        if not fails([*without, half]):
+            return _bisect(fails, half, without)
+    found = _bisect(fails, right, [*without, left])
+    rest = [*without, *((number, number) for number in found)]
+    found += _bisect(fails, left, rest) if fails(rest) else []
+    if len(found) > MOST_HELD:
+        raise _GaveUp
+    return found
+
+
+def _number_events(connection: duckdb.DuckDBPyConnection) -> int:
+    """Give each event a number, the newest first."""
+    parts = " UNION ALL ".join(
+        f"SELECT '{kind}' AS kind, event_id, ingested_at FROM raw.{kind}_events" for kind in EVENT_TYPES
+    )
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE numbered AS "
+        "SELECT row_number() OVER (ORDER BY ingested_at DESC, kind, event_id) AS number, "
+        f"kind, event_id FROM ({parts})"
+    )
+    row = connection.execute("SELECT count(*) FROM temp.main.numbered").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _fails(connection: duckdb.DuckDBPyConnection, sql: str, without: Collection[Part]) -> bool:
+    """Does the query fail on data, without these events? Its rows are made, or else unused columns are not computed."""
+    listed = " OR ".join(f"number BETWEEN {first} AND {last}" for first, last in without) or "FALSE"
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE left_out AS SELECT kind, event_id FROM temp.main.numbered WHERE {listed}"
+    )
+    try:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE tried AS {sql}")
+    except DATA_ERRORS:
+        return True
+    finally:
+        connection.execute("DROP TABLE IF EXISTS temp.main.tried")
+    return False
+
+
+def _named(connection: duckdb.DuckDBPyConnection, numbers: Collection[int]) -> list[tuple[str, str]]:
+    return connection.execute(
+        "SELECT kind, event_id FROM temp.main.numbered WHERE list_contains(?, number)", [sorted(numbers)]
+    ).fetchall()
+
+
+def _down_to_raw(opened: Project, snapshot: Snapshot, now: datetime) -> str | None:
+    """The model's query with every SQL model before it written out, and raw events left out as `left_out` says."""
+    from sqlglot import exp
+
+    ranges = opened.console.planned.get(snapshot.name)
+    if not ranges:
+        return None
+    start, end = (datetime.fromtimestamp(each / 1000, UTC) for each in (ranges[0][0], ranges[-1][1]))
+    snapshots = {each.name: each for each in opened.snapshots()}
+    query = snapshot.model.render_query(
+        start=start,
+        end=end,
+        execution_time=now.replace(tzinfo=UTC),
+        snapshots=snapshots,
+        expand=[name for name in opened.context.dag.upstream(snapshot.name) if name in snapshots],
+        engine_adapter=opened.context.engine_adapter,
+    )
+    if query is None:
+        return None
+    for table in list(query.find_all(exp.Table)):
+        if table.db == "raw" and table.name.removesuffix("_events") in EVENT_TYPES:
+            table.replace(_thinned(table))
+    return query.sql(dialect="duckdb")
+
+
+def _thinned(table: exp.Table) -> exp.Expr:
+    from sqlglot import parse_one
+
+    kind = table.name.removesuffix("_events")
+    return parse_one(
+        f"SELECT * FROM lake.raw.{table.name} WHERE NOT event_id IN "
+        f"(SELECT event_id FROM temp.main.left_out WHERE kind = '{kind}')",
+        dialect="duckdb",
+    ).subquery(alias=table.alias_or_name)
