@@ -13,6 +13,8 @@ from activations.base import DOCUMENT, HASH, KEY, NAMES, VALUES
 from activations.declaration import Field, Sync
 
 PROBLEM = "__problem"
+LONGEST_KEY = 2_000
+"""Bytes. A longer one does not fit into an entry of PostgreSQL's indexes, and would fail the whole batch."""
 SQL_TYPES = {"text": "VARCHAR"}
 
 
@@ -38,7 +40,8 @@ def _problem(field: Field, key: str) -> list[str]:
     source, cast = quoted(field.source), f"TRY_CAST({quoted(field.source)} AS {_sql_type(field)})"
     cases = []
     if field.name == key:
-        unusable = f"{source} IS NULL OR {cast}::VARCHAR = '' OR contains({cast}::VARCHAR, chr(0))"
+        too_long = f"strlen({cast}::VARCHAR) > {LONGEST_KEY}"
+        unusable = f"{source} IS NULL OR {cast}::VARCHAR = '' OR contains({cast}::VARCHAR, chr(0)) OR {too_long}"
         cases.append(f"WHEN {unusable} THEN 'the key {field.name} is empty or cannot be used as one'")
     elif field.nulls == "reject":
         cases.append(f"WHEN {source} IS NULL THEN '{field.name} is empty, and the sync requires it'")

@@ -3,7 +3,8 @@
 A model that raises on one value would stop itself and every model behind it. When a query fails on data, the events are found
 whose absence lets it pass: the model's query is written down to the raw tables and tried without a part of them, halving the
 part each time. Held events stay in `raw`, so that the accounting holds; the staging views leave them out, so that every mart
-and every audit sees the same events. They come back when the model changes, or with `searchflow quarantine release`.
+and every audit sees the same events. They come back when the model changes, or
+with `searchflow quarantine release`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -45,69 +46,67 @@ class _GaveUp(Exception):
 
 @dataclass(frozen=True)
 class Held:
-    """An event that is held back, and the model that could not digest it."""
+    """An event that is held back, and the model that could not digest it: in which version, and why."""
 
     event_type: str
     event_id: str
     model: str
+    version: str = ""
+    reason: str = ""
 
 
-def hold(opened: Project, connection: duckdb.DuckDBPyConnection, run_id: str, now: datetime) -> list[Held]:
-    """Hold back the events on which models of the last run failed. Returns none when no event is to blame."""
+def find(opened: Project, connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Held]:
+    """The events on which models of the last run failed. None when no event is to blame."""
     found: list[Held] = []
     for name, cause in opened.console.failures.items():
         error, snapshot = _data_error(cause), opened.console.snapshots.get(name)
         if error is None or snapshot is None or not snapshot.model.is_sql:
             continue
-        events = _offenders(opened, connection, snapshot, now)
-        found += [Held(event_type, event_id, snapshot.model.name) for event_type, event_id in events]
-        record.rows(
-            connection,
-            "ops.held_events",
-            [
-                {
-                    "event_type": event_type,
-                    "event_id": event_id,
-                    "model": snapshot.model.name,
-                    "version": _version(snapshot),
-                    "reason": _QUOTED.sub("…", engine_reason(error)),
-                    "held_at": now,
-                    "run_id": run_id,
-                }
-                for event_type, event_id in events
-            ],
-        )
+        reason = _QUOTED.sub("…", engine_reason(error))
+        for event_type, event_id in _offenders(opened, connection, snapshot, now):
+            found.append(Held(event_type, event_id, snapshot.model.name, _version(snapshot), reason))
     return found
+
+
+def hold(connection: duckdb.DuckDBPyConnection, events: Collection[Held], run_id: str, now: datetime) -> None:
+    """Leave events out of staging. Mark their days missing before: a run that is killed in between then finds them again."""
+    record.rows(connection, "ops.held_events", [{**asdict(each), "held_at": now, "run_id": run_id} for each in events])
 
 
 def held(connection: duckdb.DuckDBPyConnection) -> list[Held]:
     """Every event that is held back now."""
     rows = connection.execute(
-        "SELECT event_type, event_id, model FROM ops.held_events WHERE released_at IS NULL ORDER BY held_at, event_id"
+        "SELECT event_type, event_id, model, version, reason FROM ops.held_events WHERE released_at IS NULL "
+        "ORDER BY held_at, event_id"
     ).fetchall()
     return [Held(*row) for row in rows]
 
 
-def release(connection: duckdb.DuckDBPyConnection, events: Collection[Held], by: str, now: datetime) -> set[date]:
-    """Let events into staging again. Returns the days that are to be made anew."""
-    days = days_of(connection, events)
+def due(opened: Project, connection: duckdb.DuckDBPyConnection) -> list[Held]:
+    """Held events that the next run tries again: their model has another version by now, or a person asked for it."""
+    waiting = held(connection)
+    if not waiting:
+        return []
+    versions = {each.model.name: _version(each) for each in opened.snapshots() if each.is_model}
+    return [each for each in waiting if versions.get(each.model) != each.version]
+
+
+def release(connection: duckdb.DuckDBPyConnection, events: Collection[Held], now: datetime) -> None:
+    """Let events into staging again. Their days must be marked missing before."""
     for each in events:
         connection.execute(
-            "UPDATE ops.held_events SET released_at = ?, released_by = ? WHERE event_id = ? AND released_at IS NULL",
-            [now, by, each.event_id],
+            "UPDATE ops.held_events SET released_at = ? WHERE event_id = ? AND event_type = ? AND released_at IS NULL",
+            [now, each.event_id, each.event_type],
         )
-    return days
 
 
-def release_changed(opened: Project, connection: duckdb.DuckDBPyConnection, now: datetime) -> set[date]:
-    """Release what a model of another version could not digest: the next run tries again. Returns its days."""
-    rows = connection.execute(
-        "SELECT event_type, event_id, model, version FROM ops.held_events WHERE released_at IS NULL"
-    ).fetchall()
-    if not rows:
-        return set()
-    versions = {each.model.name: _version(each) for each in opened.snapshots() if each.is_model}
-    return release(connection, [Held(*row[:3]) for row in rows if versions.get(row[2]) != row[3]], "model changed", now)
+def ask_to_release(connection: duckdb.DuckDBPyConnection, event_id: str | None = None) -> int:
+    """Have the next run try held events again, or one of them. Returns how many."""
+    which, values = ("AND event_id = ?", [event_id]) if event_id else ("", [])
+    row = connection.execute(
+        f"UPDATE ops.held_events SET version = '' WHERE released_at IS NULL {which}", values
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def days_of(connection: duckdb.DuckDBPyConnection, events: Collection[Held]) -> set[date]:
@@ -135,7 +134,7 @@ def warning(events: Collection[Held]) -> str:
     models = ", ".join(sorted({each.model for each in events}))
     return (
         f"{len(events)} event{'s' if len(events) > 1 else ''} held back from the models: {models} could not digest "
-        f"{'them' if len(events) > 1 else 'it'}. `searchflow quarantine` shows which."
+        f"{'them' if len(events) > 1 else 'it'}. `searchflow quarantine list` shows which."
     )
 
 

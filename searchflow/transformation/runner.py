@@ -69,18 +69,20 @@ def transform(
         with warehouse.connect(settings) as connection, _traced(connection, environment, stamp) as span:
             opened.console.listen(_examined(opened, connection, on_progress), stamp)
             snapshots = opened.snapshots()
-            if environment == PRODUCTION:
-                restate = {*restate, *quarantine.release_changed(opened, connection, stamp)}
+            released = quarantine.due(opened, connection) if environment == PRODUCTION else []
+            restate = {*restate, *quarantine.days_of(connection, released)}
             _list_changes(opened, connection, snapshots, restate, taken, result)
+            quarantine.release(connection, released, stamp)
             problem = _evaluate(opened, snapshots, result, fail_fast, only)
             held: list[quarantine.Held] = []
             for _ in range(MOST_ROUNDS if environment == PRODUCTION else 0):
-                found = quarantine.hold(opened, connection, result.run_id, stamp)
+                found = quarantine.find(opened, connection, stamp)
                 if not found:
                     break
+                _make_again(opened, connection, found, result)
+                quarantine.hold(connection, found, result.run_id, stamp)
                 held += found
                 opened.console.listen(opened.console.callback, stamp)
-                _make_again(opened, connection, found, result)
                 problem = _evaluate(opened, opened.snapshots(), result, fail_fast, only)
             if (
                 problem is None

@@ -105,6 +105,12 @@ def test_what_a_model_cannot_digest_is_held_back_and_comes_back_when_the_model_c
         assert "Could not convert" in reasons
         assert "five" not in reasons  # a value may be personal
 
+        with warehouse.connect(settings) as lake:  # asked for by a person: tried again, and held again
+            assert quarantine.ask_to_release(lake, IDS[4]) == 1
+        result = transform(settings, now=later + timedelta(minutes=30), root=root)
+        assert any("1 event held back" in text for text in result.warnings)
+        assert answer(settings, STARS) == [(IDS[1], 4), (IDS[3], 3)]
+
         put(root, LENIENT)
         result = transform(settings, now=later + timedelta(hours=1), root=root)
         assert answer(settings, STARS) == [(IDS[1], 4), (IDS[2], None), (IDS[3], 3), (IDS[4], None), (IDS[5], None)]
