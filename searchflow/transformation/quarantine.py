@@ -32,7 +32,7 @@ DATA_ERRORS = (duckdb.DataError, duckdb.InvalidInputException)
 EVENT_TYPES = ("search", "click", "conversion")
 MOST_HELD = 20
 """A model that fails on more events than this is wrong itself: it fails as a whole."""
-MOST_SECONDS = 300.0
+MOST_SECONDS = 900.0
 NEWEST = (1_000, 50_000, None)
 """The offender is most likely new: so many of the newest events are tried first, then all."""
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
