@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -154,30 +154,32 @@ def _offenders(
     opened: Project, connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, now: datetime
 ) -> list[tuple[str, str]]:
     """(event type, event id) of those without which the model's query passes; none when there are no such, or too many."""
-    sql = _down_to_raw(opened, snapshot, now)
-    if sql is None:
-        return []
     deadline = time.monotonic() + MOST_SECONDS
-
-    def fails(without: Collection[Part]) -> bool:
-        if time.monotonic() > deadline:
-            raise _GaveUp
-        return _fails(connection, sql, without)
-
     total = _number_events(connection)
     try:
-        if not fails([]):
-            return []
-        for newest in NEWEST:
-            last = min(newest or total, total)
-            if last and not fails([(1, last)]):
-                return _named(connection, _bisect(fails, (1, last), []))
+        for sql in _queries(opened, snapshot, now):
+
+            def fails(without: Collection[Part], sql: str = sql) -> bool:
+                if time.monotonic() > deadline:
+                    raise _GaveUp
+                return _fails(connection, sql, without)
+
+            if fails([]):
+                return _named(connection, _least(fails, total))
     except _GaveUp:
         pass
     except duckdb.Error:  # another error than the model's: the query stands on more than events
         pass
     finally:
         connection.execute("DROP TABLE IF EXISTS temp.main.numbered; DROP TABLE IF EXISTS temp.main.left_out")
+    return []
+
+
+def _least(fails: Callable[[Collection[Part]], bool], total: int) -> list[int]:
+    """Numbers of events without which the query passes, looked for among the newest first; none when it fails without any."""
+    for last in sorted({min(newest or total, total) for newest in NEWEST}):
+        if last and not fails([(1, last)]):
+            return _bisect(fails, (1, last), [])
     return []
 
 
@@ -234,29 +236,33 @@ def _named(connection: duckdb.DuckDBPyConnection, numbers: Collection[int]) -> l
     ).fetchall()
 
 
-def _down_to_raw(opened: Project, snapshot: Snapshot, now: datetime) -> str | None:
-    """The model's query with every SQL model before it written out, and raw events left out as `left_out` says."""
+def _queries(opened: Project, snapshot: Snapshot, now: datetime) -> Iterator[str]:
+    """The model's query over the days that it was to make, then over all: it may read days before, or all of a table."""
+    ranges = opened.console.planned.get(snapshot.name)
+    if ranges and snapshot.is_incremental_by_time_range:
+        yield from _down_to_raw(opened, snapshot, datetime.fromtimestamp(ranges[0][0] / 1000, UTC), now)
+    yield from _down_to_raw(opened, snapshot, datetime(1970, 1, 1, tzinfo=UTC), now)
+
+
+def _down_to_raw(opened: Project, snapshot: Snapshot, start: datetime, now: datetime) -> Iterator[str]:
+    """The query with every SQL model before it written out, and raw events left out as `left_out` says."""
     from sqlglot import exp
 
-    ranges = opened.console.planned.get(snapshot.name)
-    if not ranges:
-        return None
-    start, end = (datetime.fromtimestamp(each / 1000, UTC) for each in (ranges[0][0], ranges[-1][1]))
     snapshots = {each.name: each for each in opened.snapshots()}
     query = snapshot.model.render_query(
         start=start,
-        end=end,
+        end=now.replace(tzinfo=UTC) + timedelta(days=1),  # also of events a little ahead of the clock
         execution_time=now.replace(tzinfo=UTC),
         snapshots=snapshots,
         expand=[name for name in opened.context.dag.upstream(snapshot.name) if name in snapshots],
         engine_adapter=opened.context.engine_adapter,
     )
     if query is None:
-        return None
+        return
     for table in list(query.find_all(exp.Table)):
         if table.db == "raw" and table.name.removesuffix("_events") in EVENT_TYPES:
             table.replace(_thinned(table))
-    return query.sql(dialect="duckdb")
+    yield query.sql(dialect="duckdb")
 
 
 def _thinned(table: exp.Table) -> exp.Expr:
