@@ -60,10 +60,16 @@ def shaped(sync: Sync, relation: str) -> str:
 
 def _flat(sync: Sync, typed: str) -> str:
     return f"""
-        SELECT coalesce({quoted(sync.key)}::VARCHAR, '') AS {KEY},
+        SELECT {_key(sync)} AS {KEY},
             {_document(sync)}::VARCHAR AS {DOCUMENT}, md5({DOCUMENT})::UUID AS {HASH}, {PROBLEM}, *
             EXCLUDE ({PROBLEM})
         FROM ({typed})"""
+
+
+def _key(sync: Sync) -> str:
+    """The key as text; of one that is too long a digest, so that the ledger can say which row it refused."""
+    key = f"coalesce({quoted(sync.key)}::VARCHAR, '')"
+    return f"CASE WHEN strlen({key}) > {LONGEST_KEY} THEN 'too long: ' || md5({key}) ELSE {key} END"
 
 
 def _document(sync: Sync) -> str:
@@ -87,7 +93,7 @@ def _grouped(sync: Sync, typed: str) -> str:
     return f"""
         SELECT *, md5({DOCUMENT})::UUID AS {HASH}
         FROM (
-            SELECT coalesce({quoted(sync.key)}::VARCHAR, '') AS {KEY},
+            SELECT {_key(sync)} AS {KEY},
                 list({member}::VARCHAR {ordered} AS {NAMES},
                 list({value}::VARCHAR {ordered} AS {VALUES},
                 concat('{{', string_agg({pair}, ',' {ordered}, '}}') AS {DOCUMENT},
