@@ -13,6 +13,8 @@ from activations.base import DOCUMENT, HASH, KEY, NAMES, VALUES
 from activations.declaration import Field, Sync
 
 PROBLEM = "__problem"
+LONGEST_KEY = 2_000
+"""Bytes. A longer one does not fit into an entry of PostgreSQL's indexes, and would fail the whole batch."""
 SQL_TYPES = {"text": "VARCHAR"}
 
 
@@ -38,7 +40,8 @@ def _problem(field: Field, key: str) -> list[str]:
     source, cast = quoted(field.source), f"TRY_CAST({quoted(field.source)} AS {_sql_type(field)})"
     cases = []
     if field.name == key:
-        unusable = f"{source} IS NULL OR {cast}::VARCHAR = '' OR contains({cast}::VARCHAR, chr(0))"
+        too_long = f"strlen({cast}::VARCHAR) > {LONGEST_KEY}"
+        unusable = f"{source} IS NULL OR {cast}::VARCHAR = '' OR contains({cast}::VARCHAR, chr(0)) OR {too_long}"
         cases.append(f"WHEN {unusable} THEN 'the key {field.name} is empty or cannot be used as one'")
     elif field.nulls == "reject":
         cases.append(f"WHEN {source} IS NULL THEN '{field.name} is empty, and the sync requires it'")
@@ -57,10 +60,16 @@ def shaped(sync: Sync, relation: str) -> str:
 
 def _flat(sync: Sync, typed: str) -> str:
     return f"""
-        SELECT coalesce({quoted(sync.key)}::VARCHAR, '') AS {KEY},
+        SELECT {_key(sync)} AS {KEY},
             {_document(sync)}::VARCHAR AS {DOCUMENT}, md5({DOCUMENT})::UUID AS {HASH}, {PROBLEM}, *
             EXCLUDE ({PROBLEM})
         FROM ({typed})"""
+
+
+def _key(sync: Sync) -> str:
+    """The key as text; of one that is too long a digest, so that the ledger can say which row it refused."""
+    key = f"coalesce({quoted(sync.key)}::VARCHAR, '')"
+    return f"CASE WHEN strlen({key}) > {LONGEST_KEY} THEN 'too long: ' || md5({key}) ELSE {key} END"
 
 
 def _document(sync: Sync) -> str:
@@ -84,7 +93,7 @@ def _grouped(sync: Sync, typed: str) -> str:
     return f"""
         SELECT *, md5({DOCUMENT})::UUID AS {HASH}
         FROM (
-            SELECT coalesce({quoted(sync.key)}::VARCHAR, '') AS {KEY},
+            SELECT {_key(sync)} AS {KEY},
                 list({member}::VARCHAR {ordered} AS {NAMES},
                 list({value}::VARCHAR {ordered} AS {VALUES},
                 concat('{{', string_agg({pair}, ',' {ordered}, '}}') AS {DOCUMENT},

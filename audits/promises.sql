@@ -34,4 +34,17 @@ FROM @this_model
 WHERE
   @time >= @execution_ts::TIMESTAMP - @DAYS(@audited_days) AND (
     @OR(@EACH(@columns, c -> c < 0))
+  );
+
+AUDIT (
+  name assert_recently_never
+);
+
+/* No recent row is in a state that must not be: the condition names the wrong state. For views, as assert_known. */
+SELECT
+  *
+FROM @this_model
+WHERE
+  @time >= @execution_ts::TIMESTAMP - @DAYS(@audited_days) AND (
+    @condition
   )

@@ -45,3 +45,28 @@ def digest(evaluator, *values):  # type: ignore[no-untyped-def]
     """
     summed = exp.Sum(this=exp.Anonymous(this="HASH", expressions=[value.copy() for value in values]))
     return exp.Mod(this=summed, expression=exp.Literal.number(2**61 - 1))
+
+
+@macro()
+def unread(evaluator, document, *fields):  # type: ignore[no-untyped-def]
+    """The names of those fields of a JSON document that hold a value which their column's type cannot; null when all fit.
+
+    Each field is its path and its type with a colon between. What the contract accepts always fits: a name is here when an
+    older release accepted the value, or when the field came as another JSON type.
+    Example: `@UNREAD(payload, 'page: INT')` renders `NULLIF(CONCAT_WS(', ', CASE WHEN NOT (payload ->> '$.page') IS NULL AND
+    TRY_CAST((payload ->> '$.page') AS INT) IS NULL THEN 'page' END), '')`.
+    """
+    names = []
+    for field in fields:
+        path, _, kind = field.name.partition(": ")
+        value = json_text(evaluator, document.copy(), exp.Literal.string(f"$.{path}"))
+        lost = exp.and_(
+            exp.Not(this=exp.Is(this=value, expression=exp.null())),
+            exp.Is(
+                this=exp.TryCast(this=value.copy(), to=exp.DataType.build(kind, dialect="duckdb")),
+                expression=exp.null(),
+            ),
+        )
+        names.append(exp.Case().when(lost, exp.Literal.string(path)))
+    joined = exp.ConcatWs(expressions=[exp.Literal.string(", "), *names])
+    return exp.func("NULLIF", joined, exp.Literal.string(""))

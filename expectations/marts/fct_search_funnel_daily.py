@@ -44,6 +44,7 @@ SUITE = Suite(
                 "zero_result_searches",
                 "searches_with_dates",
                 "lead_time_days",
+                "searches_with_far_dates",
             ),
         ),
         critical("Every row has a day.", not_null("search_date")),

@@ -35,6 +35,7 @@ SUITE = Suite(
                 "look_to_book",
                 "revenue_per_search",
                 "avg_lead_time_days",
+                "searches_with_far_dates",
             ),
         ),
         critical("Every row has a day.", not_null("demand_date")),

@@ -52,6 +52,7 @@ SUITE = Suite(
                 "revenue_to_come",
                 "look_to_book",
                 "avg_lead_time_days",
+                "searches_with_far_dates",
             ),
         ),
         critical("Every row has a day.", not_null("kpi_date")),

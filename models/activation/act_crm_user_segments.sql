@@ -12,7 +12,7 @@ MODEL (
 SELECT
   segments.user_id::TEXT AS user_id, /* The user: the key in the CRM */
   segments.segment::TEXT AS segment, /* Their segment now */
-  segments.lifetime_revenue::DECIMAL(18, 2) AS lifetime_revenue, /* Booked value in the reporting currency */
+  segments.lifetime_revenue::DECIMAL(38, 4) AS lifetime_revenue, /* Booked value in the reporting currency */
   segments.conversions::BIGINT AS conversions, /* Bookings, ever */
   segments.last_seen_at::TIMESTAMP AS last_seen_at, /* Their newest event, UTC */
   users.country::TEXT AS country /* Country of their newest visit */

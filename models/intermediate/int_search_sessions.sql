@@ -27,7 +27,7 @@ WITH events /* No more of each than its place in time: they are sorted, which co
     session_id,
     user_id,
     'search' AS event_type,
-    NULL::DECIMAL(18, 2) AS revenue
+    NULL::DECIMAL(38, 4) AS revenue
   FROM staging.stg_search_events
   WHERE
     event_ts >= @start_ds::TIMESTAMP - @HOURS(@session_cut_hours) - @MINUTES(@session_gap_minutes)
@@ -40,7 +40,7 @@ WITH events /* No more of each than its place in time: they are sorted, which co
     session_id,
     user_id,
     'click' AS event_type,
-    NULL::DECIMAL(18, 2) AS revenue
+    NULL::DECIMAL(38, 4) AS revenue
   FROM staging.stg_click_events
   WHERE
     event_ts >= @start_ds::TIMESTAMP - @HOURS(@session_cut_hours) - @MINUTES(@session_gap_minutes)
@@ -195,7 +195,7 @@ SELECT
   sessions.searches::BIGINT AS searches, /* Searches in it */
   sessions.clicks::BIGINT AS clicks, /* Clicks in it */
   sessions.conversions::BIGINT AS conversions, /* Bookings in it */
-  sessions.revenue::DECIMAL(18, 2) AS revenue, /* Booked in it, in the reporting currency */
+  sessions.revenue::DECIMAL(38, 4) AS revenue, /* Booked in it, in the reporting currency */
   landing.platform::TEXT AS platform, /* Of the first search; null when there is none */
   landing.device_type::TEXT AS device_type, /* Of the first search */
   landing.country::TEXT AS country, /* Of the first search */

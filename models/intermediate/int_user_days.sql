@@ -27,7 +27,7 @@ WITH happenings AS (
     platform,
     device_type,
     NULL::TIMESTAMP AS converted_at,
-    NULL::DECIMAL(18, 2) AS revenue
+    NULL::DECIMAL(38, 4) AS revenue
   FROM intermediate.int_search_sessions
   WHERE
     NOT user_id IS NULL AND session_date BETWEEN @start_ds AND @end_ds
@@ -83,7 +83,7 @@ SELECT
   COUNT(searched_at)::BIGINT AS searches, /* Searches */
   SUM(clicks)::BIGINT AS clicks, /* Clicks on the results of those searches */
   COUNT(converted_at)::BIGINT AS conversions, /* Bookings */
-  COALESCE(SUM(revenue), 0)::DECIMAL(18, 2) AS revenue, /* Booked value in the reporting currency */
+  COALESCE(SUM(revenue), 0)::DECIMAL(38, 4) AS revenue, /* Booked value in the reporting currency */
   MIN(converted_at)::TIMESTAMP AS first_converted_at, /* Their first booking of the day */
   MAX(converted_at)::TIMESTAMP AS last_converted_at, /* Their newest booking of the day */
   MAX(CASE WHEN recency = 1 THEN country END)::TEXT AS country, /* Where they searched last; of a visit when they did not search */

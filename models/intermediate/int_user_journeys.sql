@@ -44,7 +44,7 @@ SELECT
   bookings.user_id::TEXT AS user_id, /* The user who booked; null when nobody ever logged in */
   bookings.converted_at::TIMESTAMP AS converted_at, /* When, UTC */
   bookings.converted_at::DATE AS conversion_date, /* On which day, UTC: SQLMesh cuts a column of timestamps at the run's last tick, a day is whole */
-  bookings.booking_value_reporting::DECIMAL(18, 2) AS booking_value_reporting, /* For how much, in the reporting currency */
+  bookings.booking_value_reporting::DECIMAL(38, 4) AS booking_value_reporting, /* For how much, in the reporting currency */
   touchpoints.touchpoint_id::TEXT AS touchpoint_id, /* What brought them */
   touchpoints.touched_at::TIMESTAMP AS touched_at, /* When, UTC */
   ROW_NUMBER() OVER (PARTITION BY bookings.conversion_event_id ORDER BY touchpoints.touched_at, touchpoints.touchpoint_id)::BIGINT AS position, /* Its place in the journey, from 1 */

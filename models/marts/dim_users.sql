@@ -50,7 +50,7 @@ SELECT
   presence.searches::BIGINT AS searches, /* Searches, ever */
   presence.clicks::BIGINT AS clicks, /* Clicks on the results of their searches, ever */
   presence.conversions::BIGINT AS conversions, /* Bookings, ever */
-  presence.lifetime_revenue::DECIMAL(18, 2) AS lifetime_revenue, /* Booked value in the reporting currency */
+  presence.lifetime_revenue::DECIMAL(38, 4) AS lifetime_revenue, /* Booked value in the reporting currency */
   circumstances.country::TEXT AS country, /* Country of the newest search */
   circumstances.platform::TEXT AS platform, /* Platform of the newest search */
   circumstances.device_type::TEXT AS device_type, /* Device of the newest search */

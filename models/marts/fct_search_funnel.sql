@@ -162,7 +162,7 @@ SELECT
   clicked.first_click_position::INT AS first_click_position, /* Place of the first clicked result */
   clicked.first_click_at::TIMESTAMP AS first_click_at, /* When, UTC */
   COALESCE(bookings.conversions, 0)::BIGINT AS conversions, /* Bookings after those clicks */
-  COALESCE(bookings.revenue, 0)::DECIMAL(18, 2) AS revenue, /* For how much, in the reporting currency */
+  COALESCE(bookings.revenue, 0)::DECIMAL(38, 4) AS revenue, /* For how much, in the reporting currency */
   attributed.is_bot::BOOLEAN AS is_bot, /* In a runaway session */
   attributed.page::INT AS page, /* Page of results, from 1 */
   CASE

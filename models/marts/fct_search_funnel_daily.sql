@@ -30,10 +30,11 @@ SELECT
   SUM(clicks)::BIGINT AS clicks, /* Clicks on their results */
   COUNT(CASE WHEN conversions > 0 THEN 1 END)::BIGINT AS searches_with_conversion, /* ... that led to a booking */
   SUM(conversions)::BIGINT AS conversions, /* Bookings after those clicks */
-  SUM(revenue)::DECIMAL(18, 2) AS revenue, /* For how much, in the reporting currency */
+  SUM(revenue)::DECIMAL(38, 4) AS revenue, /* For how much, in the reporting currency */
   COUNT(CASE WHEN NOT has_results THEN 1 END)::BIGINT AS zero_result_searches, /* Searches that found nothing */
-  COUNT(lead_time_days)::BIGINT AS searches_with_dates, /* Searches that said when the stay begins */
-  COALESCE(SUM(lead_time_days), 0)::BIGINT AS lead_time_days /* Days from those searches to the stay, summed */
+  COUNT(CASE WHEN lead_time_days <= @longest_lead_time_days THEN 1 END)::BIGINT AS searches_with_dates, /* Searches that said when the stay begins, at most three years ahead */
+  COALESCE(SUM(CASE WHEN lead_time_days <= @longest_lead_time_days THEN lead_time_days END), 0)::BIGINT AS lead_time_days, /* Days from those searches to the stay, summed */
+  COUNT(CASE WHEN lead_time_days > @longest_lead_time_days THEN 1 END)::BIGINT AS searches_with_far_dates /* Searches for a stay further ahead: left out of the lead time */
 FROM marts.fct_search_funnel
 WHERE
   NOT COALESCE(is_bot, FALSE) AND search_date BETWEEN @start_ds AND @end_ds

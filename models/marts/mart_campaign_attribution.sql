@@ -51,7 +51,7 @@ WITH models AS (
     event_id AS conversion_event_id,
     event_ts AS converted_at,
     ingested_at,
-    ROUND(COALESCE(booking_value_reporting, 0) * 100)::BIGINT AS cents
+    ROUND(COALESCE(booking_value_reporting, 0) * 100)::DECIMAL(38, 0) AS cents
   FROM staging.stg_conversion_events
   WHERE
     event_ts >= @start_ds::TIMESTAMP AND event_ts < @end_ds::TIMESTAMP + @DAYS(1) AND @KNOWN(ingested_at)
@@ -138,7 +138,8 @@ WITH models AS (
   FROM claims
   WINDOW booking AS (PARTITION BY model, conversion_event_id)
 ), dues AS (
-  /* Remainders are rounded, so that equal ones stay equal on every engine. */
+  /* In whole numbers: a weight has twelve decimals, cut off (0.1999999999999999 is a fifth), so that no booking is credited
+  more than it brought, however large. Remainders are rounded, so that equal ones stay equal on every engine. */
   SELECT
     model,
     conversion_event_id,
@@ -150,10 +151,31 @@ WITH models AS (
     channel,
     position,
     weight,
-    FLOOR(cents * weight)::BIGINT AS whole_cents,
-    ROUND(cents * weight - FLOOR(cents * weight), 6) AS remainder
-  FROM weights
+    FLOOR(cents * share)::DECIMAL(38, 0) AS whole_cents,
+    ROUND(cents * share - FLOOR(cents * share), 6) AS remainder
+  FROM (
+    SELECT
+      *,
+      (
+        FLOOR(weight * 1000000000000 + 0.0005) / 1000000000000
+      )::DECIMAL(13, 12) AS share
+    FROM weights
+  ) AS shares
+), left_over AS (
+  SELECT
+    *,
+    (
+      cents - SUM(whole_cents) OVER booking
+    )::BIGINT AS cents_left,
+    COUNT(CASE WHEN weight > 0 THEN 1 END) OVER booking AS claimants,
+    ROW_NUMBER() OVER (
+      PARTITION BY model, conversion_event_id
+      ORDER BY CASE WHEN weight > 0 THEN 0 ELSE 1 END, remainder DESC, position
+    ) AS place
+  FROM dues
+  WINDOW booking AS (PARTITION BY model, conversion_event_id)
 ), credits AS (
+  /* A large booking leaves more cents over than it has touchpoints: all get as many, the first of them one more. */
   SELECT
     model,
     converted_at::DATE AS attribution_date,
@@ -162,15 +184,14 @@ WITH models AS (
     utm_campaign,
     channel,
     weight,
-    whole_cents + CASE
-      WHEN ROW_NUMBER() OVER (
-        PARTITION BY model, conversion_event_id
-        ORDER BY CASE WHEN weight > 0 THEN 0 ELSE 1 END, remainder DESC, position
-      ) <= cents - SUM(whole_cents) OVER (PARTITION BY model, conversion_event_id)
-      THEN 1
-      ELSE 0
-    END AS credited_cents
-  FROM dues
+    (
+      whole_cents + CASE
+        WHEN place <= claimants
+        THEN cents_left // claimants + CASE WHEN place <= cents_left % claimants THEN 1 ELSE 0 END
+        ELSE 0
+      END
+    )::DECIMAL(38, 0) AS credited_cents
+  FROM left_over
 ), touches AS (
   SELECT
     session_date AS touch_date,
@@ -246,7 +267,7 @@ WITH models AS (
     channel,
     weight AS conversions,
     credited_cents AS revenue_cents,
-    0::DECIMAL(18, 2) AS cost
+    0::DECIMAL(38, 4) AS cost
   FROM credits
   WHERE
     weight > 0
@@ -273,9 +294,9 @@ WITH models AS (
     channel,
     SUM(conversions) AS conversions,
     (
-      SUM(revenue_cents)::DECIMAL(18, 2) / 100
-    )::DECIMAL(18, 2) AS revenue,
-    SUM(cost)::DECIMAL(18, 2) AS cost
+      SUM(revenue_cents)::DECIMAL(38, 0) * 0.01::DECIMAL(3, 2)
+    )::DECIMAL(38, 4) AS revenue, /* A division would go through a double */
+    SUM(cost)::DECIMAL(38, 4) AS cost
   FROM entries
   GROUP BY
     attribution_date,
@@ -300,8 +321,8 @@ SELECT
   totals.utm_campaign::TEXT AS utm_campaign, /* By which campaign */
   totals.channel::TEXT AS channel, /* The marketing channel */
   totals.conversions::DOUBLE AS conversions, /* Bookings credited, in fractions of a booking */
-  totals.revenue::DECIMAL(18, 2) AS revenue, /* Booked value credited, in the reporting currency */
-  totals.cost::DECIMAL(18, 2) AS cost, /* Ad spend of the day, in the reporting currency; the same for every model */
+  totals.revenue::DECIMAL(38, 4) AS revenue, /* Booked value credited, in the reporting currency */
+  totals.cost::DECIMAL(38, 4) AS cost, /* Ad spend of the day, in the reporting currency; the same for every model */
   (
     totals.revenue::DOUBLE / NULLIF(totals.cost, 0)::DOUBLE
   )::DOUBLE AS roas, /* Return on ad spend: revenue / cost; null without spend */

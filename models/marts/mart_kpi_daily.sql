@@ -34,7 +34,8 @@ WITH funnel AS (
     SUM(revenue) AS search_revenue,
     SUM(conversions) AS search_conversions,
     SUM(searches_with_dates) AS searches_with_dates,
-    SUM(lead_time_days) AS lead_time_days
+    SUM(lead_time_days) AS lead_time_days,
+    SUM(searches_with_far_dates) AS searches_with_far_dates
   FROM marts.fct_search_funnel_daily
   GROUP BY
     search_date
@@ -86,6 +87,7 @@ WITH funnel AS (
     COALESCE(funnel.search_conversions, 0) AS search_conversions,
     COALESCE(funnel.searches_with_dates, 0) AS searches_with_dates,
     COALESCE(funnel.lead_time_days, 0) AS lead_time_days,
+    COALESCE(funnel.searches_with_far_dates, 0) AS searches_with_far_dates,
     COALESCE(visits.bot_searches, 0) AS bot_searches
   FROM dates
   LEFT JOIN funnel
@@ -147,12 +149,13 @@ WITH funnel AS (
     ages.kpi_date,
     lateness.event_type
 ), arrived AS (
+  /* From a millionth on: below it a share is what rounding left of none, and to divide by it says nothing. */
   SELECT
     kpi_date,
     MAX(CASE WHEN event_type = 'all' THEN share END) AS finality,
-    NULLIF(MAX(CASE WHEN event_type = 'search' THEN share END), 0) AS of_searches,
-    NULLIF(MAX(CASE WHEN event_type = 'click' THEN share END), 0) AS of_clicks,
-    NULLIF(MAX(CASE WHEN event_type = 'conversion' THEN share END), 0) AS of_conversions
+    MAX(CASE WHEN event_type = 'search' AND share >= 0.000001 THEN share END) AS of_searches,
+    MAX(CASE WHEN event_type = 'click' AND share >= 0.000001 THEN share END) AS of_clicks,
+    MAX(CASE WHEN event_type = 'conversion' AND share >= 0.000001 THEN share END) AS of_conversions
   FROM arrivals
   GROUP BY
     kpi_date
@@ -164,7 +167,7 @@ SELECT
   daily.visitors::BIGINT AS visitors, /* Different visitors in those sessions */
   daily.clicks::BIGINT AS clicks, /* Clicks on results of the day's searches */
   daily.conversions::BIGINT AS conversions, /* Bookings made on the day */
-  daily.revenue::DECIMAL(18, 2) AS revenue, /* For how much, in the reporting currency */
+  daily.revenue::DECIMAL(38, 4) AS revenue, /* For how much, in the reporting currency */
   (
     daily.searches_with_click / NULLIF(daily.searches, 0)::DOUBLE
   )::DOUBLE AS click_through_rate, /* Share of searches with a click */
@@ -188,10 +191,10 @@ SELECT
   prev_week.conversions::BIGINT AS conversions_prev_week, /* Seven days before */
   prev_month.conversions::BIGINT AS conversions_prev_month, /* The same day of the month before */
   prev_year.conversions::BIGINT AS conversions_prev_year, /* The same day of the year before */
-  prev_day.revenue::DECIMAL(18, 2) AS revenue_prev_day, /* The day before */
-  prev_week.revenue::DECIMAL(18, 2) AS revenue_prev_week, /* Seven days before */
-  prev_month.revenue::DECIMAL(18, 2) AS revenue_prev_month, /* The same day of the month before */
-  prev_year.revenue::DECIMAL(18, 2) AS revenue_prev_year, /* The same day of the year before */
+  prev_day.revenue::DECIMAL(38, 4) AS revenue_prev_day, /* The day before */
+  prev_week.revenue::DECIMAL(38, 4) AS revenue_prev_week, /* Seven days before */
+  prev_month.revenue::DECIMAL(38, 4) AS revenue_prev_month, /* The same day of the month before */
+  prev_year.revenue::DECIMAL(38, 4) AS revenue_prev_year, /* The same day of the year before */
   daily.bot_searches::BIGINT AS bot_searches, /* Searches of runaway sessions, not counted above */
   arrived.finality::DOUBLE AS finality, /* Share of the day's events expected to be here */
   (
@@ -212,17 +215,16 @@ SELECT
       1 / arrived.of_conversions - 1
     )
   )::DOUBLE AS conversions_to_come, /* Further bookings to expect */
-  (
-    daily.revenue * (
-      1 / arrived.of_conversions - 1
-    )
-  )::DECIMAL(18, 2) AS revenue_to_come, /* Further revenue to expect, in the reporting currency */
+  ROUND(daily.revenue * (
+    1 / arrived.of_conversions - 1
+  ), 2)::DECIMAL(38, 4) AS revenue_to_come, /* Further revenue to expect, in the reporting currency */
   (
     daily.searches / NULLIF(daily.search_conversions, 0)::DOUBLE
   )::DOUBLE AS look_to_book, /* Searches a booking that came of them; null without one */
   (
     daily.lead_time_days / NULLIF(daily.searches_with_dates, 0)::DOUBLE
-  )::DOUBLE AS avg_lead_time_days /* Days from the search to the stay, of searches that said when */
+  )::DOUBLE AS avg_lead_time_days, /* Days from the search to the stay, of searches that said when, at most three years ahead */
+  daily.searches_with_far_dates::BIGINT AS searches_with_far_dates /* Searches for a stay further ahead: left out of the lead time */
 FROM daily
 INNER JOIN arrived
   ON arrived.kpi_date = daily.kpi_date

@@ -60,7 +60,7 @@ WITH users /* What each user's rows should be made from, and where they should e
     session_start AS seen_at,
     NULL::TIMESTAMP AS searched_at,
     NULL::TIMESTAMP AS converted_at,
-    NULL::DECIMAL(18, 2) AS revenue
+    NULL::DECIMAL(38, 4) AS revenue
   FROM intermediate.int_search_sessions
   WHERE
     user_id IN (

@@ -60,7 +60,7 @@ WITH customers AS (
 SELECT
   users.user_id::TEXT AS user_id, /* The user */
   @SEGMENT_AT(@execution_dtntz)::TEXT AS segment, /* The first that holds of high_value, new_user, at_risk, abandoned_search, regular */
-  users.lifetime_revenue::DECIMAL(18, 2) AS lifetime_revenue, /* Booked value in the reporting currency */
+  users.lifetime_revenue::DECIMAL(38, 4) AS lifetime_revenue, /* Booked value in the reporting currency */
   users.conversions::BIGINT AS conversions, /* Bookings, ever */
   users.first_seen_at::TIMESTAMP AS first_seen_at, /* Their first event */
   users.last_seen_at::TIMESTAMP AS last_seen_at, /* Their newest event */

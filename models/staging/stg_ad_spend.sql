@@ -17,7 +17,8 @@ MODEL (
   )
 );
 
-/* A day that arrives again replaces that day, as a whole */
+/* A day that arrives again replaces that day, as a whole. Cost goes through text: the digits that were sent, which a cast of the
+double loses from 15 digits on */
 WITH batches AS (
   SELECT
     spend_date,
@@ -32,9 +33,9 @@ SELECT
   spend.spend_date::DATE AS spend_date, /* Day of the spending */
   spend.utm_source::TEXT AS utm_source, /* Where the money went */
   spend.utm_campaign::TEXT AS utm_campaign, /* For which campaign */
-  SUM(ROUND(spend.cost::DECIMAL(18, 4) * rates.rate_to_reporting, 2))::DECIMAL(18, 2) AS cost_reporting, /* Cost in the reporting currency; null for a currency without a rate */
-  SUM(spend.impressions)::BIGINT AS impressions, /* How often it was shown */
-  SUM(spend.clicks)::BIGINT AS clicks /* How often it was clicked */
+  SUM(ROUND(spend.cost::TEXT::DECIMAL(38, 4) * rates.rate_to_reporting, 2))::DECIMAL(38, 4) AS cost_reporting, /* Cost in the reporting currency; null for a currency without a rate */
+  SUM(spend.impressions)::DECIMAL(38, 0) AS impressions, /* How often it was shown */
+  SUM(spend.clicks)::DECIMAL(38, 0) AS clicks /* How often it was clicked */
 FROM raw.ad_spend AS spend
 INNER JOIN batches
   ON batches.spend_date = spend.spend_date AND batches.batch_id = spend.batch_id AND batches.newest = 1

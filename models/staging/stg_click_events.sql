@@ -9,7 +9,8 @@ MODEL (
   ),
   audits (
     ASSERT_KNOWN(columns := (event_id, event_ts, session_id, search_event_id), time := event_ts),
-    ASSERT_NOT_NEGATIVE(columns := (result_position, result_price), time := event_ts, blocking := FALSE)
+    ASSERT_NOT_NEGATIVE(columns := (result_position, result_price), time := event_ts, blocking := FALSE),
+    ASSERT_RECENTLY_NEVER(condition := NOT unread IS NULL, time := event_ts, blocking := FALSE)
   )
 );
 
@@ -25,5 +26,14 @@ SELECT
   TRY_CAST(@JSON_TEXT(payload, '$.result_price') AS DECIMAL(18, 2)) AS result_price, /* Price shown */
   @JSON_TEXT(payload, '$.result_provider')::TEXT AS result_provider, /* Who sells it */
   @JSON_TEXT(payload, '$.result_destination')::TEXT AS result_destination, /* Where it leads the traveller */
-  ingested_at::TIMESTAMP AS ingested_at /* When we knew, UTC */
+  ingested_at::TIMESTAMP AS ingested_at, /* When we knew, UTC */
+  @UNREAD(payload, 'result_position: INT', 'result_price: DECIMAL(18, 2)')::TEXT AS unread /* Fields whose value does not fit its column: it is null here and kept in raw; null when all fit */
 FROM raw.click_events
+WHERE
+  NOT event_id IN (
+    SELECT
+      event_id
+    FROM ops.held_events
+    WHERE
+      event_type = 'click' AND released_at IS NULL
+  )

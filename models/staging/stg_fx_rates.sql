@@ -9,7 +9,8 @@ MODEL (
     UNIQUE_COMBINATION_OF_COLUMNS(columns := (currency, valid_from)),
     NOT_NULL(columns := (
       rate_to_reporting
-    ))
+    )),
+    ASSERT_NEVER(condition := rate_to_reporting <= 0 OR rate_to_reporting > 1000000000)
   )
 );
 

@@ -11,7 +11,8 @@ MODEL (
     ASSERT_KNOWN(columns := (event_id, event_ts, session_id), time := event_ts),
     ASSERT_NOT_NEGATIVE(columns := (
       results_count
-    ), time := event_ts, blocking := FALSE)
+    ), time := event_ts, blocking := FALSE),
+    ASSERT_RECENTLY_NEVER(condition := NOT unread IS NULL, time := event_ts, blocking := FALSE)
   )
 );
 
@@ -35,5 +36,23 @@ SELECT
   @JSON_TEXT(payload, '$.utm_source')::TEXT AS utm_source, /* Where the visit came from */
   @JSON_TEXT(payload, '$.utm_medium')::TEXT AS utm_medium, /* By what kind of link */
   @JSON_TEXT(payload, '$.utm_campaign')::TEXT AS utm_campaign, /* In which campaign */
-  ingested_at::TIMESTAMP AS ingested_at /* When we knew, UTC */
+  ingested_at::TIMESTAMP AS ingested_at, /* When we knew, UTC */
+  @UNREAD(
+    payload,
+    'filters.price_min: DECIMAL(18, 2)',
+    'filters.price_max: DECIMAL(18, 2)',
+    'filters.dates[0]: DATE',
+    'filters.dates[1]: DATE',
+    'filters.travelers: INT',
+    'results_count: INT',
+    'page: INT'
+  )::TEXT AS unread /* Fields whose value does not fit its column: it is null here and kept in raw; null when all fit */
 FROM raw.search_events
+WHERE
+  NOT event_id IN (
+    SELECT
+      event_id
+    FROM ops.held_events
+    WHERE
+      event_type = 'search' AND released_at IS NULL
+  )

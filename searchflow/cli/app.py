@@ -23,6 +23,7 @@ from searchflow.cli import (
     platform,
     privacy,
     publish,
+    quarantine,
     roles,
     verify,
 )
@@ -55,6 +56,7 @@ incoming.register(app)
 metrics.register(app)
 forget.register(app)
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(email.app, name="email")
 app.add_typer(explain.app, name="explain")
 app.add_typer(audit.app, name="audit")

@@ -117,7 +117,7 @@ def _decoded(lines: Sequence[bytes], shapes: Shapes) -> tuple[dict[str, _Members
     unfamiliar: list[int] = []
     for index, line in enumerate(lines):
         try:
-            event = whole(line) if len(line) <= events.MAX_EVENT_BYTES else None
+            event = whole(line) if events.is_plain(line) else None
         except events.UNDECODABLE:
             event = None
         if event is None:

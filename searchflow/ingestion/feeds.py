@@ -1,6 +1,7 @@
 """The daily feeds: ad spend and user profiles (CSV or JSON lines files beside the events).
 
-A file is loaded once, by content. A row that breaks the contract is a dead letter; the rest of its file is loaded.
+A file is loaded once, by content. A row that breaks the contract, or that no column can hold, is a dead letter; the rest
+of its file is loaded.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from msgspec import Meta, Struct
 
 from searchflow import warehouse
 from searchflow.errors import UsageError
-from searchflow.events import Rejection
+from searchflow.events import MAX_EVENT_BYTES, UNDECODABLE, Amount, Rejection
 from searchflow.ingestion.commit import Counts, in_transaction, insert_dead_letters
 from searchflow.ingestion.cut import CommitGate
 from searchflow.ingestion.file_source import FilePosition, open_content
@@ -31,6 +33,8 @@ from searchflow.privacy.tombstones import USER, Tombstones, rejection
 from searchflow.settings import Settings
 
 Text = Annotated[str, Meta(min_length=1)]
+Total = Annotated[int, Meta(ge=0, lt=10**15)]
+"""Impressions and clicks of a day: a thousand times what the largest campaigns have, and sums stay far below a column's end."""
 FEED_SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
 
 
@@ -39,11 +43,11 @@ class AdSpend(Struct):
 
     spend_date: date
     currency: Text
-    cost: Annotated[float, Meta(ge=0)]
+    cost: Amount
     utm_source: str | None = None
     utm_campaign: str | None = None
-    impressions: Annotated[int, Meta(ge=0)] | None = None
-    clicks: Annotated[int, Meta(ge=0)] | None = None
+    impressions: Total | None = None
+    clicks: Total | None = None
 
 
 class UserProfile(Struct):
@@ -153,9 +157,11 @@ def _load(connection: duckdb.DuckDBPyConnection, feed: Feed, file: Path, now: da
         return Counts()
     rows, letters = [], []
     for line, raw, document in _documents(file, content):
+        if len(raw) > MAX_EVENT_BYTES:
+            document = {"\0": "too_large"}
         try:
             row = _convert(feed, document)
-        except (msgspec.ValidationError, ValueError) as error:
+        except UNDECODABLE as error:
             letters.append((str(line), raw, _rejection(feed, document, error)))
         else:
             if isinstance(row, UserProfile) and erased.knows(USER, row.user_id):
@@ -217,12 +223,15 @@ def _documents(file: Path, content: bytes) -> Iterator[tuple[int, bytes, dict[st
             if line.strip():
                 try:
                     document = msgspec.json.decode(line)
-                except (msgspec.MsgspecError, UnicodeDecodeError):
+                except UNDECODABLE:
                     document = None
                 yield number, line, document if isinstance(document, dict) else {"\0": "invalid_json"}
         return
     lines = content.splitlines(keepends=True)
     text = content.decode("utf-8", errors="replace").removeprefix("\ufeff")
+    csv.field_size_limit(
+        max(csv.field_size_limit(), len(text))
+    )  # a longer field would end the file; here it ends a row
     reader = csv.reader(io.StringIO(text, newline=""))
     header = next(reader, [])
     first = reader.line_num
@@ -262,11 +271,23 @@ _BOOLEANS = {
 def _convert(feed: Feed, document: dict[str, Any]) -> Struct:
     if "\0" in document:
         raise ValueError(document["\0"])
-    values = dict(document)
+    values = {name: _truncated(value) if name in _MOMENTS else value for name, value in document.items()}
     consent = values.get("marketing_consent")
     if isinstance(consent, str) and consent.lower() in _BOOLEANS:
         values["marketing_consent"] = _BOOLEANS[consent.lower()]
-    return msgspec.convert(values, feed.row, strict=False)
+    row = msgspec.convert(values, feed.row, strict=False)
+    for name in _MOMENTS & set(feed.columns):
+        _plain(getattr(row, name), name)
+    return row
+
+
+_MOMENTS = {"created_at", "updated_at"}
+_FRACTION = re.compile(r"([.,]\d{6})\d+")
+
+
+def _truncated(value: Any) -> Any:
+    """A moment as text with no more digits than a column has: msgspec would round it, perhaps into the next day."""
+    return _FRACTION.sub(r"\1", value) if isinstance(value, str) else value
 
 
 def _rejection(feed: Feed, document: dict[str, Any], error: Exception) -> Rejection:
@@ -275,6 +296,7 @@ def _rejection(feed: Feed, document: dict[str, Any], error: Exception) -> Reject
             "invalid_json": "the line is not a JSON object",
             "invalid_utf8": "the line is not UTF-8",
             "invalid_value": "the line has not as many fields as the header",
+            "too_large": f"the row has more than {MAX_EVENT_BYTES:,} bytes",
         }
         code = document["\0"]
         return Rejection(code, reasons[code], feed.event_type)
@@ -289,10 +311,19 @@ def _rejection(feed: Feed, document: dict[str, Any], error: Exception) -> Reject
     return Rejection(code, message, feed.event_type)
 
 
-def _plain(value: Any) -> Any:
-    """Moments as UTC without a zone, like every timestamp in the warehouse."""
+def _plain(value: Any, name: str = "the moment") -> Any:
+    """Moments as UTC without a zone, like every timestamp in the warehouse.
+
+    Raises:
+        ValueError: it lies outside the years 1 to 9999 in UTC.
+    """
     if isinstance(value, datetime) and value.tzinfo is not None:
-        return value.replace(tzinfo=None) - (value.utcoffset() or timedelta())
+        try:
+            return value.replace(tzinfo=None) - (value.utcoffset() or timedelta())
+        except OverflowError as error:
+            raise ValueError(
+                f"{name} (a string) is not allowed: Expected a moment in the years 1 to 9999, UTC"
+            ) from error
     return value
 
 

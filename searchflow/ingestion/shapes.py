@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
-from searchflow.events import EVENT_CLASSES, Event
+from searchflow.events import EVENT_CLASSES, RANGES, Event
 
 CONTRACT_OBJECTS = {
     "filters": {"price_min": "number", "price_max": "number", "dates": "array", "travelers": "number"},
     "geo": {"country": "string", "city": "string", "latitude": "number", "longitude": "number"},
 }
-"""Fields of the contract's objects (CONTRACTS section 1), which validation leaves alone."""
+"""Fields of the contract's objects (CONTRACTS section 1). Another type is no error there, but a value outside its range is."""
 
 Known = dict[str, set[str]]
 """Path of a field -> the JSON types it has had; none when it was always null."""
@@ -104,24 +104,28 @@ def _class(event_type: str, known: Known) -> Any:
         inner.setdefault(parent, {})[name] = types
     own = {field.name for field in msgspec.structs.fields(contracted)} | {"event_type"}
     fields = {
-        name: _union(types, _object(inner.get(name, {})))
+        name: _union(types, _object(inner.get(name, {}), name))
         for name, types in inner[""].items()
         if name not in own or name in CONTRACT_OBJECTS
     }
     return _define(fields, bases=(contracted,), tag_field="event_type", tag=event_type, kw_only=True)
 
 
-def _object(fields: Known) -> Any:
+def _object(fields: Known, parent: str) -> Any:
     """The type of an object in a field: one level is known, what lies below may be anything."""
-    if "*" in fields:
-        return _MAP
-    return _define({name: _union(types, _MAP) for name, types in fields.items()})
+    ranged = {name: {CONTRACT_OBJECTS[parent][name]: kind} for name, kind in RANGES.get(parent, {}).items()}
+    kinds = {name: _union(types, _MAP, ranged.get(name)) for name, types in fields.items()}
+    if "*" not in fields:
+        return _define(kinds)
+    # Its keys are data; those that the contract names keep their ranges.
+    return _define({name: kinds[name] for name in ranged}, forbid_unknown_fields=False) if ranged else _MAP
 
 
-def _union(types: set[str], shape: Any) -> Any:
+def _union(types: set[str], shape: Any, ranged: dict[str, Any] | None = None) -> Any:
+    """Any of the JSON types, objects of this shape; `ranged` are those of which the contract takes a part only."""
     union: Any = None
     for kind in sorted(types - {"*", "null"}):
-        member = shape if kind == "object" else _TYPE_OF[kind]
+        member = shape if kind == "object" else (ranged or {}).get(kind, _TYPE_OF[kind])
         union = member | None if union is None else union | member
     return union
 
@@ -132,7 +136,9 @@ def _define(fields: dict[str, Any], **options: Any) -> Any:
     names = {name if name in CONTRACT_OBJECTS else f"f{number}": name for number, name in enumerate(usable)}
     members = [(alias, usable[name], None) for alias, name in names.items()]
     renamed = {alias: _unescaped(name) for alias, name in names.items()}
-    return msgspec.defstruct("Shape", members, rename=renamed, forbid_unknown_fields=True, gc=False, **options)
+    return msgspec.defstruct(
+        "Shape", members, **{"rename": renamed, "forbid_unknown_fields": True, "gc": False, **options}
+    )
 
 
 def _usable(name: str) -> bool:

@@ -58,6 +58,9 @@ TABLES: dict[str, str] = {
     "ops.validated_tables": """
         run_id VARCHAR, suite VARCHAR, checked_at TIMESTAMP, snapshot_id BIGINT, scope VARCHAR, rows_in BIGINT,
         rows_passed BIGINT, rows_quarantined BIGINT, duration_s DOUBLE, fingerprint VARCHAR""",
+    "ops.held_events": """
+        event_type VARCHAR, event_id VARCHAR, model VARCHAR, version VARCHAR, reason VARCHAR, held_at TIMESTAMP,
+        run_id VARCHAR, released_at TIMESTAMP""",
     "ops.quarantined_rows": """
         run_id VARCHAR, suite VARCHAR, key VARCHAR, expectations VARCHAR[], quarantined_at TIMESTAMP""",
     "ops.sync_runs": """

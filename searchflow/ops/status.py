@@ -35,6 +35,8 @@ class Status:
     last_syncs: list[dict[str, Any]] = field(default_factory=list)
     quality: list[dict[str, Any]] = field(default_factory=list)
     open_dead_letters: int = 0
+    held_events: int = 0
+    """Stored events that a model could not digest, and that staging therefore leaves out."""
     accounting: Accounting | None = None
     levels: list[Evaluated] = field(default_factory=list)
     """Every service level for each of its targets, as it is now."""
@@ -109,6 +111,8 @@ def _from_warehouse(connection: duckdb.DuckDBPyConnection, status: Status, now: 
     status.healthy = status.healthy and status.accounting.holds
     letters = connection.execute("SELECT count(*) FROM raw.dead_letters WHERE status = 'open'").fetchone()
     status.open_dead_letters = int(letters[0]) if letters else 0
+    held = connection.execute("SELECT count(*) FROM ops.held_events WHERE released_at IS NULL").fetchone()
+    status.held_events = int(held[0]) if held else 0
     status.ingestion = _rows(
         connection,
         """

@@ -38,6 +38,7 @@ class RunConsole(NoopConsole):
         self._now, self._clock = now, time.perf_counter()
         self.runs: dict[str, ModelRun] = {}
         self.snapshots: dict[str, Snapshot] = {}
+        self.planned: dict[str, Intervals] = {}
         self.failures: dict[str, BaseException] = {}
         self.warnings: list[str] = []
         self.problems: list[str] = []
@@ -49,6 +50,7 @@ class RunConsole(NoopConsole):
                 due_at = snapshot.node.cron_next(self._now.replace(tzinfo=UTC)).replace(tzinfo=None)
                 self.runs[snapshot.name] = ModelRun(snapshot.model.name, batches=len(intervals), due_at=due_at)
                 self.snapshots[snapshot.name] = snapshot
+                self.planned[snapshot.name] = intervals
 
     def start_snapshot_evaluation_progress(self, snapshot: Snapshot, audit_only: bool = False) -> None:
         """One range of days of a model begins."""

@@ -18,7 +18,7 @@ from searchflow.errors import ServiceError, engine_reason
 from searchflow.ops import record, tracing
 from searchflow.services.process import locked
 from searchflow.settings import ROOT, Settings
-from searchflow.transformation import changes, failures, restatements
+from searchflow.transformation import changes, failures, quarantine, restatements
 from searchflow.transformation.reach import ChangedDays, days_to_make
 from searchflow.transformation.result import ModelProgress, ModelRun, TransformationResult
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 PRODUCTION = "prod"
 IDENTITY = "intermediate.int_identity"
+MOST_ROUNDS = 3
+"""What one model cannot digest is held back, and then another model may fail on something else; each round makes the rest."""
 MOST_RANGES = 30
 """A range of days is one query a model; beyond this one query over all of them is cheaper."""
 
@@ -67,14 +69,27 @@ def transform(
         with warehouse.connect(settings) as connection, _traced(connection, environment, stamp) as span:
             opened.console.listen(_examined(opened, connection, on_progress), stamp)
             snapshots = opened.snapshots()
+            released = quarantine.due(opened, connection) if environment == PRODUCTION else []
+            restate = {*restate, *quarantine.days_of(connection, released)}
             _list_changes(opened, connection, snapshots, restate, taken, result)
+            quarantine.release(connection, released, stamp)
             problem = _evaluate(opened, snapshots, result, fail_fast, only)
+            held: list[quarantine.Held] = []
+            for _ in range(MOST_ROUNDS if environment == PRODUCTION else 0):
+                found = quarantine.find(opened, connection, stamp)
+                if not found:
+                    break
+                _make_again(opened, connection, found, result)
+                quarantine.hold(connection, found, result.run_id, stamp)
+                held += found
+                opened.console.listen(opened.console.callback, stamp)
+                problem = _evaluate(opened, opened.snapshots(), result, fail_fast, only)
             if (
                 problem is None
             ):  # a first plan that failed has promoted nothing: the key figures are not there to be read
                 _note_restatements(opened, connection, result)
             result.models = list(opened.console.runs.values())
-            result.warnings = opened.console.warnings
+            result.warnings = opened.console.warnings + ([quarantine.warning(held)] if held else [])
             if not result.models and result.mode == "run":
                 result.mode = "nothing"
             result.duration_s = time.perf_counter() - clock
@@ -153,6 +168,22 @@ def _list_changes(
             opened, [snapshot for snapshot in made if not snapshot.is_seed], today, changed, result.environment
         )
     changes.mark_seen(connection, result.environment, batches, result.started_at)
+
+
+def _make_again(
+    opened: Project,
+    connection: duckdb.DuckDBPyConnection,
+    held: Collection[quarantine.Held],
+    result: TransformationResult,
+) -> None:
+    """Days with an event that is held back now are missing again, in every model that has them."""
+    made = [
+        each
+        for each in opened.snapshots()
+        if each.is_model and each.evaluatable and each.intervals and not each.is_seed
+    ]
+    changed = ChangedDays.entirely(quarantine.days_of(connection, held))
+    _mark_missing(opened, made, result.started_at.date(), changed, result.environment)
 
 
 def _has(snapshot: Snapshot, day: date) -> bool:

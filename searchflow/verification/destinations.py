@@ -49,7 +49,7 @@ def _crm_rows(found: Found) -> pl.DataFrame:
         if connection.execute("SELECT to_regclass('crm.user_segments')").fetchone() == (None,):
             return pl.DataFrame(schema=shape)
         rows = connection.execute(
-            "SELECT user_id, segment, round(lifetime_revenue * 100)::bigint, conversions, "
+            "SELECT user_id, segment, least(round(lifetime_revenue * 100), 9000000000000000000)::bigint, conversions, "
             "last_seen_at AT TIME ZONE 'UTC', country FROM crm.user_segments WHERE is_active"
         ).fetchall()
     return pl.DataFrame(rows, schema=shape, orient="row")

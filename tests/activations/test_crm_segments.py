@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import timedelta
 from typing import Any
 
@@ -126,13 +127,15 @@ def test_a_row_the_table_refuses_is_rejected_alone_and_tried_again_when_it_chang
 
 
 def test_a_row_without_its_required_field_is_rejected_and_the_rest_is_sent(scene: Scene) -> None:
-    rows = [crm_row("u1"), ("u2", None, "1", 1, None, "CA"), (None, "regular", "1", 1, None, "CA")]
+    long = "".join(str(number) for number in range(2_500))  # as an event may have, and no index of PostgreSQL
+    rows = [crm_row("u1"), ("u2", None, "1", 1, None, "CA"), (None, "regular", "1", 1, None, "CA"), crm_row(long)]
     scene.model(CRM, rows)
     result = scene.run(SYNC)
-    assert (result.added, result.rejected) == (1, 2)
+    assert (result.added, result.rejected) == (1, 3)
     reasons = scene.lake("SELECT key, reason FROM ops.sync_rejections ORDER BY ALL")
     assert reasons == [
         ("", "the key user_id is empty or cannot be used as one"),
+        (f"too long: {hashlib.md5(long.encode()).hexdigest()}", "the key user_id is empty or cannot be used as one"),
         ("u2", "segment is empty, and the sync requires it"),
     ]
     assert scene.run(SYNC).status == "unchanged"

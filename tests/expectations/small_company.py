@@ -57,7 +57,7 @@ CREATE OR REPLACE TABLE marts.fct_search_funnel_daily AS
     count(*) FILTER (WHERE clicks > 0) AS searches_with_click, sum(clicks)::BIGINT AS clicks,
     count(*) FILTER (WHERE conversions > 0) AS searches_with_conversion, sum(conversions)::BIGINT AS conversions,
     sum(revenue)::DECIMAL(18, 2) AS revenue, 0 AS zero_result_searches,
-    0::BIGINT AS searches_with_dates, 0::BIGINT AS lead_time_days
+    0::BIGINT AS searches_with_dates, 0::BIGINT AS lead_time_days, 0::BIGINT AS searches_with_far_dates
   FROM marts.fct_search_funnel GROUP BY ALL;
 CREATE OR REPLACE TABLE marts.mart_kpi_daily AS
   SELECT search_date AS kpi_date, sum(searches)::BIGINT AS searches, 2 AS sessions, 2 AS visitors,
@@ -70,7 +70,7 @@ CREATE OR REPLACE TABLE marts.mart_kpi_daily AS
     NULL::DECIMAL(18, 2) AS revenue_prev_week, NULL::DECIMAL(18, 2) AS revenue_prev_month,
     NULL::DECIMAL(18, 2) AS revenue_prev_year, 0.9 AS finality, FALSE AS is_final,
     0.3 AS searches_to_come, 0.1 AS clicks_to_come, 0.1 AS conversions_to_come, 11.11 AS revenue_to_come,
-    3.0 AS look_to_book, NULL::DOUBLE AS avg_lead_time_days
+    3.0 AS look_to_book, NULL::DOUBLE AS avg_lead_time_days, 0::BIGINT AS searches_with_far_dates
   FROM marts.fct_search_funnel_daily GROUP BY search_date;
 CREATE OR REPLACE TABLE marts.dim_users AS
   SELECT 'u-1' AS user_id, TIMESTAMP '2026-03-02 09:00' AS first_seen_at, TIMESTAMP '2026-03-02 09:30' AS last_seen_at,
@@ -98,7 +98,7 @@ CREATE OR REPLACE TABLE marts.mart_destination_demand AS
   SELECT search_date AS demand_date, NULL::VARCHAR AS destination, sum(searches)::BIGINT AS searches,
     0 AS zero_result_searches, sum(clicks)::BIGINT AS clicks, sum(conversions)::BIGINT AS bookings,
     sum(revenue)::DECIMAL(18, 2) AS revenue, 3.0 AS look_to_book, 33.3 AS revenue_per_search,
-    NULL::DOUBLE AS avg_lead_time_days
+    NULL::DOUBLE AS avg_lead_time_days, 0::BIGINT AS searches_with_far_dates
   FROM marts.fct_search_funnel_daily GROUP BY search_date;
 CREATE OR REPLACE TABLE marts.mart_recommendations AS
   SELECT '__popular__' AS user_id, 'Lisbon' AS destination, 1.0 AS score, 1 AS rank;

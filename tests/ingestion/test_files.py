@@ -133,3 +133,56 @@ def test_a_path_without_events_says_what_to_give(tmp_path: Path) -> None:
     (tmp_path / "events.txt").write_text("")
     with pytest.raises(UsageError, match="no event file"):
         event_files(tmp_path / "events.txt")
+
+
+HEADER = "spend_date,utm_source,utm_campaign,currency,cost,impressions,clicks\n"
+PROFILES = "user_id,email,created_at,updated_at\n"
+UNFIT = {
+    "ad_spend": [
+        "2026-05-12,google,a,CAD,1e15,1,1",
+        "2026-05-12,google,a,CAD,inf,1,1",
+        "2026-05-12,google,a,CAD,nan,1,1",
+        "2026-05-12,google,a,CAD,1,9223372036854775808,1",
+        "2026-05-12,google,a,CAD,1,1,1000000000000000",
+        "10000-01-01,google,a,CAD,1,1,1",
+        f"2026-05-12,google,{'x' * 200_000},CAD,1,1,1",
+    ],
+    "user_profiles": [
+        "u1,a@example.com,0001-01-01T00:00:00+01:00,2026-05-01T00:00:00Z",
+        "u1,a@example.com,2026-05-01T00:00:00Z,9999-12-31T23:59:59-01:00",
+        "u1,a@example.com,2026-05-01T00:00:00Z,9999-12-31T24:00:00Z",
+    ],
+}
+
+
+@pytest.mark.parametrize("feed", sorted(UNFIT))
+def test_a_row_that_no_column_can_hold_is_a_letter_and_the_rows_beside_it_are_stored(
+    fresh_platform: Settings, tmp_path: Path, feed: str
+) -> None:
+    header, good = {
+        "ad_spend": (HEADER, "2026-05-12,google,b,CAD,999999999999999.9,999999999999999,0"),
+        "user_profiles": (PROFILES, "u2,b@example.com,9999-12-31T23:59:59.9999999Z,0001-01-01T00:00:00Z"),
+    }[feed]
+    rows = [good, *UNFIT[feed], good.replace("google", "meta").replace("u2", "u3")]
+    (tmp_path / f"{feed}.csv").write_text(header + "\n".join(rows) + "\n")
+    found = ingest_feeds(fresh_platform, tmp_path, now=foreign.NOW)
+    assert found == Counts(received=len(rows), stored=2, dead_letters=len(UNFIT[feed]))
+    codes = fetch(
+        fresh_platform, "SELECT reason_code, reason, raw_payload FROM raw.dead_letters ORDER BY source_position"
+    )
+    assert {code for code, _, _ in codes} <= {"invalid_value", "too_large"}
+    assert {bytes(line).decode().strip() for _, _, line in codes} == set(UNFIT[feed])
+    if feed == "user_profiles":  # cut off, not rounded into the year 10000
+        stamps = fetch(fresh_platform, "SELECT DISTINCT created_at, updated_at FROM raw.user_profiles")
+        assert stamps == [(datetime(9999, 12, 31, 23, 59, 59, 999999), datetime(1, 1, 1))]  # noqa: DTZ001
+
+
+def test_a_line_of_a_feed_that_no_parser_takes_is_a_letter(fresh_platform: Settings, tmp_path: Path) -> None:
+    good = b'{"spend_date": "2026-05-12", "currency": "CAD", "cost": 5, "note": 123456789012345678901234567890}'
+    bad = [
+        b'{"spend_date": "2026-05-12", "currency": "CAD", "cost": 1e400}',
+        b'{"a":' * 20_000,
+        b'{"cost": "' + b"9" * 70_000,
+    ]
+    (tmp_path / "ad_spend.jsonl").write_bytes(b"\n".join([good, *bad]))
+    assert ingest_feeds(fresh_platform, tmp_path, now=foreign.NOW) == Counts(received=4, stored=1, dead_letters=3)

@@ -11,6 +11,7 @@ from tests.reference.events import channel, made
 from tests.reference.visits import UTM, inside
 
 WINDOW, SKEW = timedelta(days=30), timedelta(days=1)
+LONGEST_LEAD_TIME = 1095
 PEOPLE = pl.col("is_bot").not_()
 DIMENSIONS = ("search_date", "platform", "device_type", "country", "channel")
 
@@ -102,8 +103,9 @@ def funnel_daily(searches: pl.DataFrame) -> pl.DataFrame:
             conversions=pl.col("conversions").sum(),
             revenue=pl.col("revenue").sum(),
             zero_result_searches=(pl.col("results_count") == 0).sum(),
-            searches_with_dates=pl.col("lead_time_days").count(),
-            lead_time_days=pl.col("lead_time_days").sum(),
+            searches_with_dates=(pl.col("lead_time_days") <= LONGEST_LEAD_TIME).sum(),
+            lead_time_days=pl.col("lead_time_days").filter(pl.col("lead_time_days") <= LONGEST_LEAD_TIME).sum(),
+            searches_with_far_dates=(pl.col("lead_time_days") > LONGEST_LEAD_TIME).sum(),
         )
     )
 
@@ -126,6 +128,7 @@ def kpis(events: pl.DataFrame, visits: pl.DataFrame, searches: pl.DataFrame) -> 
 
 def _day(searches: pl.DataFrame, visits: pl.DataFrame, bookings: pl.DataFrame) -> dict[str, Any]:
     of_people = visits.filter(PEOPLE)
+    near = searches["lead_time_days"].filter(searches["lead_time_days"] <= LONGEST_LEAD_TIME)
     total, booked = searches.height, int(bookings["value"].sum())
 
     def per(count: float, whole: int) -> float | None:
@@ -144,7 +147,8 @@ def _day(searches: pl.DataFrame, visits: pl.DataFrame, bookings: pl.DataFrame) -
         "revenue_per_search": per(int(searches["revenue"].sum()) / 100, total),
         "avg_booking_value": per(booked / 100, bookings.height),
         "look_to_book": per(total, int(searches["conversions"].sum())),
-        "avg_lead_time_days": per(int(searches["lead_time_days"].sum()), searches["lead_time_days"].count()),
+        "avg_lead_time_days": per(int(near.sum()), near.count()),
+        "searches_with_far_dates": int((searches["lead_time_days"] > LONGEST_LEAD_TIME).sum()),
         "bot_searches": int(visits.filter(pl.col("is_bot"))["searches"].sum()),
     }
 

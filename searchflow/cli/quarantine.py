@@ -1,0 +1,48 @@
+"""Events that a model could not digest: show them, and have them tried again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from searchflow import services, warehouse
+from searchflow.cli.output import Json, print_json, print_table
+from searchflow.cli.support import settings_of_command
+from searchflow.transformation import quarantine
+
+app = typer.Typer(help="Events that a model could not digest, held back from all models.", no_args_is_help=True)
+
+
+@app.command("list", epilog="Example: `searchflow quarantine list --json`")
+def list_(as_json: Json = False) -> None:
+    """Show the events that are held back, the model that failed on each, and its reason."""
+    settings = settings_of_command()
+    services.start(settings)
+    with warehouse.connect(settings, read_only=True) as connection:
+        rows = [asdict(each) for each in quarantine.held(connection)]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table("Held back", rows)
+    else:
+        typer.echo("No event is held back.")
+
+
+@app.command(epilog="Example: `searchflow quarantine release`, then `searchflow transform`")
+def release(
+    event_id: Annotated[str | None, typer.Argument(help="One event; without it all of them.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Have the next transformation try held events again. What still fails is held back again."""
+    settings = settings_of_command()
+    services.start(settings)
+    with warehouse.connect(settings) as connection:
+        count = quarantine.ask_to_release(connection, event_id)
+    if as_json:
+        print_json({"released": count})
+    else:
+        typer.echo(f"{count:,} events are tried again by the next transformation: run `searchflow transform`.")
+    if event_id and not count:
+        raise typer.Exit(1)
