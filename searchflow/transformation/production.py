@@ -131,17 +131,25 @@ def deployed_versions(opened: Project) -> list[Snapshot]:
 
 
 def note_plan(
-    settings: Settings, connection: duckdb.DuckDBPyConnection, opened: Project, by: str | None = None
-) -> None:
-    """Keep what production is, after a plan of `opened`; a plan that ended half-way is kept once it is finished."""
+    settings: Settings,
+    connection: duckdb.DuckDBPyConnection,
+    opened: Project,
+    by: str | None = None,
+    *,
+    failed: bool = False,
+) -> bool:
+    """Keep what production is, after a plan of `opened`; a plan that ended half-way is kept once it is finished.
+
+    `failed`: something went wrong, in the plan or behind it. Returns whether the plan became production.
+    """
     deployed = opened.context.state_reader.get_environment(PRODUCTION)
     before = promotions.newest(settings)
     root = opened.context.path
     files = promotions.files_of(root)
     if deployed is None or deployed.finalized_ts is None:
-        return
-    if before is not None and (before.plan_id, before.files) == (deployed.plan_id, files):
-        return
+        return False
+    if before is not None and before.plan_id == deployed.plan_id and (failed or before.files == files):
+        return False
     made = Promotion(
         deployed.plan_id,
         datetime.fromtimestamp(deployed.finalized_ts / 1000, UTC),
@@ -155,6 +163,7 @@ def note_plan(
     if opened.signature:
         drift.remember(settings, root, made.plan_id, opened.signature, drift.Drift())
     audit_log.append(settings, "promote", PRODUCTION, rows=len(changes.names), detail=_detail(made, changes))
+    return True
 
 
 def _detail(made: Promotion, changes: Difference) -> str:

@@ -67,19 +67,20 @@ def transform(
     stamp = now.astimezone(UTC).replace(tzinfo=None)
     result = TransformationResult(str(uuid.uuid4()), environment, "run", stamp)
     settings.run_dir.mkdir(parents=True, exist_ok=True)
-    promoting, using = using is not None, using or chosen(settings, environment, root)
-    with locked(settings, "transformation", wait=True), _servers(settings), using as opened:
+    promoting, models = using is not None, using or chosen(settings, environment, root)
+    with locked(settings, "transformation", wait=True), _servers(settings), models as opened:
         with warehouse.connect(settings) as connection, _traced(connection, environment, stamp) as span:
             opened.console.listen(_examined(opened, connection, on_progress), stamp)
             snapshots = opened.snapshots()
             marked = deployed_versions(opened) if promoting else snapshots
             _list_changes(opened, connection, marked, restate, taken, result)
             problem = _evaluate(opened, snapshots, result, fail_fast, only)
+            promoted = False
+            if environment == PRODUCTION and (result.mode == "plan" or promoting):
+                promoted = note_plan(settings, connection, opened, failed=problem is not None)
             if (
                 problem is None
             ):  # a first plan that failed has promoted nothing: the key figures are not there to be read
-                if environment == PRODUCTION and (result.mode == "plan" or promoting):
-                    note_plan(settings, connection, opened)
                 _note_restatements(opened, connection, result)
             result.models = list(opened.console.runs.values())
             result.warnings = opened.console.warnings
@@ -88,7 +89,7 @@ def transform(
             result.duration_s = time.perf_counter() - clock
             _record(connection, result, span)
         failed = problem or opened.console.failures
-        error = failures.explain(opened, result, problem, promoting=promoting) if failed else None
+        error = failures.explain(opened, result, problem, promoting=promoting and not promoted) if failed else None
     if error is not None:
         forget(settings)  # perhaps a server went away: the next call connects anew
         raise error
