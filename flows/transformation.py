@@ -1,5 +1,8 @@
 """The models are up to date: every new event is in them, days touched by late events are restated, audits have passed.
 
+Production's models are those that were promoted (`flows/promotion.py`), whatever the files say meanwhile; the log tells when
+they differ.
+
 Runs every five minutes and follows ingestion until the next run takes over: in one warm process, new searches go into the
 funnel within seconds and all other models are made every minute. In the pipeline, and on demand, it makes one pass.
 
@@ -23,6 +26,7 @@ from prefect import flow, get_run_logger
 
 import activations.lineage
 import dashboards.lineage
+from flows.drift import Watch
 from flows.live import SECONDS, LiveTable
 from flows.model_tasks import ModelTasks, Trouble, days
 from flows.support import RETRYABLE, models_at_rest, stage, stopped_by_signals, table_artifact, utc_now
@@ -66,8 +70,11 @@ def transform(
     if follow_seconds > 0:
         follow(settings, environment, fail_fast, ends, follow_pause, passes)
     else:
+        watch = Watch(settings, environment)
         passes.newest = make_all(settings, environment, fail_fast)
         passes.made = 1
+        watch.tell()
+        watch.close()
     if passes.problem is not None:
         raise passes.problem
     result = passes.newest
@@ -116,11 +123,12 @@ class Passes:
 
 def follow(settings: Settings, environment: str, fail_fast: bool, ends: float, pause: float, passes: Passes) -> None:
     """One pass after the other until the time is over or somebody stops us."""
-    table = Passing()
+    table, watch = Passing(), Watch(settings, environment)
     with stopped_by_signals() as stop, _only_follower(settings, environment, stop) as mine:
         all_due = merge_due = time.monotonic()
         while mine and not stop.is_set() and time.monotonic() < ends:
             everything = time.monotonic() >= all_due
+            watch.tell()
             try:
                 if (
                     everything
@@ -219,7 +227,7 @@ def run_models(
     tasks: ModelTasks | None = None,
     taken: datetime | None = None,
 ) -> TransformationResult:
-    """Plan when model files changed, else run what is due; each model as a task run."""
+    """Run what is due in production, or plan and run the files of another environment; each model as a task run."""
     tasks = tasks or ModelTasks()
     with models_at_rest(settings, environment), progress("transforming") as bar:
 

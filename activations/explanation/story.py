@@ -71,7 +71,7 @@ def explain(settings: Settings, user: str, *, sessions: int = 3, personal: bool 
             raise UnknownUser(user)
         known = next(iter(of_user(connection, USERS, user, personal=True)), None)
         segment = next(iter(of_user(connection, SEGMENTS, user, personal=personal)), None)
-        steps = _segment_rules(known, segment)
+        steps = _segment_rules(connection, known, segment)
         return Story(
             user,
             next(iter(of_user(connection, USERS, user, personal=personal)), None),
@@ -96,10 +96,12 @@ def _messages(settings: Settings, user: str) -> list[dict[str, Any]]:
         return ledger.of_user(user)
 
 
-def _segment_rules(user: dict[str, Any] | None, segment: dict[str, Any] | None) -> list[rules.Step]:
+def _segment_rules(
+    connection: duckdb.DuckDBPyConnection, user: dict[str, Any] | None, segment: dict[str, Any] | None
+) -> list[rules.Step]:
     if user is None or segment is None:
         return []
-    return rules.segment(user, segment["segment_as_of"], limits.load())
+    return rules.segment(user, segment["segment_as_of"], limits.load(connection=connection))
 
 
 def _why(

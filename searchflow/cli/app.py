@@ -11,6 +11,7 @@ from searchflow.cli import (
     bench,
     data,
     demo,
+    deploy,
     dlq,
     email,
     explain,
@@ -47,6 +48,7 @@ demo.register(app)
 platform.register(app)
 generate.register(app)
 data.register(app)
+deploy.register(app)
 explore.register(app)
 lineage.register(app)
 verify.register(app)

@@ -10,6 +10,7 @@ import typer
 from searchflow.cli.output import Json, print_json, print_table
 from searchflow.cli.support import Verbose, run_flow, settings_of_command
 from searchflow.errors import UsageError
+from searchflow.settings import Settings
 from searchflow.streams import EVENT_TYPES
 
 EXIT_NO = 1
@@ -100,15 +101,19 @@ def transform(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Plan and run the models. One that fails stops those behind it, and no other. `sqlmesh plan dev` in the repository
-    root works too."""
+    """Bring production's models up to date, as they were promoted by `searchflow deploy`; the first time, promote the files.
+    With `--env` another name than `prod`: build the files beside production. A model that fails stops those behind it, and
+    no other. `sqlmesh plan dev` in the repository root works too."""
 
     def flow() -> Any:
         from flows.transformation import transform as run
 
         return run(environment=env, fail_fast=fail_fast, follow_seconds=TEN_YEARS if follow else 0.0)
 
-    result = run_flow(settings_of_command(), flow, verbose=verbose)
+    settings = settings_of_command()
+    result = run_flow(settings, flow, verbose=verbose)
+    if env == "prod":
+        _tell_drift(settings)
     if as_json:
         print_json(result)
     else:
@@ -120,6 +125,15 @@ def transform(
             return
         restated = f", restated {len(result['restated_days'])} earlier days" if result["restated_days"] else ""
         typer.echo(f"{result['models']} models up to date in {result['seconds']} s ({result['mode']}{restated}).")
+
+
+def _tell_drift(settings: Settings) -> None:
+    """Say when the files are not what production is made of: a transformation does not promote them."""
+    from searchflow.transformation import drift
+
+    found = drift.look(settings)
+    if found is not None and found.sentence:
+        typer.echo(found.sentence, err=True)
 
 
 def validate(

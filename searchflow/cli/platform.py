@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from searchflow import services
 from searchflow.cli.output import Json, console, print_json, print_table
 from searchflow.cli.support import settings_of_command, use_prefect
-from searchflow.errors import PortInUseError, UsageError
+from searchflow.errors import PortInUseError, SearchFlowError, UsageError
 from searchflow.ingestion.worker import utc_now
 from searchflow.ops import status as health
 from searchflow.ops.levels import Evaluated
@@ -114,6 +115,8 @@ def status(as_json: Json = False) -> int:
     settings = settings_of_command()
     now = utc_now()
     state = health.collect(settings, now=now)
+    if state.services["PostgreSQL"] == "up":
+        state.production = _production(settings)
     if as_json:
         print_json(state.as_dict())
         return 0 if state.healthy else 1
@@ -145,10 +148,27 @@ def status(as_json: Json = False) -> int:
         console.print(f"[bold]Quality[/bold]: {passed} of {len(state.quality)} suites passed at their last run")
         if passed < len(state.quality):
             print_table("Suites that did not", [suite for suite in state.quality if suite["failed"]])
+    if state.production.get("sentence"):
+        console.print(
+            f"[bold]Production[/bold]: {escape(state.production['sentence'])}", soft_wrap=True, highlight=False
+        )
     _print_levels(state.levels)
     if not state.healthy:
         typer.echo("Something is unwell: `searchflow up` starts what is down; logs are in " + str(settings.logs_dir))
     return 0 if state.healthy else 1
+
+
+def _production(settings: Settings) -> dict[str, Any]:
+    """How the model files differ from production; seconds when they were saved since the last look, else at once."""
+    from searchflow.transformation import drift
+
+    try:
+        found = drift.look(settings)
+    except SearchFlowError as error:
+        return {"sentence": str(error)}
+    if found is None:
+        return {}
+    return {"models": found.models, "files": found.files, "problem": found.problem, "sentence": found.sentence}
 
 
 def _print_levels(levels: list[Evaluated]) -> None:

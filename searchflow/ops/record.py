@@ -42,6 +42,9 @@ TABLES: dict[str, str] = {
         first_seen_at TIMESTAMP, example VARCHAR, event_id VARCHAR, source VARCHAR, batch_id VARCHAR""",
     "ops.transformed_batches": """
         environment VARCHAR, batch_id VARCHAR, shard VARCHAR, seen_at TIMESTAMP""",
+    "ops.promotions": """
+        promoted_at TIMESTAMP, promoted_by VARCHAR, plan_id VARCHAR, version VARCHAR, models_added VARCHAR[],
+        models_changed VARCHAR[], models_removed VARCHAR[], variables VARCHAR""",
     "ops.model_runs": """
         run_id VARCHAR, environment VARCHAR, model VARCHAR, interval_start TIMESTAMP, interval_end TIMESTAMP,
         started_at TIMESTAMP, duration_s DOUBLE, rows BIGINT, audits_passed BIGINT, audits_failed BIGINT,

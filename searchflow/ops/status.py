@@ -40,6 +40,8 @@ class Status:
     accounting: Accounting | None = None
     levels: list[Evaluated] = field(default_factory=list)
     """Every service level for each of its targets, as it is now."""
+    production: dict[str, Any] = field(default_factory=dict)
+    """How the model files differ from what was promoted, when the caller has looked."""
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""

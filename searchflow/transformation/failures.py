@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from searchflow.transformation.result import ModelRun, TransformationResult
 
 CORRECT = "Correct the data or the model, then run `searchflow transform` again."
+NOT_PROMOTED = "Production goes on as it was. Correct the model, then run `searchflow deploy` again."
 ENGINE_BROKE = (
     "That is a fault of DuckDB's, not of the data: run `searchflow transform` again, which begins with a new one. If it comes "
     "again, write the model's query another way."
@@ -53,8 +54,10 @@ def examine(opened: Project, run: ModelRun, cause: BaseException) -> None:
     run.error = "; ".join(sentences)
 
 
-def explain(opened: Project, result: TransformationResult, problem: Exception | None) -> ModelsFailed:
-    """The error to raise: every failure in a sentence."""
+def explain(
+    opened: Project, result: TransformationResult, problem: Exception | None, *, promoting: bool = False
+) -> ModelsFailed:
+    """The error to raise: every failure in a sentence. `promoting`: these models were to become production."""
     runs = opened.console.runs
     causes = {name: _raised(cause) for name, cause in opened.console.failures.items()}
     engine_broke = any(isinstance(cause, duckdb.InternalException) for cause in causes.values())
@@ -70,8 +73,9 @@ def explain(opened: Project, result: TransformationResult, problem: Exception | 
     if not sentences:
         sentences.append(_reason(problem) if problem else "a model failed")
     behind = f" {waiting} models {'beside and ' if engine_broke else ''}behind were not made." if waiting else ""
+    advice = ENGINE_BROKE if engine_broke else NOT_PROMOTED if promoting else CORRECT
     return ModelsFailed(
-        f"{'; '.join(sentences)}.{behind} {ENGINE_BROKE if engine_broke else CORRECT}",
+        f"{'; '.join(sentences)}.{behind} {advice}",
         result,
         {f"{run.name}.{audit}": rows for run in result.failed for audit, rows in run.broken.items()},
     )

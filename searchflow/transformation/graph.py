@@ -66,10 +66,11 @@ class Graph(Struct):
 
 
 def graph(settings: Settings, *, uses: Iterable[Use] = (), root: Path = ROOT) -> Graph:
-    """The graph of the project in `root`; about a second once the project is loaded. Reads no data."""
-    from searchflow.transformation.project import project
+    """The graph of production as it was promoted, or of another project in `root`; about a second once it is loaded. Reads no
+    data."""
+    from searchflow.transformation.production import described
 
-    with project(settings, root=root) as opened:
+    with described(settings, root) as opened:
         return graph_of(opened.context, uses)
 
 

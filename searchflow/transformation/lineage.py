@@ -38,17 +38,17 @@ class Node:
 
 def model_names(settings: Settings, *, root: Path = ROOT) -> list[str]:
     """All models, seeds included, raw tables not: ["activation.act_crm_user_segments", ...]."""
-    from searchflow.transformation.project import project
+    from searchflow.transformation.production import described
 
-    with project(settings, root=root) as opened:
+    with described(settings, root) as opened:
         return sorted(model.name for model in opened.context.models.values() if not model.kind.is_external)
 
 
 def lineage_of_all(settings: Settings, *, root: Path = ROOT) -> list[Node]:
     """The tree of every column of every SQL model."""
-    from searchflow.transformation.project import project
+    from searchflow.transformation.production import described
 
-    with project(settings, root=root) as opened:
+    with described(settings, root) as opened:
         return trees(opened.context)
 
 

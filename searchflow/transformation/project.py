@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from searchflow import warehouse
 from searchflow.collector import collect_rarely
 from searchflow.errors import ConfigurationError, ServiceError
 from searchflow.services import sqlmesh_environment
 from searchflow.settings import ROOT, Settings
+from searchflow.transformation.broken import unbroken
+from searchflow.transformation.files import signature_of
 
 if TYPE_CHECKING:
     from sqlmesh import Context
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from searchflow.transformation.console import RunConsole
 
 _lock = threading.RLock()
-_projects: dict[tuple[Path, Path], Project] = {}
+_projects: dict[tuple[Path | None, Path], Project] = {}
+"""By the folder of the files (None: production as it was promoted) and the home."""
 
 
 @dataclass
@@ -33,20 +36,33 @@ class Project:
 
     context: Context
     console: RunConsole
+    signature: str = ""
+    """Of the files, from before they were read."""
     _snapshots: list[Snapshot] | None = None
 
     def snapshots(self) -> list[Snapshot]:
         """The models as SQLMesh versions them, with the days that each has. Kept: they remember how they render."""
         if self._snapshots is None:
-            self._snapshots = list(self.context.snapshots.values())
+            self._snapshots = self._versions()
         self.context.state_sync.refresh_snapshot_intervals(self._snapshots)
         return self._snapshots
 
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The domain's numbers that its models are made with."""
+        return dict(self.context.config.variables)
+
+    def _versions(self) -> list[Snapshot]:
+        return list(self.context.snapshots.values())
+
     def reload(self) -> None:
         """Read the files again that changed since."""
-        if any(loader.reload_needed() for loader in self.context._loaders):
-            with quiet():
+        signature = signature_of(self.context.path)
+        # SQLMesh looks at the files that it has read; a new one is seen by the signature only.
+        if signature != self.signature or any(loader.reload_needed() for loader in self.context._loaders):
+            with quiet(), unbroken(self.context.path):
                 self.context.load()
+            self.signature = signature
             self.forget_snapshots()
 
     def forget_snapshots(self) -> None:
@@ -61,13 +77,43 @@ def project(settings: Settings, *, root: Path = ROOT) -> Iterator[Project]:
     One block at a time in a process: SQLMesh reports to one console.
     """
     with _lock:
-        key = (root, settings.home)
-        if key in _projects:
-            _projects[key].reload()
+        opened = kept(settings, root)
+        if opened is not None:
+            try:
+                opened.reload()
+            except ConfigurationError:
+                drop(settings, root)  # half of it is loaded: the next call begins again
+                raise
         else:
-            _projects[key] = _open(settings, root)
-        _projects[key].console.take_over()
-        yield _projects[key]
+            signature = signature_of(root)
+            opened = keep(settings, root, Project(*load(settings, root), signature=signature))
+        opened.console.take_over()
+        yield opened
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """SQLMesh reports to one console in a process."""
+    with _lock:
+        yield
+
+
+def kept(settings: Settings, root: Path | None) -> Project | None:
+    """What is open for this home and folder."""
+    return _projects.get((root, settings.home))
+
+
+def keep(settings: Settings, root: Path | None, opened: Project) -> Project:
+    """Leave it open for the next call."""
+    _projects[root, settings.home] = opened
+    return opened
+
+
+def drop(settings: Settings, root: Path | None) -> None:
+    """Forget one project; the engine's connection stays, others of this home use it too."""
+    dropped = _projects.pop((root, settings.home), None)
+    if dropped is not None:
+        dropped.context.state_sync.close()
 
 
 def forget(settings: Settings) -> None:
@@ -88,12 +134,6 @@ def _forget_adapter(context: Context) -> None:
         del kept[name]
 
 
-def _open(settings: Settings, root: Path) -> Project:
-    collect_rarely()
-    with quiet():
-        return _load(settings, root)
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
     """SQLMesh 0.236 uses what Pydantic and pandas have deprecated; nothing that anybody here could act on."""
@@ -102,30 +142,35 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _load(settings: Settings, root: Path) -> Project:
-    from ruamel.yaml.error import YAMLError
+def load(settings: Settings, root: Path, *, models: bool = True) -> tuple[Context, RunConsole]:
+    """Read the configuration in `root` and, with `models`, everything else that is there; connect to SQLMesh's state.
+
+    Raises:
+        ConfigurationError: a file cannot be read; names it, its line and the reason.
+        ServiceError: the state or the warehouse does not answer.
+    """
+    collect_rarely()
+    warehouse.stage_extensions(settings.extensions_dir)
+    with quiet():
+        return _load(settings, root, models)
+
+
+def _load(settings: Settings, root: Path, models: bool) -> tuple[Context, RunConsole]:
     from sqlmesh import Context
     from sqlmesh.core.config import Config
     from sqlmesh.core.config.loader import load_configs
-    from sqlmesh.utils.errors import SQLMeshError
 
     from searchflow.transformation import atomic
     from searchflow.transformation.console import RunConsole
 
     atomic.install()
-    warehouse.stage_extensions(settings.extensions_dir)
     console = RunConsole()
     console.take_over()
-    try:
+    with unbroken(root):
         # A file of ours: otherwise SQLMesh reads the repository's .env over everything, and that may be another home's.
         with environment_kept():
             configs = load_configs("config", Config, [root], dotenv_path=_environment_file(settings))
-        context = Context(paths=[root], config=configs)
-    except (SQLMeshError, YAMLError) as error:
-        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ConfigurationError(
-            "config.yaml, models/", f"the SQLMesh project does not load: {first}.", "Run `sqlmesh lint`."
-        ) from error
+        context = Context(paths=[root], config=configs, load=models)
     try:
         context.state_sync  # noqa: B018  (connects, and makes its tables in a fresh database)
     except Exception as error:
@@ -133,7 +178,7 @@ def _load(settings: Settings, root: Path) -> Project:
         raise ServiceError(
             f"SQLMesh cannot reach its state or the warehouse: {str(error).splitlines()[0]}. Run `searchflow status`."
         ) from error
-    return Project(context, console)
+    return context, console
 
 
 def _environment_file(settings: Settings) -> Path:

@@ -1,4 +1,4 @@
-"""One transformation: list the days that new data touched, then plan when model files changed, else run."""
+"""One transformation: list the days that new data touched, then run what is due, or plan what is not there yet."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from searchflow.errors import ServiceError, engine_reason
 from searchflow.ops import record, tracing
 from searchflow.services.process import locked
 from searchflow.settings import ROOT, Settings
-from searchflow.transformation import changes, failures, quarantine, restatements
+from searchflow.transformation import changes, failures, quarantine, restatements, versions
 from searchflow.transformation.reach import ChangedDays, days_to_make
 from searchflow.transformation.result import ModelProgress, ModelRun, TransformationResult
 
@@ -34,6 +34,9 @@ MOST_ROUNDS = 3
 """What one model cannot digest is held back, and then another model may fail on something else; each round makes the rest."""
 MOST_RANGES = 30
 """A range of days is one query a model; beyond this one query over all of them is cheaper."""
+FEW_RANGES, NEAR = 5, timedelta(days=10)
+"""Of more than so many ranges, those that lie closer together are made as one: the days between cost less than another
+query. 42 days in 20 ranges took three times as long as all 120 days of the history at once."""
 
 
 def transform(
@@ -47,43 +50,43 @@ def transform(
     only: Collection[str] = (),
     taken: datetime | None = None,
     root: Path = ROOT,
+    using: AbstractContextManager[Project] | None = None,
 ) -> TransformationResult:
-    """Bring the models of `environment` up to `now`.
+    """Bring the models of `environment` up to `now`: production's as they were promoted, whatever the files say now; those
+    of another environment, and of production before the first promotion, from the files in `root`.
 
     Earlier days that new data touched are made anew, and those in `restate`. A model that fails stops what depends on
     it; with `fail_fast` no other model is begun either. With `only`, just these models and those before them are made; what
     is due in the others stays due. (A plan makes everything.) `taken`: an earlier call's moment; commits up to then are not
-    looked for again, so that a follower's pass does not grow with the number of commits.
+    looked for again, so that a follower's pass does not grow with the number of commits. `using`: these models instead, for
+    `searchflow.transformation.deployment`, which promotes them.
 
     Raises:
         TransformationFailed: a model or a blocking audit failed. What does not depend on it is done; call again.
         BusyError, ServiceError, ConfigurationError: it could not begin.
     """
-    from searchflow.transformation.project import forget, project
+    from searchflow.transformation.production import chosen, deployed_versions, note_plan
+    from searchflow.transformation.project import forget
 
     clock = time.perf_counter()
     stamp = now.astimezone(UTC).replace(tzinfo=None)
     result = TransformationResult(str(uuid.uuid4()), environment, "run", stamp)
     settings.run_dir.mkdir(parents=True, exist_ok=True)
-    with locked(settings, "transformation", wait=True), _servers(settings), project(settings, root=root) as opened:
+    promoting, models = using is not None, using or chosen(settings, environment, root)
+    with locked(settings, "transformation", wait=True), _servers(settings), models as opened:
         with warehouse.connect(settings) as connection, _traced(connection, environment, stamp) as span:
             opened.console.listen(_examined(opened, connection, on_progress), stamp)
             snapshots = opened.snapshots()
             released = quarantine.due(opened, connection) if environment == PRODUCTION else []
             restate = {*restate, *quarantine.days_of(connection, released)}
-            _list_changes(opened, connection, snapshots, restate, taken, result)
+            marked = deployed_versions(opened) if promoting else snapshots
+            _list_changes(opened, connection, marked, restate, taken, result)
             quarantine.release(connection, released, stamp)
             problem = _evaluate(opened, snapshots, result, fail_fast, only)
-            held: list[quarantine.Held] = []
-            for _ in range(MOST_ROUNDS if environment == PRODUCTION else 0):
-                found = quarantine.find(opened, connection, stamp)
-                if not found:
-                    break
-                _make_again(opened, connection, found, result)
-                quarantine.hold(connection, found, result.run_id, stamp)
-                held += found
-                opened.console.listen(opened.console.callback, stamp)
-                problem = _evaluate(opened, opened.snapshots(), result, fail_fast, only)
+            problem, held = _hold_back(opened, connection, problem, result, fail_fast, only)
+            promoted = False
+            if environment == PRODUCTION and (result.mode == "plan" or promoting):
+                promoted = note_plan(settings, connection, opened, failed=problem is not None)
             if (
                 problem is None
             ):  # a first plan that failed has promoted nothing: the key figures are not there to be read
@@ -94,11 +97,35 @@ def transform(
                 result.mode = "nothing"
             result.duration_s = time.perf_counter() - clock
             _record(connection, result, span)
-        error = failures.explain(opened, result, problem) if problem or opened.console.failures else None
+        failed = problem or opened.console.failures
+        error = failures.explain(opened, result, problem, promoting=promoting and not promoted) if failed else None
     if error is not None:
         forget(settings)  # perhaps a server went away: the next call connects anew
         raise error
     return result
+
+
+def _hold_back(
+    opened: Project,
+    connection: duckdb.DuckDBPyConnection,
+    problem: Exception | None,
+    result: TransformationResult,
+    fail_fast: bool,
+    only: Collection[str],
+) -> tuple[Exception | None, list[quarantine.Held]]:
+    """Put each event on which a model of production failed into quarantine, and make those models again without it.
+    Returns what still failed besides models, and the events that are held back now."""
+    held: list[quarantine.Held] = []
+    for _ in range(MOST_ROUNDS if result.environment == PRODUCTION else 0):
+        found = quarantine.find(opened, connection, result.started_at)
+        if not found:
+            break
+        _make_again(opened, connection, found, result)
+        quarantine.hold(connection, found, result.run_id, result.started_at)
+        held += found
+        opened.console.listen(opened.console.callback, result.started_at)
+        problem = _evaluate(opened, opened.snapshots(), result, fail_fast, only)
+    return problem, held
 
 
 def is_behind(settings: Settings, environment: str, now: datetime, taken: datetime | None = None) -> bool:
@@ -150,7 +177,7 @@ def _list_changes(
         changes.share_seen(connection, result.environment, PRODUCTION)  # else all of production would be made again
     batches = changes.new_batches(connection, result.environment, result.started_at, taken)
     result.new_batches = len(batches)
-    changed, variables = ChangedDays.entirely(restate), opened.context.config.variables
+    changed, variables = ChangedDays.entirely(restate), opened.variables
     made = [snapshot for snapshot in snapshots if snapshot.is_model and snapshot.evaluatable and snapshot.intervals]
     if batches and made:  # before the first plan every day is missing anyway
         changed |= changes.changed_days(
@@ -208,29 +235,39 @@ def _mark_missing(
     Each call takes one range of days a model: of several it would keep the last.
     """
     ranges: dict[tuple[int, int], list[Snapshot]] = defaultdict(list)
+    variables = opened.variables
     for snapshot in snapshots:
         days = {today}
         if _of_days(snapshot):
-            reached = days_to_make(snapshot.model.tags, changed, opened.context.config.variables, today)
+            reached = days_to_make(snapshot.model.tags, changed, variables, today)
             days |= {day for day in reached if _has(snapshot, day)}
         for interval in _ranges(days):
             ranges[interval].append(snapshot)
+    beside = versions.beside(opened, snapshots) if environment == PRODUCTION and ranges else {}
     for interval, those in ranges.items():
-        pairs = [(snapshot, interval) for snapshot in those]
+        pairs = [(each, interval) for snapshot in those for each in (snapshot, *beside.get(snapshot.name, ()))]
         opened.context.state_sync.remove_intervals(pairs, remove_shared_versions=environment == PRODUCTION)
 
 
 def _ranges(days: Collection[date]) -> list[tuple[int, int]]:
-    """Days as SQLMesh's intervals in milliseconds, neighbours joined; very many become one over all of them."""
+    """Days as SQLMesh's intervals in milliseconds, neighbours joined; of many also near ones, and very many become one."""
+    ranges = _joined(days, timedelta(0))
+    if len(ranges) > FEW_RANGES:
+        ranges = _joined(days, NEAR)
+    return ranges if len(ranges) <= MOST_RANGES else [(ranges[0][0], ranges[-1][1])]
+
+
+def _joined(days: Collection[date], near: timedelta) -> list[tuple[int, int]]:
+    """Ranges of days; those with no more than `near` between them are one."""
     ranges: list[tuple[int, int]] = []
     for day in sorted(set(days)):
         start = _milliseconds(day)
         end = start + 86_400_000
-        if ranges and ranges[-1][1] == start:
+        if ranges and start - ranges[-1][1] <= near // timedelta(milliseconds=1):
             ranges[-1] = (ranges[-1][0], end)
         else:
             ranges.append((start, end))
-    return ranges if len(ranges) <= MOST_RANGES else [(ranges[0][0], ranges[-1][1])]
+    return ranges
 
 
 def _examined(

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import yaml
 
 from searchflow.settings import ROOT
+from searchflow.transformation import promotions
 
 RATE_UNIT = 100_000_000
 """Rates have eight decimals; whole numbers keep money exact."""
@@ -37,9 +39,12 @@ class Rules:
     rates: pl.DataFrame  # currency, valid_from, valid_to, rate (of the reporting currency, times RATE_UNIT)
 
 
-def load(root: Path = ROOT) -> Rules:
-    """Read both files."""
-    said = yaml.safe_load(_without_templates(root / "config.yaml"))["variables"]
+def load(root: Path = ROOT, *, connection: duckdb.DuckDBPyConnection | None = None) -> Rules:
+    """The numbers and rates that production was promoted with, from the lake; without a connection, or before the first
+    promotion, those of the files in `root`."""
+    promoted = promotions.variables(connection) if connection is not None else None
+    said = yaml.safe_load(_without_templates(root / "config.yaml"))["variables"] if promoted is None else promoted
+    rates = _rates_of(connection) if connection is not None and promoted is not None else None
     return Rules(
         session_gap=timedelta(minutes=said["session_gap_minutes"]),
         bot_session_searches=said["bot_session_searches"],
@@ -56,7 +61,7 @@ def load(root: Path = ROOT) -> Rules:
         half_life_days=said["recommendation_half_life_days"],
         recommendation_window=timedelta(days=said["recommendation_window_days"]),
         recommendation_neighbours=said["recommendation_neighbours"],
-        rates=_rates(root / "seeds" / "fx_rates.csv", said["reporting_currency"]),
+        rates=_rates(_rates_in(root) if rates is None else rates, said["reporting_currency"]),
     )
 
 
@@ -66,8 +71,22 @@ def _without_templates(path: Path) -> str:
     return text[text.index("\nvariables:") :]
 
 
-def _rates(path: Path, reporting: str) -> pl.DataFrame:
-    rates = pl.read_csv(path, try_parse_dates=True)
+def _rates_in(root: Path) -> pl.DataFrame:
+    return pl.read_csv(root / "seeds" / "fx_rates.csv", try_parse_dates=True)
+
+
+def _rates_of(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame | None:
+    """The rates of production; None when its models have none."""
+    there = connection.execute(
+        "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'seeds' AND table_name = 'fx_rates'"
+    ).fetchone()
+    if not there or not there[0]:
+        return None
+    columns = "currency, valid_from::DATE AS valid_from, valid_to::DATE AS valid_to, rate_to_cad::DOUBLE AS rate_to_cad"
+    return connection.execute(f"SELECT {columns} FROM seeds.fx_rates").pl()
+
+
+def _rates(rates: pl.DataFrame, reporting: str) -> pl.DataFrame:
     base = rates.filter(pl.col("currency") == reporting).select("valid_from", pl.col("rate_to_cad").alias("base"))
     rate = (pl.col("rate_to_cad") / pl.col("base") * RATE_UNIT).round().cast(pl.Int64)
     return rates.join(base, on="valid_from").select("currency", "valid_from", "valid_to", rate.alias("rate"))

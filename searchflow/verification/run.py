@@ -76,7 +76,7 @@ class Worlds:
     """The true events as they were known at a moment. Each world is made once."""
 
     def __init__(self, key: Key, found: Found) -> None:
-        self._rules = rules.load()
+        self._rules = rules.load(connection=found.connection)
         self._found = found
         ingested = found.raw.group_by("event_type", "event_id").agg(pl.col("ingested_at").min())
         events = key.stored.join(ingested, on=["event_type", "event_id"], how="left")

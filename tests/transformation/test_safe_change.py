@@ -13,7 +13,7 @@ import pytest
 from searchflow import warehouse
 from searchflow.ingestion.worker import ingest_files
 from searchflow.settings import ROOT, Settings
-from searchflow.transformation import project, transform
+from searchflow.transformation import deployment, project, transform
 from tests import foreign
 
 pytestmark = [
@@ -103,7 +103,7 @@ def test_a_change_is_built_beside_production_compared_and_swapped_in(
         assert moved.loc["searches", "pct_match"] == 100
         assert rows == (0, 1)
 
-        promoted = transform(settings, now=NOW, root=root)
+        promoted = deployment.promote(settings, now=NOW, root=root)
         assert (promoted.mode, promoted.models) == ("plan", [])
         assert tables(settings) - stored == new
         assert rate(settings, "marts") == 1.0

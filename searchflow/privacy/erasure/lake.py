@@ -25,7 +25,6 @@ from searchflow.privacy.erasure import person as people
 from searchflow.privacy.erasure.place import Finding, Job
 from searchflow.privacy.erasure.terms import REPLACEMENT, Terms
 from searchflow.services.process import locked
-from searchflow.settings import ROOT
 from searchflow.streams import EVENT_TYPES
 from searchflow.transformation import changes
 
@@ -104,13 +103,13 @@ def erase_raw(connection: duckdb.DuckDBPyConnection, job: Job) -> None:
 
 def reach_of_models(job: Job) -> tuple[int, int] | None:
     """How far an event reaches into other days: (minutes of a session's gap, days of the funnel); None without models."""
-    from searchflow.transformation.project import project
+    from searchflow.transformation.production import chosen
 
     with warehouse.connect(job.settings, read_only=True) as connection:
         if not _has_models(connection):
             return None
-    with project(job.settings, root=ROOT) as opened:
-        variables = opened.context.config.variables
+    with chosen(job.settings) as opened:
+        variables = opened.variables
         return int(variables["session_gap_minutes"]), int(variables["funnel_window_days"])
 
 
