@@ -19,43 +19,40 @@ from expectations.suite import (
 MODELS = ("first_touch", "last_touch", "last_non_direct", "linear", "position_based", "time_decay", "markov")
 
 EVENTS = " UNION ALL ".join(
-    f"SELECT session_id, user_id, event_ts FROM lake.raw.{kind}_events WHERE ingested_at <= (SELECT at FROM moment)"
-    for kind in ("search", "click", "conversion")
+    f"SELECT session_id, user_id, event_ts FROM lake.raw.{kind}_events" for kind in ("search", "click", "conversion")
 )
 # What an event brought must go when it goes: after an erasure that was killed, journeys led through visits that no event
-# told of any more, and bookings belonged to nobody. A session that several users share belongs to one of them.
+# told of any more. Events that came in since the journeys were made add to what may be there, and take nothing away.
 JOURNEYS = f"""
-    WITH moment AS (
-      SELECT max(known_until) AS at FROM {{batch}}
-    ), events AS (
+    WITH events AS (
       {EVENTS}
-    ), sessions AS (
-      SELECT session_id, count(DISTINCT user_id) AS users, max(user_id) AS user_id FROM events GROUP BY session_id
+    ), logins AS (
+      SELECT DISTINCT session_id, user_id FROM events WHERE user_id IS NOT NULL
     ), visits AS (
       SELECT DISTINCT session_id || ':' || strftime(event_ts, '%Y%m%dT%H%M%S') AS touchpoint_id FROM events
     ), bookings AS (
-      SELECT event_id, session_id FROM lake.raw.conversion_events WHERE ingested_at <= (SELECT at FROM moment)
+      SELECT event_id, session_id, ingested_at FROM lake.raw.conversion_events
     ), journeys AS (
       SELECT conversion_event_id, touchpoint_id, user_id FROM lake.intermediate.int_user_journeys
     ), compared AS (
       SELECT
         bookings.event_id IS NULL AS booking_gone,
         visits.touchpoint_id IS NULL AS visit_gone,
-        CASE WHEN sessions.users > 1 THEN journeys.user_id IS NULL
-          ELSE journeys.user_id IS DISTINCT FROM sessions.user_id END AS other_owner,
+        journeys.user_id IS NOT NULL AND logins.user_id IS NULL AS owner_gone,
         FALSE AS not_there
       FROM journeys
       LEFT JOIN bookings ON bookings.event_id = journeys.conversion_event_id
-      LEFT JOIN sessions ON sessions.session_id = bookings.session_id
+      LEFT JOIN logins ON logins.session_id = bookings.session_id AND logins.user_id = journeys.user_id
       LEFT JOIN visits ON visits.touchpoint_id = journeys.touchpoint_id
       UNION ALL
       SELECT FALSE, FALSE, FALSE, TRUE FROM bookings
-      WHERE event_id NOT IN (SELECT conversion_event_id FROM journeys)
+      WHERE ingested_at <= (SELECT max(known_until) FROM {{batch}})
+        AND event_id NOT IN (SELECT conversion_event_id FROM journeys)
     )
     SELECT count(*) AS unexpected, count(*) FILTER (WHERE booking_gone) AS bookings_gone,
-      count(*) FILTER (WHERE visit_gone) AS visits_gone, count(*) FILTER (WHERE other_owner) AS other_owner,
+      count(*) FILTER (WHERE visit_gone) AS visits_gone, count(*) FILTER (WHERE owner_gone) AS owners_gone,
       count(*) FILTER (WHERE not_there) AS bookings_without
-    FROM compared WHERE booking_gone OR visit_gone OR other_owner OR not_there HAVING count(*) > 0"""
+    FROM compared WHERE booking_gone OR visit_gone OR owner_gone OR not_there HAVING count(*) > 0"""
 
 SUITE = Suite(
     table="marts.mart_campaign_attribution",
