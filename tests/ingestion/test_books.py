@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -70,7 +70,7 @@ def test_the_books_hold_at_every_call_beside_ingestion(fresh_platform: Settings)
             if not found.holds:
                 wrong.append(found)
             if call % 50 == 0:  # rows leave the catalog for a file between two calls
-                with warehouse.connect(fresh_platform) as lake:
+                with warehouse.connect(fresh_platform) as lake, suppress(lake_calls.LostRaceError):
                     lake_calls.call(lake, lake_calls.FLUSH, schema_name="raw", table_name="search_events")
             if call >= CALLS and len(received) > LEAST_COMMITS:
                 break
