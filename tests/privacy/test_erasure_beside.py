@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -46,23 +46,27 @@ def waiting(settings: Settings) -> Iterator[threading.Event]:
 def test_tables_are_rewritten_while_a_flow_waits_for_the_models(fresh_platform: Settings) -> None:
     """One that waited inside a statement held a snapshot: what was deleted could not go, and the erasure gave up."""
     job = Job(fresh_platform, str(uuid.uuid4()), Person("nobody-0x"), worker.utc_now())
-    with postgres.advisory_lock(fresh_platform, "transform prod") as _, waiting(fresh_platform) as taken:
+    models = ExitStack()
+    models.enter_context(postgres.advisory_lock(fresh_platform, "transform prod"))
+    with waiting(fresh_platform) as taken:
         time.sleep(0.5)
         begun = time.monotonic()
         databases.rewrite(job, "ledger", postgres.conninfo(fresh_platform, "ledger"))
         assert time.monotonic() - begun < databases.OLDEST_READER_SECONDS
         assert not taken.is_set()
+        models.close()
+        assert taken.wait(30)
 
 
 def test_an_erasure_that_waits_goes_before_flows_that_come_later(fresh_platform: Settings) -> None:
-    with postgres.try_advisory_lock(fresh_platform, postgres.ERASURE) as mine:
-        assert mine
-        assert postgres.is_held(fresh_platform, postgres.ERASURE)
-        with waiting(fresh_platform) as taken:
-            assert not taken.wait(1.0)  # although nobody has the models
-    assert not postgres.is_held(fresh_platform, postgres.ERASURE)
+    asked = ExitStack()
+    assert asked.enter_context(postgres.try_advisory_lock(fresh_platform, postgres.ERASURE))
+    assert postgres.is_held(fresh_platform, postgres.ERASURE)
     with waiting(fresh_platform) as taken:
+        assert not taken.wait(1.0)  # although nobody has the models
+        asked.close()
         assert taken.wait(30)
+    assert not postgres.is_held(fresh_platform, postgres.ERASURE)
 
 
 def test_a_stream_that_is_followed_is_left_to_its_follower(fresh_platform: Settings) -> None:
