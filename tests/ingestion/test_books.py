@@ -82,7 +82,7 @@ def test_status_is_well_at_every_look_beside_ingestion(fresh_platform: Settings)
     """What the service level `nothing_lost` judges is what the books show."""
     before, unwell = commits(fresh_platform), []
     with busy(fresh_platform):
-        for _ in range(12):
+        for _ in range(5):
             state = status.collect(fresh_platform, now=datetime.now(UTC))
             lost = [each for each in state.levels if each.level == "nothing_lost" and each.state == "broken"]
             if lost or not state.healthy:
