@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import duckdb
 import psycopg
 import redis
 from prefect import get_run_logger
@@ -23,7 +24,14 @@ from searchflow.ops import stages
 from searchflow.services import postgres
 from searchflow.settings import Settings
 
-RETRYABLE = (ServiceError, redis.ConnectionError, redis.TimeoutError, psycopg.OperationalError, OSError)
+RETRYABLE = (
+    ServiceError,
+    redis.ConnectionError,
+    redis.TimeoutError,
+    psycopg.OperationalError,
+    OSError,
+    duckdb.IOException,  # an erasure or maintenance removed a file of an older snapshot: the next read has a newer one
+)
 
 
 def utc_now() -> datetime:
@@ -64,9 +72,9 @@ def models_at_rest(settings: Settings, environment: str = "prod") -> Iterator[No
     """Hold the models of an environment still, on whatever machine: they are made, checked and sent one after the other.
 
     Two plans on one environment would undo each other; suites that compare tables would see one newer than another;
-    what is sent would not fit together.
+    what is sent would not fit together. An erasure that waits for its turn goes first.
     """
-    with postgres.advisory_lock(settings, f"transform {environment}"):
+    with postgres.advisory_lock(settings, f"transform {environment}", behind=postgres.ERASURE):
         yield
 
 

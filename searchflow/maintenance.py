@@ -73,8 +73,8 @@ def run(settings: Settings, *, now: datetime) -> Upkeep:
             with alone():
                 _tidy(connection, [each for each in ours if each[1].startswith(POSITIONS)], result)
             settings.run_dir.mkdir(parents=True, exist_ok=True)
-            with locked(settings, "transformation", wait=True):
-                _tidy(connection, _tables(connection, ours=False), result, alone)
+            for table in _tables(connection, ours=False):
+                _tidy_model(settings, connection, table, result, alone)
         older_than = now - KEEP
         expire(connection, older_than, result)
         result.files_deleted = len(call(connection, "ducklake_cleanup_old_files", result, older_than=older_than))
@@ -167,6 +167,19 @@ def _tables(connection: duckdb.DuckDBPyConnection, *, ours: bool) -> list[tuple[
         "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ? ORDER BY ALL", [warehouse.CATALOG]
     ).fetchall()
     return [(schema, table) for schema, table in found if (schema in OURS) == ours]
+
+
+def _tidy_model(
+    settings: Settings,
+    connection: duckdb.DuckDBPyConnection,
+    table: tuple[str, str],
+    result: Upkeep,
+    alone: lake_calls.Alone,
+) -> None:
+    """Tidy one table of a model. A transformation or an erasure that waits has its turn before the next one."""
+    with locked(settings, "transformation", wait=True):
+        if table in _tables(connection, ours=False):  # a plan may have dropped it in between
+            _tidy(connection, [table], result, alone)
 
 
 def _tidy(

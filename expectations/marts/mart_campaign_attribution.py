@@ -18,6 +18,42 @@ from expectations.suite import (
 
 MODELS = ("first_touch", "last_touch", "last_non_direct", "linear", "position_based", "time_decay", "markov")
 
+EVENTS = " UNION ALL ".join(
+    f"SELECT session_id, user_id, event_ts FROM lake.raw.{kind}_events" for kind in ("search", "click", "conversion")
+)
+# What an event brought must go when it goes: after an erasure that was killed, journeys led through visits that no event
+# told of any more. Events that came in since the journeys were made add to what may be there, and take nothing away.
+JOURNEYS = f"""
+    WITH events AS (
+      {EVENTS}
+    ), logins AS (
+      SELECT DISTINCT session_id, user_id FROM events WHERE user_id IS NOT NULL
+    ), visits AS (
+      SELECT DISTINCT session_id || ':' || strftime(event_ts, '%Y%m%dT%H%M%S') AS touchpoint_id FROM events
+    ), bookings AS (
+      SELECT event_id, session_id, ingested_at FROM lake.raw.conversion_events
+    ), journeys AS (
+      SELECT conversion_event_id, touchpoint_id, user_id FROM lake.intermediate.int_user_journeys
+    ), compared AS (
+      SELECT
+        bookings.event_id IS NULL AS booking_gone,
+        visits.touchpoint_id IS NULL AS visit_gone,
+        journeys.user_id IS NOT NULL AND logins.user_id IS NULL AS owner_gone,
+        FALSE AS not_there
+      FROM journeys
+      LEFT JOIN bookings ON bookings.event_id = journeys.conversion_event_id
+      LEFT JOIN logins ON logins.session_id = bookings.session_id AND logins.user_id = journeys.user_id
+      LEFT JOIN visits ON visits.touchpoint_id = journeys.touchpoint_id
+      UNION ALL
+      SELECT FALSE, FALSE, FALSE, TRUE FROM bookings
+      WHERE ingested_at <= (SELECT max(known_until) FROM {{batch}})
+        AND event_id NOT IN (SELECT conversion_event_id FROM journeys)
+    )
+    SELECT count(*) AS unexpected, count(*) FILTER (WHERE booking_gone) AS bookings_gone,
+      count(*) FILTER (WHERE visit_gone) AS visits_gone, count(*) FILTER (WHERE owner_gone) AS owners_gone,
+      count(*) FILTER (WHERE not_there) AS bookings_without
+    FROM compared WHERE booking_gone OR visit_gone OR owner_gone OR not_there HAVING count(*) > 0"""
+
 SUITE = Suite(
     table="marts.mart_campaign_attribution",
     group="marts",
@@ -71,6 +107,10 @@ SUITE = Suite(
                 WHERE credits.revenue <> booked.revenue OR abs(credits.bookings - booked.bookings) > 0.001
                 HAVING count(*) > 0""",
             ),
+        ),
+        critical(
+            "Every journey is that of a stored booking, through visits that stored events tell of, and no booking lacks one.",
+            never("journeys_match_events", JOURNEYS),
         ),
         critical(
             "All models spread the same spend.",

@@ -74,7 +74,7 @@ def summarize(settings: Settings, results: dict[str, Any], started: float, total
         gates |= results[stage]
     from searchflow.transformation import table_rows
 
-    with warehouse.connect(settings, read_only=True) as connection:
+    with warehouse.connect(settings, read_only=True) as connection, warehouse.transaction(connection):
         rows = table_rows(connection)
         totals = accounting(connection)
     return {

@@ -8,6 +8,22 @@ import duckdb
 
 from searchflow.streams import EVENT_TYPES
 
+FEEDS = ("ad_spend", "user_profiles")
+STORED = " + ".join(
+    f"(SELECT count(*) FROM raw.{table})" for table in (*(f"{kind}_events" for kind in EVENT_TYPES), *FEEDS)
+)
+BOOKS = f"""
+    SELECT coalesce(sum(received) FILTER (WHERE shard <> 'replay'), 0),
+           coalesce(sum(stored) FILTER (WHERE shard <> 'replay'), 0),
+           coalesce(sum(duplicates) FILTER (WHERE shard <> 'replay'), 0),
+           coalesce(sum(dead_letters) FILTER (WHERE shard <> 'replay'), 0),
+           {STORED}, (SELECT count(*) FROM raw.dead_letters),
+           coalesce(sum(stored) FILTER (WHERE shard = 'replay'), 0),
+           (SELECT coalesce(sum(rows), 0) FROM ops.erased_rows)
+    FROM ops.ingestion_batches
+"""
+"""The columns of `Accounting`, in order."""
+
 
 @dataclass(frozen=True)
 class Accounting:
@@ -46,18 +62,11 @@ class Accounting:
 
 
 def accounting(connection: duckdb.DuckDBPyConnection) -> Accounting:
-    """Sum over all commits and count the rows."""
-    totals = connection.execute(
-        "SELECT coalesce(sum(received), 0), coalesce(sum(stored), 0), coalesce(sum(duplicates), 0), "
-        "coalesce(sum(dead_letters), 0) FROM ops.ingestion_batches WHERE shard <> 'replay'"
-    ).fetchone()
-    assert totals is not None
-    tables = " + ".join(f"(SELECT count(*) FROM raw.{event_type}_events)" for event_type in EVENT_TYPES)
-    feeds = " + ".join(f"(SELECT count(*) FROM raw.{table})" for table in ("ad_spend", "user_profiles"))
-    rows = connection.execute(
-        f"SELECT {tables} + {feeds}, (SELECT count(*) FROM raw.dead_letters), "
-        "(SELECT coalesce(sum(stored), 0) FROM ops.ingestion_batches WHERE shard = 'replay'), "
-        "(SELECT coalesce(sum(rows), 0) FROM ops.erased_rows)"
-    ).fetchone()
-    assert rows is not None
-    return Accounting(*(int(value) for value in (*totals, *rows)))
+    """Sum over all commits and count the rows, both in one snapshot of the lake.
+
+    A statement reads one snapshot, also of rows that are still in the catalog. Two statements would read two, and what a
+    worker commits in between would look lost.
+    """
+    row = connection.execute(BOOKS).fetchone()
+    assert row is not None
+    return Accounting(*(int(value) for value in row))

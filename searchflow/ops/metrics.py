@@ -236,8 +236,8 @@ def query_of(connection: duckdb.DuckDBPyConnection) -> Query:
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Query]:
-    """A connection of one's own, for as long as the block lasts."""
-    with warehouse.connect(settings, read_only=True) as connection:
+    """A connection of its own and one snapshot of the lake, for as long as the block lasts."""
+    with warehouse.connect(settings, read_only=True) as connection, warehouse.transaction(connection):
         yield query_of(connection)
 
 

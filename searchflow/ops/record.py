@@ -30,6 +30,8 @@ TABLES: dict[str, str] = {
         dead_letters BIGINT, late BIGINT, events_per_second DOUBLE, backlog BIGINT, lag_seconds DOUBLE""",
     "ops.erased_rows": """
         erasure_id VARCHAR, batch_id VARCHAR, table_name VARCHAR, rows BIGINT, erased_at TIMESTAMP""",
+    "ops.erased_days": """
+        mark_id VARCHAR, erasure_id VARCHAR, day DATE, erased_at TIMESTAMP""",
     "ops.arrivals": """
         batch_id VARCHAR, committed_at TIMESTAMP, event_type VARCHAR, source VARCHAR, events BIGINT, within_1m BIGINT,
         within_5m BIGINT, within_1h BIGINT, within_6h BIGINT, within_24h BIGINT, slowest_seconds DOUBLE,

@@ -65,7 +65,8 @@ def collect(settings: Settings, *, now: datetime) -> Status:
         status.lag = _lag(settings, now)
     if services["PostgreSQL"] == "up":
         try:
-            with warehouse.connect(settings, read_only=True) as connection:
+            # One snapshot: what the levels judge is what the tables show.
+            with warehouse.connect(settings, read_only=True) as connection, warehouse.transaction(connection):
                 _from_warehouse(connection, status, now)
                 status.levels = levels.evaluate(connection, declared, _facts(status), now=now)
         except SearchFlowError as error:

@@ -11,6 +11,7 @@ import pwd
 import signal
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,9 @@ from searchflow.services import process
 from searchflow.settings import Settings
 
 NAME = "postgres"
+ERASURE = "forget"
+"""The lock that an erasure holds from its beginning to its end."""
+LOCK_PAUSE_SECONDS = 0.05
 DATABASES = ("catalog", "sqlmesh", "prefect", "ledger", "crm", "bi")
 SERVER_OPTIONS = {
     "listen_addresses": "",  # the socket only: nobody connects from outside
@@ -257,13 +261,17 @@ def check(settings: Settings) -> None:
 
 
 @contextmanager
-def advisory_lock(settings: Settings, name: str) -> Iterator[None]:
-    """Hold a named lock of this installation on the server, waiting for it; also between machines.
+def advisory_lock(settings: Settings, name: str, *, behind: str | None = None) -> Iterator[None]:
+    """Hold a named lock of this installation on the server, waiting for it; also between machines. While another session
+    holds the lock `behind`, it goes first.
 
-    The server releases it when the process ends, however it ends.
+    The lock is asked for again and again: a session that waits inside a statement holds a snapshot, and as long as it
+    does, PostgreSQL cannot remove what an erasure has deleted. The server releases the lock when the process ends, however
+    it ends.
     """
     with psycopg.connect(conninfo(settings, "ledger"), autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
+        while (behind is not None and _is_held(connection, behind)) or not _try_lock(connection, name):
+            time.sleep(LOCK_PAUSE_SECONDS)
         yield
 
 
@@ -271,8 +279,29 @@ def advisory_lock(settings: Settings, name: str) -> Iterator[None]:
 def try_advisory_lock(settings: Settings, name: str) -> Iterator[bool]:
     """The same without waiting: True when we hold it, False when somebody else does."""
     with psycopg.connect(conninfo(settings, "ledger"), autocommit=True) as connection:
-        row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
-        yield bool(row and row[0])
+        yield _try_lock(connection, name)
+
+
+def is_held(settings: Settings, name: str) -> bool:
+    """True while any session holds the named lock. Does not take it, not even for a moment."""
+    with psycopg.connect(conninfo(settings, "ledger"), autocommit=True) as connection:
+        return _is_held(connection, name)
+
+
+def _try_lock(connection: psycopg.Connection, name: str) -> bool:
+    row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
+    return bool(row and row[0])
+
+
+def _is_held(connection: psycopg.Connection, name: str) -> bool:
+    # The server shows a lock's number as two halves.
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+        "AND (classid::bigint << 32) | objid::bigint = hashtextextended(%s, 0))",
+        [name],
+    ).fetchone()
+    return bool(row and row[0])
 
 
 def _first_line(error: Exception) -> str:

@@ -5,6 +5,9 @@ login the days of the session's anonymous part; spend changes its own day. All o
 cost follows them too, and not the history. How far a changed day reaches into later ones is for each model to say
 (`searchflow/transformation/reach.py`).
 
+An erasure takes events away: it notes the days that this changes in its own commit (`ops.erased_days`), and its mark is seen
+or not seen like a commit of ingestion.
+
 Which commits a transformation has already seen is kept in `ops.transformed_batches`. A row is written after the days
 were marked for SQLMesh and before they are made: killed in between, the next run marks them again or finds them marked.
 
@@ -91,12 +94,13 @@ RENAMED_DAYS = """
     ) JOIN renamed USING (session_id)
 """
 
+ERASED_DAYS = "SELECT DISTINCT day FROM ops.erased_days WHERE mark_id IN (SELECT batch_id FROM new_batches)"
 SPEND_DAYS = "SELECT DISTINCT spend_date FROM raw.ad_spend WHERE batch_id IN (SELECT batch_id FROM new_batches)"
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One commit of ingestion that no transformation has seen."""
+    """One commit of ingestion, or mark of an erasure, that no transformation has seen."""
 
     batch_id: str
     shard: str
@@ -107,7 +111,7 @@ class Batch:
 def new_batches(
     connection: duckdb.DuckDBPyConnection, environment: str, now: datetime, taken: datetime | None = None
 ) -> list[Batch]:
-    """Commits from `taken` to `now` that stored something and that no transformation of this environment has seen.
+    """Commits from `taken` to `now` that stored or erased something and that no transformation of this environment has seen.
 
     Models read events ingested up to `now` only (the macro KNOWN); a later commit is left to the next transformation.
     """
@@ -115,8 +119,13 @@ def new_batches(
         taken = None  # what was left to the new day came before midnight
     found = connection.execute(
         f"""
-        SELECT batch_id, shard, max(last_event_ts) FROM ops.ingestion_batches AS batches
-        WHERE stored > 0 AND committed_at > coalesce(?, TIMESTAMP '1970-01-01') AND committed_at <= ? AND NOT EXISTS (
+        WITH batches AS (
+            SELECT batch_id, shard, committed_at, last_event_ts FROM ops.ingestion_batches WHERE stored > 0
+            UNION ALL
+            SELECT mark_id, 'erasure', erased_at, NULL FROM ops.erased_days
+        )
+        SELECT batch_id, shard, max(last_event_ts) FROM batches
+        WHERE committed_at > coalesce(?, TIMESTAMP '1970-01-01') AND committed_at <= ? AND NOT EXISTS (
             SELECT 1 FROM {SEEN} AS seen WHERE seen.batch_id = batches.batch_id AND seen.environment = ?
         )
         GROUP BY batch_id, shard ORDER BY ALL
@@ -186,18 +195,19 @@ def changed_days(
         "CREATE OR REPLACE TEMP TABLE new_batches AS SELECT unnest(?::VARCHAR[]) AS batch_id",
         [[batch.batch_id for batch in batches]],
     )
-    spent = ChangedDays(spend=frozenset(_days(connection, SPEND_DAYS)))
+    known = ChangedDays(spend=frozenset(_days(connection, SPEND_DAYS)))
+    known |= ChangedDays.entirely(_days(connection, ERASED_DAYS))
     span = connection.execute(
         "SELECT min(first_event_ts), max(last_event_ts) FROM ops.ingestion_batches "
         "WHERE batch_id IN (SELECT batch_id FROM new_batches)"
     ).fetchone()
     if span is None or span[0] is None:
-        return spent
+        return known
     first, last = span
     connection.execute("DROP TABLE IF EXISTS fresh")
     of_batches = "batch_id IN (SELECT batch_id FROM new_batches) AND event_ts BETWEEN $first AND $last"
     connection.execute(fresh_events(of_batches), {"first": first, "last": last})
-    return spent | days_around(
+    return known | days_around(
         connection, first, last, gap_minutes=gap_minutes, window_days=window_days, identity=identity
     )
 

@@ -91,7 +91,7 @@ def since(connection: duckdb.DuckDBPyConnection, before: Marts, expected: Sequen
             result.marts.append(MartChange(mart, gone, new))
         if mart == DAILY:
             result.days = _days(connection)
-    result.other_batches = _other_batches(connection, before, expected)
+    result.other_batches = _other_batches(connection, before, after, expected)
     return result
 
 
@@ -135,10 +135,10 @@ def _days(connection: duckdb.DuckDBPyConnection) -> list[DayChange]:
     return [change for change in changed if change.old != change.new]
 
 
-def _other_batches(connection: duckdb.DuckDBPyConnection, before: Marts, expected: Sequence[str]) -> int:
-    seen = "SELECT batch_id FROM ops.transformed_batches {} WHERE environment = 'prod'"
+def _other_batches(connection: duckdb.DuckDBPyConnection, before: Marts, after: Marts, expected: Sequence[str]) -> int:
+    seen = "SELECT batch_id FROM ops.transformed_batches AT (VERSION => {}) WHERE environment = 'prod'"
     [(others,)] = connection.execute(
-        f"SELECT count(*) FROM ({seen.format('')} EXCEPT {seen.format(f'AT (VERSION => {before.snapshot})')}) "
+        f"SELECT count(*) FROM ({seen.format(after.snapshot)} EXCEPT {seen.format(before.snapshot)}) "
         "WHERE NOT list_contains(?::VARCHAR[], batch_id)",
         [list(expected)],
     ).fetchall()

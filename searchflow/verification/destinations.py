@@ -92,13 +92,15 @@ def _left_out(found: Found, due: pl.DataFrame, start: datetime) -> list[str]:
 
 
 def _messages(found: Found) -> pl.DataFrame:
-    """The keys of the entries in the stream, and of those that the delivery worker took from it and has settled."""
-    keys = set(_settled(found))
+    """The keys of the entries in the stream, and of those that the delivery worker took from it and has settled. The stream
+    is read first: a message that is settled in between is in both."""
+    keys: set[str] = set()
     with streams.connect(found.settings) as client:
         place = streams.START
         while entries := streams.read(client, OUTBOX, place, entries=1000):
             place = entries[-1][0]
             keys |= {msgspec.json.decode(fields[b"data"])["idempotency_key"] for _, fields in entries}
+    keys |= set(_settled(found))
     return pl.DataFrame({"key": sorted(keys)}, schema={"key": pl.String})
 
 

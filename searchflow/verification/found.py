@@ -7,8 +7,7 @@ say what must be in a model.
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -28,12 +27,38 @@ SENT = ("done", "partial", "unchanged")
 """How a sync run ends that brought its destination up to date."""
 
 
+Entries = dict[tuple[str, str], list[tuple[str, list[bytes]]]]
+"""(Event type, stream) -> its entries: id and lines."""
+
+
+def read_streams(settings: Settings) -> Entries:
+    """Everything that is in the event streams now. Read it before the snapshot of the lake begins: a worker removes what
+    it has committed, so an entry that is gone when the snapshot begins is in the snapshot."""
+    found: Entries = {}
+    with streams.connect(settings) as client:
+        for event_type, shards in streams.names(settings).items():
+            for stream in shards:
+                place, read = streams.START, found.setdefault((event_type, stream), [])
+                while entries := streams.read(client, stream, place, entries=500):
+                    place = entries[-1][0]
+                    read += [(entry, _lines(fields)) for entry, fields in entries]
+    return found
+
+
+def _lines(fields: dict[bytes, bytes]) -> list[bytes]:
+    try:
+        return streams.decode(fields)
+    except ValueError:
+        return []
+
+
 @dataclass
 class Found:
-    """The platform's side of the comparison."""
+    """The platform's side of the comparison: one snapshot of the lake, and the streams as they were before it."""
 
     settings: Settings
     connection: duckdb.DuckDBPyConnection
+    entries: Entries = field(default_factory=dict)
 
     def query(self, sql: str, *values: Any) -> pl.DataFrame:
         """A frame."""
@@ -126,18 +151,12 @@ class Found:
 
     @cached_property
     def _unread(self) -> list[bytes]:
-        """Lines that are in the streams and not ingested yet."""
+        """Lines that were in the streams and are not ingested in the snapshot."""
         lines: list[bytes] = []
-        with streams.connect(self.settings) as client:
-            shards = streams.names(self.settings).items()
-            for event_type, stream in ((kind, name) for kind, names in shards for name in names):
-                stored = position(self.connection, event_type, stream)
-                place = StreamPosition.parse(stored).entry_id if stored else streams.START
-                while entries := streams.read(client, stream, place, entries=500):
-                    place = entries[-1][0]
-                    for _, fields in entries:
-                        with contextlib.suppress(ValueError):
-                            lines += streams.decode(fields)
+        for (event_type, stream), entries in self.entries.items():
+            stored = position(self.connection, event_type, stream)
+            place = streams.as_pair(StreamPosition.parse(stored).entry_id if stored else streams.START)
+            lines += [line for entry, content in entries if streams.as_pair(entry) > place for line in content]
         return lines
 
     @property

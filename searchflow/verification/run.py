@@ -11,11 +11,12 @@ import polars as pl
 
 from searchflow import warehouse
 from searchflow.errors import NotFoundError
+from searchflow.services import postgres
 from searchflow.settings import Settings
 from searchflow.verification import causes, checks, destinations, rules
 from searchflow.verification import key as keys
 from searchflow.verification.expected import World
-from searchflow.verification.found import Found
+from searchflow.verification.found import Found, read_streams
 from searchflow.verification.key import Key
 from searchflow.verification.report import Check, Report
 
@@ -40,16 +41,26 @@ def verify(settings: Settings, *, folder: Path | None = None, only: str | None =
         raise NotFoundError("check", only, CHECKS)
     clock = time.perf_counter()
     key = keys.read(folder or settings.answer_key_dir)
-    with warehouse.connect(settings, read_only=True) as connection, warehouse.transaction(connection):
-        found = Found(settings, connection)
-        report = Report(str(key.folder), key.runs, found.transformed_at, [], notes=_notes(key, found))
-        worlds = Worlds(key, found)
-        wanted = CHECKS if only is None else (only,)
-        for name in wanted:
-            report.checks += _checks(name, key, found, worlds)
-        if found.transformed_at is not None and "attribution" in wanted:
-            credited = found.known_until("marts.mart_campaign_attribution") or found.transformed_at
-            report.causes, report.models = causes.compare(worlds.at(credited), found)
+    # Models and destinations are looked at while no run changes them. The key was read first, then the streams, then the
+    # lake: what the key knows was sent before, so that it waits in the streams or is in the lake, whatever workers do.
+    with (
+        postgres.advisory_lock(settings, "transform prod", behind=postgres.ERASURE),
+        warehouse.connect(settings, read_only=True) as connection,
+    ):
+        entries = read_streams(settings)
+        with warehouse.transaction(connection):
+            return _compared(Found(settings, connection, entries), key, only, clock)
+
+
+def _compared(found: Found, key: Key, only: str | None, clock: float) -> Report:
+    report = Report(str(key.folder), key.runs, found.transformed_at, [], notes=_notes(key, found))
+    worlds = Worlds(key, found)
+    wanted = CHECKS if only is None else (only,)
+    for name in wanted:
+        report.checks += _checks(name, key, found, worlds)
+    if found.transformed_at is not None and "attribution" in wanted:
+        credited = found.known_until("marts.mart_campaign_attribution") or found.transformed_at
+        report.causes, report.models = causes.compare(worlds.at(credited), found)
     report.seconds = round(time.perf_counter() - clock, 2)
     return report
 

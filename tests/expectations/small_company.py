@@ -37,10 +37,13 @@ INSERT INTO ops.ingestion_batches (batch_id, shard, received, stored, duplicates
 
 MODELS = """
 CREATE SCHEMA IF NOT EXISTS staging;
+CREATE SCHEMA IF NOT EXISTS intermediate;
 CREATE SCHEMA IF NOT EXISTS marts;
 CREATE SCHEMA IF NOT EXISTS activation;
 CREATE OR REPLACE TABLE staging.stg_conversion_events AS
   SELECT event_id, event_ts, 100.01::DECIMAL(18, 2) AS booking_value_reporting, ingested_at FROM raw.conversion_events;
+CREATE OR REPLACE TABLE intermediate.int_user_journeys AS
+  SELECT event_id AS conversion_event_id, 's-1:20260302T090000' AS touchpoint_id, user_id FROM raw.conversion_events;
 CREATE OR REPLACE TABLE marts.fct_search_funnel AS
   SELECT event_id AS search_event_id, event_ts AS searched_at, event_ts::DATE AS search_date, session_id,
     session_id AS session_key, coalesce(user_id, 'anon:' || session_id) AS visitor_id, user_id,

@@ -99,6 +99,17 @@ def test_books_that_do_not_balance_close_the_gate(company: Company) -> None:
             "UPDATE marts.mart_campaign_attribution SET revenue = revenue + 0.01 WHERE model = 'linear'",
             "credits_equal_bookings",
         ),
+        (
+            "marts.mart_campaign_attribution",
+            "UPDATE intermediate.int_user_journeys SET user_id = 'u-2'",
+            "journeys_match_events",
+        ),
+        (
+            "marts.mart_campaign_attribution",
+            "UPDATE intermediate.int_user_journeys SET touchpoint_id = 's-9:20260301T090000'",
+            "journeys_match_events",
+        ),
+        ("marts.mart_campaign_attribution", "DELETE FROM intermediate.int_user_journeys", "journeys_match_events"),
         ("marts.mart_user_segments", "DELETE FROM marts.mart_user_segments", "covers_all_users"),
         (
             "marts.mart_user_segments",

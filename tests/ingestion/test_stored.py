@@ -306,7 +306,7 @@ def forget(settings: Settings, user_id: str) -> None:
         job = Job(settings, "erasure", found, LATER)
         listed = {tombstones.USER: [user_id], tombstones.SESSION: found.all_sessions}
         tombstones.add(settings, ledger, listed, job.erasure_id, job.now)
-        lake.erase_raw(connection, job)
+        lake.erase_raw(connection, job, lake.look_up(connection, job, None), LATER)
 
 
 def test_a_drain_looks_ahead_and_finds_what_its_last_commit_stored(fresh_platform: Settings) -> None:

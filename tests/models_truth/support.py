@@ -87,6 +87,8 @@ def clear(connection: duckdb.DuckDBPyConnection) -> None:
         "raw.ad_spend",
         "ops.ingestion_batches",
         "ops.transformed_batches",
+        "ops.erased_days",
+        "ops.erased_rows",
     ):
         connection.execute(f"DELETE FROM {table}")
 

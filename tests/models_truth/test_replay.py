@@ -10,9 +10,13 @@ from itertools import groupby
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from searchflow.privacy.erasure import lake as erasing
+from searchflow.privacy.erasure import person
+from searchflow.privacy.erasure.place import Job
+from searchflow.settings import load_settings
 from searchflow.transformation import bare, changes
 from searchflow.transformation.reach import ChangedDays, days_to_make
 from tests.models_truth.histories import FIRST, LAST, NOW, Event, Spend, histories, spendings
@@ -92,6 +96,37 @@ def test_commits_one_by_one_and_days_made_again_end_where_all_at_once_does(
     at_once = contents(lake, models)
     for name, rows in at_once.items():
         assert by_steps[name] == rows, name
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(events=histories(), which=st.integers(0, 3))
+def test_an_erasure_ends_where_a_history_without_the_person_does(
+    lake: duckdb.DuckDBPyConnection, models: bare.BareModels, events: list[Event], which: int
+) -> None:
+    """In one commit it takes the person's rows and says which days to make again; nothing else may be needed."""
+    known = [event for event in events if event.ingested_at <= NOW and utc(event.fields["timestamp"]) <= NOW]
+    users = sorted({user for event in known if (user := event.fields.get("user_id"))})
+    assume(users)
+    empty(lake, models)
+    store(lake, known, "all", NOW)
+    models.make(lake, FIRST, LAST, NOW)
+    new_days(lake, models, NOW)  # they are made
+    erase(lake, models, users[which % len(users)])
+    remake(lake, models, new_days(lake, models, NOW), NOW)
+    by_marks = contents(lake, models)
+
+    for name in incremental(models):
+        lake.execute(f"DELETE FROM {name}")
+    models.make(lake, FIRST, LAST, NOW)
+    for name, rows in contents(lake, models).items():
+        assert by_marks[name] == rows, name
+
+
+def erase(lake: duckdb.DuckDBPyConnection, models: bare.BareModels, user: str) -> None:
+    """What an erasure commits."""
+    job = Job(load_settings(), "erasure", person.find(lake, user), NOW)
+    reach = models.variable("session_gap_minutes"), models.variable("funnel_window_days")
+    erasing.remove(lake, job, erasing.look_up(lake, job, reach), NOW)
 
 
 def empty(lake: duckdb.DuckDBPyConnection, models: bare.BareModels) -> None:

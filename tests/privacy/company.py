@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +16,7 @@ import psycopg
 
 from searchflow import services, streams
 from searchflow.services import postgres, valkey
-from searchflow.settings import Settings
+from searchflow.settings import ROOT, Settings
 
 MAYA, OMAR, LONGER = "maya-7f3a", "omar-11", "maya-7f3a.b"
 """Who is forgotten; who used the same kiosk; who is somebody else with a longer name."""
@@ -185,3 +187,28 @@ def _stream_server(settings: Settings) -> Iterator[tuple[str, bytes]]:
 def rows(settings: Settings, database: str, query: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(services.postgres_dsn(settings, database)) as connection:
         return connection.execute(query).fetchall()  # type: ignore[call-overload, no-any-return]
+
+
+# --- an erasure that is killed
+
+KILLED = """
+import os, signal, sys, threading
+from pathlib import Path
+from generators.erasure import AnswerKeys
+from searchflow.ingestion.worker import utc_now
+from searchflow.privacy import erasure
+from searchflow.settings import load_settings
+home, user, last, delay = sys.argv[1:]
+def die_in(step):
+    if step == last:
+        threading.Timer(float(delay), os.kill, [os.getpid(), signal.SIGKILL]).start()
+erasure.forget(load_settings(home=Path(home)), user, clock=utc_now, more=[AnswerKeys()], on_step=die_in)
+"""
+
+
+def killed_in(settings: Settings, user: str, step: str, delay: str) -> subprocess.CompletedProcess[str]:
+    """An erasure in a process of its own, killed so many seconds after a step begins; it ends by itself when it is done
+    before."""
+    return subprocess.run(
+        [sys.executable, "-c", KILLED, str(settings.home), user, step, delay], cwd=ROOT, capture_output=True, text=True
+    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from generators import RedisPublisher, load_state, next_range, publish_range
 from searchflow import services, streams, verification, warehouse
 from searchflow.cli import app
 from searchflow.errors import NotFoundError
+from searchflow.ingestion import worker
 from searchflow.settings import Settings
-from tests.verification.conftest import ingest
+from tests.verification.conftest import SENT, ingest
 
 pytestmark = pytest.mark.integration
 Undo = Callable[[Callable[[], Any]], None]
@@ -205,6 +207,28 @@ def test_a_run_without_a_seal_counts_only_where_raw_holds_it(history: Settings, 
     report = verification.verify(history, folder=copied, only="funnel")
     assert report.passed
     assert run.name in report.notes[0]
+
+
+def test_what_a_worker_ingests_meanwhile_is_never_missing(history: Settings) -> None:
+    """A worker removes what it has committed from the streams while the lake is still read as it was before."""
+    wanted = next_range(load_state(history), SENT + timedelta(hours=6))
+    publish_range(history, wanted, RedisPublisher(streams.connect(history)), quiet=True)
+    stop, looks = threading.Event(), list[list[str]]()
+
+    def drain_slowly() -> None:
+        while not stop.wait(0.05):
+            for event_type in streams.EVENT_TYPES:
+                worker.ingest_stream(history, event_type, batch_events=1)
+
+    thread = threading.Thread(target=drain_slowly)
+    thread.start()
+    try:
+        for _ in range(6):
+            looks.append(failed(history, "raw"))
+    finally:
+        stop.set()
+        thread.join(60)
+    assert looks == [[]] * 6
 
 
 def test_later_runs_add_up_and_what_waits_is_explained(history: Settings) -> None:

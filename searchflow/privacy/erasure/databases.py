@@ -8,17 +8,17 @@ all of it in the write-ahead log; so tables are written anew, statistics too, an
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import polars as pl
 import psycopg
 from psycopg import sql
 
 from searchflow.errors import SearchFlowError
 from searchflow.privacy.erasure.place import Finding, Job
-from searchflow.privacy.erasure.terms import REPLACEMENT, Terms
+from searchflow.privacy.erasure.terms import Terms
 from searchflow.services import postgres
 
 NAME = "postgres"
@@ -26,12 +26,14 @@ PUBLISHED = "publish"
 """The database of SEARCHFLOW_PUBLISH_URL, where that is another server."""
 ROWS = ("ledger", "crm", "bi", PUBLISHED)
 """Databases whose rows are about people."""
-REWRITTEN = ("catalog", *ROWS)
-"""Databases whose tables are always written anew; the others when something was cut out of them."""
+LAST = "catalog"
+"""The database that is written anew at the end, once the lake's files are what they will be (`run`)."""
 OURS = {"ledger": ("erasure",), "catalog": ("audit",)}
 """Schemas that are left alone: digests, and a log that nobody may change."""
 USERS = ("key", "user_id", "idempotency_key")
 """Columns that hold a user's id, or a key that begins with it."""
+SEPARATOR = "\x01"
+ROWS_A_READ = 20_000
 LIST = "ARRAY"
 """How the server's list of columns calls a list."""
 SEARCHED = tuple(each for each in postgres.DATABASES if each != "sqlmesh")
@@ -41,8 +43,6 @@ OF_THE_LAKE = ("ducklake_table_column_stats", "ducklake_file_column_stats", "duc
 LOCK_WAIT, ATTEMPTS, PAUSE_SECONDS = "3s", 20, 0.5
 OLDEST_READER_SECONDS = 60
 MOST_SEGMENTS = 200
-STILL_SEEN = re.compile(r"(\d+) dead row versions? cannot be removed yet")
-"""What VACUUM says of rows that some transaction may still read: it writes them anew with the rest."""
 
 
 @dataclass(frozen=True)
@@ -61,44 +61,10 @@ class Table:
         """For statements."""
         return sql.Identifier(self.schema, self.name)
 
-    def matches(self, terms: Terms, *, strict: bool) -> sql.Composable:
-        """True for rows that hold an identifier outside their lists."""
-        texts = [sql.SQL("{}::text").format(sql.Identifier(name)) for name, _ in self.columns]
-        text = sql.SQL("concat_ws(chr(1), {})").format(sql.SQL(", ").join(texts)) if texts else sql.SQL("''")
-        keys = [
-            sql.Identifier(name)
-            for name, kind in self.columns
-            if strict and name in USERS and kind in ("text", "character varying")
-        ]
-        return _holds(text, keys, terms, strict=strict)
-
-    def lists_match(self, terms: Terms) -> sql.Composable:
-        """True for rows that hold an identifier in a list."""
-        tests = [
-            sql.SQL("EXISTS (SELECT FROM unnest({}) AS t (entry) WHERE {})").format(
-                sql.Identifier(name), _is_theirs(terms)
-            )
-            for name in self.lists
-        ]
-        return sql.SQL(" OR ").join([sql.SQL("false"), *tests])
-
-
-def _holds(text: sql.Composable, keys: Sequence[sql.Composable], terms: Terms, *, strict: bool) -> sql.Composable:
-    """True where the text holds an identifier, or one of the keys is the person's or begins with their id."""
-    tests: list[sql.Composable] = [sql.SQL("false")]
-    tests += [sql.SQL("{} ~ {}").format(text, sql.Literal(each)) for each in terms.patterns(strict=strict)]
-    tests += [
-        sql.SQL("({0} = {1} OR starts_with({0}, {2}))").format(
-            key, sql.Literal(terms.user_id), sql.Literal(f"{terms.user_id}:")
-        )
-        for key in keys
-    ]
-    return sql.SQL(" OR ").join(tests)
-
-
-def _is_theirs(terms: Terms) -> sql.Composable:
-    """True of an entry of a list of keys."""
-    return _holds(sql.SQL("entry"), [sql.SQL("entry")], terms, strict=True)
+    @property
+    def keys(self) -> list[str]:
+        """Columns that hold a user's id, or a key that begins with it."""
+        return [name for name, kind in self.columns if name in USERS and kind in ("text", "character varying")]
 
 
 class Databases:
@@ -112,7 +78,7 @@ class Databases:
         for database, where in _searched(job):
             with psycopg.connect(where) as connection:
                 for table in _tables(connection, database):
-                    count = _count(connection, table, job.terms, strict=database in ROWS)
+                    count = len(_about(connection, table, job.terms, strict=database in ROWS))
                     if count:
                         found.append(Finding(NAME, f"{database}.{table.schema}.{table.name}", count))
         return found
@@ -123,17 +89,17 @@ class Databases:
             with psycopg.connect(where) as connection:
                 changed = False
                 for table in _tables(connection, database):
-                    strict = database in ROWS
-                    if not _count(connection, table, job.terms, strict=strict):
+                    found = _about(connection, table, job.terms, strict=database in ROWS)
+                    if not found:
                         continue
                     changed = True
                     if database in ROWS:
-                        _shorten_lists(connection, table, job.terms)
-                        condition = table.matches(job.terms, strict=True)
-                        connection.execute(sql.SQL("DELETE FROM {} WHERE {}").format(table.quoted, condition))
+                        _shorten_lists(connection, table, found, job.terms)
+                        whole = replace(table, lists=())
+                        _delete(connection, table, _about(connection, whole, job.terms, strict=True))
                     else:
-                        _cut_out(connection, table, job.terms)
-            if changed or database in REWRITTEN:
+                        _cut_out(connection, table, found, job.terms)
+            if database != LAST and (changed or database in ROWS):
                 job.count(f"tables of {database} written anew", rewrite(job, database, where))
 
 
@@ -151,15 +117,18 @@ def _searched(job: Job) -> Iterator[tuple[str, str]]:
 def rewrite(job: Job, database: str, where: str) -> int:
     """Write every table and the statistics anew, so that no page holds an old row. Returns how many tables.
 
+    VACUUM leaves out rows that no transaction can see any more. Transactions that began before the rows were deleted are
+    awaited; one that begins later does not see them, so others may go on working meanwhile.
+
     Raises:
-        SearchFlowError: somebody holds a table for longer than we wait.
+        SearchFlowError: an old transaction does not end, or a session holds a table for longer than we wait.
     """
     with psycopg.connect(where, autocommit=True) as connection:
         connection.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
-        _await_old_readers(connection)
         with contextlib.suppress(psycopg.errors.InsufficientPrivilege):  # told below
             # ANALYZE leaves the statistics of a table that has become empty as they were.
             connection.execute("DELETE FROM pg_catalog.pg_statistic WHERE starelid >= 16384")
+        _await_old_readers(connection)
         names = connection.execute(
             "SELECT schemaname, tablename FROM pg_tables WHERE schemaname !~ '^(pg_|information_)' ORDER BY 1, 2"
         ).fetchall()
@@ -175,54 +144,44 @@ def rewrite(job: Job, database: str, where: str) -> int:
 
 
 def _await_old_readers(connection: psycopg.Connection) -> None:
-    """Until every transaction that began before has ended: what it might still read would be written anew with the rest.
+    """Wait until every transaction that began before now has ended: what it might still read would be written again.
 
     Raises:
-        SearchFlowError: one goes on for too long; names its session.
+        SearchFlowError: one goes on for too long; names its process.
     """
     row = connection.execute("SELECT pg_current_xact_id()::xid").fetchone()
     assert row is not None
-    name = ""
+    reader: tuple[str, int] | None = None
     for _ in range(OLDEST_READER_SECONDS * 10):
         older = connection.execute(
-            "SELECT coalesce(nullif(application_name, ''), 'process ' || pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+            "SELECT split_part(coalesce(nullif(application_name, ''), 'a program without a name'), '|', 1), pid "
+            "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
             "AND greatest(age(backend_xmin), age(backend_xid)) > age(%s::text::xid)",
             [str(row[0])],
         ).fetchone()
         if older is None:
             return
-        name = str(older[0]).split("|")[0]
+        reader = (str(older[0]), int(older[1]))
         time.sleep(0.1)
+    assert reader is not None
     raise SearchFlowError(
-        f"A transaction of {name} still reads what was deleted. Nothing is lost: run "
-        "`searchflow forget` again when it has ended."
+        f"A transaction of {reader[0]} (PostgreSQL's process {reader[1]}) still reads what was deleted, after "
+        f"{OLDEST_READER_SECONDS} s. Nothing is lost: end it, then run `searchflow forget` again."
     )
 
 
 def _rewritten(connection: psycopg.Connection, table: sql.Identifier, *, analyze: bool) -> bool:
-    """Write a table anew; again while somebody holds it, or may still see rows of it that are gone."""
-    options = sql.SQL("FULL, VERBOSE, ANALYZE" if analyze else "FULL, VERBOSE")
-    kept: list[str] = []
-
-    def listen(said: psycopg.errors.Diagnostic) -> None:
-        kept.extend(STILL_SEEN.findall(said.message_detail or ""))
-
-    connection.add_notice_handler(listen)
-    try:
-        for attempt in range(1, ATTEMPTS + 1):
-            kept.clear()
-            try:
-                connection.execute(sql.SQL("VACUUM ({}) {}").format(options, table))
-            except psycopg.errors.UndefinedTable:
-                return False  # the lake has dropped it since
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-                kept.append("locked")
-            if not any(each != "0" for each in kept):
-                return True
+    """Write a table anew; again while another session holds it. False when it is gone."""
+    options = sql.SQL("FULL, ANALYZE" if analyze else "FULL")
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            connection.execute(sql.SQL("VACUUM ({}) {}").format(options, table))
+        except psycopg.errors.UndefinedTable:
+            return False  # the lake has dropped it since
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             time.sleep(PAUSE_SECONDS * min(attempt, 4))
-    finally:
-        connection.remove_notice_handler(listen)
+        else:
+            return True
     raise SearchFlowError(
         f"The table {table.as_string(connection)} is in use by another session for too long. Nothing is lost: run "
         "`searchflow forget` again when it is free."
@@ -281,38 +240,71 @@ def _tables(connection: psycopg.Connection, database: str) -> Iterator[Table]:
         yield Table(schema, name, texts, tuple(column for column, kind in columns if kind == LIST))
 
 
-def _shorten_lists(connection: psycopg.Connection, table: Table, terms: Terms) -> None:
-    """A list loses the person's keys; the others' stay."""
+def _about(connection: psycopg.Connection, table: Table, terms: Terms, *, strict: bool) -> list[str]:
+    """Where the rows are that hold an identifier: with `strict`, as a key or an entry of a list, else in any text."""
+    texts = [sql.SQL("{}::text").format(sql.Identifier(name)) for name, _ in table.columns]
+    keys = [sql.Identifier(name) for name in table.keys]
+    lists = [sql.SQL("array_to_string({}, chr(1))").format(sql.Identifier(name)) for name in table.lists]
+    query = sql.SQL("SELECT ctid::text, {}, {} FROM {}").format(
+        _joined([*texts, *lists]), _joined([*keys, *lists]), table.quoted
+    )
+    found: list[str] = []
+    with connection.cursor(name="rows_about") as cursor:
+        cursor.execute(query)
+        while rows := cursor.fetchmany(ROWS_A_READ):
+            frame = pl.DataFrame(rows, schema={"place": pl.String, "text": pl.String, "keys": pl.String}, orient="row")
+            perhaps = frame.filter(
+                terms.perhaps_in(frame["text"]) | frame["keys"].str.contains(terms.user_id, literal=True)
+            )
+            found += [place for place, text, key in perhaps.iter_rows() if _is_theirs(text, key, terms, strict=strict)]
+    return found
+
+
+def _joined(parts: Sequence[sql.Composable]) -> sql.Composable:
+    return sql.SQL("concat_ws(chr(1), {})").format(sql.SQL(", ").join(parts)) if parts else sql.SQL("''")
+
+
+def _is_theirs(text: str, keys: str, terms: Terms, *, strict: bool) -> bool:
+    if not strict:
+        return terms.named_in(text)
+    return terms.is_key(text) or any(_is_their_key(key, terms) for key in keys.split(SEPARATOR))
+
+
+def _is_their_key(key: str, terms: Terms) -> bool:
+    return key == terms.user_id or key.startswith(f"{terms.user_id}:")
+
+
+def _delete(connection: psycopg.Connection, table: Table, places: Sequence[str]) -> None:
+    statement = sql.SQL("DELETE FROM {} WHERE ctid = ANY(%s::tid[])").format(table.quoted)
+    connection.execute(statement, [list(places)])
+
+
+def _shorten_lists(connection: psycopg.Connection, table: Table, places: Sequence[str], terms: Terms) -> None:
+    """Take the person's keys out of lists; the others' stay."""
     for name in table.lists:
-        connection.execute(
-            sql.SQL(
-                "UPDATE {} SET {} = ARRAY(SELECT entry FROM unnest({}) AS t (entry) WHERE NOT ({})) WHERE {}"
-            ).format(
-                table.quoted, sql.Identifier(name), sql.Identifier(name), _is_theirs(terms), table.lists_match(terms)
-            )
-        )
+        column = sql.Identifier(name)
+        rows = connection.execute(
+            sql.SQL("SELECT ctid::text, {} FROM {} WHERE ctid = ANY(%s::tid[])").format(column, table.quoted),
+            [list(places)],
+        ).fetchall()
+        change = sql.SQL("UPDATE {} SET {} = %s WHERE ctid = %s::tid").format(table.quoted, column)
+        for place, entries in rows:
+            kept = [each for each in entries or () if not (_is_their_key(each, terms) or terms.is_key(each))]
+            if entries and len(kept) < len(entries):
+                connection.execute(change, [kept, place])
 
 
-def _count(connection: psycopg.Connection, table: Table, terms: Terms, *, strict: bool) -> int:
-    condition = sql.SQL("({}) OR ({})").format(table.matches(terms, strict=strict), table.lists_match(terms))
-    row = connection.execute(sql.SQL("SELECT count(*) FROM {} WHERE {}").format(table.quoted, condition)).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def _cut_out(connection: psycopg.Connection, table: Table, terms: Terms) -> None:
-    """Twice: of two identifiers that share a separator, each pass finds one."""
-    for _ in range(2):
-        for column, kind in table.columns:
-            name = sql.Identifier(column)
-            text: sql.Composable = sql.SQL("{}::text").format(name)
-            for pattern in terms.patterns(strict=False):
-                text = sql.SQL("regexp_replace({}, {}, {}, 'g')").format(
-                    text, sql.Literal(pattern), sql.Literal(f"\\1{REPLACEMENT}\\3")
-                )
-            single = Table(table.schema, table.name, ((column, kind),))
-            statement = sql.SQL("UPDATE {} SET {} = ({})::{} WHERE {}").format(
-                table.quoted, name, text, sql.SQL(kind), single.matches(terms, strict=False)
-            )
-            with contextlib.suppress(psycopg.errors.UndefinedTable):
-                connection.execute(statement)
+def _cut_out(connection: psycopg.Connection, table: Table, places: Sequence[str], terms: Terms) -> None:
+    """Replace the identifiers in the texts of rows."""
+    names = [sql.Identifier(name) for name, _ in table.columns]
+    read = sql.SQL("SELECT ctid::text, {} FROM {} WHERE ctid = ANY(%s::tid[])").format(
+        sql.SQL(", ").join(sql.SQL("{}::text").format(name) for name in names), table.quoted
+    )
+    changes = [
+        sql.SQL("{} = %s::{}").format(name, sql.SQL(kind)) for name, (_, kind) in zip(names, table.columns, strict=True)
+    ]
+    write = sql.SQL("UPDATE {} SET {} WHERE ctid = %s::tid").format(table.quoted, sql.SQL(", ").join(changes))
+    with contextlib.suppress(psycopg.errors.UndefinedTable):
+        for place, *texts in connection.execute(read, [list(places)]).fetchall():
+            cut = [None if text is None else terms.cut_out(text) for text in texts]
+            connection.execute(write, [*cut, place])

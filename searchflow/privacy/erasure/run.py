@@ -13,15 +13,19 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any
 
+import duckdb
+import psycopg
+
 from searchflow import warehouse
 from searchflow.errors import BusyError, NegativeAnswer
 from searchflow.ingestion import cut
 from searchflow.ops import audit_log
 from searchflow.privacy import tombstones
-from searchflow.privacy.erasure import bus, certificate, databases, files, journal, lake, person
+from searchflow.privacy.erasure import bus, certificate, databases, files, journal, lake, lake_files, person
 from searchflow.privacy.erasure.journal import Journal
 from searchflow.privacy.erasure.place import Finding, Job, Place
 from searchflow.services import postgres
+from searchflow.services.process import locked
 from searchflow.settings import Settings
 
 Clock = Callable[[], datetime]
@@ -81,10 +85,11 @@ def forget(
         BusyError: another erasure is at work.
         TransformationFailed: the models could not be made anew without the person; call again.
     """
-    with postgres.try_advisory_lock(settings, "forget") as mine:
+    with postgres.try_advisory_lock(settings, postgres.ERASURE) as mine:
         if not mine:
             raise BusyError("Another erasure is at work. Wait until it ends, then run the same command again.")
-        # The lock of models, suites and syncs (flows.support.models_at_rest): one that began before ends first.
+        # The lock of models, suites and syncs (flows.support.models_at_rest): one that began before ends first, and none
+        # that begins later comes in between: they look for the lock above.
         with postgres.advisory_lock(settings, "transform prod"):
             return _Erasure(settings, user_id, clock, places(more), on_step or (lambda _: None)).run()
 
@@ -110,9 +115,8 @@ class _Erasure:
         self._step(notes, job, "drain the streams", lambda: bus.drain(job, self.clock), always=True)
         for place in self.places:
             self._step(notes, job, f"erase from {place.name}", partial(place.erase, job), always=True)
-        days = [date.fromisoformat(day) for day in notes.days]
-        self._step(notes, job, "make the models anew", lambda: lake.remake_models(job, days, self.clock))
-        self._step(notes, job, "rewrite files and expire snapshots", lambda: lake.rewrite_files(job), always=True)
+        self._step(notes, job, "make the models anew", lambda: lake.remake_models(job, self.clock), always=True)
+        self._step(notes, job, "rewrite files and expire snapshots", lambda: lake_files.rewrite_files(job), always=True)
         # Once more: what the lake's files were listed by went just now.
         self._step(notes, job, "rewrite the catalog", lambda: self._rewrite_catalog(job), always=True)
         self._step(notes, job, "drain the streams again", lambda: bus.drain(job, self.clock), always=True)
@@ -121,6 +125,7 @@ class _Erasure:
         self.on_step("look everywhere again")
         # What producers send at this moment is refused on arrival, whenever it is read.
         left = [each for each in _search(job, self.places) if not bus.is_on_its_way(each)]
+        left += lake_files.search_files(job)
         if left:
             raise Incomplete(left)
         return self._certify(notes, job)
@@ -138,22 +143,41 @@ class _Erasure:
         return notes
 
     def _let_go(self, notes: Journal, job: Job) -> None:
-        """Put the person on the list and delete their rows, while no commit can happen."""
-        reach = lake.reach_of_models(job)  # takes seconds, and commits need not wait for it
-        with warehouse.connect(self.settings) as connection, cut.commits_held(self.settings) as ledger:
-            notes.person = job.person = notes.person.joined(person.find(connection, self.user_id))
-            job.__dict__.pop("terms", None)  # made of the person
-            if reach is not None:
-                days = lake.days_of(connection, job, reach)
-                notes.days = sorted({*notes.days, *(day.isoformat() for day in days)})
-            notes.save(self.settings, self.subject)
-            listed = {
-                tombstones.USER: [self.user_id],
-                tombstones.SESSION: job.person.all_sessions,
-                tombstones.EMAIL: job.person.emails,
-            }
-            tombstones.add(self.settings, ledger, listed, notes.erasure_id, job.now)
-            lake.erase_raw(connection, job)
+        """Put the person on the list and delete their rows, while no commit can happen. What to delete is found before."""
+        reach = lake.reach_of_models(job)
+        with (
+            warehouse.connect(self.settings) as connection,
+            locked(self.settings, "transformation", wait=True),  # models lose their rows in the same commit
+        ):
+            since = cut.take(self.settings, self.clock)
+            self._know(notes, job, connection)
+            rows = lake.look_up(connection, job, reach)
+            with cut.commits_held(self.settings) as ledger:
+                before = job.person
+                self._know(notes, job, connection)
+                if job.person == before:
+                    lake.add_newer(connection, job, rows, since)
+                else:  # more of them came in meanwhile
+                    rows = lake.look_up(connection, job, reach)
+                rows.days = sorted({*rows.days, *map(date.fromisoformat, notes.days)})
+                notes.days = [day.isoformat() for day in rows.days]
+                notes.save(self.settings, self.subject)
+                self._list(ledger, job)
+                lake.erase_raw(connection, job, rows, self.clock())
+
+    def _know(self, notes: Journal, job: Job, connection: duckdb.DuckDBPyConnection) -> None:
+        """Gather the person's identifiers; what a killed run gathered stays."""
+        notes.person = job.person = notes.person.joined(person.find(connection, self.user_id))
+        job.__dict__.pop("terms", None)  # made of the person
+
+    def _list(self, ledger: psycopg.Connection, job: Job) -> None:
+        """Put the person on the list of forgotten people."""
+        listed = {
+            tombstones.USER: [self.user_id],
+            tombstones.SESSION: job.person.all_sessions,
+            tombstones.EMAIL: job.person.emails,
+        }
+        tombstones.add(self.settings, ledger, listed, job.erasure_id, job.now)
 
     def _step(self, notes: Journal, job: Job, name: str, work: Callable[[], None], *, always: bool = False) -> None:
         """Do a step and note it. Most are cheap when there is nothing left to do, and are looked at again each time."""

@@ -1,0 +1,194 @@
+"""The lake's files: without deleted rows, without older snapshots, and looked through at the end, value by value.
+
+What was deleted stays in Parquet files and in the catalog until the files are written again, every older snapshot has
+expired and old files are removed. A search of the tables cannot see what is left in a file; so every file in the lake's
+folder is read.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import duckdb
+import psycopg
+from psycopg import sql
+
+from searchflow import lake_calls, maintenance, warehouse
+from searchflow.errors import SearchFlowError
+from searchflow.ingestion import cut
+from searchflow.privacy.erasure import matching
+from searchflow.privacy.erasure.place import Finding, Job
+from searchflow.privacy.erasure.terms import Terms
+from searchflow.services import postgres
+from searchflow.services.process import locked
+from searchflow.streams import EVENT_TYPES
+
+NAME = "lake files"
+ATTEMPTS, PAUSE_SECONDS = 20, 0.25
+INLINED = "SELECT tablename FROM pg_tables WHERE tablename LIKE 'ducklake\\_inlined\\_%\\_%' AND tablename ~ '[0-9]$'"
+"""DuckLake's tables in the catalog for rows that are in no file yet, and for deletions: their names hold the table's number."""
+TABLE_NUMBER = re.compile(r"_inlined_[a-z]+_([0-9]+)")
+EVER = datetime(9999, 1, 1, tzinfo=UTC)
+WITHOUT_WORDS = {
+    "BOOLEAN",
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "HUGEINT",
+    "FLOAT",
+    "DOUBLE",
+    "DATE",
+    "TIMESTAMP",
+}
+"""Types whose values cannot hold an identifier as text."""
+
+
+def rewrite_files(job: Job) -> None:
+    """Write files without deleted rows, expire older snapshots, and remove old files and orphans that hold the person.
+
+    Ingestion goes on beside it: it waits only while snapshots expire and old files go, for a commit that began before would
+    still need them.
+    """
+    with warehouse.connect(job.settings) as connection:
+        with cut.CommitGate(job.settings) as gate:
+            alone = partial(gate.alone, EVENT_TYPES)
+            for schema, table in _with_rows_in_the_catalog(job, connection):
+                _insist(connection, lake_calls.FLUSH, alone=alone, schema_name=schema, table_name=table)
+        with locked(job.settings, "transformation", wait=True):
+            for schema, table in _with_deleted_rows(connection):
+                written = _insist(connection, "ducklake_rewrite_data_files", table, schema=schema, delete_threshold=0)
+                job.count("files rewritten", sum(int(str(row[2])) for row in written))
+        with cut.commits_held(job.settings):
+            expired = _insist(connection, "ducklake_expire_snapshots", older_than=EVER)
+            job.count("snapshots expired", len(expired))
+            gone = _insist(connection, "ducklake_cleanup_old_files", cleanup_all=True)
+            job.count("old files deleted", len(gone))
+        _delete_orphans(connection, job)
+        if _stale_statistics(connection, job):
+            with cut.commits_held(job.settings):  # a commit beside it would widen what is narrowed here
+                _correct_statistics(connection, job)
+
+
+def search_files(job: Job) -> list[Finding]:
+    """Count files by table that hold an identifier in any value, compressed or not. Files in a bucket are not read."""
+    if "://" in job.settings.data_path:
+        return []
+    found: dict[str, int] = {}
+    root = Path(job.settings.data_path)
+    with duckdb.connect() as connection:
+        for path in sorted(root.rglob("*.parquet")):
+            if _holds(connection, str(path), job.terms):
+                table = "/".join(path.relative_to(root).parts[:2])
+                found[table] = found.get(table, 0) + 1
+    return [Finding(NAME, table, count) for table, count in sorted(found.items())]
+
+
+def _with_rows_in_the_catalog(job: Job, connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    """Tables of which the catalog itself holds rows, or deletions of rows in files."""
+    with psycopg.connect(postgres.conninfo(job.settings, "catalog")) as catalog:
+        names = [name for (name,) in catalog.execute(INLINED).fetchall()]
+        asked = sql.SQL(" UNION ALL ").join(
+            sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(sql.Literal(name), sql.Identifier(name))
+            for name in names
+        )
+        filled = [name for (name,) in catalog.execute(asked).fetchall()] if names else []
+    return _named(connection, {int(found[1]) for name in filled if (found := TABLE_NUMBER.search(name))})
+
+
+def _with_deleted_rows(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    """Tables with files that hold deleted rows."""
+    rows = connection.execute(
+        f"SELECT DISTINCT table_id FROM {maintenance.CATALOG_TABLES}.ducklake_delete_file WHERE end_snapshot IS NULL"
+    ).fetchall()
+    return _named(connection, {number for (number,) in rows})
+
+
+def _named(connection: duckdb.DuckDBPyConnection, numbers: set[int]) -> list[tuple[str, str]]:
+    """(schema, table) of the tables that are still there."""
+    catalog = maintenance.CATALOG_TABLES
+    rows = connection.execute(
+        f"SELECT schema_name, table_name, table_id FROM {catalog}.ducklake_table JOIN {catalog}.ducklake_schema AS s "
+        "USING (schema_id) WHERE ducklake_table.end_snapshot IS NULL AND s.end_snapshot IS NULL ORDER BY ALL"
+    ).fetchall()
+    return [(schema, table) for schema, table, number in rows if number in numbers]
+
+
+def _insist(
+    connection: duckdb.DuckDBPyConnection,
+    function: str,
+    *places: str,
+    alone: lake_calls.Alone = nullcontext,
+    **options: object,
+) -> list[tuple[object, ...]]:
+    """Call one of DuckLake's functions until no writer is faster."""
+    for attempt in range(1, ATTEMPTS + 1):
+        upkeep = maintenance.Upkeep()
+        rows = maintenance.call(connection, function, upkeep, *places, alone=alone, **options)
+        if not upkeep.skipped:
+            return rows
+        time.sleep(PAUSE_SECONDS * attempt)
+    raise SearchFlowError(
+        f"{function} did not come through against other writers. Nothing is lost: run `searchflow forget` again."
+    )
+
+
+def _delete_orphans(connection: duckdb.DuckDBPyConnection, job: Job) -> None:
+    """Files that no snapshot names, left by killed writers: those with the person in them go at once."""
+    for (path,) in _insist(connection, "ducklake_delete_orphaned_files", older_than=EVER, dry_run=True):
+        if _holds(connection, str(path), job.terms):
+            if "://" in str(path):
+                job.left.append(f"the orphan file {path} holds the person: delete it in its bucket")
+            else:
+                Path(str(path)).unlink(missing_ok=True)
+                job.count("orphan files deleted", 1)
+
+
+def _holds(connection: duckdb.DuckDBPyConnection, path: str, terms: Terms) -> bool:
+    if not path.endswith(".parquet"):
+        return False
+    try:
+        columns = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [path]).fetchall()
+        texts = [f'"{name}"::VARCHAR' for name, kind, *_ in columns if kind not in WITHOUT_WORDS]
+        if not texts:
+            return False
+        query = f"SELECT concat_ws(chr(1), {', '.join(texts)}) FROM read_parquet($path)"
+        return any(terms.named_in(text) for (text,) in matching.perhaps(connection, query, {"path": path}, terms))
+    except duckdb.Error:  # not a whole file: nobody can read it, we neither
+        return False
+
+
+def _stale_statistics(connection: duckdb.DuckDBPyConnection, job: Job) -> list[tuple[int, int, str, str, str]]:
+    """Columns whose smallest or largest value in the catalog names the person."""
+    catalog = maintenance.CATALOG_TABLES
+    rows = connection.execute(f"""
+        SELECT s.table_id, s.column_id, d.schema_name, t.table_name, c.column_name, s.min_value, s.max_value
+        FROM {catalog}.ducklake_table_column_stats AS s
+        JOIN {catalog}.ducklake_table AS t ON t.table_id = s.table_id AND t.end_snapshot IS NULL
+        JOIN {catalog}.ducklake_schema AS d ON d.schema_id = t.schema_id AND d.end_snapshot IS NULL
+        JOIN {catalog}.ducklake_column AS c
+            ON c.table_id = s.table_id AND c.column_id = s.column_id AND c.end_snapshot IS NULL
+        WHERE c.column_type = 'varchar'""").fetchall()
+    return [
+        (table_id, column_id, schema, table, column)
+        for table_id, column_id, schema, table, column, *ends in rows
+        if any(job.terms.is_key(end) or job.terms.named_in(end) for end in ends if end)
+    ]
+
+
+def _correct_statistics(connection: duckdb.DuckDBPyConnection, job: Job) -> None:
+    """The catalog keeps the smallest and largest value of each column, and a deleted row may have been one."""
+    catalog = maintenance.CATALOG_TABLES
+    for table_id, column_id, schema, table, column in _stale_statistics(connection, job):
+        ends = f'SELECT min("{column}"), max("{column}") FROM "{schema}"."{table}"'
+        [(low, high)] = connection.execute(ends).fetchall()
+        connection.execute(
+            f"UPDATE {catalog}.ducklake_table_column_stats SET min_value = ?, max_value = ? "
+            "WHERE table_id = ? AND column_id = ?",
+            [low, high, table_id, column_id],
+        )
