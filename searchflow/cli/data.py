@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from searchflow.cli.output import Json, print_json, print_table
-from searchflow.cli.support import Verbose, run_flow, settings_of_command
+from searchflow.cli.support import Verbose, run_flow, settings_of_command, with_servers
 from searchflow.errors import UsageError
 from searchflow.streams import EVENT_TYPES
 
@@ -78,12 +78,11 @@ def _check_path(path: Path, follow: bool) -> None:
 def _accept_gap(event_type: str, as_json: bool) -> None:
     from searchflow.errors import NotFoundError
     from searchflow.ingestion import worker
-    from searchflow.services import lifecycle
 
     if event_type not in EVENT_TYPES:
         raise NotFoundError("event type", event_type, EVENT_TYPES)
     settings = settings_of_command()
-    lifecycle.require(settings)
+    with_servers(settings, streams=True)
     lost = worker.accept_gap(settings, event_type)
     if as_json:
         print_json({"event_type": event_type, "entries_lost": lost})

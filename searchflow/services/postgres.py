@@ -256,6 +256,16 @@ def check(settings: Settings) -> None:
         ) from None
 
 
+def prepared(settings: Settings) -> bool:
+    """True when the lake's catalog and the audit log have been made on the server that answers."""
+    try:
+        with psycopg.connect(conninfo(settings, "catalog"), connect_timeout=5) as connection:
+            row = connection.execute("SELECT to_regclass('ducklake_metadata'), to_regclass('audit.log')").fetchone()
+    except psycopg.OperationalError:  # no such database
+        return False
+    return row is not None and None not in row
+
+
 @contextmanager
 def advisory_lock(settings: Settings, name: str) -> Iterator[None]:
     """Hold a named lock of this installation on the server, waiting for it; also between machines.

@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import os
-import socket
 import stat
 import subprocess
 import time
@@ -187,13 +186,6 @@ def wait_until(ready: Callable[[], bool], *, seconds: float, alive: Callable[[],
             return ready()
         time.sleep(pause)
     return False
-
-
-def port_taken(port: int, host: str = "127.0.0.1") -> bool:
-    """True when something listens on the port."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((host, port)) == 0
 
 
 def socket_dir(settings: Settings, name: str) -> Path:

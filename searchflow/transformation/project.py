@@ -119,7 +119,7 @@ def _load(settings: Settings, root: Path) -> Project:
     try:
         # A file of ours: otherwise SQLMesh reads the repository's .env over everything, and that may be another home's.
         with environment_kept():
-            configs = load_configs("config", Config, [root], dotenv_path=_environment_file(settings))
+            configs = load_configs("config", Config, [root], dotenv_path=environment_file(settings))
         context = Context(paths=[root], config=configs)
     except (SQLMeshError, YAMLError) as error:
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -136,7 +136,8 @@ def _load(settings: Settings, root: Path) -> Project:
     return Project(context, console)
 
 
-def _environment_file(settings: Settings) -> Path:
+def environment_file(settings: Settings) -> Path:
+    """A `.env` that says where this home's servers are, for SQLMesh to read instead of the repository's."""
     path = settings.run_dir / "sqlmesh.env"
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     lines = [f"{name}='{value}'" for name, value in sqlmesh_environment(settings).items()]
