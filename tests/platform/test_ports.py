@@ -17,7 +17,7 @@ from searchflow.settings import Settings, load_settings
 from tests.commands import free_port
 from tests.conftest import temporary_home
 
-LISTEN = "import http.server, sys; http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), http.server.BaseHTTPRequestHandler).serve_forever()"
+LISTEN = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(100)"
 
 
 class Healthy(http.server.BaseHTTPRequestHandler):
@@ -27,7 +27,7 @@ class Healthy(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
 
-    def log_message(self, format: str, *arguments: object) -> None:
+    def log_message(self, *arguments: object) -> None:
         """Nothing."""
 
 
