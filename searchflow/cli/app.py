@@ -98,6 +98,10 @@ def run(arguments: list[str]) -> int:
         return _say("Stopped. Nothing is lost: the same command goes on where this one ended.", 130)
     except BrokenPipeError:
         return _reader_gone()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # Typer has seen it first
+            return _reader_gone()
+        raise
     except Exception as error:
         known = _explained(error)
         if known is None:
@@ -109,7 +113,7 @@ def run(arguments: list[str]) -> int:
 def _reader_gone() -> int:
     """`| head` has enough: that is no failure. What is still in the buffer must not fail again when the interpreter ends."""
     with open(os.devnull, "w") as nothing:
-        os.dup2(nothing.fileno(), sys.stdout.fileno())
+        os.dup2(nothing.fileno(), 1)
     return 0
 
 

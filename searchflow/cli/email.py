@@ -138,7 +138,7 @@ def list_suppressed(as_json: Json = False) -> None:
     """List who is on the suppression list: user ids, and addresses as keyed hashes."""
     from activations.mail import suppression
 
-    rows = suppression.listed(_running())
+    rows = suppression.listed(with_servers(settings_of_command()))
     if as_json:
         print_json(rows)
     else:
