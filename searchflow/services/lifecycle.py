@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from searchflow import warehouse
+from searchflow import moved_home, warehouse
 from searchflow.errors import ServiceError
 from searchflow.ops import audit_log, stages
 from searchflow.privacy import tombstones
@@ -28,6 +28,7 @@ def start(settings: Settings) -> None:
     with process.locked(settings, "services", wait=True):
         valkey.start(settings)
         postgres.start(settings)
+        moved_home.follow(settings)
         warehouse.prepare(settings)
         audit_log.prepare(settings)
         stages.prepare(settings)

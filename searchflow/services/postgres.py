@@ -84,7 +84,9 @@ def _hand_over(path: Path, account: process.Account | None) -> None:
     process.make_private(path)
     if account is None:
         return
-    os.chown(path, account.uid, account.gid)
+    if path.stat().st_uid != account.uid or any(each.lstat().st_uid != account.uid for each in path.iterdir()):
+        for each in (path, *path.rglob("*")):  # all of it: the files of a copied home belong to the one who copied it
+            os.chown(each, account.uid, account.gid, follow_symlinks=False)
     _passable(path)
 
 

@@ -50,11 +50,13 @@ _children: list[subprocess.Popen[bytes]] = []
 
 @dataclass(frozen=True)
 class ProcessRecord:
-    """A process we started: `created` is its start time in seconds since 1970, as the system reports it."""
+    """A process we started: `created` is its start time in seconds since 1970, as the system reports it, and `home` the home
+    that it belongs to: the records of a copied home speak of another home's processes."""
 
     name: str
     pid: int
     created: float
+    home: str = ""
 
 
 def _record_path(settings: Settings, name: str) -> Path:
@@ -63,7 +65,7 @@ def _record_path(settings: Settings, name: str) -> Path:
 
 def record(settings: Settings, name: str, pid: int) -> ProcessRecord:
     """Remember a process under `name`."""
-    entry = ProcessRecord(name, pid, psutil.Process(pid).create_time())
+    entry = ProcessRecord(name, pid, psutil.Process(pid).create_time(), os.path.realpath(settings.home))
     path = _record_path(settings, name)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(asdict(entry)))
@@ -79,7 +81,8 @@ def running(settings: Settings, name: str) -> ProcessRecord | None:
         alive = abs(process.create_time() - entry.created) < 1 and process.status() != psutil.STATUS_ZOMBIE
     except (OSError, ValueError, TypeError, psutil.NoSuchProcess):
         return None
-    return entry if alive else None
+    ours = entry.home in ("", os.path.realpath(settings.home))  # an older version recorded none
+    return entry if alive and ours else None
 
 
 def recorded(settings: Settings) -> list[str]:
