@@ -49,7 +49,7 @@ def say_in_one_line() -> None:
     """For plain `sqlmesh`: a state database that does not answer is an error of SQLMesh's own kind, which it prints in one
     line, and not a traceback. Does nothing in other programs."""
     if Path(sys.argv[0]).stem == "sqlmesh":
-        PostgresConnectionConfig._connection_factory = property(lambda _: _connect)  # type: ignore[assignment]
+        PostgresConnectionConfig._connection_factory = property(lambda _: _connect)
 
 
 def _connect(**given: Any) -> Any:
