@@ -103,11 +103,10 @@ def stop(settings: Settings, name: str, *, signal: int, patience: float = 20.0, 
         children = process.children(recursive=True)
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal)
-        try:
-            process.wait(patience)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(10)
+        if not _ended(process, patience):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+            _ended(process, 10)
         for orphan in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 orphan.terminate()
@@ -115,6 +114,19 @@ def stop(settings: Settings, name: str, *, signal: int, patience: float = 20.0, 
         _children[:] = [child for child in _children if child.poll() is None]
     _record_path(settings, name).unlink(missing_ok=True)
     return entry is not None
+
+
+def _ended(process: psutil.Process, seconds: float) -> bool:
+    """Wait for a process to end. A zombie has ended: whoever started it (a follower that still runs) has not asked for it."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def _end_children(process: psutil.Process, patience: float) -> None:

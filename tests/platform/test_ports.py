@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 from searchflow.errors import PortInUseError, ServiceError
 from searchflow.ops import status
 from searchflow.services import ports, prefect, process
-from searchflow.settings import Settings, load_settings
+from searchflow.settings import ROOT, Settings, load_settings
 from tests.commands import free_port
 from tests.conftest import temporary_home
 
@@ -115,6 +116,24 @@ def test_a_server_of_another_program_is_not_ours(settings: Settings) -> None:
         process.spawn(settings, "dashboards", [sys.executable, "-c", "import time; time.sleep(100)"])
         assert "another program" in status._background(settings, "dashboards")
     assert status._background(settings, "dashboards") == "starting"
+
+
+def test_a_server_whose_parent_still_runs_can_be_stopped(settings: Settings) -> None:
+    """A follower that started the servers lives on, and does not ask how they ended."""
+    code = (
+        "import sys, time; from searchflow.services import process; from searchflow.settings import load_settings; "
+        "settings = load_settings(home=sys.argv[1]); process.spawn(settings, 'sleeper', ['sleep', '100']); time.sleep(100)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(settings.home)], cwd=ROOT) as parent:
+        try:
+            started = process.wait_until(
+                lambda: process.running(settings, "sleeper") is not None, seconds=60, alive=lambda: True
+            )
+            assert started
+            assert process.stop(settings, "sleeper", signal=15, patience=5)
+            assert process.running(settings, "sleeper") is None
+        finally:
+            parent.kill()
 
 
 def test_the_server_that_we_started_is_ours_wherever_it_listens(settings: Settings) -> None:
