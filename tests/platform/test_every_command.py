@@ -251,6 +251,8 @@ def test_without_the_stream_server_what_reads_the_warehouse_works(half: CommandL
             assert "Traceback" not in done.stderr, (name, done.stderr)
             if name in need_streams:
                 assert done.returncode == 2, (name, done.stderr)
+            elif name == "sqlmesh":  # before the first plan there are no environments: it says so in its own words
+                assert "Traceback" not in done.stdout
             elif done.returncode:  # nothing is there yet: that is an answer, not a missing server
                 assert name in ("dlq show", "explain user", "privacy export", "roles show"), (name, done.stderr)
                 one_line(done, status=done.returncode)
