@@ -31,7 +31,7 @@ from dashboards.preload import Preload
 from searchflow import warehouse
 from searchflow.errors import PortInUseError, SearchFlowError
 from searchflow.ops import metrics
-from searchflow.services import process
+from searchflow.services import ports
 from searchflow.settings import Settings
 
 SCRIPT = Path(__file__).parent / "script" / "visit.py"
@@ -59,7 +59,7 @@ def serve(settings: Settings, *, port: int | None = None) -> None:
         PortInUseError: somebody else has the port.
     """
     chosen = port or settings.dashboards_port
-    if process.port_taken(chosen, ADDRESS):
+    if not ports.free(chosen):
         raise PortInUseError(chosen, "SEARCHFLOW_DASHBOARDS_PORT", "dashboards")
     source.configure(settings)
     sys.argv = [str(SCRIPT)]  # App.run reads it: the script is not ours that was started

@@ -72,7 +72,19 @@ def publish_history(
     processes: int = 1,
 ) -> dict[str, Any]:
     """Everything that happened since the last publication (or since the start of history), up to now."""
-    settings, log = load_settings(), get_run_logger()
+    return _publish_history(load_settings(), get_run_logger(), days, events, seed, sink, world, processes)
+
+
+def _publish_history(
+    settings: Settings,
+    log: Any,
+    days: int | None,
+    events: int | None,
+    seed: int | None,
+    sink: Sink,
+    world: list[str] | None,
+    processes: int,
+) -> dict[str, Any]:
     state = generators.load_state(settings) if sink.ours else None
     funnel, faults = options.parse(world or [])
     wanted = generators.next_range(state, utc_now(), days=days, events=events, seed=seed, funnel=funnel, faults=faults)
@@ -101,7 +113,18 @@ def publish_live(
     rate: float, duration: float | None, seed: int | None, sink: Sink, world: list[str] | None = None
 ) -> dict[str, Any]:
     """Events as they happen, `rate` a second, for `duration` seconds or until told to stop."""
-    settings, log = load_settings(), get_run_logger()
+    return _publish_live(load_settings(), get_run_logger(), rate, duration, seed, sink, world)
+
+
+def _publish_live(
+    settings: Settings,
+    log: Any,
+    rate: float,
+    duration: float | None,
+    seed: int | None,
+    sink: Sink,
+    world: list[str] | None,
+) -> dict[str, Any]:
     name = f"live_{utc_now():%Y%m%dT%H%M%S}"
     funnel, faults = options.parse(world or [])
     with stopped_by_signals() as stop, _publisher(settings, sink, name, name, log, stop) as publisher:
@@ -114,6 +137,31 @@ def publish_live(
         "lines_by_type": dict(report.by_type),
         "seconds": round(report.seconds, 2),
     }
+
+
+def publish(
+    settings: Settings,
+    log: Any,
+    *,
+    days: int | None,
+    events: int | None,
+    seed: int | None,
+    rate: float | None,
+    duration: float | None,
+    to: str,
+    out: str | None,
+    gzip: bool,
+    rotate: str | None,
+    world: list[str] | None,
+    processes: int,
+) -> dict[str, Any]:
+    """Do the same outside of a flow run, for destinations that need no server (files, standard output)."""
+    sink = Sink(to, out, gzip, rotate)
+    if rate:
+        report = _publish_live(settings, log, rate, duration, seed, sink, world)
+    else:
+        report = _publish_history(settings, log, days, events, seed, sink, world, processes)
+    return {**report, "published": report["lines"]}
 
 
 @contextmanager

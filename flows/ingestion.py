@@ -23,7 +23,7 @@ from prefect.tasks import exponential_backoff
 from flows.live import Live
 from flows.support import is_retryable, stage, stopped_by_signals, table_artifact, utc_now
 from searchflow import warehouse
-from searchflow.errors import AccountingError, FencedError
+from searchflow.errors import AccountingError, BrokenFileError, FencedError
 from searchflow.ingestion import accounting, feeds, follow, worker
 from searchflow.ingestion.commit import Counts
 from searchflow.progress import progress
@@ -104,7 +104,10 @@ def ingest_files(path: str) -> worker.IngestionResult:
             log.info("%s: %s", source, asdict(counts))
             bar.advance(counts.received)
 
-        return worker.ingest_files(load_settings(), Path(path), on_commit=on_commit)
+        result = worker.ingest_files(load_settings(), Path(path), on_commit=on_commit)
+    for broken in result.broken:
+        log.error("%s", broken)
+    return result
 
 
 @task(**with_retries)
@@ -116,7 +119,11 @@ def ingest_feeds(path: str) -> worker.IngestionResult:
         if counts.received:
             log.info("%s: %s", name, asdict(counts))
 
-    counts = feeds.ingest_feeds(load_settings(), Path(path), now=utc_now(), on_file=on_file)
+    def on_broken(error: BrokenFileError) -> None:
+        log.error("%s", error)
+        result.broken.append(str(error))
+
+    counts = feeds.ingest_feeds(load_settings(), Path(path), now=utc_now(), on_file=on_file, on_broken=on_broken)
     result.add("feeds", counts, commits=0)
     return result
 
@@ -162,7 +169,13 @@ def ingest(
         report.rows_in, report.rows_out = total.counts.received, total.counts.stored
         report.rejected = total.counts.dead_letters
         metrics = log_metrics(total, time.monotonic() - started)
-    return {**metrics, "files_loaded": total.files_loaded, "files_known": total.files_known, "commits": total.commits}
+    return {
+        **metrics,
+        "files_loaded": total.files_loaded,
+        "files_known": total.files_known,
+        "files_broken": total.broken,
+        "commits": total.commits,
+    }
 
 
 def _from_streams(
@@ -191,6 +204,7 @@ def _watched(settings: Settings, total: worker.IngestionResult, path: str, secon
         total.add(name, counts, commits=0)
     total.commits += done.commits
     total.files_loaded = done.files_loaded
+    total.broken += done.broken
 
 
 @contextmanager
@@ -234,6 +248,7 @@ def _from_path(total: worker.IngestionResult, path: Path) -> None:
             total.add(name, counts, commits=0)
         total.commits += done.commits
         total.files_loaded, total.files_known = done.files_loaded, done.files_known
+        total.broken += done.broken
     if feed_files:
         _with_feeds(total, str(path))
 
@@ -241,6 +256,7 @@ def _from_path(total: worker.IngestionResult, path: Path) -> None:
 def _with_feeds(total: worker.IngestionResult, path: str) -> worker.IngestionResult:
     if feeds.feed_files(Path(path)):
         done = ingest_feeds(path)
+        total.broken += done.broken
         if done.counts.received:
             total.add("feeds", done.counts)
     return total

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -143,10 +144,13 @@ class _Track:
 
 
 def _chunks(path: Path) -> Iterator[list[bytes]]:
-    with open_content(path) as handle:
-        while lines := handle.readlines(CHUNK_BYTES):
-            kept = [line.rstrip(b"\r\n") for line in lines]
-            yield [line for line in kept if line.strip()]
+    try:
+        with open_content(path) as handle:
+            while lines := handle.readlines(CHUNK_BYTES):
+                kept = [line.rstrip(b"\r\n") for line in lines]
+                yield [line for line in kept if line.strip()]
+    except (OSError, EOFError, zlib.error) as error:
+        raise UsageError(f"{path} cannot be read to its end ({error}). Write the file again.") from error
 
 
 def run(

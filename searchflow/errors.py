@@ -13,6 +13,7 @@ SearchFlowError                  exit status 2: it could not be done as asked
 └── NegativeAnswer               exit status 1: it ran, and the answer is no
     ├── GateFailed               a quality suite blocks what was asked
     ├── TransformationFailed     a model or one of its audits failed
+    ├── BrokenFileError          a file cannot be read to its end; what stood before is stored
     ├── DeliveryFailed           a sync ended with rows that were not delivered
     └── AccountingError          received differs from stored + duplicates + dead letters
 """
@@ -96,6 +97,10 @@ class GateFailed(NegativeAnswer):
 
 class TransformationFailed(NegativeAnswer):
     """A model or one of its audits failed."""
+
+
+class BrokenFileError(NegativeAnswer):
+    """A file cannot be read to its end. What stood before the break is stored, and other files are read."""
 
 
 class DeliveryFailed(NegativeAnswer):

@@ -7,6 +7,7 @@ the environment deeper inside.
 from __future__ import annotations
 
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,22 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from searchflow import dotenv_file
 from searchflow.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parent.parent
 """The repository: models, syncs and suites are read from here (this is an application, installed in place)."""
+
+
+_UNSAFE = re.compile(r"""['"\\\x00-\x1f\x7f]|\$\{""")
+"""What means something in one of the places that a path gets to: SQL, connection strings, YAML, `.env`."""
+KEPT_PORTS = {"prefect_port": "prefect-server", "dashboards_port": "dashboards"}
+"""Setting -> the server whose port the home remembers, in `run/<server>.port`."""
+
+
+def _check_path(path: str) -> None:
+    if found := _UNSAFE.search(path):
+        raise ValueError(f"the path holds {found.group()!r}, which means something else in SQL, YAML or .env")
 
 
 class Settings(BaseSettings):
@@ -132,7 +145,15 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return Path(os.path.abspath(value.expanduser()))
+        path = Path(os.path.abspath(value.expanduser()))
+        _check_path(str(path))
+        return path
+
+    @field_validator("data_location")
+    @classmethod
+    def _plain(cls, value: str | None) -> str | None:
+        _check_path(value or "")
+        return value
 
     @property
     def data_path(self) -> str:
@@ -190,17 +211,55 @@ def env_file() -> Path | None:
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings; `overrides` win over everything.
 
+    A port that nobody chose is the one that the home's server took when it was started.
+
     Raises:
-        ConfigurationError: a value cannot be used; names the variable.
+        ConfigurationError: a value or the file `.env` cannot be used; names what to change.
     """
+    file = env_file()
+    if file is not None:
+        dotenv_file.check(file)
     try:
-        return Settings(_env_file=env_file(), **overrides)  # type: ignore[call-arg]
+        settings = Settings(_env_file=file, **overrides)  # type: ignore[call-arg]
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
         variable = name if name.startswith("SEARCHFLOW_") else f"SEARCHFLOW_{name.upper()}"
+        message = str(first["msg"]).removeprefix("Value error, ")
         raise ConfigurationError(
             variable,
-            f"{first['msg'].lower()}.",
+            f"{message[:1].lower()}{message[1:]}.",
             "Correct it in the environment or in .env (see .env.example).",
         ) from None
+    return with_ports(settings, _kept_ports(settings))
+
+
+def default_home() -> Path:
+    """The home of a command that is told of none in the environment: what `.env` says, else the one in the repository."""
+    file = env_file()
+    named = dotenv_file.values(file).get("SEARCHFLOW_HOME") if file is not None else None
+    return Path(os.path.abspath(Path(named).expanduser())) if named else ROOT / ".searchflow"
+
+
+def with_ports(settings: Settings, ports: dict[str, int]) -> Settings:
+    """The same settings with other ports; they do not count as chosen by a person (`model_fields_set`)."""
+    changed = settings.model_copy(update=ports)
+    changed.model_fields_set.difference_update(ports.keys() - settings.model_fields_set)
+    return changed
+
+
+def _kept_ports(settings: Settings) -> dict[str, int]:
+    kept = {}
+    for name, server in KEPT_PORTS.items():
+        if name not in settings.model_fields_set and (port := kept_port(settings, server)) is not None:
+            kept[name] = port
+    return kept
+
+
+def kept_port(settings: Settings, server: str) -> int | None:
+    """The port that this home's server took when it was last started."""
+    try:
+        port = int((settings.run_dir / f"{server}.port").read_text())
+    except (OSError, ValueError):
+        return None
+    return port if 0 < port < 65536 else None

@@ -1,5 +1,5 @@
 """`python -m searchflow.cli`, for processes that must not depend on the console script's place."""
 
-from searchflow.cli.app import main
+from searchflow.cli import main
 
 main()

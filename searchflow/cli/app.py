@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
+import duckdb
+import psycopg
+import redis
 import typer
 
 from searchflow.cli import (
@@ -21,6 +25,7 @@ from searchflow.cli import (
     incoming,
     lineage,
     metrics,
+    pass_through,
     platform,
     privacy,
     publish,
@@ -30,9 +35,13 @@ from searchflow.cli import (
 )
 from searchflow.cli.output import printable
 from searchflow.collector import collect_rarely
-from searchflow.errors import SearchFlowError, StorageError, is_disk_full
+from searchflow.errors import SearchFlowError, ServiceError, StorageError, is_disk_full
 from searchflow.ops import audit_log
+from searchflow.services import lifecycle
+from searchflow.settings import load_settings
 
+FROM_SERVERS = (duckdb.Error, psycopg.Error, redis.RedisError, OSError)
+"""Errors of libraries that a server which is away may cause, anywhere in a command."""
 # Typer carries its own copy of click; its public BadParameter leads to the bases.
 _BadCall: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -57,6 +66,7 @@ publish.register(app)
 incoming.register(app)
 metrics.register(app)
 forget.register(app)
+pass_through.register(app)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(email.app, name="email")
@@ -77,6 +87,7 @@ def run(arguments: list[str]) -> int:
     audit_log.announce(f"searchflow {arguments[0] if arguments else ''}".strip())
     try:
         outcome = app(arguments, standalone_mode=False, prog_name="searchflow")
+        sys.stdout.flush()
     except SearchFlowError as error:
         return _say(str(error), error.exit_status)
     except _BadCall as error:
@@ -90,13 +101,37 @@ def run(arguments: list[str]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return _say("Stopped. Nothing is lost: the same command goes on where this one ended.", 130)
     except BrokenPipeError:
-        return 0
-    except Exception as error:
-        if is_disk_full(error):
-            full = StorageError("The disk is full. Free some space and run the same command again: nothing is lost.")
-            return _say(str(full), full.exit_status)
+        return _reader_gone()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # Typer has seen it first
+            return _reader_gone()
         raise
+    except Exception as error:
+        known = _explained(error)
+        if known is None:
+            raise
+        return _say(str(known), known.exit_status)
     return outcome if isinstance(outcome, int) else 0
+
+
+def _reader_gone() -> int:
+    """`| head` has enough: that is no failure. What is still in the buffer must not fail again when the interpreter ends."""
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), 1)
+    return 0
+
+
+def _explained(error: Exception) -> SearchFlowError | None:
+    """What a person can act on behind an error of a library: the disk is full, or a server went away. None: a bug."""
+    if is_disk_full(error):
+        return StorageError("The disk is full. Free some space and run the same command again: nothing is lost.")
+    if not isinstance(error, FROM_SERVERS):
+        return None
+    try:
+        lifecycle.require(load_settings())
+    except ServiceError as down:
+        return down
+    return None
 
 
 def _say(message: str, status: int) -> int:

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from searchflow import services
 from searchflow.cli.output import Json, print_json, print_table
-from searchflow.cli.support import settings_of_command
+from searchflow.cli.support import settings_of_command, with_servers
 from searchflow.errors import UsageError
 from searchflow.ingestion.worker import utc_now
 from searchflow.ops import audit_log
@@ -34,8 +33,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show the newest entries, the newest first."""
-    settings = settings_of_command()
-    services.start(settings)
+    settings = with_servers(settings_of_command())
     if hours is not None and since is not None:
         raise UsageError("Give --hours or --since, not both.")
     begin = utc_now() - timedelta(hours=hours) if hours is not None else _utc(since)
@@ -63,8 +61,7 @@ def _utc(moment: datetime | None) -> datetime | None:
 @app.command(epilog="Example: `searchflow audit verify`")
 def verify(as_json: Json = False) -> None:
     """Recompute every hash of the log and compare it with its anchors. Exit status 1 when anything was edited."""
-    settings = settings_of_command()
-    services.start(settings)
+    settings = with_servers(settings_of_command())
     found = audit_log.verify(settings)
     if as_json:
         print_json(asdict(found))

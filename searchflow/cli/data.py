@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from searchflow.cli.output import Json, print_json, print_table
-from searchflow.cli.support import Verbose, run_flow, settings_of_command
+from searchflow.cli.support import Verbose, run_flow, say, settings_of_command, with_servers
 from searchflow.errors import UsageError
 from searchflow.settings import Settings
 from searchflow.streams import EVENT_TYPES
@@ -35,13 +35,13 @@ def ingest(
     ] = None,
     as_json: Json = False,
     verbose: Verbose = False,
-) -> None:
+) -> int:
     """Ingest events into raw, exactly once: from the streams, or from files (with ad spend and user profiles beside
-    them). Without `--follow` until the source is drained."""
+    them). Without `--follow` until the source is drained. Exit status 1 when a file could not be read to its end."""
     settings = settings_of_command()
     if accept_gap is not None:
         _accept_gap(accept_gap, as_json)
-        return
+        return 0
     if shard is not None and (source != "redis" or shard >= settings.stream_shards):
         raise UsageError(f"--shard is a shard of the streams, 0 to {settings.stream_shards - 1} here.")
     if source != "redis":
@@ -53,9 +53,12 @@ def ingest(
         return run(source=source, follow_seconds=TEN_YEARS if follow else 0.0, shard=shard)
 
     result = run_flow(settings, flow, verbose=verbose)
+    for broken in result["files_broken"]:
+        say(broken)
+    failed = EXIT_NO if result["files_broken"] else 0
     if as_json:
         print_json(result)
-        return
+        return failed
     counts = {name: result[name] for name in ("received", "stored", "duplicates", "dead_letters", "late")}
     print_table(
         "Ingested", [{**counts, "commits": result["commits"], "events_per_second": result["events_per_second"]}]
@@ -64,6 +67,7 @@ def ingest(
         typer.echo(f"{result['files_known']} file(s) had been loaded before and hold nothing new.")
     if result["dead_letters"]:
         typer.echo("`searchflow dlq list` shows why events were refused.")
+    return failed
 
 
 def _check_path(path: Path, follow: bool) -> None:
@@ -79,12 +83,11 @@ def _check_path(path: Path, follow: bool) -> None:
 def _accept_gap(event_type: str, as_json: bool) -> None:
     from searchflow.errors import NotFoundError
     from searchflow.ingestion import worker
-    from searchflow.services import lifecycle
 
     if event_type not in EVENT_TYPES:
         raise NotFoundError("event type", event_type, EVENT_TYPES)
     settings = settings_of_command()
-    lifecycle.require(settings)
+    with_servers(settings, streams=True)
     lost = worker.accept_gap(settings, event_type)
     if as_json:
         print_json({"event_type": event_type, "entries_lost": lost})

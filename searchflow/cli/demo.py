@@ -41,7 +41,7 @@ def demo(
     lifecycle.enter_home(settings)
     with process.locked(settings, "demo", wait=False, busy=BUSY):
         began = time.monotonic()
-        with flows_of(settings, verbose=verbose):
+        with flows_of(settings, verbose=verbose) as settings:
             started = time.monotonic() - began
             from flows.pipeline import run_pipeline
 

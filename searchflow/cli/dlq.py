@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from searchflow import services, warehouse
+from searchflow import warehouse
 from searchflow.cli.output import Json, console, print_json, print_table, safe
-from searchflow.cli.support import flows_of, settings_of_command
+from searchflow.cli.support import flows_of, settings_of_command, start_servers, with_servers
 from searchflow.errors import UsageError
 from searchflow.ingestion.dead_letters import closing, fixes, letters
 from searchflow.ingestion.dead_letters import replay as replaying
@@ -34,9 +34,11 @@ Ids = Annotated[list[str] | None, typer.Option("--id", help="Only letters whose 
 
 
 def _settings() -> Settings:
-    settings = settings_of_command()
-    services.start(settings)
-    return settings
+    return with_servers(settings_of_command())
+
+
+def _started() -> Settings:
+    return start_servers(settings_of_command(), existing=True)
 
 
 @app.command("list", epilog="Example: `searchflow dlq list --since 2026-05-01`")
@@ -111,7 +113,7 @@ def replay(
     if dry_run:
         _dry_run(_settings(), selection, chosen, as_json)
         return
-    settings = _settings()
+    settings = _started()
     with _marts_watched(settings, transform) as watch:
         with _noted(settings, "replay") as stage:
             result = replaying.replay(settings, selection, clock=utc_now, actor=getpass.getuser(), fix=chosen)
@@ -143,7 +145,7 @@ def discard(
     selection = letters.Selection("open", reason, kind, source, since, until, tuple(letter or ()))
     if selection.everything != every:
         raise UsageError("Say which letters (--reason, --type, --source, --since, --until, --id), or --all.")
-    settings = _settings()
+    settings = _started()
     with _noted(settings, "discard") as stage:
         count = closing.discard(settings, selection, why=why, clock=utc_now, actor=getpass.getuser())
         stage.rows_in = stage.rows_out = count

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from searchflow import services
 from searchflow.cli.output import Json, console, print_json, print_table, safe
-from searchflow.cli.support import Verbose, run_flow, settings_of_command
+from searchflow.cli.support import Verbose, run_flow, settings_of_command, start_servers, with_servers
 from searchflow.errors import UsageError
 from searchflow.ingestion.worker import utc_now
 from searchflow.settings import Settings
@@ -100,7 +99,7 @@ def resolve(
         raise UsageError("Name keys with --sent or --not-sent, or give the server's --log.")
     from activations.mail import overview
 
-    settings = _running()
+    settings = _started()
     decided = overview.from_log(settings, log, utc_now()) if log is not None else dict.fromkeys(keys or (), bool(sent))
     overview.resolve(settings, decided, by=getpass.getuser(), now=utc_now())
     taken = sum(decided.values())
@@ -139,7 +138,7 @@ def list_suppressed(as_json: Json = False) -> None:
     """List who is on the suppression list: user ids, and addresses as keyed hashes."""
     from activations.mail import suppression
 
-    rows = suppression.listed(_running())
+    rows = suppression.listed(with_servers(settings_of_command()))
     if as_json:
         print_json(rows)
     else:
@@ -178,10 +177,12 @@ def preview(
         typer.echo(f"The HTML part is in {out}.")
 
 
+def _started() -> Settings:
+    return start_servers(settings_of_command(), existing=True)
+
+
 def _running() -> Settings:
-    settings = settings_of_command()
-    services.start(settings)
-    return settings
+    return with_servers(settings_of_command(), streams=True)
 
 
 def _named(who: list[str] | None, token: str | None, file: Path | None) -> list[str]:
@@ -199,7 +200,7 @@ def _change(who: list[str], *, suppressed: bool, reason: str, as_json: bool) -> 
     from activations.mail import suppression
 
     changed, same = suppression.change(
-        _running(), who, suppressed=suppressed, reason=reason, by=getpass.getuser(), now=utc_now()
+        _started(), who, suppressed=suppressed, reason=reason, by=getpass.getuser(), now=utc_now()
     )
     if as_json:
         print_json({"changed": changed, "unchanged": same})

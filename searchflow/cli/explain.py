@@ -9,9 +9,8 @@ import typer
 from rich.text import Text
 from rich.tree import Tree
 
-from searchflow import services
 from searchflow.cli.output import Json, console, print_json, safe
-from searchflow.cli.support import settings_of_command
+from searchflow.cli.support import settings_of_command, with_servers
 
 if TYPE_CHECKING:
     from activations.explanation import Story
@@ -36,8 +35,7 @@ def user(
 ) -> None:
     """Show what each destination holds of a user, the rule that put it there, the gate it passed, and the events it
     comes from. Exit status 1 when nothing is known of the user."""
-    settings = settings_of_command()
-    services.start(settings)
+    settings = with_servers(settings_of_command())
     from activations.explanation import explain
 
     story = explain(settings, user_id, sessions=sessions, personal=personal)

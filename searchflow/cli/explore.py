@@ -8,9 +8,9 @@ from typing import Annotated
 import duckdb
 import typer
 
-from searchflow import services, warehouse
+from searchflow import warehouse
 from searchflow.cli.output import Json, print_json, print_table
-from searchflow.cli.support import settings_of_command
+from searchflow.cli.support import settings_of_command, with_servers
 from searchflow.errors import UsageError
 from searchflow.ops import audit_log
 
@@ -32,8 +32,7 @@ def query(
     as_json: Json = False,
 ) -> None:
     """Run read-only SQL on the warehouse, on a consistent snapshot. It cannot write, read files or reach the network."""
-    settings = settings_of_command()
-    services.start(settings)
+    settings = with_servers(settings_of_command())
     with warehouse.connect(settings, read_only=True) as connection:
         statement = _only_select(connection, sql)
         tables = warehouse.tables_named(connection, sql)

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from searchflow import services
 from searchflow.cli.output import Json, console, print_json, print_table
-from searchflow.cli.support import settings_of_command
+from searchflow.cli.support import settings_of_command, start_servers, with_servers
 from searchflow.progress import Bar, progress
 
 STEPS = 15
@@ -32,7 +31,10 @@ def forget(
     from searchflow.privacy import erasure
 
     settings = settings_of_command()
-    services.start(settings)
+    if dry_run:
+        with_servers(settings, streams=True)
+    else:
+        start_servers(settings, existing=True)
     if dry_run:
         found = [
             {"place": each.place, "what": each.what, "count": each.count}

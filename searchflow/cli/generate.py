@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from searchflow.cli.output import Json, print_json
-from searchflow.cli.support import Verbose, run_flow, settings_of_command
+from searchflow.cli.support import Verbose, run_flow, settings_of_command, start_servers, use_prefect
 from searchflow.errors import UsageError
+from searchflow.services import process
 
 if TYPE_CHECKING:
     from generators.publishers import Publisher
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from searchflow.settings import Settings
 
 DESTINATIONS = ("redis", "files", "warehouse", "stdout")
+NEEDS_SERVERS = ("redis", "warehouse")
 EXAMPLES = """Examples:
 
 - `searchflow generate` (400 days up to now into the streams; again: what is new since)
@@ -77,30 +80,45 @@ def generate(
     if rotate is not None:
         rotation.Rotation.parse(rotate)
 
-    def flow() -> Any:
-        from flows.generation import generate as run
-
-        return run(
-            days=days,
-            events=events,
-            seed=seed,
-            rate=rate,
-            duration=duration,
-            to=to,
-            out=out,
-            gzip=gzip,
-            rotate=rotate,
-            world=world,
-            processes=processes,
-        )
-
-    result = run_flow(settings_of_command(), flow, verbose=verbose)
+    wanted: dict[str, Any] = {
+        "days": days,
+        "events": events,
+        "seed": seed,
+        "rate": rate,
+        "duration": duration,
+        "to": to,
+        "out": out,
+        "gzip": gzip,
+        "rotate": rotate,
+        "world": world,
+        "processes": processes,
+    }
+    settings = settings_of_command()
+    if to in NEEDS_SERVERS:
+        result = run_flow(settings, lambda: _as_flow(wanted), verbose=verbose)
+    else:
+        result = _without_servers(settings, wanted, verbose)
     if to == "stdout":
         return
     if as_json:
         print_json(result)
     else:
         typer.echo(f"{result['events']:,} events sent in {result['lines']:,} lines, in {result['seconds']:.1f} s.")
+
+
+def _as_flow(wanted: dict[str, Any]) -> Any:
+    from flows.generation import generate as run
+
+    return run(**wanted)
+
+
+def _without_servers(settings: Settings, wanted: dict[str, Any], verbose: bool) -> Any:
+    """Files and standard output need no server: nothing is started, and no run is noted."""
+    process.prepare_home(settings)
+    use_prefect(settings, verbose=verbose)
+    from flows.generation import publish
+
+    return publish(settings, logging.getLogger("searchflow"), **wanted)
 
 
 def _check(rate: float | None, duration: float | None, to: str, as_files: bool, processes: int) -> None:
@@ -135,7 +153,6 @@ def replay(
 
     from generators import recorded
     from generators import replay as replays
-    from searchflow import services
     from searchflow.ingestion.worker import limits_of, utc_now
 
     if to not in DESTINATIONS:
@@ -146,8 +163,8 @@ def replay(
     bounds, now = limits_of(settings), utc_now()
     found = replays.Replay(paths, recorded.Limits(bounds.history_start, now + bounds.future_tolerance))
     shift = found.shift_to(shift_to, now, factor)
-    if to in ("redis", "warehouse"):
-        services.start(settings)
+    if to in NEEDS_SERVERS:
+        start_servers(settings)
     stop = threading.Event()
     publisher = _sink(settings, found, to, out, f"{found.digest}:{shift}", stop)
     report = replays.run(found, publisher, shift=shift, speed=factor, by_type=to == "redis", stop=stop)

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from searchflow import services, warehouse
+from searchflow import warehouse
 from searchflow.cli.output import Json, print_json, print_table
-from searchflow.cli.support import settings_of_command
+from searchflow.cli.support import settings_of_command, with_servers
 from searchflow.errors import UsageError
 from searchflow.ingestion import lateness as arrivals
 
@@ -27,8 +27,7 @@ def register(app: typer.Typer) -> None:
 def schema(as_json: Json = False) -> None:
     """Fields of events that the contract does not name, and fields whose type changed: since when, with the shape of a
     value (letters as a, digits as 9)."""
-    settings = settings_of_command()
-    services.start(settings)
+    settings = with_servers(settings_of_command())
     with warehouse.connect(settings, read_only=True) as connection:
         cursor = connection.execute(CHANGES)
         names = [column[0] for column in cursor.description or []]
@@ -43,8 +42,7 @@ def lateness(
     they happened."""
     if by not in (None, "event_type", "source"):
         raise UsageError(f"--by {by} is unknown. Choose event_type or source.")
-    settings = settings_of_command()
-    services.start(settings)
+    settings = with_servers(settings_of_command())
     with warehouse.connect(settings, read_only=True) as connection:
         rows = arrivals.curve(connection, by=by)
     _show("Lateness of live events", rows, as_json, "No live events yet: a loaded history says nothing about lateness.")

@@ -11,9 +11,8 @@ import typer
 from rich.text import Text
 from rich.tree import Tree
 
-from searchflow import services
 from searchflow.cli.output import Json, console, print_json, safe
-from searchflow.cli.support import settings_of_command
+from searchflow.cli.support import settings_of_command, with_servers
 from searchflow.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -42,8 +41,7 @@ def lineage(
         raise UsageError(
             "Name a column (`searchflow lineage marts.dim_users.email`), a page to write (`--html PATH`), or --json."
         )
-    settings = settings_of_command()
-    services.start(settings)
+    settings = with_servers(settings_of_command())
     from activations.lineage import uses as of_syncs
     from dashboards.lineage import uses as of_dashboards
     from searchflow.transformation import graph

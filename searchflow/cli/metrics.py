@@ -7,11 +7,10 @@ from typing import Annotated
 import duckdb
 import typer
 
-from searchflow import services
-from searchflow.cli.support import settings_of_command
+from searchflow.cli.support import say, settings_of_command, with_servers
 from searchflow.errors import PortInUseError, UsageError
 from searchflow.ops import metrics as figures
-from searchflow.services import process
+from searchflow.services import ports
 
 PORT = 9464
 """What exporters of OpenTelemetry listen on; nobody has registered it for anything else."""
@@ -24,22 +23,36 @@ def register(app: typer.Typer) -> None:
 
 def metrics(
     serve: Annotated[bool, typer.Option("--serve", help="Answer `/metrics` on loopback until Ctrl-C.")] = False,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Loopback port, with --serve.")] = PORT,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Loopback port, with --serve; default: 9464, or the next free one."),
+    ] = None,
 ) -> None:
     """Print runs, rates, lags, latencies, checks and service levels in Prometheus' text format. The dashboards serve the
     same at `/metrics`."""
     settings = settings_of_command()
-    if not serve and port != PORT:
+    if not serve and port is not None:
         raise UsageError("--port goes with --serve.")
-    services.start(settings)
+    chosen = _port(port) if serve else PORT
+    with_servers(settings)
     found = figures.Metrics(lambda: figures.opened(settings))
     if not serve:
         typer.echo(found.text().decode(), nl=False)
         return
-    if process.port_taken(port):
-        raise PortInUseError(port, "--port", "metrics")
-    typer.echo(f"Metrics: http://127.0.0.1:{port}/metrics (Ctrl-C ends)")
-    _serve(found, port)
+    typer.echo(f"Metrics: http://{ports.LOOPBACK}:{chosen}/metrics (Ctrl-C ends)")
+    _serve(found, chosen)
+
+
+def _port(wanted: int | None) -> int:
+    """The port that was asked for, or the usual one, or the next free one, which is said."""
+    if wanted is not None:
+        if not ports.free(wanted):
+            raise PortInUseError(wanted, "--port", "metrics")
+        return wanted
+    chosen = ports.next_free(PORT)
+    if chosen != PORT:
+        say(f"port {PORT} is taken by another program; port {chosen} is for the metrics")
+    return chosen
 
 
 def _serve(found: figures.Metrics, port: int) -> None:

@@ -20,7 +20,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document inst
 
 _UNSEEN = re.compile(r"[^\n\x20-\x7e]")
 
-console = Console(width=None if sys.stdout.isatty() else 120)
+
+class _Console(Console):
+    """Rich ends the process with status 1 when the reader is gone (`| head`); that is for `app.run` to decide."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+console = _Console(width=None if sys.stdout.isatty() else 120)
 
 
 def print_json(document: Any) -> None:

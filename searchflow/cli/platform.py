@@ -12,16 +12,19 @@ from rich.markup import escape
 
 from searchflow import services
 from searchflow.cli.output import Json, console, print_json, print_table
-from searchflow.cli.support import settings_of_command, use_prefect
-from searchflow.errors import PortInUseError, SearchFlowError, UsageError
+from searchflow.cli.support import say, settings_of_command, start_platform, start_servers
+from searchflow.errors import SearchFlowError, ServiceError, UsageError
 from searchflow.ingestion.worker import utc_now
 from searchflow.ops import status as health
 from searchflow.ops.levels import Evaluated
-from searchflow.services import lifecycle, prefect, process, valkey
+from searchflow.services import lifecycle, ports, prefect, process, valkey
 from searchflow.settings import ROOT, Settings
 
 LIVE_RATE = 10.0
 """Events a second of simulated traffic: enough to watch, little enough to forget about."""
+DASHBOARDS = "dashboards"
+DASHBOARDS_SECONDS = 60
+"""A busy machine needs ten to import Streamlit."""
 
 
 def register(app: typer.Typer) -> None:
@@ -43,17 +46,20 @@ def up(
         raise UsageError("--rate is a number of events a second, 0 or more.")
     _check_syncs()
     lifecycle.enter_home(settings)
-    _check_ports(settings)
-    with console.status("starting servers") as shown:
-        services.start(settings)
-        services.write_env_file(settings)
-        shown.update("starting the Prefect server (the first time makes its tables)")
-        prefect.start(settings)
-        use_prefect(settings)
+    for server in (
+        prefect.NAME,
+        DASHBOARDS,
+    ):  # a port that a person chose and another program has is said before anything starts
+        settings = ports.settle(settings, server, say)
+    with console.status("starting servers and Prefect (the first time makes its tables)") as shown:
+        settings = start_platform(settings)
+        prefect.wait(settings)
         shown.update("starting deployments, dashboards and traffic")
         with process.locked(settings, "services", wait=True):
             _start_background(settings, rate)
+        _wait_for_dashboards(settings)
     where = {
+        "home": str(settings.home),
         "Prefect": settings.prefect_api_url.removesuffix("/api"),
         "dashboards": f"http://127.0.0.1:{settings.dashboards_port}",
         "stream server": valkey.shown(settings),
@@ -73,12 +79,15 @@ def _check_syncs() -> None:
     activations.load_syncs()
 
 
-def _check_ports(settings: Settings) -> None:
-    """A port that somebody else holds is said before anything is started."""
-    if process.running(settings, "dashboards") is None and process.port_taken(settings.dashboards_port):
-        raise PortInUseError(settings.dashboards_port, "SEARCHFLOW_DASHBOARDS_PORT", "dashboards")
-    if process.running(settings, prefect.NAME) is None and process.port_taken(settings.prefect_port):
-        raise PortInUseError(settings.prefect_port, "SEARCHFLOW_PREFECT_PORT", "Prefect server")
+def _wait_for_dashboards(settings: Settings) -> None:
+    """Their address is printed next, so it should answer. They import their libraries first; when that takes longer, `status`
+    says that they are starting."""
+    process.wait_until(
+        lambda: ports.listener(settings, DASHBOARDS) == "ours",
+        seconds=DASHBOARDS_SECONDS,
+        alive=lambda: process.running(settings, DASHBOARDS) is not None,
+        pause=0.2,
+    )
 
 
 def _start_background(settings: Settings, rate: float) -> None:
@@ -96,6 +105,8 @@ def _start_background(settings: Settings, rate: float) -> None:
         if name == "live-traffic" and not rate:
             continue
         if process.running(settings, name) is None:
+            if name == DASHBOARDS:
+                ports.keep(settings, name)
             process.spawn(settings, name, commands[name], env=environment, cwd=ROOT)
 
 
@@ -120,6 +131,7 @@ def status(as_json: Json = False) -> int:
     if as_json:
         print_json(state.as_dict())
         return 0 if state.healthy else 1
+    console.print(f"[bold]Home[/bold]: {settings.home}", soft_wrap=True, highlight=False)
     print_table("Services", [{"service": name, "state": said} for name, said in state.services.items()])
     if state.lag:
         print_table("Streams", [{"stream": name, **lag} for name, lag in state.lag.items()])
@@ -207,15 +219,27 @@ def _when(run: dict[str, Any], now: datetime) -> dict[str, Any]:
     return {name: _ago(age) if name == "started_at" else value for name, value in run.items()}
 
 
+def _dashboards_port(settings: Settings, port: int | None) -> int:
+    """Where the foreground serves: where the person says, else at the setting's port or the next free one."""
+    if port is not None:
+        if not ports.free(port):
+            raise ServiceError(f"Port {port} is in use by another program. Choose another --port.")
+        return port
+    if process.running(settings, DASHBOARDS) is not None:
+        raise ServiceError(
+            f"The dashboards of this home run already, at http://{ports.LOOPBACK}:{settings.dashboards_port}. Open that, or "
+            "choose another --port."
+        )
+    return ports.settle(settings, DASHBOARDS, say).dashboards_port
+
+
 def dashboards(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Loopback port; default: the setting's.")] = None,
 ) -> None:
     """Serve the dashboards in the foreground, on loopback, until Ctrl-C."""
     settings = settings_of_command()
-    services.start(settings)
-    chosen = port or settings.dashboards_port
-    if process.port_taken(chosen):
-        raise PortInUseError(chosen, "SEARCHFLOW_DASHBOARDS_PORT", "dashboards")
+    chosen = _dashboards_port(settings, port)
+    start_servers(settings)
     from dashboards import command
 
     environment = dict(os.environ) | {"SEARCHFLOW_HOME": str(settings.home), "SEARCHFLOW_DASHBOARDS_PORT": str(chosen)}

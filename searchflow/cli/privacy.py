@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from searchflow import services
 from searchflow.cli.output import Json, print_json, print_table
-from searchflow.cli.support import settings_of_command
+from searchflow.cli.support import settings_of_command, start_servers, with_servers
 
 app = typer.Typer(help="Personal data: where it is, and ways to work without it.", no_args_is_help=True)
 
@@ -19,8 +18,7 @@ def columns(as_json: Json = False) -> None:
     """List every personal column, and the declared column that it is made from."""
     from searchflow.privacy.personal import personal_columns
 
-    settings = settings_of_command()
-    services.start(settings)
+    settings = with_servers(settings_of_command())
     rows = [
         {"table": table, "column": column, "declared_as": origin}
         for table, marks in sorted(personal_columns(settings).items())
@@ -37,8 +35,7 @@ def mask(as_json: Json = False) -> None:
     """Make a view without personal values of every table that holds some. Again after models changed."""
     from searchflow.privacy import masking
 
-    settings = settings_of_command()
-    services.start(settings)
+    settings = start_servers(settings_of_command(), existing=True)
     made = masking.make_views(settings)
     if as_json:
         print_json({"views": made})
@@ -55,8 +52,7 @@ def export(
     """Write a table as CSV: no personal column, user ids as pseudonyms, nothing a spreadsheet would run."""
     from searchflow.privacy.export import export as write
 
-    settings = settings_of_command()
-    services.start(settings)
+    settings = with_servers(settings_of_command())
     rows = write(settings, table, out)
     if as_json:
         print_json({"rows": rows, "file": out})

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from searchflow import services
 from searchflow.cli.output import Json, print_json, print_table
-from searchflow.cli.support import settings_of_command
+from searchflow.cli.support import settings_of_command, start_servers
 from searchflow.ingestion.worker import utc_now
 
 EXIT_NO = 1
@@ -29,8 +28,7 @@ def publish(
     """Write the marts into the schema `marts` of a PostgreSQL database (SEARCHFLOW_PUBLISH_URL, else one on the
     platform's own server): only what changed, each table at once, behind its quality gate, without personal columns.
     Exit status 1 when a table was held back."""
-    settings = settings_of_command()
-    services.start(settings)
+    settings = start_servers(settings_of_command(), existing=True)
     from searchflow.publishing import publish as run
     from searchflow.publishing import target
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from searchflow import services
 from searchflow.cli.output import Json, print_json, print_table
-from searchflow.cli.support import settings_of_command
+from searchflow.cli.support import settings_of_command, start_servers, with_servers
 from searchflow.privacy import roles
 
 app = typer.Typer(help="PostgreSQL roles with the least that each part needs.", no_args_is_help=True)
@@ -15,8 +14,7 @@ app = typer.Typer(help="PostgreSQL roles with the least that each part needs.", 
 @app.command(epilog="Example: `searchflow roles create`, then in psql `GRANT searchflow_ingest TO worker`")
 def create(as_json: Json = False) -> None:
     """Make the roles ingest, transform, analyst, bi and activate, and bring their privileges to what is declared."""
-    settings = settings_of_command()
-    services.start(settings)
+    settings = start_servers(settings_of_command(), existing=True)
     names = roles.create(settings)
     if as_json:
         print_json({"roles": names})
@@ -27,8 +25,7 @@ def create(as_json: Json = False) -> None:
 @app.command(epilog="Example: `searchflow roles show --json`")
 def show(as_json: Json = False) -> None:
     """Show what each role may do now, as the server says."""
-    settings = settings_of_command()
-    services.start(settings)
+    settings = with_servers(settings_of_command())
     found = roles.granted(settings)
     rows = [
         {"role": role, "database": database, "table": table, "privilege": privilege}

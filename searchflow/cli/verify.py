@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from searchflow.cli.output import Json, console, print_json, print_table
-from searchflow.cli.support import settings_of_command
+from searchflow.cli.support import settings_of_command, with_servers
 
 if TYPE_CHECKING:
     from searchflow.verification import Report
@@ -32,12 +32,12 @@ def verify(
 ) -> int:
     """Compare the warehouse and the destinations with what the simulator knows to be true. Exit status 1 when anything
     differs that the answer key does not explain, 2 when there is no key."""
-    from searchflow import services, verification
+    from searchflow import verification
     from searchflow.verification import key as keys
 
     settings = settings_of_command()
-    keys.find(key or settings.answer_key_dir)  # before servers are started for nothing
-    services.start(settings)
+    keys.find(key or settings.answer_key_dir)  # before servers are asked for
+    with_servers(settings, streams=True)
     report = verification.verify(settings, folder=key, only=only)
     if as_json:
         print_json(report.as_dict())

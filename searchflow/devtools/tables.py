@@ -111,6 +111,21 @@ def commands_list(root: Path) -> str:
     return "\n\n".join(sections)
 
 
+def servers_table(root: Path) -> str:
+    """One row a command: what it does when servers are stopped. A command that is not declared is an error."""
+    import typer
+
+    from searchflow.cli.app import app
+    from searchflow.cli.needs import NEEDS
+
+    known = [name.removeprefix("searchflow ") for name, _ in _leaves("searchflow", typer.main.get_command(app))]
+    missing = [name for name in known if name not in NEEDS]
+    if missing:
+        raise KeyError(f"searchflow/cli/needs.py does not say what {', '.join(missing)} needs")
+    rows = [(f"`searchflow {name}`", said) for name, said in NEEDS.items()]
+    return _table(("Command", "On a stopped home it"), rows)
+
+
 def _leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
     for word, child in getattr(command, "commands", {}).items():
         yield from _leaves(f"{name} {word}", child)
@@ -149,6 +164,7 @@ TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "settings": ("docs/reference/settings.md", settings_table),
     "models": ("docs/reference/models.md", models_table),
     "deployments": ("docs/reference/prefect.md", deployments_table),
+    "servers": ("docs/reference/commands.md", servers_table),
     "commands": ("docs/reference/commands.md", commands_list),
 }
 """Name -> the page it stands on, and what makes it."""

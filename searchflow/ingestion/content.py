@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,11 @@ class Gunzip:
     def __init__(self, raw: IO[bytes]) -> None:
         self._raw = raw
         self._inflate = zlib.decompressobj(GZIP_FORMAT)
-        self._input, self._begun = b"", False
+        self._input, self._begun, self._members = b"", False, 0
+        self.broken = ""
+        """Why nothing is read behind this place: what is here is not gzip, or its checksum is wrong."""
+        self.cut = True
+        """Whether the last line before the break may lack its end; False behind a whole member."""
 
     @property
     def complete(self) -> bool:
@@ -27,26 +32,52 @@ class Gunzip:
         return self._inflate.eof or not self._begun
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes; none at what is the end for now.
-
-        Raises:
-            zlib.error: this is not gzip.
-        """
-        while True:
+        """At most `size` bytes; none at what is the end for now, and none behind a break (`broken` says why)."""
+        while not self.broken:
             if self._inflate.eof:  # a file may hold several members, and zeros between them
                 self._input = self._inflate.unused_data
                 self._inflate, self._begun = zlib.decompressobj(GZIP_FORMAT), False
+                self._members += 1
             if not self._input:
                 self._input = self._raw.read(COMPRESSED_BYTES)
             if not self._begun:
                 self._input = self._input.lstrip(b"\0")
             if not self._input:
                 return self._inflate.decompress(b"", size) if self._begun else b""
-            self._begun = True
-            data = self._inflate.decompress(self._input, size)
-            self._input = self._inflate.unconsumed_tail
+            first, self._begun = not self._begun, True
+            data = self._inflated(size, first)
             if data:
                 return data
+        return b""
+
+    def _inflated(self, size: int, first: bool) -> bytes:
+        before = self._inflate.copy()
+        try:
+            data = self._inflate.decompress(self._input, size)
+        except zlib.error as error:
+            data = _up_to_the_break(before, self._input)
+            self.cut = bool(data) or not first or not self._members
+            self.broken = _reason(str(error), self._members)
+            return data
+        self._input = self._inflate.unconsumed_tail
+        return data
+
+
+def _up_to_the_break(inflate: zlib._Decompress, data: bytes) -> bytes:
+    """What can be decompressed before the byte that cannot: a failed call gives nothing of what it had."""
+    found = bytearray()
+    with contextlib.suppress(zlib.error):
+        for number in range(len(data)):
+            found += inflate.decompress(data[number : number + 1])
+    return bytes(found)
+
+
+def _reason(said: str, members: int) -> str:
+    if "incorrect header" in said:
+        return "something else follows the gzip data" if members else "it is not gzip"
+    if "incorrect data check" in said or "incorrect length check" in said:
+        return "the checksum is wrong"
+    return "the compressed data is damaged"
 
 
 class Content:
@@ -60,6 +91,16 @@ class Content:
     def complete(self) -> bool:
         """False when a gzip file breaks off here."""
         return self._gunzip is None or self._gunzip.complete
+
+    @property
+    def broken(self) -> str:
+        """Why nothing is read behind this place; empty when nothing is wrong."""
+        return "" if self._gunzip is None else self._gunzip.broken
+
+    @property
+    def cut(self) -> bool:
+        """True when the last line before a break may lack its end."""
+        return self._gunzip is not None and self._gunzip.cut
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes of the content; none at what is the end for now."""

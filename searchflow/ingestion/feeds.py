@@ -11,6 +11,7 @@ import hashlib
 import io
 import re
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -23,7 +24,7 @@ import pyarrow as pa
 from msgspec import Meta, Struct
 
 from searchflow import warehouse
-from searchflow.errors import UsageError
+from searchflow.errors import BrokenFileError
 from searchflow.events import MAX_EVENT_BYTES, UNDECODABLE, Amount, Rejection
 from searchflow.ingestion.commit import Counts, in_transaction, insert_dead_letters
 from searchflow.ingestion.cut import CommitGate
@@ -129,16 +130,29 @@ def ingest_feeds(
     *,
     now: datetime,
     on_file: Callable[[str, Counts], None] | None = None,
+    on_broken: Callable[[BrokenFileError], None] | None = None,
 ) -> Counts:
-    """Load every feed file at `path` that was not loaded before. Returns the counts of all of them."""
+    """Load every feed file at `path` that was not loaded before. Returns the counts of all of them.
+
+    A file that cannot be read stops itself only, where `on_broken` hears of it.
+
+    Raises:
+        BrokenFileError: a file cannot be read, and there is no `on_broken`.
+    """
     total = Counts()
     files = feed_files(path)
     if not files:
         return total
     with warehouse.connect(settings) as connection, CommitGate(settings) as gate:
         for feed, file in files:
-            with gate.commit():
-                counts = _load(connection, feed, file, now, gate.tombstones())
+            try:
+                with gate.commit():
+                    counts = _load(connection, feed, file, now, gate.tombstones())
+            except BrokenFileError as error:
+                if on_broken is None:
+                    raise
+                on_broken(error)
+                continue
             total.add(counts)
             if on_file is not None:
                 on_file(file.name, counts)
@@ -149,8 +163,10 @@ def _load(connection: duckdb.DuckDBPyConnection, feed: Feed, file: Path, now: da
     try:
         with open_content(file) as handle:
             content = handle.read()
-    except (OSError, EOFError) as error:
-        raise UsageError(f"{file} cannot be read ({error}). Check the file and its rights.") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise BrokenFileError(
+            f"{file} cannot be read ({error}). Write the file again: nothing of it is stored."
+        ) from error
     digest = hashlib.sha256(content).hexdigest()
     key = f"feed:{feed.prefix}:{digest}"
     if _is_known(connection, key) or not content:

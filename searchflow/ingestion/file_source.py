@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import IO, cast
 
 import msgspec
 
-from searchflow.errors import UsageError
+from searchflow.errors import BrokenFileError, UsageError
 from searchflow.ingestion.content import Content
 from searchflow.ingestion.source import SourceBatch
 
@@ -151,7 +150,7 @@ class FileSource:
         try:
             return Content(self.path)
         except OSError as error:
-            raise UsageError(
+            raise BrokenFileError(
                 f"{self.path} cannot be read ({error.strerror}). Check the path and its rights."
             ) from error
 
@@ -161,9 +160,12 @@ class FileSource:
         try:
             self._go_to(position)
             lines, taken = self._take(limit)
-        except (OSError, EOFError, zlib.error) as error:
+        except (OSError, EOFError) as error:
             self.close()
-            raise UsageError(f"{self.path} cannot be read to its end ({error}). Write the file again.") from error
+            raise BrokenFileError(
+                f"{self.path} cannot be read behind line {position.lines:,} ({error}). Write the file again: what stood "
+                "before is stored."
+            ) from error
         if not taken:
             return None
         self._digest.update(taken)
@@ -202,13 +204,20 @@ class FileSource:
         return [line.rstrip(b"\r") for line in lines], taken
 
     def _end(self, lines: list[bytes]) -> bool:
-        """At the file's end: what is behind the last newline is a line too, unless more may come. True when it was."""
+        """At the file's end: what is behind the last newline is a line too, unless more may come. True when it was.
+
+        Where the file breaks off, the lines before are given first; the next read raises.
+
+        Raises:
+            EOFError: the file is damaged here, or ends in the middle.
+        """
         assert self._content is not None
-        if self._following:
+        broken, whole = self._content.broken, self._content.complete or not self._content.cut
+        if not broken and self._following:
             return False
-        if not self._content.complete:
-            raise EOFError("the compressed file ends before its end-of-stream marker")
-        if not self._rest:
+        if not lines and (broken or not whole) and not (whole and self._rest):
+            raise EOFError(broken or "the compressed file ends before its end-of-stream marker")
+        if not whole or not self._rest:
             return False
         lines.append(self._rest)
         self._rest = b""

@@ -16,7 +16,15 @@ import psycopg
 import redis
 
 from searchflow import streams, warehouse
-from searchflow.errors import FencedError, SearchFlowError, ServiceError, SourceGapError, StorageError, UsageError
+from searchflow.errors import (
+    BrokenFileError,
+    FencedError,
+    SearchFlowError,
+    ServiceError,
+    SourceGapError,
+    StorageError,
+    UsageError,
+)
 from searchflow.ingestion.commit import Counts
 from searchflow.ingestion.file_source import FileSource, FileState, event_files
 from searchflow.ingestion.pace import Pace, Paced
@@ -170,7 +178,10 @@ class Folder:
                 source = before[1]
             else:
                 self._close(path)
-                source = FileSource(path, positions(connection, FileSource.shard), following=True)
+                try:
+                    source = FileSource(path, positions(connection, FileSource.shard), following=True)
+                except BrokenFileError:  # it cannot be opened now: looked at again
+                    continue
             self._open[path] = (state, source)
             found.append(source)
         return found
@@ -201,22 +212,30 @@ def follow_files(
     """
     result, shapes = IngestionResult(), Shapes()
 
+    def note_broken(error: BrokenFileError) -> None:
+        result.broken.append(str(error))
+        if on_trouble is not None:
+            on_trouble(error)
+
     def work() -> None:
         folder = Folder(settings, path)
         try:
             with warehouse.connect(settings, threads=THREADS) as connection:
                 while not stop.is_set():
                     for source in folder.changed(connection):
-                        drain(
-                            settings,
-                            connection,
-                            source,
-                            clock=clock,
-                            result=result,
-                            on_commit=on_commit,
-                            stop=stop,
-                            shapes=shapes,
-                        )
+                        try:
+                            drain(
+                                settings,
+                                connection,
+                                source,
+                                clock=clock,
+                                result=result,
+                                on_commit=on_commit,
+                                stop=stop,
+                                shapes=shapes,
+                            )
+                        except BrokenFileError as error:  # said once; it is read again when it changes
+                            note_broken(error)
                     stop.wait(settings.follow_batch_seconds)
         finally:
             folder.close()

@@ -14,6 +14,7 @@ import duckdb
 import redis
 
 from searchflow import streams, warehouse
+from searchflow.errors import BrokenFileError
 from searchflow.ingestion.ahead import ReadAhead, Reading
 from searchflow.ingestion.checks import Limits
 from searchflow.ingestion.commit import Counts, commit
@@ -59,6 +60,8 @@ class IngestionResult:
     commits: int = 0
     files_loaded: int = 0
     files_known: int = 0
+    broken: list[str] = field(default_factory=list)
+    """Files that could not be read to their end: a sentence each."""
 
     def add(self, shard: str, counts: Counts, *, commits: int = 1) -> None:
         """Count one commit, or another worker's total."""
@@ -177,8 +180,13 @@ def ingest_files(
     with warehouse.connect(settings, threads=THREADS) as connection:
         for file in event_files(path):
             before = result.commits
-            with contextlib.closing(FileSource(file, positions(connection, FileSource.shard))) as source:
-                drain(settings, connection, source, clock=clock, result=result, on_commit=on_commit, shapes=shapes)
+            try:
+                with contextlib.closing(FileSource(file, positions(connection, FileSource.shard))) as source:
+                    drain(settings, connection, source, clock=clock, result=result, on_commit=on_commit, shapes=shapes)
+            except BrokenFileError as error:  # it stops itself only
+                result.broken.append(str(error))
+                result.files_loaded += result.commits > before
+                continue
             if result.commits == before:
                 result.files_known += 1
             else:

@@ -14,7 +14,7 @@ from searchflow.ingestion import meter
 from searchflow.ingestion.accounting import Accounting, accounting
 from searchflow.ops import levels
 from searchflow.ops.levels import Evaluated
-from searchflow.services import postgres, prefect, process, valkey
+from searchflow.services import ports, postgres, prefect, process, valkey
 from searchflow.settings import Settings
 
 BACKGROUND = ("flows", "live-traffic", "dashboards")
@@ -26,6 +26,7 @@ class Status:
     """Everything `searchflow status` shows."""
 
     healthy: bool
+    home: str
     services: dict[str, str]
     lag: dict[str, dict[str, Any]] = field(default_factory=dict)
     ingestion: list[dict[str, Any]] = field(default_factory=list)
@@ -56,11 +57,12 @@ def collect(settings: Settings, *, now: datetime) -> Status:
     services = {
         "stream server": _health(valkey.check, settings),
         "PostgreSQL": _health(postgres.check, settings),
-        "Prefect server": "up" if prefect.healthy(settings) else "down",
+        "Prefect server": prefect.state(settings),
     }
     for name in BACKGROUND:
-        services[name] = "up" if process.running(settings, name) else "not running"
-    status = Status(healthy=all(services[name] == "up" for name in ("stream server", "PostgreSQL")), services=services)
+        services[name] = _background(settings, name)
+    well = all(services[name] == "up" for name in ("stream server", "PostgreSQL"))
+    status = Status(healthy=well, home=str(settings.home), services=services)
     if services["stream server"] == "up":
         status.lag = _lag(settings, now)
     if services["PostgreSQL"] == "up":
@@ -86,6 +88,16 @@ def _facts(status: Status) -> levels.Facts:
         missed = max(missed, int(not counted.holds))
     lag = {name: float(each["oldest_seconds"]) for name, each in status.lag.items()}
     return levels.Facts(status.services, lag, missed)
+
+
+def _background(settings: Settings, name: str) -> str:
+    """A recorded process counts as up when it runs, and has the port that it is to serve."""
+    if process.running(settings, name) is None:
+        return "not running"
+    if name not in ports.TITLES or (whose := ports.listener(settings, name)) == "ours":
+        return "up"
+    taken = f"runs without its port: {settings.dashboards_port} belongs to another program"
+    return "starting" if whose == "nobody" else taken
 
 
 def _health(check: Any, settings: Settings) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from searchflow.errors import UsageError
 from searchflow.ops import audit_log
 from searchflow.services import postgres
 from searchflow.settings import Settings
@@ -140,8 +141,13 @@ def _give(connection: psycopg.Connection, schema: str, role: sql.Identifier) -> 
 
 
 def granted(settings: Settings) -> dict[str, set[tuple[str, str, str]]]:
-    """What the server says: role -> (database, schema.table, privilege) of every table that it may touch."""
+    """What the server says: role -> (database, schema.table, privilege) of every table that it may touch.
+
+    Raises:
+        UsageError: the roles have not been made.
+    """
     names = {name_of(settings, role): role for role in ROLES}
+    _check_made(settings, list(names))
     found: dict[str, set[tuple[str, str, str]]] = {role: set() for role in ROLES}
     for database in postgres.DATABASES:
         with psycopg.connect(postgres.conninfo(settings, database)) as connection:
@@ -158,6 +164,14 @@ def granted(settings: Settings) -> dict[str, set[tuple[str, str, str]]]:
         for name, table, privilege in rows:
             found[names[name]].add((database, table, privilege))
     return found
+
+
+def _check_made(settings: Settings, names: list[str]) -> None:
+    with psycopg.connect(postgres.server_conninfo(settings)) as connection:
+        rows = connection.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", [names]).fetchall()
+    missing = sorted(set(names) - {row[0] for row in rows})
+    if missing:
+        raise UsageError(f"The server has no role {', '.join(missing)}. Run `searchflow roles create`.")
 
 
 def table() -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 
-from searchflow import warehouse
+from searchflow import moved_home, warehouse
+from searchflow.errors import ServiceError
 from searchflow.ops import audit_log, stages
 from searchflow.privacy import tombstones
 from searchflow.services import postgres, prefect, process, valkey
@@ -27,6 +28,7 @@ def start(settings: Settings) -> None:
     with process.locked(settings, "services", wait=True):
         valkey.start(settings)
         postgres.start(settings)
+        moved_home.follow(settings)
         warehouse.prepare(settings)
         audit_log.prepare(settings)
         stages.prepare(settings)
@@ -42,10 +44,42 @@ def enter_home(settings: Settings) -> None:
     process.prepare_home(settings)
 
 
-def require(settings: Settings) -> None:
-    """Check that both servers answer, without starting anything."""
-    valkey.check(settings)
+def stopped(settings: Settings) -> list[str]:
+    """Servers of this home, by the names people know, that `start` would start. None of a server that a URL names."""
+    embedded = ((valkey.NAME, "Valkey", settings.redis_url), (postgres.NAME, "PostgreSQL", settings.postgres_url))
+    return [title for name, title, url in embedded if url is None and process.running(settings, name) is None]
+
+
+def exists(settings: Settings) -> bool:
+    """True when this home has been started before: with servers of its own, or on servers that URLs name."""
+    return settings.run_dir.is_dir()
+
+
+def require(settings: Settings, *, streams: bool = True) -> None:
+    """Check that the servers answer and hold what `start` makes, without starting or making anything. Without `streams`
+    only PostgreSQL is asked.
+
+    Raises:
+        ServiceError: one does not answer, or there is no such home; says what to run.
+    """
+    if not exists(settings):
+        raise ServiceError(
+            f"There is no SearchFlow home at {settings.home}. Set SEARCHFLOW_HOME to yours, or run `searchflow demo` "
+            "to make one."
+        )
+    wanted = [name for name in stopped(settings) if streams or name != "Valkey"]
+    if wanted:
+        raise ServiceError(
+            f"{' and '.join(wanted)} of {settings.home} {'is' if len(wanted) == 1 else 'are'} stopped. "
+            "Run `searchflow up`."
+        )
+    if streams:
+        valkey.check(settings)
     postgres.check(settings)
+    if not postgres.prepared(settings):
+        raise ServiceError(
+            f"{settings.home} holds no data yet. Run `searchflow demo`, or `searchflow ingest` for yours."
+        )
 
 
 def stop_all(settings: Settings) -> list[str]:

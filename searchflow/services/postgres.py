@@ -88,7 +88,9 @@ def _hand_over(path: Path, account: process.Account | None) -> None:
     process.make_private(path)
     if account is None:
         return
-    os.chown(path, account.uid, account.gid)
+    if path.stat().st_uid != account.uid or any(each.lstat().st_uid != account.uid for each in path.iterdir()):
+        for each in (path, *path.rglob("*")):  # all of it: the files of a copied home belong to the one who copied it
+            os.chown(each, account.uid, account.gid, follow_symlinks=False)
     _passable(path)
 
 
@@ -258,6 +260,16 @@ def check(settings: Settings) -> None:
             f"The PostgreSQL server of SEARCHFLOW_POSTGRES_URL refused us or is not there: {reason}. "
             "Correct the URL, or unset it to use the embedded server."
         ) from None
+
+
+def prepared(settings: Settings) -> bool:
+    """True when the lake's catalog and the audit log have been made on the server that answers."""
+    try:
+        with psycopg.connect(conninfo(settings, "catalog"), connect_timeout=5) as connection:
+            row = connection.execute("SELECT to_regclass('ducklake_metadata'), to_regclass('audit.log')").fetchone()
+    except psycopg.OperationalError:  # no such database
+        return False
+    return row is not None and None not in row
 
 
 @contextmanager

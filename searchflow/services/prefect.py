@@ -11,8 +11,8 @@ import sys
 import urllib.error
 import urllib.request
 
-from searchflow.errors import PortInUseError, ServiceError
-from searchflow.services import postgres, process
+from searchflow.errors import ServiceError
+from searchflow.services import ports, postgres, process
 from searchflow.settings import ROOT, Settings
 
 NAME = "prefect-server"
@@ -49,8 +49,33 @@ def _server_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def healthy(settings: Settings, *, timeout: float = 2.0) -> bool:
-    """True when a Prefect API answers on our port."""
+def healthy(settings: Settings, *, timeout: float = 5.0) -> bool:
+    """True when the process on our port is the one that this home started, and its API answers."""
+    return ports.listener(settings, NAME) == "ours" and _answers(settings, timeout)
+
+
+def state(settings: Settings) -> str:
+    """`up`, or why not, in words."""
+    whose = ports.listener(settings, NAME)
+    if whose == "ours":
+        return "up" if _answers(settings, 5.0) else "does not answer"
+    if whose == "another program":
+        return f"down; port {settings.prefect_port} belongs to another program"
+    return "down" if process.running(settings, NAME) is None else "starting"
+
+
+def require(settings: Settings) -> None:
+    """Check that the server of this home answers, without starting anything.
+
+    Raises:
+        ServiceError: it does not.
+    """
+    said = state(settings)
+    if said != "up":
+        raise ServiceError(f"The Prefect server of {settings.home} is not up ({said}). Run `searchflow up`.")
+
+
+def _answers(settings: Settings, timeout: float) -> bool:
     try:
         with urllib.request.urlopen(f"{settings.prefect_api_url}/health", timeout=timeout) as answer:  # noqa: S310
             return bool(answer.status == 200)
@@ -58,22 +83,24 @@ def healthy(settings: Settings, *, timeout: float = 2.0) -> bool:
         return False
 
 
-def launch(settings: Settings) -> None:
-    """Begin to start the server without waiting for it; `wait` waits. Does nothing when it runs.
+def launch(settings: Settings, say: ports.Say = lambda _: None) -> Settings:
+    """Begin to start the server without waiting for it; `wait` waits. Does nothing when it runs. Returns the settings with
+    the port that it has.
 
     Raises:
-        PortInUseError: the port belongs to another program.
+        PortInUseError: a person chose the port, and it belongs to another program.
     """
+    settings = ports.settle(settings, NAME, say)
     if process.running(settings, NAME) is not None:
-        return
-    if process.port_taken(settings.prefect_port):
-        raise PortInUseError(settings.prefect_port, "SEARCHFLOW_PREFECT_PORT", "Prefect server")
+        return settings
     (settings.home / "prefect").mkdir(parents=True, exist_ok=True)
     command = [
         *(sys.executable, "-m", "prefect", "server", "start"),
-        *("--host", "127.0.0.1", "--port", str(settings.prefect_port)),
+        *("--host", ports.LOOPBACK, "--port", str(settings.prefect_port)),
     ]
+    ports.keep(settings, NAME)
     process.spawn(settings, NAME, command, env=_server_environment(settings), cwd=ROOT)
+    return settings
 
 
 def wait(settings: Settings) -> None:
@@ -96,10 +123,11 @@ def wait(settings: Settings) -> None:
     raise process.failed_start(settings, NAME)
 
 
-def start(settings: Settings) -> None:
-    """Start the server and wait until it answers."""
-    launch(settings)
+def start(settings: Settings, say: ports.Say = lambda _: None) -> Settings:
+    """Start the server and wait until it answers. Returns the settings with the port that it has."""
+    settings = launch(settings, say)
     wait(settings)
+    return settings
 
 
 def stop(settings: Settings) -> bool:

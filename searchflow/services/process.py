@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import os
-import socket
 import stat
 import subprocess
 import time
@@ -51,11 +50,13 @@ _children: list[subprocess.Popen[bytes]] = []
 
 @dataclass(frozen=True)
 class ProcessRecord:
-    """A process we started: `created` is its start time in seconds since 1970, as the system reports it."""
+    """A process we started: `created` is its start time in seconds since 1970, as the system reports it, and `home` the home
+    that it belongs to: the records of a copied home speak of another home's processes."""
 
     name: str
     pid: int
     created: float
+    home: str = ""
 
 
 def _record_path(settings: Settings, name: str) -> Path:
@@ -64,7 +65,7 @@ def _record_path(settings: Settings, name: str) -> Path:
 
 def record(settings: Settings, name: str, pid: int) -> ProcessRecord:
     """Remember a process under `name`."""
-    entry = ProcessRecord(name, pid, psutil.Process(pid).create_time())
+    entry = ProcessRecord(name, pid, psutil.Process(pid).create_time(), os.path.realpath(settings.home))
     path = _record_path(settings, name)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(asdict(entry)))
@@ -80,7 +81,8 @@ def running(settings: Settings, name: str) -> ProcessRecord | None:
         alive = abs(process.create_time() - entry.created) < 1 and process.status() != psutil.STATUS_ZOMBIE
     except (OSError, ValueError, TypeError, psutil.NoSuchProcess):
         return None
-    return entry if alive else None
+    ours = entry.home in ("", os.path.realpath(settings.home))  # an older version recorded none
+    return entry if alive and ours else None
 
 
 def recorded(settings: Settings) -> list[str]:
@@ -101,11 +103,10 @@ def stop(settings: Settings, name: str, *, signal: int, patience: float = 20.0, 
         children = process.children(recursive=True)
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal)
-        try:
-            process.wait(patience)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(10)
+        if not _ended(process, patience):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+            _ended(process, 10)
         for orphan in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 orphan.terminate()
@@ -113,6 +114,19 @@ def stop(settings: Settings, name: str, *, signal: int, patience: float = 20.0, 
         _children[:] = [child for child in _children if child.poll() is None]
     _record_path(settings, name).unlink(missing_ok=True)
     return entry is not None
+
+
+def _ended(process: psutil.Process, seconds: float) -> bool:
+    """Wait for a process to end. A zombie has ended: whoever started it (a follower that still runs) has not asked for it."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def _end_children(process: psutil.Process, patience: float) -> None:
@@ -187,13 +201,6 @@ def wait_until(ready: Callable[[], bool], *, seconds: float, alive: Callable[[],
             return ready()
         time.sleep(pause)
     return False
-
-
-def port_taken(port: int, host: str = "127.0.0.1") -> bool:
-    """True when something listens on the port."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((host, port)) == 0
 
 
 def socket_dir(settings: Settings, name: str) -> Path:

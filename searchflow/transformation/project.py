@@ -169,7 +169,7 @@ def _load(settings: Settings, root: Path, models: bool) -> tuple[Context, RunCon
     with unbroken(root):
         # A file of ours: otherwise SQLMesh reads the repository's .env over everything, and that may be another home's.
         with environment_kept():
-            configs = load_configs("config", Config, [root], dotenv_path=_environment_file(settings))
+            configs = load_configs("config", Config, [root], dotenv_path=environment_file(settings))
         context = Context(paths=[root], config=configs, load=models)
     try:
         context.state_sync  # noqa: B018  (connects, and makes its tables in a fresh database)
@@ -181,7 +181,8 @@ def _load(settings: Settings, root: Path, models: bool) -> tuple[Context, RunCon
     return context, console
 
 
-def _environment_file(settings: Settings) -> Path:
+def environment_file(settings: Settings) -> Path:
+    """A `.env` that says where this home's servers are, for SQLMesh to read instead of the repository's."""
     path = settings.run_dir / "sqlmesh.env"
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     lines = [f"{name}='{value}'" for name, value in sqlmesh_environment(settings).items()]

@@ -25,7 +25,8 @@ def repository(tmp_path: Path) -> Path:
     )
     (tmp_path / "docs" / "reference").mkdir(parents=True)
     for name, (place, _) in tables.TABLES.items():
-        (tmp_path / place).write_text(f"# Page\n\n<!-- made:{name} -->\n{tables.END}\n")
+        before = (tmp_path / place).read_text() if (tmp_path / place).exists() else "# Page\n"
+        (tmp_path / place).write_text(f"{before}\n<!-- made:{name} -->\n{tables.END}\n")
     (tmp_path / "Makefile").write_text("install:\n\ttrue\ndemo: install ## Run\n\ttrue\nVENV := x\n")
     tables.write_tables(tmp_path)
     return tmp_path
@@ -109,7 +110,8 @@ def test_a_setting_or_model_that_a_table_misses_is_named(repository: Path) -> No
 def test_a_page_without_its_table_is_a_problem(repository: Path) -> None:
     (repository / "docs" / "reference" / "commands.md").write_text("# Commands\n")
     assert docs.problems(repository) == [
-        "docs/reference/commands.md:1: the table `<!-- made:commands -->` ... `<!-- made:end -->` is missing"
+        "docs/reference/commands.md:1: the table `<!-- made:servers -->` ... `<!-- made:end -->` is missing",
+        "docs/reference/commands.md:1: the table `<!-- made:commands -->` ... `<!-- made:end -->` is missing",
     ]
 
 

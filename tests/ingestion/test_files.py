@@ -186,3 +186,78 @@ def test_a_line_of_a_feed_that_no_parser_takes_is_a_letter(fresh_platform: Setti
     ]
     (tmp_path / "ad_spend.jsonl").write_bytes(b"\n".join([good, *bad]))
     assert ingest_feeds(fresh_platform, tmp_path, now=foreign.NOW) == Counts(received=4, stored=1, dead_letters=3)
+
+
+WHOLE = lines(*(foreign.search(number) for number in range(1, 21)))
+
+
+def damaged() -> dict[str, tuple[bytes, int, str]]:
+    """Name -> a file's bytes, how many of its twenty events can be read, and what is said of it."""
+    packed = gzip.compress(WHOLE)
+    wrong_sum = packed[:-8] + bytes([packed[-8] ^ 1]) + packed[-7:]
+    middle = bytearray(gzip.compress(WHOLE, compresslevel=0))  # stored, not compressed: damage is where one puts it
+    middle[10] = 0b110  # the kind of block that there is not
+    return {
+        "garbage tail": (packed + b"something else", 20, "something else follows"),
+        "no newline and a garbage tail": (
+            gzip.compress(WHOLE.rstrip(b"\n")) + b"x" * 100,
+            20,
+            "something else follows",
+        ),
+        "wrong checksum": (wrong_sum, 20, "checksum is wrong"),
+        "wrong length": (packed[:-1] + bytes([packed[-1] ^ 1]), 20, "checksum is wrong"),
+        "plain text": (WHOLE, 0, "it is not gzip"),
+        "empty member, then text": (gzip.compress(b"") + WHOLE, 0, "something else follows"),
+        "damaged data": (bytes(middle), 0, "data is damaged"),
+        "broken second member": (
+            packed + b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03" + b"\xff" * 50,
+            20,
+            "data is damaged",
+        ),
+        "cut off": (packed[:-20], 19, "ends before its end-of-stream marker"),
+    }
+
+
+@pytest.mark.parametrize("name", damaged())
+def test_a_broken_file_stops_itself_only(fresh_platform: Settings, tmp_path: Path, name: str) -> None:
+    content, readable, said = damaged()[name]
+    (tmp_path / "a.jsonl.gz").write_bytes(content)
+    (tmp_path / "b.jsonl").write_bytes(lines(foreign.search(100)))
+    done = load(fresh_platform, tmp_path)
+    assert done.counts.stored == done.counts.received
+    assert done.counts.received - 1 == readable if name != "cut off" else 1 < done.counts.received <= readable + 1
+    [line] = done.broken
+    assert said in line
+    assert str(tmp_path / "a.jsonl.gz") in line
+    assert "\n" not in line
+    again = load(fresh_platform, tmp_path)  # it is said again, and nothing is stored twice
+    assert again.counts == Counts()
+    assert len(again.broken) == 1
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(WHOLE))  # written again: the rest comes in
+    mended = load(fresh_platform, tmp_path)
+    assert mended.broken == []
+    assert fetch(fresh_platform, "SELECT count(*) FROM raw.search_events") == [(21,)]
+
+
+def test_a_broken_feed_stops_itself_only(fresh_platform: Settings, tmp_path: Path) -> None:
+    (tmp_path / "ad_spend_a.csv.gz").write_bytes(b"spend_date,currency,cost\n2026-05-19,CAD,1\n")
+    (tmp_path / "ad_spend_b.csv").write_text("spend_date,currency,cost\n2026-05-19,CAD,1\n")
+    said: list[str] = []
+    counts = ingest_feeds(fresh_platform, tmp_path, now=foreign.NOW, on_broken=lambda error: said.append(str(error)))
+    assert counts == Counts(received=1, stored=1)
+    assert len(said) == 1
+    assert "ad_spend_a.csv.gz" in said[0]
+
+
+def test_broken_files_end_the_command_with_status_1_and_a_line_each(home: Path, tmp_path: Path) -> None:
+    from tests.commands import CommandLine
+
+    for number, name in enumerate(("plain text", "wrong checksum")):
+        (tmp_path / f"{number}.jsonl.gz").write_bytes(damaged()[name][0])
+    (tmp_path / "ok.jsonl").write_bytes(lines(foreign.search(100)))
+    done = CommandLine(home).run("ingest", "--from", str(tmp_path), "--json")
+    said = [line for line in done.stderr.splitlines() if line.startswith("searchflow: ") and "starting" not in line]
+    assert done.returncode == 1, done.stderr
+    assert ["0.jsonl.gz" in said[0], "1.jsonl.gz" in said[1], len(said)] == [True, True, 2]
+    assert "Traceback" not in done.stderr
+    assert '"stored": 21' in done.stdout

@@ -61,7 +61,10 @@ def test_live_traffic_is_ingested_also_after_a_kill_and_down_leaves_the_data(cli
     assert len(pids) == len(NAMES)
     assert set(cli.json("down")["stopped"]) == set(NAMES)
     assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
-    assert stored(cli) > before  # starts the servers again: the data is still there
+    assert cli.run("query", "SELECT 1").returncode == 2  # it says that the servers are stopped, and starts none
+    assert process.recorded(settings) == []
+    services.start(settings)
+    assert stored(cli) > before  # the data is still there
     prefect.start(settings)
     [run] = flow_runs(cli, {"id": {"any_": [following]}})
     assert run["state_type"] == "COMPLETED", run["state"]  # it was told, and said its last counts

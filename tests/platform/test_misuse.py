@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 
 def refused(done: subprocess.CompletedProcess[str], *said: str) -> None:
-    lines = done.stderr.strip().splitlines()
+    lines = [line for line in done.stderr.strip().splitlines() if not line.startswith("searchflow: starting ")]
     assert done.returncode == 2, done.stderr
     assert len(lines) == 1, done.stderr
     assert done.stdout == ""
@@ -100,6 +100,7 @@ def test_unknown_names(cli: CommandLine) -> None:
 
 
 def test_an_unknown_table_and_a_query_that_is_none(cli: CommandLine) -> None:
+    services.start(cli.settings)
     refused(cli.run("query", "SELECT * FROM marts.nothing"), "no table")
     refused(cli.run("query", "DROP TABLE raw.search_events"), "SELECT")
     refused(cli.run("query", "SELECT * FROM read_csv('/etc/passwd')"), "read_csv")
@@ -111,6 +112,7 @@ def test_an_unknown_table_and_a_query_that_is_none(cli: CommandLine) -> None:
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="one thread has no race")
 def test_a_query_that_breaks_the_engine_is_not_called_wrong(cli: CommandLine) -> None:
     counts = " + ".join(f"({COUNT.format(window='()').replace('i > 5', f'i > {each + 5}')})" for each in range(100))
+    services.start(cli.settings)
     with cli.warm():
         tries = (cli.run("query", f"SELECT {counts} AS n") for _ in range(200))
         refused(
