@@ -7,7 +7,7 @@ import signal
 from searchflow import warehouse
 from searchflow.ops import audit_log, stages
 from searchflow.privacy import tombstones
-from searchflow.services import postgres, prefect, process, valkey
+from searchflow.services import forks, postgres, prefect, process, valkey
 from searchflow.settings import Settings
 
 SERVERS = (valkey.NAME, postgres.NAME)
@@ -68,6 +68,8 @@ def stop_all(settings: Settings) -> list[str]:
             children_first=name == RUNNER,
         )
     ]
+    if orphans := forks.end_orphans(settings.run_dir):
+        stopped.append(f"{len(orphans)} {'processes' if len(orphans) > 1 else 'process'} whose parent was killed")
     if valkey.stop(settings):
         stopped.append(valkey.NAME)
     if postgres.stop(settings):

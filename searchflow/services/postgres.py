@@ -22,7 +22,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
 from searchflow.errors import ConfigurationError, ServiceError, is_disk_full
-from searchflow.services import process
+from searchflow.services import forks, process, remains, waiting
 from searchflow.settings import Settings
 
 NAME = "postgres"
@@ -42,6 +42,8 @@ SERVER_OPTIONS = {
 EVERYBODY = "local   all             all                                     trust"
 """What initdb writes into pg_hba.conf."""
 OURSELVES = "searchflow"
+RECOVERY_SECONDS = 60.0
+"""For a server that runs and does not answer yet: it recovers, or it is on its way out."""
 
 
 def _binaries() -> Path:
@@ -177,7 +179,7 @@ def start(settings: Settings) -> None:
 
 
 def _start_embedded(settings: Settings) -> None:
-    if process.running(settings, NAME) is not None and _answers(settings):
+    if _runs_already(settings):
         return
     binaries, data, account = _binaries(), data_dir(settings), _unprivileged_account()
     _hand_over(data, account)
@@ -195,6 +197,33 @@ def _start_embedded(settings: Settings) -> None:
     )
     if not ready:
         raise process.failed_start(settings, NAME)
+
+
+def _runs_already(settings: Settings) -> bool:
+    """True when the server answers, or does so once it has recovered. False when there is none: then nothing of one that
+    was killed is in the way of a start."""
+    data = data_dir(settings)
+    process.reap()
+    process.wait_until(
+        lambda: _answers(settings), seconds=RECOVERY_SECONDS, alive=lambda: _serving(settings, data) is not None
+    )
+    found = _serving(settings, data)
+    if found is None:
+        remains.clear(data, socket_folder(settings))
+        return False
+    if process.running(settings, NAME) is None:  # its record is lost: `down` must find it
+        process.record(settings, NAME, found)
+    return _answers(settings)
+
+
+def _serving(settings: Settings, data: Path) -> int | None:
+    """The process id of the server in our data folder, or None when it does not run."""
+    process.reap()
+    pid = remains.server_pid(data)
+    if pid is None:
+        entry = process.running(settings, NAME)
+        return entry.pid if entry is not None else None
+    return pid if any(each.pid == pid for each in remains.working_in(data)) else None
 
 
 def _admit_only_us(data: Path, account: process.Account | None) -> None:
@@ -260,19 +289,64 @@ def check(settings: Settings) -> None:
 def advisory_lock(settings: Settings, name: str) -> Iterator[None]:
     """Hold a named lock of this installation on the server, waiting for it; also between machines.
 
-    The server releases it when the process ends, however it ends.
+    The server releases it when the process ends, however it ends, also when children that it forked live on. After five
+    seconds the wait says which process holds the lock.
     """
-    with psycopg.connect(conninfo(settings, "ledger"), autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
+    with _lock_connection(settings) as connection:
+        _wait_for_lock(connection, name)
         yield
 
 
 @contextmanager
 def try_advisory_lock(settings: Settings, name: str) -> Iterator[bool]:
     """The same without waiting: True when we hold it, False when somebody else does."""
-    with psycopg.connect(conninfo(settings, "ledger"), autocommit=True) as connection:
-        row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
-        yield bool(row and row[0])
+    with _lock_connection(settings) as connection:
+        yield _try_lock(connection, name)
+
+
+@contextmanager
+def _lock_connection(settings: Settings) -> Iterator[psycopg.Connection]:
+    """A connection for locks, which no forked child has; its name says which process it belongs to."""
+    told = f"{waiting.command()}|{os.getpid()}"[:63]
+    with (
+        psycopg.connect(conninfo(settings, "ledger"), autocommit=True, application_name=told) as connection,
+        forks.not_inherited(connection.fileno(), settings.run_dir),
+    ):
+        yield connection
+
+
+def _wait_for_lock(connection: psycopg.Connection, name: str) -> None:
+    """The server keeps those who wait in a queue, so there is one long wait and no poll."""
+    take = "SELECT pg_advisory_lock(hashtextextended(%s, 0))"
+    try:
+        connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{waiting.SILENT_SECONDS:.0f}s"])
+        connection.execute(take, [name])
+    except psycopg.errors.LockNotAvailable:
+        waiting.say(_holder(connection, name))
+        connection.execute("SET lock_timeout = 0")
+        connection.execute(take, [name])
+
+
+def _try_lock(connection: psycopg.Connection, name: str) -> bool:
+    row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
+    return bool(row and row[0])
+
+
+HOLDER = """
+    SELECT application_name, query_start
+    FROM pg_locks JOIN pg_stat_activity USING (pid), (SELECT hashtextextended(%s, 0) AS key) AS wanted
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1
+      AND (classid::bigint << 32 | objid::bigint) = wanted.key
+      AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+"""The connection that holds a lock; taking it was the last thing that it did."""
+
+
+def _holder(connection: psycopg.Connection, name: str) -> str:
+    row = connection.execute(HOLDER, [name]).fetchone()
+    told, since = (str(row[0]), row[1]) if row is not None else ("", None)
+    command, _, pid = told.partition("|")
+    return waiting.sentence(name, pid or "unknown", command, since)
 
 
 def _first_line(error: Exception) -> str:
