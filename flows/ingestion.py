@@ -31,6 +31,9 @@ from searchflow.services import postgres
 from searchflow.settings import Settings, load_settings
 from searchflow.streams import EVENT_TYPES, shard_name
 
+PATIENCE = 25.0
+"""Seconds for the commit under way after SIGTERM. One that is cut off leaves nothing behind."""
+
 # A commit is a transaction, so a retry continues where the last one ended.
 with_retries: dict[str, Any] = {
     "retries": 4,
@@ -215,7 +218,7 @@ def _until(follow_seconds: float) -> Iterator[threading.Event | None]:
     if not follow_seconds:
         yield None
         return
-    with stopped_by_signals() as stop:
+    with stopped_by_signals(PATIENCE) as stop:
         timer = threading.Timer(min(follow_seconds, threading.TIMEOUT_MAX), stop.set)
         timer.daemon = True
         timer.start()
