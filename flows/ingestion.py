@@ -86,7 +86,8 @@ def _ingest(event_type: str, shards: list[int], live: Live, stop: threading.Even
             done = worker.ingest_stream(settings, event_type, shard=shard, on_commit=live.note)
             total.add(event_type, done.counts, commits=done.commits)
         except FencedError:
-            get_run_logger().warning("another worker drains %s: it is left to that one", event_type)
+            told = f"Another worker drains {shard_name(event_type, shard)}: the rest of it is left to that one."
+            live.trouble_of(get_run_logger())(FencedError(told))
     return total
 
 

@@ -19,6 +19,7 @@ from searchflow import events
 from searchflow.events import Rejection
 from searchflow.ingestion.shapes import Shapes
 from searchflow.ingestion.source import SourceBatch
+from searchflow.lines import LongLine
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -63,7 +64,7 @@ def prepare(
     members, refused, unfamiliar = _decoded(batch.lines, shapes)
     rules = _Rules(now, limits, _unreadable(connection, batch.lines, unfamiliar))
     rejected = list(batch.broken)
-    rejected += [(batch.line_positions[index], batch.lines[index], why) for index, why in refused.items()]
+    rejected += [(batch.line_positions[index], *_kept(batch.lines[index], why)) for index, why in refused.items()]
     prepared = Prepared({}, rejected, batch.lines, batch.line_positions, frozenset(unfamiliar), shapes)
     for event_type, found in members.items():
         if only is not None and event_type != only:
@@ -72,6 +73,14 @@ def prepare(
             continue
         prepared.columns[event_type] = _checked(connection, found.table(), event_type, prepared, rules)
     return prepared
+
+
+def _kept(line: bytes, why: Rejection) -> tuple[bytes, Rejection]:
+    """What a dead letter keeps of a line: all of it, or the head of one that is too large."""
+    if why.code != "too_large":
+        return line, why
+    long = LongLine(line)
+    return long.head, long.rejection(why.event_type)
 
 
 @dataclass

@@ -14,7 +14,9 @@ import duckdb
 import redis
 
 from searchflow import streams, warehouse
-from searchflow.ingestion.ahead import ReadAhead, Reading
+from searchflow.errors import SourceGapError
+from searchflow.ingestion import positions as positions_of
+from searchflow.ingestion.ahead import Found, ReadAhead, Reading
 from searchflow.ingestion.checks import Limits
 from searchflow.ingestion.commit import Counts, commit
 from searchflow.ingestion.cut import CommitGate
@@ -94,7 +96,7 @@ def drain(
         _reading_ends(source),
     ):
         while stop is None or not stop.is_set():
-            found = ahead.next()
+            found = _next(ahead, connection, source, after)
             if found is None:
                 return
             batch, prepared = found.batch, found.prepared
@@ -118,6 +120,21 @@ def drain(
             result.add(source.name if source.shard == "file" else source.shard, counts)
             if on_commit is not None:
                 on_commit(source.name, counts)
+
+
+def _next(ahead: ReadAhead, connection: duckdb.DuckDBPyConnection, source: Source, after: str | None) -> Found | None:
+    """The next batch. Entries that are gone behind our position are lost only if that is still the stored position:
+    another worker removes what it has committed.
+
+    Raises:
+        FencedError: another worker drains the same source.
+        SourceGapError: entries were removed that no worker has read.
+    """
+    try:
+        return ahead.next()
+    except SourceGapError:
+        positions_of.look(connection, source, after)
+        raise
 
 
 @contextlib.contextmanager
