@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from searchflow import events
 from searchflow.events import Rejection
+from searchflow.ingestion import repeats
 from searchflow.ingestion.shapes import Shapes
 from searchflow.ingestion.source import SourceBatch
 from searchflow.lines import LongLine
@@ -124,13 +125,14 @@ def _decoded(lines: Sequence[bytes], shapes: Shapes) -> tuple[dict[str, _Members
     by_class: dict[type, _Members] = {}
     refused: dict[int, Rejection] = {}
     unfamiliar: list[int] = []
+    suspects = repeats.suspects(lines)
     for index, line in enumerate(lines):
         try:
-            event = whole(line) if len(line) <= events.MAX_EVENT_BYTES else None
+            event = whole(line) if len(line) <= events.MAX_EVENT_BYTES and index not in suspects else None
         except events.UNDECODABLE:
             event = None
         if event is None:
-            found = _decoded_closely(line)
+            found = _decoded_closely(line, index in suspects)
             if isinstance(found, Rejection):
                 refused[index] = found
                 continue
@@ -143,14 +145,32 @@ def _decoded(lines: Sequence[bytes], shapes: Shapes) -> tuple[dict[str, _Members
     return by_type, refused, unfamiliar
 
 
-def _decoded_closely(line: bytes) -> events.Event | Rejection:
-    """The event, or why the line is none; bytes that are not UTF-8 in a field that nobody decodes are found too."""
+def _decoded_closely(line: bytes, suspect: bool) -> events.Event | Rejection:
+    """The event, or why the line is none; bytes that are not UTF-8 in a field that nobody decodes are found too, and in a
+    suspect keys that the contract names and that stand in the document twice."""
     found = events.decode_one(line)
     try:
         line.decode("utf-8")
     except UnicodeDecodeError:
         return events.explain(line)
-    return found
+    kind = found.event_type if isinstance(found, Rejection) else events.event_type_of(found)
+    if not suspect or kind is None or (isinstance(found, Rejection) and found.code in UNREADABLE):
+        return found
+    return _repeating(line, kind, repeats.named_keys(kind)) or found
+
+
+UNREADABLE = ("too_large", "invalid_utf8", "invalid_json", "not_an_object")
+"""Rejections of lines that are no documents with keys."""
+
+
+def _repeating(line: bytes, event_type: str, named: frozenset[str]) -> Rejection | None:
+    try:
+        key = repeats.repeated(line, named)
+    except (ValueError, RecursionError):
+        return Rejection("invalid_json", "the document is nested too deeply to be read", event_type)
+    if key is None:
+        return None
+    return Rejection("invalid_json", f"the key {key} stands in the document more than once", event_type)
 
 
 def _unreadable(connection: duckdb.DuckDBPyConnection, lines: Sequence[bytes], doubtful: Sequence[int]) -> pa.Array:
