@@ -92,7 +92,9 @@ def drain(
     with (
         CommitGate(settings) as gate,
         looks_ahead(settings, connection) as looks,
-        ReadAhead(source, after, Reading(lines, wait_seconds, clock, limits, shapes or Shapes(), looks)) as ahead,
+        ReadAhead(
+            source, after, Reading(lines, wait_seconds, gate.steady(clock), limits, shapes or Shapes(), looks)
+        ) as ahead,
         _reading_ends(source),
     ):
         while stop is None or not stop.is_set():
@@ -108,7 +110,7 @@ def drain(
                         source,
                         batch,
                         after=after,
-                        now=clock(),
+                        now=gate.stamp(clock),
                         limits=limits,
                         prepared=prepared,
                         erased=gate.tombstones(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from searchflow import warehouse
+from searchflow.ingestion import cut
 from searchflow.ops import audit_log, stages
 from searchflow.privacy import tombstones
 from searchflow.services import forks, postgres, prefect, process, valkey
@@ -31,6 +32,7 @@ def start(settings: Settings) -> None:
         audit_log.prepare(settings)
         stages.prepare(settings)
         tombstones.prepare(settings)
+        cut.prepare(settings)
 
 
 def enter_home(settings: Settings) -> None:

@@ -14,8 +14,9 @@ import redis
 import zstandard
 
 from searchflow import streams, warehouse
+from searchflow.errors import UsageError
 from searchflow.events import MAX_EVENT_BYTES
-from searchflow.ingestion import worker
+from searchflow.ingestion import feeds, worker
 from searchflow.ingestion.commit import Counts
 from searchflow.ingestion.dead_letters import letters, replay
 from searchflow.ingestion.file_source import FilePosition, FileSource
@@ -217,3 +218,58 @@ def test_bytes_behind_the_frames_make_the_entry_a_letter(
     content, code, reason, _ = letter(fresh_platform)
     assert (content, code) == (data, "invalid_value")
     assert "does not decompress as zstd" in reason
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_large_feed_is_read_in_blocks(fresh_platform: Settings, tmp_path: Path, suffix: str) -> None:
+    path, count = tmp_path / f"user_profiles.{suffix}", 120_000
+    with path.open("w") as handle:
+        if suffix == "csv":
+            handle.write("user_id,updated_at,email,name,country\n")
+        for number in range(count):
+            row = {"user_id": f"u-{number}", "updated_at": "2026-05-01T00:00:00Z"}
+            row |= {"email": f"person-{number}@example.com", "name": "N" * 120, "country": "CA"}
+            handle.write((",".join(row.values()) if suffix == "csv" else json.dumps(row)) + "\n")
+    received, stored, dead, peak, _ = measured(fresh_platform, "feed", str(path))
+    assert (received, stored, dead) == (count, count, 0)
+    assert peak < 500
+    assert feeds.ingest_feeds(fresh_platform, path, now=foreign.NOW) == Counts()
+    with warehouse.connect(fresh_platform, read_only=True) as connection:
+        found = connection.execute("SELECT count(DISTINCT user_id), count(DISTINCT batch_id) FROM raw.user_profiles")
+        assert found.fetchone() == (count, 1)
+
+
+@pytest.mark.integration
+def test_rows_of_a_feed_that_are_too_large_or_repeat_a_column(fresh_platform: Settings, tmp_path: Path) -> None:
+    moment = b'"updated_at": "2026-05-01T00:00:00Z"'
+    lines = [
+        b'{"user_id": "a", %s}' % moment,
+        b'{"user_id": "b", "user_id": "c", %s}' % moment,
+        b'{"user_id": "d", "other": 1, "other": 2, %s}' % moment,
+        b'{"user_id": "e", "name": "%s", %s}' % (b"x" * 3_000_000, moment),
+    ]
+    (tmp_path / "user_profiles.jsonl").write_bytes(b"\n".join(lines))
+    table = b'user_id,updated_at,name\na,2026-05-01T00:00:00Z,"one\ntwo"\nb,2026-05-01T00:00:00Z,' + b"x" * 3_000_000
+    (tmp_path / "user_profiles.csv").write_bytes(table + b"\nc,2026-05-01T00:00:00Z,\n")
+    counts = feeds.ingest_feeds(fresh_platform, tmp_path, now=foreign.NOW)
+    assert counts == Counts(received=7, stored=4, dead_letters=3)
+    with warehouse.connect(fresh_platform, read_only=True) as connection:
+        found = connection.execute(
+            "SELECT source, source_position, reason_code, octet_length(raw_payload) FROM raw.dead_letters ORDER BY ALL"
+        ).fetchall()
+        names = connection.execute("SELECT user_id, name FROM raw.user_profiles ORDER BY ALL").fetchall()
+    assert found == [
+        ("file:user_profiles.csv", found[0][1], "too_large", MAX_EVENT_BYTES),
+        ("file:user_profiles.jsonl", "2", "invalid_json", len(lines[1])),
+        ("file:user_profiles.jsonl", "4", "too_large", MAX_EVENT_BYTES),
+    ]
+    assert names == [("a", "one\ntwo"), ("a", None), ("c", None), ("d", None)]
+
+
+@pytest.mark.integration
+def test_a_quote_that_never_closes_ends_a_large_feed_in_one_line(fresh_platform: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "user_profiles.csv"
+    path.write_bytes(b'user_id,updated_at\n"u-1,2026-05-01T00:00:00Z\n' + b"u-2,2026-05-01T00:00:00Z\n" * 800_000)
+    with pytest.raises(UsageError, match="a quote that opens and never closes"):
+        feeds.ingest_feeds(fresh_platform, path, now=foreign.NOW)

@@ -110,9 +110,9 @@ def replay(
     total, limits = ReplayResult(), limits_of(settings)
     with warehouse.connect(settings) as connection, CommitGate(settings) as gate:
         for chosen in _portions(letters.ids(connection, selection), commit_letters):
-            repaired = _repair(connection, chosen, fix, clock(), limits)
+            repaired = _repair(connection, chosen, fix, gate.steady(clock)(), limits)
             with gate.commit():
-                stamp = clock().replace(tzinfo=None)
+                stamp = gate.stamp(clock).replace(tzinfo=None)
                 total.add(
                     committing.in_transaction(
                         connection, _writer(connection, repaired, fix, stamp, actor, limits, gate.tombstones())
