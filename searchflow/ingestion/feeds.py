@@ -31,7 +31,7 @@ from searchflow.privacy.tombstones import USER, Tombstones, rejection
 from searchflow.settings import Settings
 
 Text = Annotated[str, Meta(min_length=1)]
-BLOCK_BYTES = 16 * 1024 * 1024
+BLOCK_BYTES = 8 * 1024 * 1024
 """Of a file, in memory at a time: its rows take some fifteen times as much."""
 FEED_SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
 

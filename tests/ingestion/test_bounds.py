@@ -233,7 +233,7 @@ def test_a_large_feed_is_read_in_blocks(fresh_platform: Settings, tmp_path: Path
             handle.write((",".join(row.values()) if suffix == "csv" else json.dumps(row)) + "\n")
     received, stored, dead, peak, _ = measured(fresh_platform, "feed", str(path))
     assert (received, stored, dead) == (count, count, 0)
-    assert peak < 500
+    assert peak < 440
     assert feeds.ingest_feeds(fresh_platform, path, now=foreign.NOW) == Counts()
     with warehouse.connect(fresh_platform, read_only=True) as connection:
         found = connection.execute("SELECT count(DISTINCT user_id), count(DISTINCT batch_id) FROM raw.user_profiles")
