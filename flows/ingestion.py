@@ -31,6 +31,9 @@ from searchflow.services import postgres
 from searchflow.settings import Settings, load_settings
 from searchflow.streams import EVENT_TYPES, shard_name
 
+PATIENCE = 25.0
+"""Seconds for the commit under way after SIGTERM. One that is cut off leaves nothing behind."""
+
 # A commit is a transaction, so a retry continues where the last one ended.
 with_retries: dict[str, Any] = {
     "retries": 4,
@@ -83,7 +86,8 @@ def _ingest(event_type: str, shards: list[int], live: Live, stop: threading.Even
             done = worker.ingest_stream(settings, event_type, shard=shard, on_commit=live.note)
             total.add(event_type, done.counts, commits=done.commits)
         except FencedError:
-            get_run_logger().warning("another worker drains %s: it is left to that one", event_type)
+            told = f"Another worker drains {shard_name(event_type, shard)}: the rest of it is left to that one."
+            live.trouble_of(get_run_logger())(FencedError(told))
     return total
 
 
@@ -229,7 +233,7 @@ def _until(follow_seconds: float) -> Iterator[threading.Event | None]:
     if not follow_seconds:
         yield None
         return
-    with stopped_by_signals() as stop:
+    with stopped_by_signals(PATIENCE) as stop:
         timer = threading.Timer(min(follow_seconds, threading.TIMEOUT_MAX), stop.set)
         timer.daemon = True
         timer.start()

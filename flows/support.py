@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from types import FrameType
 from typing import Any
 
 import duckdb
@@ -21,7 +23,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from searchflow import markdown
 from searchflow.errors import ServiceError
 from searchflow.ops import stages
-from searchflow.services import postgres
+from searchflow.services import lifecycle, postgres, process
 from searchflow.settings import Settings
 
 RETRYABLE = (
@@ -63,7 +65,10 @@ def without_heartbeat() -> Iterator[None]:
 @contextmanager
 def stage(settings: Settings, name: str) -> Iterator[stages.Stage]:
     """Note a stage in `ops.stage_runs`, also when it fails or is killed."""
-    with stages.noted(settings, name, run_id(), clock=utc_now, log=get_run_logger()) as report:
+    with (
+        process.ends_with(settings, lifecycle.RUNNER),
+        stages.noted(settings, name, run_id(), clock=utc_now, log=get_run_logger()) as report,
+    ):
         yield report
 
 
@@ -79,13 +84,22 @@ def models_at_rest(settings: Settings, environment: str = "prod") -> Iterator[No
 
 
 @contextmanager
-def stopped_by_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and Ctrl-C set, so that a run ends in order."""
+def stopped_by_signals(patience: float | None = None) -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set, so that a run ends in order; where it cannot, for example because servers
+    have no disk left to answer with, the process ends `patience` seconds later all the same."""
     stop = threading.Event()
     before = {}
+
+    def asked(number: int, _: FrameType | None) -> None:
+        stop.set()
+        if patience is not None:
+            timer = threading.Timer(patience, os._exit, [128 + number])
+            timer.daemon = True
+            timer.start()
+
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
-            before[number] = signal.signal(number, lambda *_: stop.set())
+            before[number] = signal.signal(number, asked)
     try:
         yield stop
     finally:

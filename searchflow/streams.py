@@ -7,6 +7,7 @@ times cheaper than one entry an event; readers treat both alike.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import time
@@ -19,6 +20,7 @@ import redis
 import zstandard
 
 from searchflow.errors import ServiceError
+from searchflow.lines import LongLine, Splitter
 from searchflow.ops import tracing
 from searchflow.services import valkey
 from searchflow.settings import Settings
@@ -33,8 +35,18 @@ EVENT_TYPES = tuple(EVENT_STREAMS)
 START = "0-0"
 """The position before the first entry."""
 
-MAX_DECOMPRESSED = 64 * 1024 * 1024
-"""Bytes. A larger entry is not a batch of events but an attack or an accident."""
+MAX_DECOMPRESSED = 32 * 1024 * 1024
+"""Bytes: 500 events of the largest size. A larger entry is not a batch of events but an attack or an accident."""
+MAX_READ = 256 * 1024 * 1024
+"""Bytes, those of lines that are too large and not kept among them."""
+MAX_LINES = 100_000
+MAX_NEWLINES = 1_000_000
+"""Blank lines cost time too."""
+COMPRESSED_BYTES = 256
+"""Decompressed at a time: four bytes may become 128 KiB, so a piece is at most 8 MiB."""
+PART_BYTES = 1024 * 1024
+AT_ONCE_BYTES = 4 * 1024 * 1024
+"""A frame that says it is no larger is decompressed by one call, which is faster and never gives more."""
 
 
 def shard_name(event_type: str, shard: int) -> str:
@@ -179,20 +191,105 @@ def decode(fields: dict[bytes, bytes]) -> list[bytes]:
     """The lines of one entry. A blank line is not an event.
 
     Raises:
-        ValueError: the entry has no `data`, an unknown codec or does not decompress; the message says which.
+        ValueError: the entry has no `data`, an unknown codec, does not decompress or holds too much; the message says
+            which.
     """
+    pieces, size = [], 0
+    for piece in _pieces(fields):
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_READ:
+            raise EntryTooLarge(size, MAX_READ, "bytes")
+    return [line for line in b"".join(pieces).split(b"\n") if line.strip()]
+
+
+def decode_bounded(fields: dict[bytes, bytes]) -> list[bytes | LongLine]:
+    """`decode` in little memory, whatever the entry holds: of a line that is too large its head and a digest.
+
+    Raises:
+        ValueError: see `decode`.
+    """
+    splitter, lines = Splitter(), list[bytes | LongLine]()
+    kept = read = newlines = 0
+    for piece in _small(_pieces(fields)):
+        newlines += piece.count(b"\n") if piece is not None else 0
+        if newlines > MAX_NEWLINES:
+            raise EntryTooLarge(newlines, MAX_NEWLINES, "lines")
+        found = splitter.feed(piece) if piece is not None else splitter.end()
+        lines += found
+        kept += sum(len(line) if isinstance(line, bytes) else len(line.head) for line in found)
+        read += len(piece or b"")
+        for value, most, what in (
+            (kept, MAX_DECOMPRESSED, "bytes of events"),
+            (read, MAX_READ, "bytes"),
+            (len(lines), MAX_LINES, "lines"),
+        ):
+            if value > most:
+                raise EntryTooLarge(value, most, what)
+    return lines
+
+
+def _small(pieces: Iterator[bytes]) -> Iterator[bytes | None]:
+    """The pieces in parts of a size whose lines, however short, fit into memory; None at the end."""
+    for piece in pieces:
+        if len(piece) <= PART_BYTES:
+            yield piece
+        else:
+            yield from (piece[at : at + PART_BYTES] for at in range(0, len(piece), PART_BYTES))
+    yield None
+
+
+class EntryTooLarge(ValueError):
+    """An entry that no batch of events is."""
+
+    def __init__(self, value: int, most: int, what: str) -> None:
+        super().__init__(
+            f"the entry holds {value:,} {what} or more; at most {most:,} are read. Publish smaller batches"
+        )
+
+
+def _pieces(fields: dict[bytes, bytes]) -> Iterator[bytes]:
+    """The bytes of an entry, decompressed piece by piece, so that none is large."""
     data = fields.get(b"data")
     if data is None:
         raise ValueError("the entry has no field `data`")
     codec = fields.get(b"codec")
-    if codec == b"zstd":
-        try:
-            data = zstandard.ZstdDecompressor().decompress(data, max_output_size=MAX_DECOMPRESSED)
-        except zstandard.ZstdError as error:
-            raise ValueError(f"the entry does not decompress as zstd ({error})") from None
-    elif codec is not None:
+    if codec is None:
+        yield data
+    elif codec == b"zstd":
+        yield from _decompressed(data)
+    else:
         raise ValueError("the entry's codec is not `zstd`")
-    return [line for line in data.split(b"\n") if line.strip()]
+
+
+def _decompressed(data: bytes) -> Iterator[bytes]:
+    """All frames of a compressed text, one behind the other."""
+    decompressor = zstandard.ZstdDecompressor()
+    try:
+        if 0 <= _content_size(data) <= AT_ONCE_BYTES:
+            with contextlib.suppress(zstandard.ZstdError):  # more than this frame, or broken: see below
+                yield decompressor.decompress(data, allow_extra_data=False)
+                return
+        at = 0
+        while at < len(data):
+            frame = decompressor.decompressobj()
+            while not frame.eof and at < len(data):
+                piece = data[at : at + COMPRESSED_BYTES]
+                at += len(piece)
+                yield frame.decompress(piece)
+            if not frame.eof:
+                raise ValueError("the entry does not decompress as zstd (its last frame is cut off)")
+            at -= len(frame.unused_data)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"the entry does not decompress as zstd ({error})") from None
+
+
+def _content_size(data: bytes) -> int:
+    """What the first frame says of its size, or -1."""
+    try:
+        return zstandard.frame_content_size(data)
+    except zstandard.ZstdError:
+        return -1
 
 
 def read(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 
 import duckdb
 import psycopg
@@ -42,6 +43,9 @@ from searchflow.settings import load_settings
 
 FROM_SERVERS = (duckdb.Error, psycopg.Error, redis.RedisError, OSError)
 """Errors of libraries that a server which is away may cause, anywhere in a command."""
+LAST_WORDS_SECONDS = 8.0
+"""For what a library does at the end of a command that has failed and has said so."""
+
 # Typer carries its own copy of click; its public BadParameter leads to the bases.
 _BadCall: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -79,7 +83,20 @@ app.add_typer(privacy.app, name="privacy")
 def main() -> None:
     """Run the command line; never returns."""
     collect_rarely()
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    if status:
+        _end_within(LAST_WORDS_SECONDS, status)
+    sys.exit(status)
+
+
+def _end_within(seconds: float, status: int) -> None:
+    """Leave after `seconds` whatever still runs. Prefect's client hands its last logs and events to its server when a
+    process ends, and waits without end when that server cannot write either, as on a full disk."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    timer = threading.Timer(seconds, os._exit, [status])
+    timer.daemon = True
+    timer.start()
 
 
 def run(arguments: list[str]) -> int:

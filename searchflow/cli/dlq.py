@@ -197,6 +197,8 @@ def _print_result(result: replaying.ReplayResult, *, would: bool = False) -> Non
     )
     if result.refused:
         typer.echo("Still refused: " + ", ".join(f"{code} {count:,}" for code, count in result.refused.most_common()))
+    if result.refused["too_large"]:
+        typer.echo(f"Of those that are too_large, {replaying.ONLY_A_HEAD}.")
     if result.days:
         days = sorted(result.days)
         typer.echo(

@@ -17,8 +17,10 @@ import pyarrow.compute as pc
 
 from searchflow import events
 from searchflow.events import Rejection
+from searchflow.ingestion import repeats
 from searchflow.ingestion.shapes import Shapes
 from searchflow.ingestion.source import SourceBatch
+from searchflow.lines import LongLine
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -63,7 +65,7 @@ def prepare(
     members, refused, unfamiliar = _decoded(batch.lines, shapes)
     rules = _Rules(now, limits, _unreadable(connection, batch.lines, unfamiliar))
     rejected = list(batch.broken)
-    rejected += [(batch.line_positions[index], batch.lines[index], why) for index, why in refused.items()]
+    rejected += [(batch.line_positions[index], *_kept(batch.lines[index], why)) for index, why in refused.items()]
     prepared = Prepared({}, rejected, batch.lines, batch.line_positions, frozenset(unfamiliar), shapes)
     for event_type, found in members.items():
         if only is not None and event_type != only:
@@ -72,6 +74,14 @@ def prepare(
             continue
         prepared.columns[event_type] = _checked(connection, found.table(), event_type, prepared, rules)
     return prepared
+
+
+def _kept(line: bytes, why: Rejection) -> tuple[bytes, Rejection]:
+    """What a dead letter keeps of a line: all of it, or the head of one that is too large."""
+    if why.code != "too_large":
+        return line, why
+    long = LongLine(line)
+    return long.head, long.rejection(why.event_type)
 
 
 @dataclass
@@ -115,13 +125,14 @@ def _decoded(lines: Sequence[bytes], shapes: Shapes) -> tuple[dict[str, _Members
     by_class: dict[type, _Members] = {}
     refused: dict[int, Rejection] = {}
     unfamiliar: list[int] = []
+    suspects = repeats.suspects(lines)
     for index, line in enumerate(lines):
         try:
-            event = whole(line) if events.is_plain(line) else None
+            event = whole(line) if index not in suspects and events.is_plain(line) else None
         except events.UNDECODABLE:
             event = None
         if event is None:
-            found = _decoded_closely(line)
+            found = _decoded_closely(line, index in suspects)
             if isinstance(found, Rejection):
                 refused[index] = found
                 continue
@@ -134,14 +145,32 @@ def _decoded(lines: Sequence[bytes], shapes: Shapes) -> tuple[dict[str, _Members
     return by_type, refused, unfamiliar
 
 
-def _decoded_closely(line: bytes) -> events.Event | Rejection:
-    """The event, or why the line is none; bytes that are not UTF-8 in a field that nobody decodes are found too."""
+def _decoded_closely(line: bytes, suspect: bool) -> events.Event | Rejection:
+    """The event, or why the line is none; bytes that are not UTF-8 in a field that nobody decodes are found too, and in a
+    suspect keys that the contract names and that stand in the document twice."""
     found = events.decode_one(line)
     try:
         line.decode("utf-8")
     except UnicodeDecodeError:
         return events.explain(line)
-    return found
+    kind = found.event_type if isinstance(found, Rejection) else events.event_type_of(found)
+    if not suspect or kind is None or (isinstance(found, Rejection) and found.code in UNREADABLE):
+        return found
+    return _repeating(line, kind, repeats.named_keys(kind)) or found
+
+
+UNREADABLE = ("too_large", "invalid_utf8", "invalid_json", "not_an_object")
+"""Rejections of lines that are no documents with keys."""
+
+
+def _repeating(line: bytes, event_type: str, named: frozenset[str]) -> Rejection | None:
+    try:
+        key = repeats.repeated(line, named)
+    except (ValueError, RecursionError):
+        return Rejection("invalid_json", "the document is nested too deeply to be read", event_type)
+    if key is None:
+        return None
+    return Rejection("invalid_json", f"the key {key} stands in the document more than once", event_type)
 
 
 def _unreadable(connection: duckdb.DuckDBPyConnection, lines: Sequence[bytes], doubtful: Sequence[int]) -> pa.Array:

@@ -3,18 +3,23 @@
 Models of one transformation read only events that were ingested up to such a moment, so they all see the same. Each
 commit takes its time stamp and becomes visible under a shared lock; a cut holds the lock alone while it reads the
 clock. The locks are PostgreSQL's, so this holds between machines, and a killed process keeps none.
+
+A clock may step back, and two machines' clocks differ. So the newest stamp and the newest cut are kept on the server: no
+stamp and no cut is earlier than those before it, and a stamp is later than every cut before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import LiteralString, Self
 
 import psycopg
 
+from searchflow import warehouse
+from searchflow.errors import ServiceError
 from searchflow.privacy.tombstones import Tombstones
 from searchflow.services import postgres
 from searchflow.settings import Settings
@@ -25,16 +30,67 @@ TURNS = {"search": 5_347_011, "click": 5_347_012, "conversion": 5_347_013}
 overlap, and its work would be done again."""
 
 
+SETUP = """
+    CREATE SCHEMA IF NOT EXISTS monitoring;
+    CREATE TABLE IF NOT EXISTS monitoring.moments (
+        one BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (one), stamped TIMESTAMPTZ NOT NULL, cut TIMESTAMPTZ NOT NULL)
+"""
+STAMP = """
+    UPDATE monitoring.moments SET stamped = greatest(stamped, %s, cut + INTERVAL '1 microsecond') RETURNING stamped"""
+CUT = "UPDATE monitoring.moments SET cut = greatest(cut, stamped, %s) RETURNING cut"
+START = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def prepare(settings: Settings) -> None:
+    """Make the table of the newest moments, from what the lake holds. Safe to call again."""
+    with psycopg.connect(postgres.conninfo(settings, "ledger")) as connection:
+        known = connection.execute("SELECT to_regclass('monitoring.moments')").fetchone()
+        if known is not None and known[0] is not None:
+            return
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        connection.execute(SETUP)
+        newest = _newest(settings)
+        connection.execute(
+            "INSERT INTO monitoring.moments (stamped, cut) VALUES (%s, %s) ON CONFLICT DO NOTHING", [newest, newest]
+        )
+
+
+def _newest(settings: Settings) -> datetime:
+    """The latest moment at which something was committed."""
+    with warehouse.connect(settings, read_only=True) as lake:
+        row = lake.execute("SELECT max(committed_at) FROM ops.ingestion_batches").fetchone()
+    return START if row is None or row[0] is None else row[0].replace(tzinfo=UTC)
+
+
+def _moment(connection: psycopg.Connection, statement: LiteralString, now: datetime) -> datetime:
+    row = connection.execute(statement, [now]).fetchone()
+    if row is None:
+        raise ServiceError("The ledger has lost the newest moment (monitoring.moments is empty). Restore the ledger.")
+    moment: datetime = row[0]
+    return moment.astimezone(UTC)
+
+
 class CommitGate:
     """Held open by a worker; `commit()` surrounds each commit."""
 
     def __init__(self, settings: Settings) -> None:
         self._connection = psycopg.connect(postgres.conninfo(settings, "ledger"), autocommit=True)
         self._tombstones = Tombstones(settings)
+        row = self._connection.execute("SELECT stamped FROM monitoring.moments").fetchone()
+        self._newest: datetime = START if row is None else row[0].astimezone(UTC)
+
+    def stamp(self, clock: Callable[[], datetime]) -> datetime:
+        """The moment of a commit: now, but never before an earlier commit's or a cut. Ask inside `commit()`."""
+        self._newest = _moment(self._connection, STAMP, clock())
+        return self._newest
+
+    def steady(self, clock: Callable[[], datetime]) -> Callable[[], datetime]:
+        """The clock, without its steps back behind the newest stamp: what events are held against."""
+        return lambda: max(clock(), self._newest)
 
     @contextmanager
     def commit(self, event_types: Iterable[str] = ()) -> Iterator[None]:
-        """Read the clock and commit inside, alone with these types."""
+        """Take the stamp and commit inside, alone with these types."""
         with self.alone(event_types):
             self._connection.execute("SELECT pg_advisory_lock_shared(%s)", [LOCK])
             yield
@@ -72,7 +128,8 @@ def commits_held(settings: Settings) -> Iterator[psycopg.Connection]:
 
 
 def take(settings: Settings, clock: Callable[[], datetime]) -> datetime:
-    """A moment up to which every commit is visible. Waits for commits under way, a few seconds at the most."""
+    """A moment up to which every commit is visible, never before an earlier one. Waits for commits under way, a few seconds
+    at the most."""
     with psycopg.connect(postgres.conninfo(settings, "ledger"), autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
-        return clock()
+        return _moment(connection, CUT, clock())

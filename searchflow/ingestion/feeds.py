@@ -6,9 +6,7 @@ of its file is loaded.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
 import uuid
 import zlib
@@ -25,9 +23,10 @@ from msgspec import Meta, Struct
 
 from searchflow import warehouse
 from searchflow.errors import BrokenFileError
-from searchflow.events import MAX_EVENT_BYTES, UNDECODABLE, Amount, Rejection
+from searchflow.events import UNDECODABLE, Amount, Rejection
 from searchflow.ingestion.commit import Counts, in_transaction, insert_dead_letters
 from searchflow.ingestion.cut import CommitGate
+from searchflow.ingestion.feed_rows import READ_BYTES, documents
 from searchflow.ingestion.file_source import FilePosition, open_content
 from searchflow.ops import record
 from searchflow.privacy.tombstones import USER, Tombstones, rejection
@@ -36,6 +35,8 @@ from searchflow.settings import Settings
 Text = Annotated[str, Meta(min_length=1)]
 Total = Annotated[int, Meta(ge=0, lt=10**15)]
 """Impressions and clicks of a day: a thousand times what the largest campaigns have, and sums stay far below a column's end."""
+BLOCK_BYTES = 8 * 1024 * 1024
+"""Of a file, in memory at a time: its rows take some fifteen times as much."""
 FEED_SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
 
 
@@ -147,7 +148,7 @@ def ingest_feeds(
         for feed, file in files:
             try:
                 with gate.commit():
-                    counts = _load(connection, feed, file, now, gate.tombstones())
+                    counts = _load(connection, feed, file, gate.stamp(lambda: now), gate.tombstones())
             except BrokenFileError as error:
                 if on_broken is None:
                     raise
@@ -160,116 +161,110 @@ def ingest_feeds(
 
 
 def _load(connection: duckdb.DuckDBPyConnection, feed: Feed, file: Path, now: datetime, erased: Tombstones) -> Counts:
+    """Load a file in one transaction, block by block. It is read twice: first for the digest it is known by."""
     try:
-        with open_content(file) as handle:
-            content = handle.read()
+        measured = _measure(file)
+        key = f"feed:{feed.prefix}:{measured.digest}"
+        if not measured.offset or _is_known(connection, key):
+            return Counts()
+        about = _About(key, measured, str(uuid.uuid4()), now.replace(tzinfo=None))
+        return in_transaction(connection, lambda: _write(connection, feed, file, about, erased))
     except (OSError, EOFError, zlib.error) as error:
         raise BrokenFileError(
             f"{file} cannot be read ({error}). Write the file again: nothing of it is stored."
         ) from error
-    digest = hashlib.sha256(content).hexdigest()
-    key = f"feed:{feed.prefix}:{digest}"
-    if _is_known(connection, key) or not content:
+
+
+def _measure(file: Path) -> FilePosition:
+    """Where the file ends: its (decompressed) bytes and lines, and their digest."""
+    digest, size, lines = hashlib.sha256(), 0, 0
+    with open_content(file) as handle:
+        while chunk := handle.read(READ_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+            lines += chunk.count(b"\n")
+    return FilePosition(size, lines, digest.hexdigest())
+
+
+@dataclass(frozen=True)
+class _About:
+    """What every row of a file has in common."""
+
+    key: str
+    end: FilePosition
+    batch_id: str
+    stamp: datetime
+
+
+def _write(connection: duckdb.DuckDBPyConnection, feed: Feed, file: Path, about: _About, erased: Tombstones) -> Counts:
+    if _is_known(connection, about.key):  # another process loaded the same file meanwhile
         return Counts()
-    rows, letters = [], []
-    for line, raw, document in _documents(file, content):
-        if len(raw) > MAX_EVENT_BYTES:
-            document = {"\0": "too_large"}
+    counts, position = Counts(), about.end.text()
+    connection.execute(
+        "UPDATE ops.position_file SET version = version + 1, batch_id = ? WHERE source = ?",
+        [about.batch_id, record.GUARD],
+    )
+    connection.execute(
+        "INSERT INTO ops.position_file VALUES (?, ?, 1, ?, ?, NULL)", [about.key, position, about.batch_id, about.stamp]
+    )
+    for rows, refused in _blocks(feed, file, erased):
+        letters = erased.blanked(refused)
+        _insert(connection, feed, file, rows, about.batch_id, about.stamp)
+        insert_dead_letters(connection, about.key, f"file:{file.name}", letters, about.batch_id, about.stamp)
+        counts.add(Counts(len(rows) + len(letters), stored=len(rows), dead_letters=len(letters)))
+    counts.check()
+    record.rows(
+        connection,
+        "ops.ingestion_batches",
+        [
+            {
+                "batch_id": about.batch_id,
+                "shard": "file",
+                "event_type": feed.event_type,
+                "source": f"file:{file.name}",
+                "started_at": about.stamp,
+                "committed_at": about.stamp,
+                "received": counts.received,
+                "stored": counts.stored,
+                "duplicates": 0,
+                "dead_letters": counts.dead_letters,
+                "late": 0,
+                "touched_days": [],
+                "position": position,
+            }
+        ],
+    )
+    return counts
+
+
+Row = tuple[int, dict[str, Any], Struct]
+Letter = tuple[str, bytes, Rejection]
+
+
+def _blocks(feed: Feed, file: Path, erased: Tombstones) -> Iterator[tuple[list[Row], list[Letter]]]:
+    """(rows, dead letters) of a file, of about `BLOCK_BYTES` each time."""
+    rows, letters, size = list[Row](), list[Letter](), 0
+    for line, raw, document in documents(file, feed.columns):
+        size += raw.length
         try:
             row = _convert(feed, document)
         except UNDECODABLE as error:
-            letters.append((str(line), raw, _rejection(feed, document, error)))
+            why = raw.rejection(feed.event_type) if raw.too_large else _rejection(feed, document, error)
+            letters.append((str(line), raw.head, why))
         else:
             if isinstance(row, UserProfile) and erased.knows(USER, row.user_id):
                 letters.append((str(line), b"", rejection(feed.event_type)))
             else:
                 rows.append((line, document, row))
-    letters = erased.blanked(letters)
-    counts = Counts(received=len(rows) + len(letters), stored=len(rows), dead_letters=len(letters))
-    counts.check()
-    batch_id, stamp = str(uuid.uuid4()), now.replace(tzinfo=None)
-    position = FilePosition(len(content), content.count(b"\n"), digest).text()
-
-    def write() -> Counts:
-        if _is_known(connection, key):  # somebody else loaded the same file meanwhile
-            return Counts()
-        connection.execute(
-            "UPDATE ops.position_file SET version = version + 1, batch_id = ? WHERE source = ?",
-            [batch_id, record.GUARD],
-        )
-        connection.execute(
-            "INSERT INTO ops.position_file VALUES (?, ?, 1, ?, ?, NULL)", [key, position, batch_id, stamp]
-        )
-        _insert(connection, feed, file, rows, batch_id, stamp)
-        insert_dead_letters(connection, key, f"file:{file.name}", letters, batch_id, stamp)
-        record.rows(
-            connection,
-            "ops.ingestion_batches",
-            [
-                {
-                    "batch_id": batch_id,
-                    "shard": "file",
-                    "event_type": feed.event_type,
-                    "source": f"file:{file.name}",
-                    "started_at": stamp,
-                    "committed_at": stamp,
-                    "received": counts.received,
-                    "stored": counts.stored,
-                    "duplicates": 0,
-                    "dead_letters": counts.dead_letters,
-                    "late": 0,
-                    "touched_days": [],
-                    "position": position,
-                }
-            ],
-        )
-        return counts
-
-    return in_transaction(connection, write)
+        if size >= BLOCK_BYTES:
+            yield rows, letters
+            rows, letters, size = [], [], 0
+    if rows or letters:
+        yield rows, letters
 
 
 def _is_known(connection: duckdb.DuckDBPyConnection, key: str) -> bool:
     return connection.execute("SELECT 1 FROM ops.position_file WHERE source = ?", [key]).fetchone() is not None
-
-
-def _documents(file: Path, content: bytes) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
-    """(line, its bytes, the row as a document). What cannot be read comes as a document with the key None."""
-    if ".jsonl" in file.name:
-        for number, line in enumerate(content.split(b"\n"), 1):
-            if line.strip():
-                try:
-                    document = msgspec.json.decode(line)
-                except UNDECODABLE:
-                    document = None
-                yield number, line, document if isinstance(document, dict) else {"\0": "invalid_json"}
-        return
-    lines = content.splitlines(keepends=True)
-    text = content.decode("utf-8", errors="replace").removeprefix("\ufeff")
-    csv.field_size_limit(
-        max(csv.field_size_limit(), len(text))
-    )  # a longer field would end the file; here it ends a row
-    reader = csv.reader(io.StringIO(text, newline=""))
-    header = next(reader, [])
-    first = reader.line_num
-    for fields in reader:
-        raw = b"".join(lines[first : reader.line_num])
-        first = reader.line_num
-        if not fields:
-            continue
-        if not _is_utf8(raw):
-            yield first, raw, {"\0": "invalid_utf8"}
-        elif len(fields) != len(header):
-            yield first, raw, {"\0": "invalid_value"}
-        else:
-            yield first, raw, {name: value for name, value in zip(header, fields, strict=True) if value != ""}
-
-
-def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 _BOOLEANS = {
@@ -309,10 +304,9 @@ def _truncated(value: Any) -> Any:
 def _rejection(feed: Feed, document: dict[str, Any], error: Exception) -> Rejection:
     if "\0" in document:
         reasons = {
-            "invalid_json": "the line is not a JSON object",
+            "invalid_json": "the line is not a JSON object, or a column stands in it more than once",
             "invalid_utf8": "the line is not UTF-8",
             "invalid_value": "the line has not as many fields as the header",
-            "too_large": f"the row has more than {MAX_EVENT_BYTES:,} bytes",
         }
         code = document["\0"]
         return Rejection(code, reasons[code], feed.event_type)

@@ -15,12 +15,17 @@ from typing import IO, cast
 
 import msgspec
 
-from searchflow.errors import BrokenFileError, UsageError
+from searchflow.errors import BrokenFileError
+from searchflow.events import MAX_EVENT_BYTES
 from searchflow.ingestion.content import Content
 from searchflow.ingestion.source import SourceBatch
+from searchflow.lines import LongLine
 
 EVENT_SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
-READ_BYTES = 8 * 1024 * 1024
+READ_BYTES = 1024 * 1024
+"""At a time: its lines, however short, fit into memory many times over."""
+LONG_BYTES = MAX_EVENT_BYTES + 16
+"""A line that is longer is no event, also without the carriage returns at its end."""
 
 
 class FilePosition(msgspec.Struct):
@@ -44,6 +49,18 @@ class FilePosition(msgspec.Struct):
 class _Known:
     key: str
     position: FilePosition
+
+
+class _Long:
+    """A line that is too large, as it is read, and the digest of the file's content up to there."""
+
+    def __init__(self, begun: bytes, content: hashlib._Hash) -> None:
+        self.line, self.content = LongLine(), content
+        self.add(begun)
+
+    def add(self, piece: bytes) -> None:
+        self.line.add(piece)
+        self.content.update(piece)
 
 
 def event_files(path: Path) -> list[Path]:
@@ -115,6 +132,7 @@ class FileSource:
         self._following = following
         self._content: Content | None = None
         self._rest, self._rest_at = b"", 0  # decompressed bytes behind the last line given out, and where they begin
+        self._long: _Long | None = None  # instead of them, when they are more than an event may have
         self._digest, found = self._find([_Known(key, FilePosition.parse(text)) for key, text in known])
         self.start = found.position if found else FilePosition()
         self.key = found.key if found else self._new_key()
@@ -157,22 +175,20 @@ class FileSource:
     def read(self, after: str | None, *, limit: int, wait_seconds: float = 0.0) -> SourceBatch | None:
         """See `Source`."""
         position = FilePosition.parse(after) if after else self.start
+        batch = SourceBatch([], [], "")
         try:
             self._go_to(position)
-            lines, taken = self._take(limit)
+            lines = self._take(batch, position.lines, limit)
         except (OSError, EOFError) as error:
             self.close()
             raise BrokenFileError(
                 f"{self.path} cannot be read behind line {position.lines:,} ({error}). Write the file again: what stood "
                 "before is stored."
             ) from error
-        if not taken:
+        if not lines:
             return None
-        self._digest.update(taken)
-        self._rest_at += len(taken)
-        moved = FilePosition(self._rest_at, position.lines + len(lines), self._digest.hexdigest())
-        kept = [(number, line) for number, line in enumerate(lines, position.lines + 1) if line.strip()]
-        return SourceBatch([line for _, line in kept], [str(number) for number, _ in kept], moved.text())
+        batch.position = FilePosition(self._rest_at, position.lines + lines, self._digest.hexdigest()).text()
+        return batch
 
     def _go_to(self, position: FilePosition) -> None:
         """Be at `position`: nothing to do when the last read ended there."""
@@ -180,33 +196,65 @@ class FileSource:
             return
         self.close()
         self._content, self._digest = self._open(), hashlib.sha256()
-        self._rest, self._rest_at = b"", self._feed(self._digest, self._content, position.offset)
+        self._rest, self._long = b"", None
+        self._rest_at = self._feed(self._digest, self._content, position.offset)
         if self._rest_at < position.offset:
             raise EOFError(f"{position.offset - self._rest_at:,} bytes that were loaded are no longer in it")
 
-    def _take(self, limit: int) -> tuple[list[bytes], bytes]:
-        """Up to `limit` whole lines and the bytes they stand in. When nobody is writing the file, its last line may
-        lack a newline."""
+    def _take(self, batch: SourceBatch, before: int, limit: int) -> int:
+        """Put about `limit` whole lines behind line `before` into the batch, or as many as it has room for; returns how
+        many lines they are, blank ones included. When nobody is writing the file, its last line may lack a newline."""
         assert self._content is not None
-        lines: list[bytes] = []
-        unterminated = False
-        while True:
-            *whole, self._rest = self._rest.split(b"\n", limit - len(lines))
-            lines += whole
-            if len(lines) >= limit:
-                break
+        taken = 0
+        while taken < limit and not batch.full:
+            if self._long is None:
+                taken += self._take_whole(batch, before + taken, limit - taken)
+                if taken >= limit:
+                    break
             chunk = self._content.read(min(READ_BYTES, limit * 1024))
             if not chunk:
-                unterminated = self._end(lines)
-                break
+                return taken + self._end(batch, before + taken, taken)
+            if self._long is not None:
+                head, newline, chunk = chunk.partition(b"\n")
+                self._long.add(head)
+                if not newline:
+                    continue
+                taken += 1
+                self._take_long(batch, before + taken, self._long, newline)
             self._rest += chunk
-        taken = b"\n".join(lines) + (b"" if unterminated or not lines else b"\n")
-        return [line.rstrip(b"\r") for line in lines], taken
+        return taken
 
-    def _end(self, lines: list[bytes]) -> bool:
-        """At the file's end: what is behind the last newline is a line too, unless more may come. True when it was.
+    def _take_whole(self, batch: SourceBatch, before: int, most: int) -> int:
+        """The lines that are in memory to their end, at most `most`; what is too long for an event begins a long line."""
+        *whole, self._rest = self._rest.split(b"\n", most)
+        for number, line in enumerate(whole, before + 1):
+            self._add(batch, number, line)
+        if whole:
+            self._account(b"\n".join(whole) + b"\n")
+        if len(self._rest) > LONG_BYTES and b"\n" not in self._rest:
+            self._long, self._rest = _Long(self._rest, self._digest.copy()), b""
+        return len(whole)
 
-        Where the file breaks off, the lines before are given first; the next read raises.
+    def _take_long(self, batch: SourceBatch, number: int, long: _Long, newline: bytes) -> None:
+        long.content.update(newline)
+        batch.add(long.line, str(number))
+        self._digest, self._rest_at, self._long = long.content, self._rest_at + long.line.length + len(newline), None
+
+    def _add(self, batch: SourceBatch, number: int, line: bytes) -> None:
+        kept = line.rstrip(b"\r")
+        if len(line) > LONG_BYTES or len(kept) > MAX_EVENT_BYTES:
+            batch.add(LongLine(line), str(number))
+        elif kept.strip():
+            batch.add(kept, str(number))
+
+    def _account(self, taken: bytes) -> None:
+        self._digest.update(taken)
+        self._rest_at += len(taken)
+
+    def _end(self, batch: SourceBatch, before: int, taken: int) -> int:
+        """At the file's end: what is behind the last newline is a line too, unless more may come. Returns how many.
+
+        Where the file breaks off, the `taken` lines before are given first; the next read raises.
 
         Raises:
             EOFError: the file is damaged here, or ends in the middle.
@@ -214,14 +262,19 @@ class FileSource:
         assert self._content is not None
         broken, whole = self._content.broken, self._content.complete or not self._content.cut
         if not broken and self._following:
-            return False
-        if not lines and (broken or not whole) and not (whole and self._rest):
+            return 0
+        left = bool(self._rest) or self._long is not None
+        if not taken and (broken or not whole) and not (whole and left):
             raise EOFError(broken or "the compressed file ends before its end-of-stream marker")
-        if not whole or not self._rest:
-            return False
-        lines.append(self._rest)
+        if not whole or not left:
+            return 0
+        if self._long is not None:
+            self._take_long(batch, before + 1, self._long, b"")
+            return 1
+        self._add(batch, before + 1, self._rest)
+        self._account(self._rest)
         self._rest = b""
-        return True
+        return 1
 
     def committed(self, position: str) -> None:
         """Files stay where they are."""

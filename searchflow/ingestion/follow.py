@@ -36,7 +36,7 @@ from searchflow.services import postgres, valkey
 from searchflow.settings import Settings
 
 PASSING = (SearchFlowError, duckdb.Error, psycopg.Error, redis.RedisError, OSError)
-FINAL = (SourceGapError, StorageError, UsageError)
+FINAL = (SourceGapError, UsageError)
 """What only a person can change."""
 FAILURES = 5
 """So often in a row, with both servers there and no commit in between, is no accident."""
@@ -131,6 +131,9 @@ def keep_working(
             work()
         except FencedError:
             pause = 0.1  # somebody drained the same source by hand: go on from the position they left
+        except StorageError:
+            stop.set()  # the disk is the same for all that follow beside: this is the end, and is said once
+            raise
         except FINAL as error:
             if on_trouble is not None:
                 on_trouble(error)

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from searchflow.events import Rejection
+from searchflow.lines import LongLine
+
+MAX_BATCH_BYTES = 32 * 1024 * 1024
+"""After decompression. With reading ahead, three batches of each worker are in memory."""
 
 
 @dataclass
@@ -25,6 +29,23 @@ class SourceBatch:
     position: str
     broken: list[tuple[str, bytes, Rejection]] = field(default_factory=list)
     traces: list[str] = field(default_factory=list)
+    size: int = 0
+    """Bytes of lines and of what is kept of broken ones."""
+
+    def add(self, line: bytes | LongLine, place: str, event_type: str | None = None) -> None:
+        """One more line and where it stands; one that is too large is broken."""
+        if isinstance(line, LongLine):
+            self.broken.append((place, line.head, line.rejection(event_type)))
+            self.size += len(line.head)
+        else:
+            self.lines.append(line)
+            self.line_positions.append(place)
+            self.size += len(line)
+
+    @property
+    def full(self) -> bool:
+        """True when it holds as many bytes as a batch may."""
+        return self.size >= MAX_BATCH_BYTES
 
     @property
     def received(self) -> int:

@@ -8,13 +8,17 @@ import redis
 
 from searchflow import streams
 from searchflow.errors import ServiceError, SourceGapError
-from searchflow.events import Rejection
+from searchflow.events import MAX_EVENT_BYTES, Rejection
 from searchflow.ingestion.source import SourceBatch
+from searchflow.lines import LongLine
 
 LINES_AN_ENTRY = 500
 """What a batched entry holds, about."""
 ENTRIES_A_READ = 64
 """Enough for a commit in few round trips, without reading far ahead."""
+FIRST_ENTRIES = 8
+"""Before we know how large this producer's entries are."""
+ANSWER_BYTES = 64 * 1024 * 1024
 SINGLE_ENTRIES_A_READ = 10_000
 TRACE_BYTES = 128
 """A W3C traceparent has 55; whatever is longer is something else."""
@@ -47,6 +51,7 @@ class StreamSource:
         self.shard = event_type
         self.key = self.name = streams.shard_name(event_type, shard)
         self._trim = trim
+        self._entries_a_read = FIRST_ENTRIES
 
     def read(self, after: str | None, *, limit: int, wait_seconds: float = 0.0) -> SourceBatch | None:
         """See `Source`."""
@@ -77,33 +82,52 @@ class StreamSource:
 
     def _read(self, place: StreamPosition, limit: int, wait_seconds: float) -> SourceBatch | None:
         batch, entry_id, taken = SourceBatch([], [], ""), place.entry_id, 0
-        count = max(1, min(ENTRIES_A_READ, limit // LINES_AN_ENTRY))
-        while len(batch.lines) < limit:
+        count = max(1, min(self._entries_a_read, limit // LINES_AN_ENTRY))
+        while batch.received < limit and not batch.full:
             block = int(wait_seconds * 1000) if wait_seconds and not taken else None
             entries = streams.read(self.client, self.name, entry_id, entries=count, block_ms=block)
             if not entries:
                 break
             for found_id, fields in entries:
                 self._take(batch, found_id, fields)
-            entry_id, taken = entries[-1][0], taken + len(entries)
+                entry_id, taken = found_id, taken + 1
+                if batch.full:  # the others are read again, behind this one
+                    break
+            self._adapt(entries)
+            count = max(1, min(self._entries_a_read, count))
             if batch.received < 2 * taken:  # producers that write one event an entry
-                count = max(1, min(SINGLE_ENTRIES_A_READ, limit - len(batch.lines)))
+                count = max(1, min(SINGLE_ENTRIES_A_READ, self._entries_a_read * 200, limit - batch.received))
         batch.position = StreamPosition(entry_id, place.entries + taken).text()
         return batch if taken else None
 
     def _take(self, batch: SourceBatch, entry_id: str, fields: dict[bytes, bytes]) -> None:
         try:
-            lines = streams.decode(fields)
+            lines = streams.decode_bounded(fields)
         except ValueError as error:
-            code = "missing_field" if b"data" not in fields else "invalid_value"
-            content = fields.get(b"data") or b"\n".join(b"%s=%s" % item for item in fields.items())
-            batch.broken.append((entry_id, content, Rejection(code, str(error), self.event_type)))
+            self._refuse(batch, entry_id, fields, error)
             return
-        batch.lines += lines
+        for number, line in enumerate(lines, 1):
+            batch.add(line, f"{entry_id}:{number}", self.event_type)
         trace = fields.get(b"traceparent")
         if trace is not None and len(trace) <= TRACE_BYTES:
             batch.traces.append(trace.decode("ascii", "replace"))
-        batch.line_positions += [f"{entry_id}:{number}" for number in range(1, len(lines) + 1)]
+
+    def _refuse(self, batch: SourceBatch, entry_id: str, fields: dict[bytes, bytes], error: ValueError) -> None:
+        """An entry that holds no lines is one dead letter."""
+        content = fields.get(b"data") or b"\n".join(b"%s=%s" % item for item in fields.items())
+        long = LongLine(content)
+        if isinstance(error, streams.EntryTooLarge) or long.length > MAX_EVENT_BYTES:
+            why = Rejection("too_large", f"{error}. {long.rejection().reason}", self.event_type)
+        else:
+            code = "missing_field" if b"data" not in fields else "invalid_value"
+            why = Rejection(code, str(error), self.event_type)
+        batch.broken.append((entry_id, long.head, why))
+        batch.size += len(long.head)
+
+    def _adapt(self, entries: list[tuple[str, dict[bytes, bytes]]]) -> None:
+        """Ask for fewer entries after large ones: an answer is in memory as a whole."""
+        largest = max(sum(map(len, fields.values())) for _, fields in entries)
+        self._entries_a_read = max(1, min(ENTRIES_A_READ, self._entries_a_read * 2, ANSWER_BYTES // max(largest, 1)))
 
     def committed(self, position: str) -> None:
         """See `Source`."""

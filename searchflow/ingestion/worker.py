@@ -14,8 +14,9 @@ import duckdb
 import redis
 
 from searchflow import streams, warehouse
-from searchflow.errors import BrokenFileError
-from searchflow.ingestion.ahead import ReadAhead, Reading
+from searchflow.errors import BrokenFileError, SourceGapError
+from searchflow.ingestion import positions as positions_of
+from searchflow.ingestion.ahead import Found, ReadAhead, Reading
 from searchflow.ingestion.checks import Limits
 from searchflow.ingestion.commit import Counts, commit
 from searchflow.ingestion.cut import CommitGate
@@ -93,11 +94,13 @@ def drain(
     with (
         CommitGate(settings) as gate,
         looks_ahead(settings, connection) as looks,
-        ReadAhead(source, after, Reading(lines, wait_seconds, clock, limits, shapes or Shapes(), looks)) as ahead,
+        ReadAhead(
+            source, after, Reading(lines, wait_seconds, gate.steady(clock), limits, shapes or Shapes(), looks)
+        ) as ahead,
         _reading_ends(source),
     ):
         while stop is None or not stop.is_set():
-            found = ahead.next()
+            found = _next(ahead, connection, source, after)
             if found is None:
                 return
             batch, prepared = found.batch, found.prepared
@@ -109,7 +112,7 @@ def drain(
                         source,
                         batch,
                         after=after,
-                        now=clock(),
+                        now=gate.stamp(clock),
                         limits=limits,
                         prepared=prepared,
                         erased=gate.tombstones(),
@@ -121,6 +124,21 @@ def drain(
             result.add(source.name if source.shard == "file" else source.shard, counts)
             if on_commit is not None:
                 on_commit(source.name, counts)
+
+
+def _next(ahead: ReadAhead, connection: duckdb.DuckDBPyConnection, source: Source, after: str | None) -> Found | None:
+    """The next batch. Entries that are gone behind our position are lost only if that is still the stored position:
+    another worker removes what it has committed.
+
+    Raises:
+        FencedError: another worker drains the same source.
+        SourceGapError: entries were removed that no worker has read.
+    """
+    try:
+        return ahead.next()
+    except SourceGapError:
+        positions_of.look(connection, source, after)
+        raise
 
 
 @contextlib.contextmanager

@@ -6,9 +6,10 @@ import signal
 
 from searchflow import moved_home, warehouse
 from searchflow.errors import ServiceError
+from searchflow.ingestion import cut
 from searchflow.ops import audit_log, stages
 from searchflow.privacy import tombstones
-from searchflow.services import postgres, prefect, process, valkey
+from searchflow.services import forks, postgres, prefect, process, valkey
 from searchflow.settings import Settings
 
 SERVERS = (valkey.NAME, postgres.NAME)
@@ -33,6 +34,7 @@ def start(settings: Settings) -> None:
         audit_log.prepare(settings)
         stages.prepare(settings)
         tombstones.prepare(settings)
+        cut.prepare(settings)
 
 
 def enter_home(settings: Settings) -> None:
@@ -102,6 +104,8 @@ def stop_all(settings: Settings) -> list[str]:
             children_first=name == RUNNER,
         )
     ]
+    if orphans := forks.end_orphans(settings.run_dir):
+        stopped.append(f"{len(orphans)} {'processes' if len(orphans) > 1 else 'process'} whose parent was killed")
     if valkey.stop(settings):
         stopped.append(valkey.NAME)
     if postgres.stop(settings):

@@ -6,6 +6,7 @@ One server, one database each for the lake's catalog, SQLMesh's state, Prefect, 
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import pwd
 import signal
@@ -23,7 +24,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
 from searchflow.errors import ConfigurationError, ServiceError, is_disk_full
-from searchflow.services import process
+from searchflow.services import forks, process, remains, waiting
 from searchflow.settings import Settings
 
 NAME = "postgres"
@@ -46,6 +47,8 @@ SERVER_OPTIONS = {
 EVERYBODY = "local   all             all                                     trust"
 """What initdb writes into pg_hba.conf."""
 OURSELVES = "searchflow"
+RECOVERY_SECONDS = 60.0
+"""For a server that runs and does not answer yet: it recovers, or it is on its way out."""
 
 
 def _binaries() -> Path:
@@ -183,7 +186,7 @@ def start(settings: Settings) -> None:
 
 
 def _start_embedded(settings: Settings) -> None:
-    if process.running(settings, NAME) is not None and _answers(settings):
+    if _runs_already(settings):
         return
     binaries, data, account = _binaries(), data_dir(settings), _unprivileged_account()
     _hand_over(data, account)
@@ -201,6 +204,33 @@ def _start_embedded(settings: Settings) -> None:
     )
     if not ready:
         raise process.failed_start(settings, NAME)
+
+
+def _runs_already(settings: Settings) -> bool:
+    """True when the server answers, or does so once it has recovered. False when there is none: then nothing of one that
+    was killed is in the way of a start."""
+    data = data_dir(settings)
+    process.reap()
+    process.wait_until(
+        lambda: _answers(settings), seconds=RECOVERY_SECONDS, alive=lambda: _serving(settings, data) is not None
+    )
+    found = _serving(settings, data)
+    if found is None:
+        remains.clear(data, socket_folder(settings))
+        return False
+    if process.running(settings, NAME) is None:  # its record is lost: `down` must find it
+        process.record(settings, NAME, found)
+    return _answers(settings)
+
+
+def _serving(settings: Settings, data: Path) -> int | None:
+    """The process id of the server in our data folder, or None when it does not run."""
+    process.reap()
+    pid = remains.server_pid(data)
+    if pid is None:
+        entry = process.running(settings, NAME)
+        return entry.pid if entry is not None else None
+    return pid if any(each.pid == pid for each in remains.working_in(data)) else None
 
 
 def _admit_only_us(data: Path, account: process.Account | None) -> None:
@@ -279,10 +309,14 @@ def advisory_lock(settings: Settings, name: str, *, behind: str | None = None) -
 
     The lock is asked for again and again: a session that waits inside a statement holds a snapshot, and as long as it
     does, PostgreSQL cannot remove what an erasure has deleted. The server releases the lock when the process ends, however
-    it ends.
+    it ends, also when children that it forked live on. After five seconds the wait says which process holds the lock.
     """
-    with psycopg.connect(conninfo(settings, "ledger"), autocommit=True) as connection:
-        while (behind is not None and _is_held(connection, behind)) or not _try_lock(connection, name):
+    with _lock_connection(settings) as connection:
+        silent_until = time.monotonic() + waiting.SILENT_SECONDS
+        while (first := behind is not None and _is_held(connection, behind)) or not _try_lock(connection, name):
+            if time.monotonic() >= silent_until:
+                waiting.say(_holder(connection, behind if first and behind is not None else name))
+                silent_until = math.inf
             time.sleep(LOCK_PAUSE_SECONDS)
         yield
 
@@ -290,7 +324,7 @@ def advisory_lock(settings: Settings, name: str, *, behind: str | None = None) -
 @contextmanager
 def try_advisory_lock(settings: Settings, name: str) -> Iterator[bool]:
     """The same without waiting: True when we hold it, False when somebody else does."""
-    with psycopg.connect(conninfo(settings, "ledger"), autocommit=True) as connection:
+    with _lock_connection(settings) as connection:
         yield _try_lock(connection, name)
 
 
@@ -300,20 +334,41 @@ def is_held(settings: Settings, name: str) -> bool:
         return _is_held(connection, name)
 
 
+@contextmanager
+def _lock_connection(settings: Settings) -> Iterator[psycopg.Connection]:
+    """A connection for locks, which no forked child has; its name says which process it belongs to."""
+    told = f"{waiting.command()}|{os.getpid()}"[:63]
+    with (
+        psycopg.connect(conninfo(settings, "ledger"), autocommit=True, application_name=told) as connection,
+        forks.not_inherited(connection.fileno(), settings.run_dir),
+    ):
+        yield connection
+
+
 def _try_lock(connection: psycopg.Connection, name: str) -> bool:
     row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
     return bool(row and row[0])
 
 
+HOLDER = """
+    SELECT application_name, query_start
+    FROM pg_locks JOIN pg_stat_activity USING (pid), (SELECT hashtextextended(%s, 0) AS key) AS wanted
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1
+      AND (classid::bigint << 32 | objid::bigint) = wanted.key
+      AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+"""The connection that holds a lock; taking it was the last thing that it did. The server shows a lock's number as two halves."""
+
+
 def _is_held(connection: psycopg.Connection, name: str) -> bool:
-    # The server shows a lock's number as two halves.
-    row = connection.execute(
-        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 "
-        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
-        "AND (classid::bigint << 32) | objid::bigint = hashtextextended(%s, 0))",
-        [name],
-    ).fetchone()
-    return bool(row and row[0])
+    return connection.execute(HOLDER, [name]).fetchone() is not None
+
+
+def _holder(connection: psycopg.Connection, name: str) -> str:
+    row = connection.execute(HOLDER, [name]).fetchone()
+    told, since = (str(row[0]), row[1]) if row is not None else ("", None)
+    command, _, pid = told.partition("|")
+    return waiting.sentence(name, pid or "unknown", command, since)
 
 
 def _first_line(error: Exception) -> str:

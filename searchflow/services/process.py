@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -16,20 +17,22 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
 from searchflow.errors import BusyError, ServiceError, StorageError, is_disk_full
+from searchflow.services import forks, waiting
 from searchflow.settings import Settings
 
 UNIX_SOCKET_PATH_LIMIT = 100
 """Bytes. Linux allows 107 and macOS 103 for the whole path of a socket."""
 NOTING_SECONDS = 1.0
+"""What Prefect's runner needs to report a run that ended before it is told to end itself."""
 ROOMS = ("run", "logs", "feeds", "reports", "lake", "quality", "answer_key", "valkey", "prefect")
 """Folders of the home, for this account only: they hold people's data, or could."""
-"""What Prefect's runner needs to report a run that ended before it is told to end itself."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,9 @@ def running(settings: Settings, name: str) -> ProcessRecord | None:
     """The record of `name` if that very process still runs, else None."""
     try:
         entry = ProcessRecord(**json.loads(_record_path(settings, name).read_text()))
-        process = psutil.Process(entry.pid)
-        alive = abs(process.create_time() - entry.created) < 1 and process.status() != psutil.STATUS_ZOMBIE
-    except (OSError, ValueError, TypeError, psutil.NoSuchProcess):
+    except (OSError, ValueError, TypeError):
         return None
+    alive = forks.Identity(entry.pid, entry.created).process() is not None
     ours = entry.home in ("", os.path.realpath(settings.home))  # an older version recorded none
     return entry if alive and ours else None
 
@@ -111,7 +113,7 @@ def stop(settings: Settings, name: str, *, signal: int, patience: float = 20.0, 
             with contextlib.suppress(psutil.NoSuchProcess):
                 orphan.terminate()
         psutil.wait_procs(children, timeout=15)  # a commit or a model under way is finished
-        _children[:] = [child for child in _children if child.poll() is None]
+        reap()
     _record_path(settings, name).unlink(missing_ok=True)
     return entry is not None
 
@@ -127,6 +129,11 @@ def _ended(process: psutil.Process, seconds: float) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def reap() -> None:
+    """Collect the processes that this one started and that have ended: until then the system keeps their ids."""
+    _children[:] = [child for child in _children if child.poll() is None]
 
 
 def _end_children(process: psutil.Process, patience: float) -> None:
@@ -254,26 +261,75 @@ def prepare_home(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def locked(settings: Settings, name: str, *, wait: bool, busy: str = "") -> Iterator[None]:
-    """Hold `<home>/run/<name>.lock`. The system releases it when the process ends, however it ends.
+    """Hold `<home>/run/<name>.lock`. The system releases it when the process ends, however it ends, also when children
+    that it forked live on.
 
-    Who waits has its turn before a holder that lets go and comes again: the first of those who wait holds a second lock.
+    A process that waits has its turn before a holder that lets go and comes again: the first of those who wait holds a
+    second lock. After five seconds the wait says which process holds the lock.
 
     Raises:
-        BusyError: somebody else holds it and `wait` is false; `busy` is the message.
+        BusyError: another process holds it and `wait` is false; `busy` is the message.
     """
-    with (settings.run_dir / f"{name}.lock").open("a+") as handle:
+    with _lock_file(settings, name, "lock") as handle:
         if wait:
-            with (settings.run_dir / f"{name}.turn").open("a+") as turn:
-                fcntl.flock(turn, fcntl.LOCK_EX)
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        else:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                handle.seek(0)
-                raise BusyError(busy.format(pid=handle.read().strip() or "unknown")) from None
+            with _lock_file(settings, name, "turn") as turn:
+                for each in (turn, handle):
+                    waiting.wait_for(functools.partial(_taken, each), whom=lambda: _holder(handle, name).sentence())
+        elif not _taken(handle):
+            raise BusyError(busy.format(pid=_holder(handle, name).pid))
         handle.seek(0)
         handle.truncate()
-        handle.write(str(os.getpid()))
+        handle.write(f"{os.getpid()}\n{waiting.command()}\n")
         handle.flush()
+        forks.end_orphans(settings.run_dir)
+        yield
+
+
+@contextlib.contextmanager
+def _lock_file(settings: Settings, name: str, suffix: str) -> Iterator[IO[str]]:
+    """The open file of a lock, which no forked child has."""
+    with (
+        (settings.run_dir / f"{name}.{suffix}").open("a+") as handle,
+        forks.not_inherited(handle.fileno(), settings.run_dir),
+    ):
+        yield handle
+
+
+def _taken(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock, as its file says. The file is written when the lock is taken."""
+
+    lock: str
+    pid: str
+    command: str
+    since: datetime
+
+    def sentence(self) -> str:
+        """For a process that waits."""
+        return waiting.sentence(self.lock, self.pid, self.command, self.since)
+
+
+def _holder(handle: IO[str], name: str) -> Holder:
+    handle.seek(0)
+    pid, command, *_ = [*handle.read().split("\n"), "", ""]
+    return Holder(name, pid or "unknown", command, datetime.fromtimestamp(os.fstat(handle.fileno()).st_mtime, tz=UTC))
+
+
+@contextlib.contextmanager
+def ends_with(settings: Settings, name: str) -> Iterator[None]:
+    """Record this process inside the block as one that `down` ends when its parent, the process recorded as `name`, was
+    killed. A process with another parent is left alone."""
+    parent = running(settings, name)
+    if parent is None or parent.pid != os.getppid():
+        yield
+        return
+    with forks.child_of(forks.Identity(parent.pid, parent.created), settings.run_dir):
         yield

@@ -7,9 +7,10 @@ an engine that has none. DuckLake has: without this, a dashboard or a sync that 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import duckdb
 from sqlmesh.core.engine_adapter import DuckDBEngineAdapter
 from sqlmesh.core.engine_adapter.base import EngineAdapter
 
@@ -28,7 +29,8 @@ def at_once(adapter: EngineAdapter) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        adapter.execute("ROLLBACK")
+        with suppress(duckdb.Error):  # without its catalog there is nothing to roll back
+            adapter.execute("ROLLBACK")
         raise
     adapter.execute("COMMIT")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from searchflow import warehouse
 from searchflow.collector import collect_rarely
 from searchflow.errors import ConfigurationError, ServiceError
-from searchflow.services import sqlmesh_environment
+from searchflow.services import forks, sqlmesh_environment
 from searchflow.settings import ROOT, Settings
 from searchflow.transformation.broken import unbroken
 from searchflow.transformation.files import signature_of
@@ -76,7 +76,7 @@ def project(settings: Settings, *, root: Path = ROOT) -> Iterator[Project]:
 
     One block at a time in a process: SQLMesh reports to one console.
     """
-    with _lock:
+    with _lock, forks.children_recorded(settings.run_dir):  # SQLMesh forks workers to load the files
         opened = kept(settings, root)
         if opened is not None:
             try:

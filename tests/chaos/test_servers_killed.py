@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 
 from searchflow import services, streams, warehouse
 from searchflow.errors import SourceGapError, StorageError
 from searchflow.ingestion import worker
-from searchflow.services import postgres, process, valkey
+from searchflow.services import postgres, process, remains, valkey
 from searchflow.settings import ROOT, Settings, load_settings
 from tests.chaos.kills import Sent, compare, publish
+from tests.commands import CommandLine
+from tests.conftest import temporary_home
 
 pytestmark = pytest.mark.integration
 
@@ -136,6 +141,108 @@ def _fill_and_free(settings: Settings, disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
     worker.ingest_stream(settings, "search")
     compare(settings, sent, finished=True)
+
+
+def test_postgres_starts_after_every_kill(home: Path) -> None:
+    """Its process id stays taken until the parent collects it, its backends in long queries do not notice."""
+    settings = load_settings(home=home)
+    process.prepare_home(settings)
+    postgres.start(settings)
+    for _ in range(5):
+        with psycopg.connect(postgres.conninfo(settings, "ledger"), autocommit=True) as idle:
+            busy = threading.Thread(target=_long_query, args=(settings,))
+            busy.start()
+            until(lambda: _long_queries(idle) == 1)
+            record = process.running(settings, postgres.NAME)
+            assert record is not None
+            os.kill(record.pid, signal.SIGKILL)  # the server alone, nothing waits for its end
+            postgres.start(settings)
+            postgres.check(settings)
+            busy.join(30)
+            assert not busy.is_alive()
+
+
+def _long_query(settings: Settings) -> None:
+    with psycopg.connect(postgres.conninfo(settings, "ledger")) as connection, contextlib.suppress(psycopg.Error):
+        connection.execute("SELECT count(*) FROM generate_series(1, 2000000000)")
+
+
+def _long_queries(connection: psycopg.Connection) -> int:
+    found = connection.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%generate_series%' "
+        "AND pid <> pg_backend_pid()"
+    ).fetchone()
+    assert found is not None
+    return int(found[0])
+
+
+def test_another_program_with_the_id_of_a_killed_postgres(home: Path) -> None:
+    settings = load_settings(home=home)
+    process.prepare_home(settings)
+    postgres.start(settings)
+    data = postgres.data_dir(settings)
+    kill(settings, postgres.NAME)
+    owner = (data / "PG_VERSION").stat().st_uid
+    other = subprocess.Popen(["sleep", "600"], user=owner) if os.geteuid() == 0 else subprocess.Popen(["sleep", "600"])
+    try:
+        lines = (data / remains.LOCK_FILE).read_text().split("\n")
+        (data / remains.LOCK_FILE).write_text("\n".join([str(other.pid), *lines[1:]]))
+        postgres.start(settings)
+        postgres.check(settings)
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+@pytest.mark.parametrize("arguments", [("ingest",), ("ingest", "--follow")])
+def test_a_disk_that_fills_during_ingest_ends_it_in_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("a disk that is full needs a small tmpfs, and mounting one needs root")
+    with temporary_home() as disk:
+        options = ["-t", "tmpfs", "-o", "size=600m,mode=0700", "tmpfs", str(disk)]
+        if subprocess.run(["mount", *options], check=False).returncode:
+            pytest.skip("mounting a tmpfs is not allowed here")
+        command = CommandLine(disk)
+        try:
+            assert command.run("ingest").returncode == 0
+            _fill_during(command, arguments)
+        finally:
+            (disk / "filler").unlink(missing_ok=True)
+            command.run("down")
+            subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def _fill_during(command: CommandLine, arguments: tuple[str, ...]) -> None:
+    sent, draw = Sent(), random.Random(14)
+    for _ in range(150):
+        publish(command.settings, sent, draw)
+    child = command.start(*arguments, SEARCHFLOW_BATCH_EVENTS="150", SEARCHFLOW_FOLLOW_BATCH_EVENTS="150")
+    until(lambda: worker.waiting(command.settings)["search"] < 900)
+    found = os.statvfs(command.home)
+    with (command.home / "filler").open("wb") as filler, contextlib.suppress(OSError):
+        filler.write(bytes(found.f_bavail * found.f_frsize - 400_000))
+    started = time.monotonic()
+    _, said = child.communicate(timeout=120)
+    assert time.monotonic() - started < 30
+    lines = [line for line in said.splitlines() if line.startswith("searchflow: ")]
+    assert child.returncode == 2, said
+    assert [line.partition(".")[0] for line in lines] in (
+        ["searchflow: The disk is full"],
+        ["searchflow: The disk is full: the batch was not committed and stays in its source"],
+    )
+
+
+def test_sigterm_is_obeyed_when_nothing_answers() -> None:
+    code = (
+        "import time\nfrom flows.support import stopped_by_signals\n"
+        "with stopped_by_signals(0.5):\n    print('ready', flush=True)\n    time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        child.terminate()
+        assert child.wait(20) == 128 + signal.SIGTERM
 
 
 def test_a_stream_trimmed_behind_our_back_is_sent_again_and_complete(fresh_platform: Settings) -> None:

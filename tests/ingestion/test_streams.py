@@ -7,16 +7,20 @@ import threading
 from datetime import datetime
 from typing import Any
 
+import psycopg
 import pytest
 import redis
 
 from searchflow import streams, warehouse
-from searchflow.errors import FencedError, SourceGapError
+from searchflow.errors import FencedError, SearchFlowError, SourceGapError
+from searchflow.events import MAX_EVENT_BYTES
 from searchflow.ingestion import worker
 from searchflow.ingestion.accounting import accounting
-from searchflow.ingestion.commit import Counts, commit
+from searchflow.ingestion.commit import Counts, commit, in_transaction
 from searchflow.ingestion.positions import position
+from searchflow.ingestion.source import SourceBatch
 from searchflow.ingestion.stream_source import StreamSource
+from searchflow.services import postgres
 from searchflow.settings import Settings
 from tests import foreign
 
@@ -85,7 +89,9 @@ def test_exact_duplicates_are_counted_and_conflicting_ones_become_letters(
     assert identity_holds(fresh_platform)
 
 
-def test_every_reason_of_the_contract_keeps_the_bytes(fresh_platform: Settings, producer: redis.Redis) -> None:
+def test_every_reason_of_the_contract_keeps_the_bytes_up_to_the_largest_event(
+    fresh_platform: Settings, producer: redis.Redis
+) -> None:
     refused = foreign.refused()
     by_type: dict[str, list[bytes]] = {"search": [], "click": [], "conversion": []}
     for lines in refused.values():
@@ -102,7 +108,8 @@ def test_every_reason_of_the_contract_keeps_the_bytes(fresh_platform: Settings, 
     letters = fetch(fresh_platform, "SELECT reason_code, raw_payload, reason, status FROM raw.dead_letters")
     assert {row[0] for row in letters} == set(refused) | {"conflicting_duplicate"}
     for code, lines in refused.items():
-        assert sorted(bytes(row[1]) for row in letters if row[0] == code) == sorted(lines), code
+        kept = sorted(line[:MAX_EVENT_BYTES] for line in lines)
+        assert sorted(bytes(row[1]) for row in letters if row[0] == code) == kept, code
     assert all(row[2] and row[3] == "open" for row in letters)
     assert identity_holds(fresh_platform)
 
@@ -164,6 +171,58 @@ def test_two_workers_on_one_shard_store_each_event_once(fresh_platform: Settings
     assert len(outcomes) == 2
     assert fetch(fresh_platform, "SELECT count(*), count(DISTINCT event_id) FROM raw.search_events") == [(4_000, 4_000)]
     assert identity_holds(fresh_platform)
+
+
+class Overtaken(StreamSource):
+    """A source whose entries another worker takes, commits and removes right before the first read."""
+
+    def __init__(self, settings: Settings, client: redis.Redis) -> None:
+        super().__init__(client, "search")
+        self._settings, self._reads = settings, 0
+
+    def read(self, after: str | None, *, limit: int, wait_seconds: float = 0.0) -> SourceBatch | None:
+        self._reads += 1
+        if self._reads == 1:
+            ingest(self._settings)
+            self.client.xadd(self.name, {"data": foreign.line(**foreign.search(9))})
+        return super().read(after, limit=limit, wait_seconds=wait_seconds)
+
+
+def test_the_loser_of_a_race_does_not_say_that_entries_were_removed(
+    fresh_platform: Settings, producer: redis.Redis
+) -> None:
+    stream = streams.EVENT_STREAMS["search"]
+    producer.xadd(stream, {"data": foreign.line(**foreign.search(1))})
+    ingest(fresh_platform)
+    for number in range(2, 6):
+        producer.xadd(stream, {"data": foreign.line(**foreign.search(number))})
+    with warehouse.connect(fresh_platform) as connection, pytest.raises(FencedError, match="Another worker moved"):
+        worker.drain(
+            fresh_platform,
+            connection,
+            Overtaken(fresh_platform, producer),
+            clock=clock,
+            result=worker.IngestionResult(),
+        )
+    assert ingest(fresh_platform) == Counts(received=1, stored=1)
+
+
+def test_a_commit_that_loses_its_catalog_says_so(fresh_platform: Settings, producer: redis.Redis) -> None:
+    with warehouse.connect(fresh_platform) as connection:
+
+        def write() -> None:
+            connection.execute("INSERT INTO ops.position_search VALUES ('x', '', 0, '', NULL, NULL)")
+            with psycopg.connect(postgres.conninfo(fresh_platform, "catalog"), autocommit=True) as killer:
+                killer.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            connection.execute("SELECT count(*) FROM ops.position_click").fetchall()
+            connection.execute("SELECT count(*) FROM raw.search_events").fetchall()
+
+        with pytest.raises(SearchFlowError, match="The commit of a batch failed") as failed:
+            in_transaction(connection, write)
+    assert "ROLLBACK" not in str(failed.value).upper()
 
 
 def test_a_stream_trimmed_behind_our_back_stops_with_the_gap(fresh_platform: Settings, producer: redis.Redis) -> None:

@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from searchflow import warehouse
-from searchflow.events import Rejection
+from searchflow.events import MAX_EVENT_BYTES, Rejection
 from searchflow.ingestion import checks, positions
 from searchflow.ingestion import commit as committing
 from searchflow.ingestion.cut import CommitGate
@@ -34,8 +34,14 @@ from searchflow.settings import Settings
 
 SHARD, SOURCE = "replay", "dead_letters"
 """What the batches and rows of a replay name as theirs; `source_position` is the letter's id."""
-COMMIT_LETTERS = 5_000
+COMMIT_LETTERS = 2_000
+"""Each may have 64 KiB, and is in memory up to three times."""
 FIX_FAILED = "fix_failed"
+ONLY_A_HEAD = (
+    "the letter holds no more than the head of what was received. Its source and source_position say where that stands: "
+    "publish it from there in smaller events, then discard the letter"
+)
+"""Why a letter of an input that was too large is not replayed."""
 
 
 @dataclass
@@ -104,9 +110,9 @@ def replay(
     total, limits = ReplayResult(), limits_of(settings)
     with warehouse.connect(settings) as connection, CommitGate(settings) as gate:
         for chosen in _portions(letters.ids(connection, selection), commit_letters):
-            repaired = _repair(connection, chosen, fix, clock(), limits)
+            repaired = _repair(connection, chosen, fix, gate.steady(clock)(), limits)
             with gate.commit():
-                stamp = clock().replace(tzinfo=None)
+                stamp = gate.stamp(clock).replace(tzinfo=None)
                 total.add(
                     committing.in_transaction(
                         connection, _writer(connection, repaired, fix, stamp, actor, limits, gate.tombstones())
@@ -160,12 +166,18 @@ def _repair(
     """Apply the fix and run ingestion's own validation."""
     found: dict[str, bytes] = dict(
         connection.execute(
-            "SELECT dead_letter_id, raw_payload FROM raw.dead_letters WHERE dead_letter_id IN (SELECT unnest(?))",
-            [list(chosen)],
+            "SELECT dead_letter_id, CASE WHEN reason_code <> 'too_large' OR octet_length(raw_payload) > ? "
+            "THEN raw_payload END FROM raw.dead_letters WHERE dead_letter_id IN (SELECT unnest(?))",
+            [MAX_EVENT_BYTES, list(chosen)],
         ).fetchall()
     )
+    heads = {letter for letter, payload in found.items() if payload is None}
+    found |= dict.fromkeys(heads, b"")
     lines, places, broken = [], [], []
     for letter in chosen:
+        if letter in heads:
+            broken.append((letter, b"", Rejection("too_large", ONLY_A_HEAD)))
+            continue
         try:
             lines.append(found[letter] if fix is None else fix.apply(found[letter]))
             places.append(letter)
