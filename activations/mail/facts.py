@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 
 from activations.mail.message import Message
-from activations.mail.suppression import LISTED, address_hash
+from activations.mail.suppression import LISTED, address_hash, former_hash
 from searchflow import streams, warehouse
 from searchflow.ingestion import positions
 from searchflow.ingestion.stream_source import StreamPosition
@@ -48,7 +48,7 @@ WITH sessions AS (
 ), suppressed AS ({LISTED})
 SELECT key, coalesce(booked_at >= searched_at, FALSE), coalesce(agrees, FALSE),
     EXISTS (SELECT 1 FROM suppressed WHERE suppressed.user_id = asked.user_id
-        OR suppressed.address_hash = asked.address_hash)
+        OR suppressed.address_hash IN (asked.address_hash, asked.former_hash))
 FROM asked LEFT JOIN booked USING (user_id) LEFT JOIN agreed USING (user_id)
 """
 
@@ -86,6 +86,7 @@ def look(settings: Settings, connection: duckdb.DuckDBPyConnection, messages: Se
             "user_id": [each.user_id for each in messages],
             "searched_at": pa.array([each.searched_at for each in messages], pa.timestamp("us")),
             "address_hash": [address_hash(settings, each.address) for each in messages],
+            "former_hash": [former_hash(settings, each.address) for each in messages],
         }
     )
     names = {"user_id": pa.string(), "session_id": pa.string(), "event_ts": pa.timestamp("us")}
