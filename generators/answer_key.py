@@ -101,8 +101,8 @@ class AnswerKey:
             "attempt": self.attempt,
             "lines": sum(self.types.values()),
             "lines_by_type": dict(self.types),
-            "lines_by_fate": dict(self.fates),
-            "dead_letters_by_reason": dict(self.reasons),
+            "lines_by_fate": dict(sorted(self.fates.items())),
+            "dead_letters_by_reason": dict(sorted(self.reasons.items())),
             "files": self._files,
         }
         path = self.folder / MANIFEST
