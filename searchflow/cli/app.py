@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from searchflow import __version__
 from searchflow.cli import (
     audit,
     bench,
@@ -38,10 +40,26 @@ app = typer.Typer(
     name="searchflow",
     help="Search analytics for travel companies: generate, ingest, model, gate, activate, show.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"searchflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and end.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    pass
+
+
 demo.register(app)
 platform.register(app)
 generate.register(app)
