@@ -17,10 +17,10 @@ import redis
 
 from searchflow import streams, warehouse
 from searchflow.errors import FencedError, SearchFlowError, ServiceError, SourceGapError, StorageError, UsageError
+from searchflow.ingestion import positions
 from searchflow.ingestion.commit import Counts
 from searchflow.ingestion.file_source import FileSource, FileState, event_files
 from searchflow.ingestion.pace import Pace, Paced
-from searchflow.ingestion.positions import positions
 from searchflow.ingestion.shapes import Shapes
 from searchflow.ingestion.stream_source import StreamSource
 from searchflow.ingestion.worker import THREADS, Clock, IngestionResult, OnCommit, drain, utc_now
@@ -170,7 +170,7 @@ class Folder:
                 source = before[1]
             else:
                 self._close(path)
-                source = FileSource(path, positions(connection, FileSource.shard), following=True)
+                source = FileSource(path, positions.positions(connection, FileSource.shard), following=True)
             self._open[path] = (state, source)
             found.append(source)
         return found
@@ -206,7 +206,9 @@ def follow_files(
         try:
             with warehouse.connect(settings, threads=THREADS) as connection:
                 while not stop.is_set():
-                    for source in folder.changed(connection):
+                    changed = folder.changed(connection)
+                    load = positions.watermarks(connection) if changed else None
+                    for source in changed:
                         drain(
                             settings,
                             connection,
@@ -216,6 +218,7 @@ def follow_files(
                             on_commit=on_commit,
                             stop=stop,
                             shapes=shapes,
+                            load=load,
                         )
                     stop.wait(settings.follow_batch_seconds)
         finally:
