@@ -43,8 +43,13 @@ WITH sessions AS (
         WHERE conversions.user_id IS NULL)
     GROUP BY user_id
 ), agreed AS (
-    SELECT user_id, arg_max(coalesce(marketing_consent, FALSE), (updated_at, ingested_at)) AS agrees
-    FROM raw.user_profiles WHERE user_id IN (SELECT user_id FROM asked) GROUP BY user_id
+    SELECT user_id, bool_and(agrees) AS agrees FROM (  -- as staging.stg_user_profiles: where nothing decides, no consent
+        SELECT user_id, coalesce(marketing_consent, FALSE) AS agrees FROM raw.user_profiles
+        WHERE user_id IN (SELECT user_id FROM asked)
+        QUALIFY rank() OVER (PARTITION BY user_id ORDER BY updated_at DESC, ingested_at DESC) = 1
+            AND rank() OVER (PARTITION BY user_id, updated_at, ingested_at, batch_id
+                ORDER BY TRY_CAST(source_position AS BIGINT) DESC NULLS LAST) = 1)
+    GROUP BY user_id
 ), suppressed AS ({LISTED})
 SELECT key, coalesce(booked_at >= searched_at, FALSE), coalesce(agrees, FALSE),
     EXISTS (SELECT 1 FROM suppressed WHERE suppressed.user_id = asked.user_id
