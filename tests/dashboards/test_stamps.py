@@ -29,7 +29,7 @@ def test_it_says_when_how_final_checked_in_quarantine_and_when_next() -> None:
         "6 minutes ago",
         "98.0% of the events expected",
         "5 checks 3 minutes ago",
-        "2 inputs",
+        "2 open dead letters",
         "1 Apr 2026, 12:04",
     ):
         assert words in stamp.details
