@@ -12,11 +12,6 @@ from functools import lru_cache
 from importlib import resources
 from zoneinfo import ZoneInfo
 
-import tzdata
-
-VERSION: str = tzdata.IANA_VERSION
-"""The release of the time zone database that is read."""
-
 
 @lru_cache(maxsize=1)
 def names() -> frozenset[str]:
@@ -26,7 +21,7 @@ def names() -> frozenset[str]:
 
 def find(name: str | None) -> ZoneInfo | None:
     """Return the time zone of a name from outside; None when there is no such zone."""
-    return named(name) if name in names() else None
+    return named(name) if name is not None and name in names() else None
 
 
 @lru_cache(maxsize=1024)

@@ -32,7 +32,8 @@ def tables(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """Return one row a table: what it holds, and how fresh it is (empty before the models were made once)."""
     from dashboards import definitions
 
-    found, fresh, models = names(connection), {}, definitions.models()
+    found, models = names(connection), definitions.models()
+    fresh: dict[str, tuple[Any, Any]] = {}
     if "ops.freshness" in found:
         rows = connection.execute("SELECT table_name, last_event_ts, last_loaded_at FROM ops.freshness").fetchall()
         fresh = {name: (event, loaded) for name, event, loaded in rows}
