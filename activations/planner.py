@@ -61,7 +61,7 @@ class Plan:
     source_rows: int = 0
     sent_rows: int = 0  # what the destination holds, as far as it told us
     repeated_keys: int = 0
-    quarantined: int = 0  # rows of the model that a suite of the gate held back
+    quarantined: int = 0  # rows of the model in quarantine
     held_out: int = 0  # rows of users who are kept out to see what the sync changes
     on_hold: str = ""  # why, when a run was undone
     jumps: tuple[str, ...] = ()  # groups whose size is unusual
@@ -138,13 +138,13 @@ def read_sent(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
 
 def read_current(connection: duckdb.DuckDBPyConnection, sync: Sync) -> tuple[int, int]:
     """`current_rows`: what the model says now, without rows in quarantine or held out. Returns how many those are."""
-    held_back = quarantine.hold_back(connection, sync)
+    quarantined = quarantine.leave_out(connection, sync)
     held_out = holdout.keep_out(connection, sync)
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE current_rows AS
         SELECT {KEY}, {HASH}, {PROBLEM} FROM ({shaped(sync, quarantine.SENDABLE)})
     """)
-    return held_back, held_out
+    return quarantined, held_out
 
 
 def _write_differences(connection: duckdb.DuckDBPyConnection, sync: Sync, now: datetime, retry_rejected: bool) -> None:

@@ -13,13 +13,13 @@ from activations.declaration import Sync
 from activations.shape import literal, quoted
 
 CHECKED = "temp.checked_rows"
-"""The model's rows without those in quarantine, once `hold_back` was called."""
+"""The model's rows without those in quarantine, once `leave_out` was called."""
 SENDABLE = "temp.sendable_rows"
 """What a sync reads instead of its model: `checked_rows` without users who are held out (`activations.holdout`)."""
 HELD_KEYS = "temp.held_keys"
 
 
-def hold_back(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
+def leave_out(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
     """Make `checked_rows` (the model without quarantined rows) and `held_keys`. Returns how many rows are left out."""
     columns = [row[0] for row in connection.execute(f"DESCRIBE {quoted(sync.model)}").fetchall()]
     _read_quarantine(connection, sync)

@@ -44,7 +44,7 @@ class SyncResult:
     removed: int = 0
     unchanged: int = 0  # with the refreshed and the held
     rejected: int = 0
-    quarantined: int = 0  # rows of the model that a suite of the gate held back: neither sent nor removed
+    quarantined: int = 0  # rows of the model in quarantine: neither sent nor removed
     held_out: int = 0  # rows of users who are kept out to see what the sync changes
     retried: int = 0
     seconds: float = 0.0

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
-FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 31), ("month", 1, 12), ("day of week", 0, 7))
-_PART = re.compile(r"^(?:\*|(\d+)(?:-(\d+))?)(?:/([1-9]\d*))?$")
+from croniter import croniter
+from croniter.croniter import CroniterBadDateError, CroniterError
+
+_FIELDS = 5
+_DRAWN = re.compile(r"(?<![a-z])[hr](?![a-z])", re.IGNORECASE)
+"""Jenkins' words for a moment that is drawn: each process would draw another one."""
+_ANY_DAY = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def cron_problem(line: str) -> str | None:
-    """What is wrong with a cron line of five fields (numbers, `*`, ranges, lists and steps); None: nothing.
+    """Return what is wrong with a cron line of five fields, or a word such as `@daily`; None: nothing.
 
-    >>> cron_problem("*/15 * * * *")
-    >>> cron_problem("0 25 * * *")
-    "the hour '25' is not within 0 to 23"
+    >>> cron_problem("*/15 6-20 * * MON-FRI")
+    >>> cron_problem("@daily")
+    >>> cron_problem("0 0 31 2 *")
+    'names a day that never comes'
     """
     parts = line.split()
-    if len(parts) != len(FIELDS):
-        return f"is a cron line of five fields (minute hour day month weekday, UTC), not of {len(parts)}"
-    for part, (name, lowest, highest) in zip(parts, FIELDS, strict=True):
-        for item in part.split(","):
-            found = _PART.match(item)
-            if found is None:
-                return f"the {name} {item!r} is none of `*`, a number, a range, or one of these with a step"
-            numbers = [int(number) for number in found.groups()[:2] if number is not None]
-            if any(not lowest <= number <= highest for number in numbers) or numbers != sorted(numbers):
-                return f"the {name} {item!r} is not within {lowest} to {highest}"
+    if len(parts) != _FIELDS and not line.startswith("@"):
+        return f"is a cron line of five fields (minute hour day month weekday, UTC) or @daily, not of {len(parts)}"
+    if _DRAWN.search(line):
+        return "draws its moment (H or R), and no two processes draw the same; write the minute or hour"
+    try:
+        croniter(line, _ANY_DAY).get_next(datetime)
+    except CroniterBadDateError:
+        return "names a day that never comes"
+    except (CroniterError, ValueError, KeyError) as error:
+        if line.startswith("@"):
+            return f"is {line}, and the words are @hourly, @daily, @weekly, @monthly and @yearly"
+        return f"is no cron line: {' '.join(str(error).split())}"
     return None

@@ -120,7 +120,7 @@ def _deliver(settings: Settings, name: str) -> float:
 def _rows(settings: Settings, sync: Sync) -> Iterator[Any]:
     """The rows of each batch, in the engine's order."""
     with closing(warehouse.connect(settings, read_only=True)) as connection:
-        quarantine.hold_back(connection, sync)
+        quarantine.leave_out(connection, sync)
         connection.execute(f"CREATE TEMP TABLE differences AS SELECT {KEY}, {HASH}, 'added' AS __kind FROM "
                            f"({shaped(sync, sync.model)})")  # fmt: skip
         planner.stage(connection, sync, sync.model)

@@ -26,7 +26,7 @@ FILTER_TABLES = ("marts.mart_kpi_daily", "marts.fct_search_funnel_daily")
 OUTCOMES = {
     "pass": "✓ passed",
     "warn": "! warnings",
-    "quarantine": "! rows held back",
+    "quarantine": "! rows in quarantine",
     "fail": "✕ failed",
     "error": "✕ could not run",
 }
@@ -137,7 +137,7 @@ def _trust(reading: Reading, now: datetime, **of_days: Any) -> Trust:
         now.replace(tzinfo=None),
         trust.outcomes(reading),
         trust.made_at(reading),
-        trust.held_back(reading),
+        trust.quarantined(reading),
         trust.open_dead_letters(reading),
         next_refresh=schedule.known(source.current_settings()).next_refresh,
         **of_days,
@@ -145,7 +145,7 @@ def _trust(reading: Reading, now: datetime, **of_days: Any) -> Trust:
 
 
 def _trust_line(known: Trust, tables: Sequence[str] | None) -> None:
-    """The page as a whole, in words: how old its numbers are, what its gates said, what is in quarantine."""
+    """The page as a whole, in words: how old its numbers are, what its gates said, how many dead letters are open."""
     suites = known.outcomes if tables is None else known.gates(tables)[0]
     before = () if tables is None else known.gates(tables)[1]
     badge, color, said = gate_words(suites, known.now)
@@ -153,9 +153,7 @@ def _trust_line(known: Trust, tables: Sequence[str] | None) -> None:
     parts.append(said)
     if tables is not None and known.finality is not None and known.finality < COMPLETE and known.last_day:
         parts.append(f"{formats.day(known.last_day)} is {formats.percent(known.finality)} complete")
-    parts.append(
-        f"{formats.plural(known.letters, 'input')} in quarantine" if known.letters else "nothing in quarantine"
-    )
+    parts.append(formats.plural(known.letters, "open dead letter") if known.letters else "no open dead letters")
     if known.next_refresh:
         parts.append(f"next refresh {known.next_refresh:%H:%M} UTC")
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="trust"):

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from streamlit.web.server.server_util import AUTH_COOKIE_NAME
 from streamlit.web.server.starlette.starlette_websocket import _get_signed_cookie_with_chunks
 
+from searchflow import addresses
 from searchflow.errors import ConfigurationError
 from searchflow.privacy import keys
 from searchflow.settings import Settings
@@ -59,15 +60,25 @@ def secrets(settings: Settings, address: str) -> dict[str, Any]:
 
 def allowed(settings: Settings, address: str | None, verified: bool = True) -> bool:
     """May whoever has this e-mail address see the dashboards?"""
-    rules = [rule.strip().lower() for rule in settings.oidc_allowed.split(",") if rule.strip()]
+    rules = [_comparable(rule) for rule in settings.oidc_allowed.split(",") if rule.strip()]
     if not rules:
         return True
-    if not address or not verified:
+    plain = _comparable(address or "")
+    if not plain or not verified:
         return False
-    plain = address.strip().lower()
     return any(
-        plain.endswith(rule) and plain.count("@") == 1 if rule.startswith("@") else plain == rule for rule in rules
+        plain.endswith(rule) and plain.count("@") == 1 if rule.startswith("@") else plain == rule
+        for rule in rules
+        if rule
     )
+
+
+def _comparable(address: str) -> str:
+    """Return an address as it is compared; nothing when no mailbox can have it."""
+    try:
+        return addresses.comparable(address)
+    except addresses.NoDomain:
+        return ""
 
 
 def of_request(settings: Settings, request: Request) -> bool:

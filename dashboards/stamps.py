@@ -1,4 +1,4 @@
-"""The trust stamp of a tile: data as of, how final, what the quality gate said, rows held back, next refresh.
+"""The trust stamp of a tile: data as of, how final, what the quality gate said, rows in quarantine, next refresh.
 
 A short line stands under every number and chart; its hover says all of it in sentences. A gate that failed for one of
 the tables a tile reads, or for one that those are made from, is told on that tile.
@@ -64,7 +64,7 @@ class Trust:
         held = sum(self.held.get(table, 0) for table in tables)
         coming = self._coming()
         gate = f":red[**✕ {said}**]" if failed else mark if mark in ("✓", "") else f"{mark} {said}"
-        parts = [f"{gate} {as_of}".strip(), final, f"{held:,} held back" if own else None, coming if made else None]
+        parts = [f"{gate} {as_of}".strip(), final, f"{held:,} in quarantine" if own else None, coming if made else None]
         return Stamp(
             short=" · ".join(part for part in (parts[0], final and final.split(" ")[-2] + " in") if part),
             line=" · ".join(part for part in parts if part),
@@ -116,8 +116,8 @@ class Trust:
             )
         said.append(f"**Gate** {_gate_sentence(own, above, self.now)}")
         said.append(
-            f"**Held back** {formats.plural(held, 'row')} of these tables; "
-            f"{formats.plural(self.letters, 'input')} in quarantine at the door"
+            f"**In quarantine** {formats.plural(held, 'row')} of these tables; "
+            f"{formats.plural(self.letters, 'open dead letter')}"
         )
         if self.next_refresh:
             said.append(f"**Next refresh** {formats.moment(self.next_refresh)}")

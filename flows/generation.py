@@ -23,7 +23,7 @@ from generators import direct, feeds, options, rotation
 from generators.parallel import OpenPublisher
 from generators.publishers import StreamPart, jsonl_part
 from generators.runs import current_world
-from generators.settings import moment
+from generators.settings import moment, parse_moment
 from searchflow import streams
 from searchflow.errors import UsageError
 from searchflow.ingestion import feeds as ingested_feeds
@@ -70,9 +70,10 @@ def publish_history(
     sink: Sink,
     world: list[str] | None = None,
     processes: int = 1,
+    until: str | None = None,
 ) -> dict[str, Any]:
-    """Everything that happened since the last publication (or since the start of history), up to now."""
-    return _publish_history(load_settings(), get_run_logger(), days, events, seed, sink, world, processes)
+    """Publish what happened since the last publication (or since the start of history), up to `until` (default: now)."""
+    return _publish_history(load_settings(), get_run_logger(), days, events, seed, sink, world, processes, until)
 
 
 def _publish_history(
@@ -84,10 +85,25 @@ def _publish_history(
     sink: Sink,
     world: list[str] | None,
     processes: int,
+    until: str | None,
 ) -> dict[str, Any]:
     state = generators.load_state(settings) if sink.ours else None
     funnel, faults = options.parse(world or [])
-    wanted = generators.next_range(state, utc_now(), days=days, events=events, seed=seed, funnel=funnel, faults=faults)
+    wanted = generators.next_range(
+        state,
+        utc_now(),
+        days=days,
+        events=events,
+        seed=seed,
+        until=None if until is None else parse_moment("--until", until),
+        funnel=funnel,
+        faults=faults,
+    )
+    if sink.ours and wanted.simulation.start < settings.history_start.date():
+        raise UsageError(
+            f"History would begin on {wanted.simulation.start}, before SEARCHFLOW_HISTORY_START "
+            f"({settings.history_start:%Y-%m-%d}): ingestion refuses older events. Give fewer --days or a later --until."
+        )
     begin = feeds.stamp(wanted.after or moment(wanted.simulation.start_ms))
     channel = direct.channel_of(wanted.simulation, begin)
     name = f"events_{wanted.name}"
@@ -154,13 +170,14 @@ def publish(
     rotate: str | None,
     world: list[str] | None,
     processes: int,
+    until: str | None,
 ) -> dict[str, Any]:
     """Do the same outside of a flow run, for destinations that need no server (files, standard output)."""
     sink = Sink(to, out, gzip, rotate)
     if rate:
         report = _publish_live(settings, log, rate, duration, seed, sink, world)
     else:
-        report = _publish_history(settings, log, days, events, seed, sink, world, processes)
+        report = _publish_history(settings, log, days, events, seed, sink, world, processes, until)
     return {**report, "published": report["lines"]}
 
 
@@ -216,6 +233,7 @@ def generate(
     rotate: str | None = None,
     world: list[str] | None = None,
     processes: int = 1,
+    until: str | None = None,
 ) -> dict[str, Any]:
     """Publish history (default) or, with `rate`, live events. `published` counts lines, `events` the valid ones."""
     settings, sink = load_settings(), Sink(to, out, gzip, rotate)
@@ -223,7 +241,7 @@ def generate(
         report = (
             publish_live(rate, duration, seed, sink, world)
             if rate
-            else publish_history(days, events, seed, sink, world, processes)
+            else publish_history(days, events, seed, sink, world, processes, until)
         )
         noted.rows_out = report["lines"]
         get_run_logger().info("%s", report)

@@ -18,7 +18,11 @@ from searchflow.errors import GateFailed
 
 @flow(name="pipeline")
 def run_pipeline(
-    generate: bool = False, days: int | None = None, events: int | None = None, seed: int | None = None
+    generate: bool = False,
+    days: int | None = None,
+    events: int | None = None,
+    seed: int | None = None,
+    until: str | None = None,
 ) -> dict[str, Any]:
     """Run every stage in order, each as a flow of its own. A table whose suite fails stops the syncs that depend on it,
     and those only; the others, and the models, go on.
@@ -40,7 +44,7 @@ def run_pipeline(
         return results[name]
 
     if generate:
-        run("generate", lambda: generation.generate(days=days, events=events, seed=seed))
+        run("generate", lambda: generation.generate(days=days, events=events, seed=seed, until=until))
     run("ingest", ingestion.ingest)
     run("validate raw", lambda: validation.check("raw", report=False))
     run("transform", transformation.transform)

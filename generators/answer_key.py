@@ -101,8 +101,8 @@ class AnswerKey:
             "attempt": self.attempt,
             "lines": sum(self.types.values()),
             "lines_by_type": dict(self.types),
-            "lines_by_fate": dict(self.fates),
-            "dead_letters_by_reason": dict(self.reasons),
+            "lines_by_fate": dict(sorted(self.fates.items())),
+            "dead_letters_by_reason": dict(sorted(self.reasons.items())),
             "files": self._files,
         }
         path = self.folder / MANIFEST
@@ -118,7 +118,7 @@ class AnswerKey:
     def _summarize(self) -> None:
         if not self._counts:
             return
-        sealed = [seal.parent for seal in self.folder.parent.glob(f"*/{MANIFEST}")]
+        sealed = [seal.parent for seal in sorted(self.folder.parent.glob(f"*/{MANIFEST}"))]
         visits = [part for folder in [*sealed, self.folder] for part in sorted(folder.glob("visits_*.parquet"))]
         for frame in truth.journeys(sorted(self.folder.glob("bookings_*.parquet")), visits):
             self._part("journeys", frame)

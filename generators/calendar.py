@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any
 
 import holidays
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from generators.draws import Draws, Floats, Ints
 from generators.places import CITIES, CITY_COUNTRY, CITY_WEIGHTS, CITY_ZONE, COUNTRIES, ZONES
 from generators.settings import DAY_MS, SimulationSettings
+from searchflow import zones
 
 # January and February are for planning summer, late summer for a second trip; December is quiet.
 MONTHS = np.array([1.22, 1.14, 1.06, 1.0, 1.02, 1.08, 1.12, 1.04, 0.92, 0.88, 0.86, 0.72])
 WEEKDAYS = np.array([1.08, 1.05, 1.03, 0.99, 0.9, 0.87, 1.08])  # Monday first
 HOLIDAY_SHARE_LOST = 0.25
 _BLOCK_DAYS = 512  # of time zone offsets, worked out at once
+_QUARTER_MS = 900_000
 WORKDAY_HOURS = np.array([6, 3, 2, 1.5, 1.5, 3, 8, 16, 25, 30, 32, 34, 40, 36, 32, 31, 31, 33, 36, 44, 52, 50, 36, 17])
 WEEKEND_HOURS = np.array([9, 5, 3, 2, 1.5, 2, 4, 9, 18, 30, 39, 42, 42, 42, 42, 41, 40, 40, 41, 46, 50, 46, 33, 18])
 
@@ -93,14 +94,23 @@ def _offsets(days: Ints, cities: Ints) -> Ints:
 @lru_cache(maxsize=64)
 def _offset_table(block: int) -> Ints:
     """The offsets of every zone (rows) on the days of one block (columns)."""
-    days = np.arange(block * _BLOCK_DAYS, (block + 1) * _BLOCK_DAYS)
-    noon = pl.Series(days * DAY_MS + DAY_MS // 2).cast(pl.Datetime("ms"))
-    return np.stack([_zone_offsets(noon, zone) for zone in ZONES])
+    first = date(1970, 1, 1) + timedelta(days=block * _BLOCK_DAYS)
+    noons = [datetime.combine(first + timedelta(days=day), time(12)) for day in range(_BLOCK_DAYS)]
+    return np.array([[_offset(noon.replace(tzinfo=zones.named(zone))) for noon in noons] for zone in ZONES])
 
 
-def _zone_offsets(noon: pl.Series, zone: str) -> Ints:
-    utc = noon.dt.replace_time_zone(zone).dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    return (noon - utc).dt.total_milliseconds().to_numpy().astype(np.int64)
+def _offset(moment: datetime) -> int:
+    return (moment.utcoffset() or timedelta()) // timedelta(milliseconds=1)
+
+
+def local_ms(moments: Ints, zone: str) -> Ints:
+    """Return what the clocks of a zone show at UTC moments, both in milliseconds since 1970.
+
+    Since 1970 offsets change on a quarter of an hour only: one look-up serves all moments of a quarter."""
+    quarters, which = np.unique(moments // _QUARTER_MS, return_inverse=True)
+    at = [datetime.fromtimestamp(int(quarter) * _QUARTER_MS / 1000, UTC) for quarter in quarters]
+    offsets = np.array([_offset(moment.astimezone(zones.named(zone))) for moment in at], dtype=np.int64)
+    return np.asarray(moments + offsets[which])
 
 
 def zone_of(city: int) -> str:

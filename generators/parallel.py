@@ -82,13 +82,14 @@ class Workers:
         stop: threading.Event | None = None,
     ) -> None:
         self._stop, self._horizon = stop or threading.Event(), _Horizon()
-        self._sent: Any = _SPAWN.Queue(_WAITING * processes)
+        self._sent: list[Any] = [_SPAWN.Queue(_WAITING) for _ in range(processes)]
         self.until = until
         self._begin = after or moment(world.start_ms - 1)
         parts = [Partition(index, processes) for index in range(processes)]
         tasks = [_Task(world, after, until, part, open_publisher, details) for part in parts]
         self._processes = [
-            _SPAWN.Process(target=_work, args=(task, self._horizon, self._sent), daemon=True) for task in tasks
+            _SPAWN.Process(target=_work, args=(task, self._horizon, sent), daemon=True)
+            for task, sent in zip(tasks, self._sent, strict=True)
         ]
 
     def __iter__(self) -> Iterator[Batch]:
@@ -105,25 +106,36 @@ class Workers:
             self.until = max(self._begin, min(self.until, self._horizon.moment))
 
     def _collect(self) -> Iterator[Batch]:
-        working = len(self._processes)
+        """Take the workers' batches in turn: which of them is faster does not show in the answer key."""
+        working = list(self._sent)
         while working:
+            for sent in list(working):
+                message = self._next(sent)
+                if isinstance(message, str):
+                    raise SearchFlowError(message)
+                if message is None:
+                    working.remove(sent)
+                else:
+                    yield message
+
+    def _next(self, sent: Any) -> Batch | str | None:
+        while True:
             if self._stop.is_set():
                 self._horizon.stop()
             try:
-                message = self._sent.get(timeout=0.5)
+                message: Batch | str | None = sent.get(timeout=0.5)
             except queue.Empty:
                 self._check()
-                continue
-            if isinstance(message, str):
-                raise SearchFlowError(message)
-            if message is None:
-                working -= 1
             else:
-                yield message
+                return message
 
     def _check(self) -> None:
-        lost = [process for process in self._processes if process.exitcode not in (None, 0)]
-        if lost and self._sent.empty():
+        lost = [
+            process
+            for process, sent in zip(self._processes, self._sent, strict=True)
+            if process.exitcode not in (None, 0) and sent.empty()
+        ]
+        if lost:
             raise ServiceError(
                 f"A generating process ended by itself (status {lost[0].exitcode}). Run the same command again, "
                 "with fewer --processes if memory ran out: what was sent twice is dropped as duplicates."

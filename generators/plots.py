@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from generators import campaigns, feeds, journeys
+from generators import calendar, campaigns, feeds, journeys
 from generators.calendar import WEEKDAYS, WORKDAY_HOURS, month_of
 from generators.places import (
     CITIES,
@@ -60,9 +60,9 @@ def share(values: Numbers) -> list[float]:
 def _local(visits: pl.DataFrame) -> pl.Series:
     """When visits began, by the clock on the wall."""
     zones = pl.Series([city.zone for city in CITIES]).gather(visits["city"])
-    at = visits.select(pl.col("ts").cast(pl.Datetime("ms", "UTC")), zones.alias("zone"))
+    at = visits.select("ts", zones.alias("zone")).group_by("zone", maintain_order=True)
     return pl.concat(
-        [part["ts"].dt.convert_time_zone(str(zone)).dt.replace_time_zone(None) for (zone,), part in at.group_by("zone")]
+        [pl.Series(calendar.local_ms(part["ts"].to_numpy(), str(zone))).cast(pl.Datetime("ms")) for (zone,), part in at]
     )
 
 

@@ -161,17 +161,24 @@ def next_range(
     days: int | None = None,
     events: int | None = None,
     seed: int | None = None,
+    until: datetime | None = None,
     funnel: FunnelSettings | None = None,
     faults: FaultSettings | None = None,
 ) -> Range:
-    """What to send now: the whole history the first time, afterwards what is new since.
+    """Return what to send now: the whole history the first time, afterwards what is new since.
 
-    `days` and `events` describe the first history; a world that exists keeps its own.
+    History ends at `until`, or `now` when that is None. `days` and `events` describe the first history; a world that
+    exists keeps its own.
 
     Raises:
-        UsageError: the world of this home has another seed, or another funnel or other faults than asked for.
+        UsageError: the world of this home has another seed, or another funnel or other faults than asked for; `until` is
+            ahead of `now`, or before what this home has already.
     """
-    until = moment(milliseconds(now.astimezone(UTC)))
+    asked, until = until, moment(milliseconds((until or now).astimezone(UTC)))
+    if until > now:
+        raise UsageError(
+            f"--until {until.isoformat()} is ahead of the clock: ingestion refuses such events. Give a past moment."
+        )
     if state is None:
         world = SimulationSettings.for_history(
             until=until,
@@ -195,6 +202,11 @@ def next_range(
             "This home has a world with other settings. Leave --set out, or set SEARCHFLOW_HOME to another."
         )
     done = state.generated_until
+    if asked is not None and done is not None and until < done:
+        raise UsageError(
+            f"This home has history up to {done.isoformat()}, which is after {until.isoformat()}. "
+            "Give a later --until, or set SEARCHFLOW_HOME to another folder."
+        )
     return Range(state.simulation, done, until if done is None else max(until, done))
 
 

@@ -176,6 +176,19 @@ class SimulationSettings(Struct, frozen=True, kw_only=True):
             raise UsageError(f"Bots would make {self.faults.bots} of all searches. Choose a share of at most 0.5.")
 
 
+def parse_moment(option: str, text: str) -> datetime:
+    """Return the moment that a person wrote: `2026-01-31` (its first instant) or a time, in UTC unless it has an offset.
+
+    Raises:
+        UsageError: it is none; names the option.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UsageError(f"{option} {text} is no time. Write 2026-01-31 or 2026-01-31T12:00:00Z.") from None
+
+
 def milliseconds(moment: datetime) -> int:
     """Whole milliseconds since 1970 of an aware date and time (exact: no floating point)."""
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)

@@ -132,6 +132,9 @@ def visits(stored: pl.DataFrame) -> pl.DataFrame:
         .agg(pl.col("timestamp").min().alias("visited_at"), pl.col("channel").drop_nulls().first())
         # As text: those of all runs are read as one, and a later version of the simulator may know other words.
         .with_columns(pl.col("channel").cast(pl.String))
+        .sort(
+            "visited_at", "session_id", "visitor_id"
+        )  # groups come in any order, and a run's files are always the same
     )
 
 
@@ -173,7 +176,8 @@ def kpis(partial: Sequence[pl.DataFrame], visit_parts: Sequence[Path]) -> pl.Dat
         .collect(engine="streaming")
         for first, stop in _weeks(total["day"].cast(pl.Datetime("ms", "UTC")))
     ]
-    return total.join(pl.concat(began), on="day", how="left").with_columns(pl.col("visits", "visitors").fill_null(0))
+    days = total.join(pl.concat(began), on="day", how="left", maintain_order="left")
+    return days.with_columns(pl.col("visits", "visitors").fill_null(0))
 
 
 def journeys(booking_parts: Sequence[Path], visit_parts: Sequence[Path]) -> Iterator[pl.DataFrame]:

@@ -11,12 +11,11 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from searchflow import dotenv_file
+from searchflow import dotenv_file, zones
 from searchflow.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -129,10 +128,8 @@ class Settings(BaseSettings):
     @field_validator("email_time_zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError):  # not found, not a name, a folder's name
-            raise ValueError("is not a time zone such as Europe/Lisbon") from None
+        if zones.find(value) is None:
+            raise ValueError("is not a time zone such as Europe/Lisbon")
         return value
 
     @field_validator("webhook_url")

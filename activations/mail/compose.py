@@ -12,6 +12,7 @@ from email.utils import format_datetime, parseaddr
 
 from activations.mail import templates
 from activations.mail.message import Message, one_line
+from searchflow import addresses
 from searchflow.errors import ConfigurationError
 from searchflow.settings import Settings
 
@@ -95,12 +96,10 @@ def compose(settings: Settings, sender: Sender, message: Message, message_id: st
 
 
 def _address(text: str, name: str) -> Address:
-    if not text.isascii():
-        user, _, domain = text.rpartition("@")
-        try:
-            text = f"{user}@{domain.encode('idna').decode()}"
-        except UnicodeError:
-            raise BadAddress("the address cannot be used") from None
+    try:
+        text = addresses.ascii_address(text)
+    except addresses.NoDomain:
+        raise BadAddress("the address cannot be used") from None
     if not text.isascii() or not text.isprintable() or " " in text or text.count("@") != 1:
         raise BadAddress("the address cannot be used")
     try:

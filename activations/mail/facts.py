@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 
 from activations.mail.message import Message
-from activations.mail.suppression import LISTED, address_hash
+from activations.mail.suppression import LISTED, address_hash, former_hash
 from searchflow import streams, warehouse
 from searchflow.ingestion import positions
 from searchflow.ingestion.stream_source import StreamPosition
@@ -43,12 +43,17 @@ WITH sessions AS (
         WHERE conversions.user_id IS NULL)
     GROUP BY user_id
 ), agreed AS (
-    SELECT user_id, arg_max(coalesce(marketing_consent, FALSE), (updated_at, ingested_at)) AS agrees
-    FROM raw.user_profiles WHERE user_id IN (SELECT user_id FROM asked) GROUP BY user_id
+    SELECT user_id, bool_and(agrees) AS agrees FROM (  -- as staging.stg_user_profiles: where nothing decides, no consent
+        SELECT user_id, coalesce(marketing_consent, FALSE) AS agrees FROM raw.user_profiles
+        WHERE user_id IN (SELECT user_id FROM asked)
+        QUALIFY rank() OVER (PARTITION BY user_id ORDER BY updated_at DESC, ingested_at DESC) = 1
+            AND rank() OVER (PARTITION BY user_id, updated_at, ingested_at, batch_id
+                ORDER BY TRY_CAST(source_position AS BIGINT) DESC NULLS LAST) = 1)
+    GROUP BY user_id
 ), suppressed AS ({LISTED})
 SELECT key, coalesce(booked_at >= searched_at, FALSE), coalesce(agrees, FALSE),
     EXISTS (SELECT 1 FROM suppressed WHERE suppressed.user_id = asked.user_id
-        OR suppressed.address_hash = asked.address_hash)
+        OR suppressed.address_hash IN (asked.address_hash, asked.former_hash))
 FROM asked LEFT JOIN booked USING (user_id) LEFT JOIN agreed USING (user_id)
 """
 
@@ -86,6 +91,7 @@ def look(settings: Settings, connection: duckdb.DuckDBPyConnection, messages: Se
             "user_id": [each.user_id for each in messages],
             "searched_at": pa.array([each.searched_at for each in messages], pa.timestamp("us")),
             "address_hash": [address_hash(settings, each.address) for each in messages],
+            "former_hash": [former_hash(settings, each.address) for each in messages],
         }
     )
     names = {"user_id": pa.string(), "session_id": pa.string(), "event_ts": pa.timestamp("us")}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from zoneinfo import ZoneInfo
 
+from searchflow import zones
 from searchflow.settings import Settings
 
 DAY, MONTH = timedelta(hours=24), timedelta(days=30)
@@ -38,7 +38,7 @@ class Rules:
 
     def quiet_end(self, now: datetime, time_zone: str | None) -> datetime | None:
         """When the quiet hours that it is now end for this person; None when it is not quiet for them."""
-        zone = _zone(time_zone) or ZoneInfo(self.zone)
+        zone = zones.find(time_zone) or zones.named(self.zone)
         local = now.replace(tzinfo=UTC).astimezone(zone)
         if not self._is_quiet(local.hour):
             return None
@@ -62,11 +62,3 @@ class Rules:
     def expired(self, now: datetime, searched_at: datetime) -> bool:
         """Is it too late to write about this search?"""
         return now - searched_at > self.expire
-
-
-def _zone(name: str | None) -> ZoneInfo | None:
-    """A person's time zone; None when it is unknown, or not the name of one."""
-    try:
-        return ZoneInfo(name) if name else None
-    except (KeyError, ValueError, OSError):
-        return None

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from activations.mail.compose import Letter
+from searchflow import addresses
 from searchflow.errors import ConfigurationError, DeliveryFailed
 from searchflow.settings import Settings
 
@@ -80,10 +81,14 @@ class Server:
             raise _wrong_url("is not an SMTP URL.") from None
         if not parts.hostname:
             raise _wrong_url("names no host.")
+        try:
+            host = addresses.ascii_domain(parts.hostname)  # smtplib would encode it by IDNA 2003
+        except addresses.NoDomain:
+            raise _wrong_url("names a host that IDNA 2008 does not allow.") from None
         if tls == "none" and parts.username:
             raise _wrong_url("would send a password without TLS.")
         user, password = (unquote(part) if part else None for part in (parts.username, parts.password))
-        return cls(parts.hostname, port or usual, tls, user, password)
+        return cls(host, port or usual, tls, user, password)
 
 
 def _wrong_url(problem: str) -> ConfigurationError:

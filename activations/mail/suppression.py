@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from searchflow import warehouse
+from searchflow import addresses, warehouse
 from searchflow.errors import UsageError
 from searchflow.ops import audit_log, record
 from searchflow.privacy import keys
@@ -26,21 +26,37 @@ LISTED = """
     QUALIFY row_number() OVER (PARTITION BY user_id, address_hash ORDER BY changed_at DESC, suppressed DESC) = 1
         AND suppressed"""
 """Who is on the list now."""
+_Entry = tuple[str | None, str | None]
+"""A user id or the hash of an address; one of them."""
 
 
 def address_hash(settings: Settings, address: str) -> str:
-    """An address as the list holds it. Case and spaces around do not matter."""
+    """Return an address as the list holds it. Case, spaces around and how the domain is written do not matter."""
+    try:
+        plain = addresses.comparable(address)
+    except addresses.NoDomain:  # it cannot be written to, but whoever is listed shall stay listed
+        plain = address.strip().casefold()
+    return _hashed(settings, plain)
+
+
+def former_hash(settings: Settings, address: str) -> str:
+    """Return an address as earlier releases listed it: another hash only for letters beyond ASCII."""
+    return _hashed(settings, address.strip().casefold())
+
+
+def _hashed(settings: Settings, plain: str) -> str:
     key = keys.derived(settings, "suppressed addresses")
-    return hmac.new(key, address.strip().casefold().encode(), hashlib.sha256).hexdigest()[:32]
+    return hmac.new(key, plain.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def change(
     settings: Settings, who: Sequence[str], *, suppressed: bool, reason: str, by: str, now: datetime
 ) -> tuple[int, int]:
     """Put users (ids) and addresses (anything with an @) on the list, or take them off. Returns (changed, as it was)."""
-    entries = {_entry(settings, each) for each in who if each.strip()}
+    people = [each for each in who if each.strip()]
     with warehouse.connect(settings) as connection:
         known = {row[:2] for row in connection.execute(LISTED).fetchall()}
+        entries = set[_Entry]().union(*(_entries(settings, each, known) for each in people))
         changed = [entry for entry in sorted(entries, key=str) if (entry in known) != suppressed]
         rows = [
             {
@@ -60,8 +76,12 @@ def change(
     return len(rows), len(entries) - len(rows)
 
 
-def _entry(settings: Settings, who: str) -> tuple[str | None, str | None]:
-    return (None, address_hash(settings, who)) if "@" in who else (who.strip(), None)
+def _entries(settings: Settings, who: str, known: set[_Entry]) -> set[_Entry]:
+    """Return how a person or an address is listed: also as an earlier release did, where it still is so."""
+    if "@" not in who:
+        return {(who.strip(), None)}
+    now: _Entry = (None, address_hash(settings, who))
+    return {now, (None, former_hash(settings, who))} & known or {now}
 
 
 def listed(settings: Settings) -> list[dict[str, Any]]:

@@ -5,17 +5,17 @@ for a language. HTML escapes by itself; what a visitor typed is one line of plai
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-from zoneinfo import ZoneInfo
 
 import jinja2
 
 from activations.mail import suppression
 from activations.mail.message import Message, one_line
+from searchflow import zones
 from searchflow.errors import ConfigurationError, NotFoundError
 from searchflow.settings import ROOT, Settings
 
@@ -116,8 +116,5 @@ def _link(pattern: str | None, **values: str) -> str:
 
 def _day(moment: datetime, time_zone: str | None) -> str:
     """The date in the person's own day, as every language writes it."""
-    try:
-        zone = ZoneInfo(time_zone or "UTC")
-    except (KeyError, ValueError, OSError):
-        zone = ZoneInfo("UTC")
-    return f"{moment.replace(tzinfo=ZoneInfo('UTC')).astimezone(zone):%Y-%m-%d}"
+    zone = zones.find(time_zone) or UTC
+    return f"{moment.replace(tzinfo=UTC).astimezone(zone):%Y-%m-%d}"

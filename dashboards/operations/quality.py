@@ -57,7 +57,7 @@ def draw(page: PlatformPage) -> None:
             height=200,
             key="quality-chart",
         )
-    held = {row["suite"]: row for row in operations.held_back(page.reading)}
+    held = {row["suite"]: row for row in operations.quarantined(page.reading)}
     with tile(
         page, "All gates, their newest run", "ops.validation_results", "ops.validated_tables", key="gates"
     ) as drawn:
@@ -82,7 +82,7 @@ def draw(page: PlatformPage) -> None:
                 "warned": numbers("Warnings"),
                 "failed": numbers("Failed"),
                 "rows": numbers("Rows checked"),
-                "held": numbers("Held back", help="Rows in quarantine: not sent to any destination."),
+                "held": numbers("In quarantine", help="Rows that break a critical check: not sent to any destination."),
                 "checked_at": moments("Checked (UTC)"),
             },
             alt="Newest outcome of each quality gate",

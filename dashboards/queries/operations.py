@@ -170,8 +170,8 @@ def quality_by_run(reading: Reading, since: datetime) -> list[dict[str, Any]]:
     )
 
 
-def held_back(reading: Reading) -> list[dict[str, Any]]:
-    """Rows that the newest run of each suite checked, passed and held back."""
+def quarantined(reading: Reading) -> list[dict[str, Any]]:
+    """Rows that the newest run of each suite checked, passed and put in quarantine."""
     return reading.rows(
         """
         SELECT suite, rows_in, rows_passed, rows_quarantined, duration_s, checked_at FROM ops.validated_tables

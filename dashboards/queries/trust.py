@@ -1,4 +1,4 @@
-"""How far numbers can be trusted: when each table was made, what its quality gate said, what is in quarantine."""
+"""How far numbers can be trusted: when tables were made, what gates said, what is in quarantine, open dead letters."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def made_at(reading: Reading) -> dict[str, datetime]:
     return {row["model"]: row["made"] for row in rows}
 
 
-def held_back(reading: Reading) -> dict[str, int]:
-    """Suite -> rows that its newest run held back; only those with any."""
+def quarantined(reading: Reading) -> dict[str, int]:
+    """Suite -> rows that its newest run put in quarantine; only those with any."""
     rows = reading.rows(
         """
         SELECT suite, arg_max(rows_quarantined, (checked_at, run_id))::BIGINT AS held FROM ops.validated_tables

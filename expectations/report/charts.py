@@ -50,7 +50,7 @@ def strip(outcomes: Sequence[tuple[Outcome, datetime]]) -> str:
     words = {
         Outcome.PASS: "held",
         Outcome.WARN: "warned",
-        Outcome.QUARANTINE: "held back single rows",
+        Outcome.QUARANTINE: "put single rows in quarantine",
         Outcome.FAIL: "failed",
         Outcome.ERROR: "not checked",
     }

@@ -82,7 +82,7 @@ def read(connection: duckdb.DuckDBPyConnection, suites: Sequence[Suite], pages: 
 
 
 def _rows(connection: duckdb.DuckDBPyConnection) -> dict[str, Split]:
-    """Suite -> how many rows passed its newest run, and how many were held back."""
+    """Suite -> how many rows passed its newest run, and how many are in quarantine."""
     rows = connection.execute(
         """
         SELECT suite, rows_in, rows_passed, rows_quarantined FROM ops.validated_tables

@@ -28,7 +28,7 @@ MARKS = {Outcome.PASS: "✓", Outcome.WARN: "!", Outcome.QUARANTINE: "!", Outcom
 WORDS = {
     Outcome.PASS: "holds",
     Outcome.WARN: "warning",
-    Outcome.QUARANTINE: "rows held back",
+    Outcome.QUARANTINE: "rows in quarantine",
     Outcome.FAIL: "failed",
     Outcome.ERROR: "could not be checked",
 }
@@ -65,7 +65,7 @@ def _verdict(tables: Sequence[TableFindings], checked: Sequence[TableFindings]) 
     findings = [finding for table in checked for finding in table.findings]
     blocking = [table for table in checked if table.outcome is not None and table.outcome.blocks]
     warned = sum(finding.outcome in (Outcome.WARN, Outcome.QUARANTINE) for finding in findings)
-    held_back = sum(table.rows.quarantined for table in checked if table.rows and table.suite.contained)
+    quarantined = sum(table.rows.quarantined for table in checked if table.rows and table.suite.contained)
     held = sum(finding.outcome is Outcome.PASS for finding in findings)
     blocked = {sync for table in blocking for sync in table.suite.syncs}
     kind, words, more = _say(checked, blocking, warned)
@@ -77,7 +77,7 @@ def _verdict(tables: Sequence[TableFindings], checked: Sequence[TableFindings]) 
     tiles = (
         ("Checks that hold", f"{held:,}", f"of {len(findings):,}"),
         ("Warnings", f"{warned:,}", "reported, nothing waits"),
-        ("Rows held back", f"{held_back:,}", "not sent until they are right"),
+        ("Rows in quarantine", f"{quarantined:,}", "not sent until they are right"),
         ("Tables not to be used", f"{len(blocking):,}", f"of {len(checked):,}"),
         ("Syncs that may run", f"{len(ALL_SYNCS) - len(blocked):,}", f"of {len(ALL_SYNCS)}"),
     )
@@ -149,12 +149,12 @@ def _remark(table: TableFindings, finding: Finding, now: datetime) -> str:
         f'<article class="problem {finding.outcome}"><h3><span class="pill {finding.outcome}">'
         f"{WORDS[finding.outcome]}</span> {escape(finding.sentence)}</h3>"
         f"<p><small>{escape(table.suite.title)} · seen: {escape(finding.observed)}{since}</small></p>"
-        f"<p><small>Concerns {escape(table.suite.numbers)}.{_held_back(table, finding)}</small> {_short_link(table)}</p>"
+        f"<p><small>Concerns {escape(table.suite.numbers)}.{_quarantined(table, finding)}</small> {_short_link(table)}</p>"
         "</article>"
     )
 
 
-def _held_back(table: TableFindings, finding: Finding) -> str:
+def _quarantined(table: TableFindings, finding: Finding) -> str:
     """What rows in quarantine mean for what is sent."""
     if finding.outcome is not Outcome.QUARANTINE or not table.suite.syncs:
         return ""
@@ -255,7 +255,7 @@ def _table(table: TableFindings) -> str:
 
 
 def _row_counts(table: TableFindings) -> str:
-    """input = passed + held back, in words."""
+    """input = passed + in quarantine, in words."""
     if table.rows is None:
         return ""
     rows = table.rows

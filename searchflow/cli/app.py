@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from typing import Annotated
 
 import duckdb
 import psycopg
 import redis
 import typer
 
+from searchflow import __version__
 from searchflow.cli import (
     audit,
     bench,
@@ -53,10 +55,26 @@ app = typer.Typer(
     name="searchflow",
     help="Search analytics for travel companies: generate, ingest, model, gate, activate, show.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"searchflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and end.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    pass
+
+
 demo.register(app)
 platform.register(app)
 generate.register(app)

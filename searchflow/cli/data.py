@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,12 +53,16 @@ def ingest(
 
         return run(source=source, follow_seconds=TEN_YEARS if follow else 0.0, shard=shard)
 
+    from searchflow.ingestion.worker import utc_now
+
+    began = utc_now()
     result = run_flow(settings, flow, verbose=verbose)
     for broken in result["files_broken"]:
         say(broken)
     failed = EXIT_NO if result["files_broken"] else 0
+    reasons = _reasons(settings, began) if result["dead_letters"] else []
     if as_json:
-        print_json(result)
+        print_json({**result, "dead_letter_reasons": reasons})
         return failed
     counts = {name: result[name] for name in ("received", "stored", "duplicates", "dead_letters", "late")}
     print_table(
@@ -65,9 +70,19 @@ def ingest(
     )
     if result["files_known"]:
         typer.echo(f"{result['files_known']} file(s) had been loaded before and hold nothing new.")
-    if result["dead_letters"]:
-        typer.echo("`searchflow dlq list` shows why events were refused.")
+    if reasons:
+        print_table("Refused most often", reasons, columns=("letters", "event_type", "reason", "mend"))
+        typer.echo("`searchflow dlq list` shows all reasons, `searchflow dlq show ID` one dead letter.")
     return failed
+
+
+def _reasons(settings: Settings, since: datetime) -> list[dict[str, Any]]:
+    """Why events were refused since a moment, the most frequent reasons first."""
+    from searchflow import warehouse
+    from searchflow.ingestion.dead_letters import remedies
+
+    with warehouse.connect(settings, read_only=True) as connection:
+        return remedies.most_frequent(connection, since)
 
 
 def _check_path(path: Path, follow: bool) -> None:

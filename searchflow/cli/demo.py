@@ -32,11 +32,16 @@ def demo(
     days: Annotated[int | None, typer.Option(min=1, max=3650, help="Days of history [default: 400]")] = None,
     events: Annotated[int | None, typer.Option(min=1, help="Events over that history [default: 250,000]")] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed, another world [default: 42]")] = None,
+    until: Annotated[str | None, typer.Option(help="History ends at this time (UTC) [default: now]")] = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """The whole platform once: start the servers, simulate history up to now, publish, ingest, model, validate,
     activate, report. Run twice, the second run adds only what is new."""
+    if until is not None:
+        from generators.settings import parse_moment
+
+        parse_moment("--until", until)  # what is wrong is said before anything starts
     settings = settings_of_command()
     lifecycle.enter_home(settings)
     with process.locked(settings, "demo", wait=False, busy=BUSY):
@@ -45,7 +50,7 @@ def demo(
             started = time.monotonic() - began
             from flows.pipeline import run_pipeline
 
-            results = run_pipeline(generate=True, days=days, events=events, seed=seed)
+            results = run_pipeline(generate=True, days=days, events=events, seed=seed, until=until)
             results["verify"] = verified(settings)
         summary = summarize(settings, results, started, time.monotonic() - began)
     if as_json:

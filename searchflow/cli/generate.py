@@ -26,6 +26,8 @@ EXAMPLES = """Examples:
 
 - `searchflow generate --days 30 --events 100000 --seed 7` (another world, for a new home)
 
+- `searchflow generate --to files --until 2026-01-31 --seed 7` (the same files on every machine)
+
 - `searchflow generate --rate 500 --duration 60` (live: 500 events a second for a minute)
 
 - `searchflow generate --to files --out events --gzip --rotate 100MB`
@@ -58,6 +60,10 @@ def generate(
     gzip: Annotated[bool, typer.Option("--gzip", help="Compress files: *.jsonl.gz.")] = False,
     rotate: Annotated[str | None, typer.Option(help="A new file after 1h (30m, 1d), 100MB, or '50000 events'.")] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed, another world [default: 42]")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(help="History ends at this time, such as 2026-01-31 or 2026-01-31T12:00:00Z [default: now]"),
+    ] = None,
     world: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,12 +77,17 @@ def generate(
 ) -> None:
     """Simulated traffic: history up to now (again: only what is new), or live events at a steady rate.
 
-    The same seed and settings give the same events. With each run an answer key is written, for `searchflow verify`:
-    into the home, and for files and stdout into the folder answer_key of --out."""
+    The same seed, end and settings give the same events, and files that are equal byte for byte. With each run an answer
+    key is written, for `searchflow verify`: into the home, and for files and stdout into the folder answer_key of --out."""
     _check(rate, duration, to, gzip or rotate is not None, processes)
     from generators import options, rotation
+    from generators.settings import parse_moment
 
     options.parse(world or [])  # what is wrong is said before anything starts
+    if until is not None:
+        if rate is not None:
+            raise UsageError("--until is the end of history, and --rate is live. Give one of them.")
+        parse_moment("--until", until)
     if rotate is not None:
         rotation.Rotation.parse(rotate)
 
@@ -92,6 +103,7 @@ def generate(
         "rotate": rotate,
         "world": world,
         "processes": processes,
+        "until": until,
     }
     settings = settings_of_command()
     if to in NEEDS_SERVERS:

@@ -6,14 +6,14 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
 SHELL = frozenset({"bash", "sh", "shell"})
 """Fences whose lines are commands. Output and other languages stand in other fences (`text`, `sql`, `python` ...)."""
 
-_FENCE = re.compile(r"^\s*(`{3,}|~{3,})\s*([\w-]*)")
-_CODE = re.compile(r"(`+)(.+?)(?<!`)\1(?!`)")
-_LINK = re.compile(r"\[[^\]]*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
+_PARSER = MarkdownIt("commonmark").enable("table")
 _HTML = re.compile(r"<(?:img|a)\b[^>]*?\b(?:src|href)=\"([^\"]+)\"")
-_HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*\s*$")
 _HERE_DOCUMENT = re.compile(r"<<-?\s*['\"]?(\w+)['\"]?")
 
 
@@ -39,30 +39,45 @@ class Page:
 
 def read(path: Path) -> Page:
     """Read and take apart one file."""
-    page = Page(path, path.read_text(encoding="utf-8").splitlines())
-    fence, shell = "", False
-    block: list[Piece] = []
-    for number, line in enumerate(page.lines, 1):
-        found = _FENCE.match(line)
-        if fence:
-            if found and line.strip() == found[1] and found[1].startswith(fence):
-                page.commands += _commands(block) if shell else []
-                fence, block = "", []
-            else:
-                block.append(Piece(number, line))
-        elif found:
-            fence, shell = found[1], found[2] in SHELL
-        else:
-            _read_line(page, number, line)
+    text = path.read_text(encoding="utf-8")
+    page = Page(path, text.splitlines())
+    line, heading = 1, False  # cells of a table do not know their line: it is the row's
+    for token in _PARSER.parse(text):
+        line = token.map[0] + 1 if token.map else line
+        if token.type == "fence" and token.info.split(" ")[0] in SHELL:
+            page.commands += _commands(_pieces(line + 1, token.content))
+        elif token.type == "html_block":
+            page.links += _linked(line, token.content)
+        elif token.type == "inline":
+            _read_inline(page, line, token)
+            page.anchors |= {anchor(token.content)} if heading else set()
+        heading = token.type == "heading_open"
     return page
 
 
-def _read_line(page: Page, number: int, line: str) -> None:
-    page.code += [Piece(number, found[2].strip()) for found in _CODE.finditer(line)]
-    without_code = _CODE.sub(lambda found: "x" * len(found[0]), line)
-    page.links += [Piece(number, found[1]) for found in (*_LINK.finditer(without_code), *_HTML.finditer(without_code))]
-    if heading := _HEADING.match(line):
-        page.anchors.add(anchor(heading[1]))
+def _read_inline(page: Page, line: int, block: Token) -> None:
+    """Note what stands in a paragraph, heading or cell that begins on a line."""
+    rest = block.content
+    for token in block.children or ():
+        if token.type in ("softbreak", "hardbreak"):
+            line, rest = line + 1, rest.partition("\n")[2]
+        elif token.type == "code_inline":
+            page.code.append(Piece(line, token.content.strip()))
+            written, _, rest = rest.partition(token.markup)[2].partition(token.markup)
+            line += written.count("\n")  # the parser has made spaces of them
+        elif token.type in ("link_open", "image"):
+            page.links.append(Piece(line, str(token.attrGet("href") or token.attrGet("src"))))
+        elif token.type == "html_inline":
+            page.links += _linked(line, token.content)
+
+
+def _linked(line: int, html: str) -> list[Piece]:
+    """Return what an HTML text of the page links to or shows."""
+    return [Piece(piece.line, url) for piece in _pieces(line, html) for url in _HTML.findall(piece.text)]
+
+
+def _pieces(first: int, text: str) -> list[Piece]:
+    return [Piece(number, line) for number, line in enumerate(text.splitlines(), first)]
 
 
 def _commands(block: list[Piece]) -> list[Piece]:

@@ -7,7 +7,7 @@ ten times as large as all columns, so they are copied once, by the commit, when 
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -43,13 +43,18 @@ class Prepared:
     shapes: Shapes
 
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""What some programs write in front of UTF-8. It says nothing about the event, and is not kept with one."""
+
+
 @dataclass(frozen=True)
 class Limits:
-    """What the settings say about time."""
+    """What the settings say about time, and the watermarks by which a load of files judges what is late."""
 
     history_start: datetime
     future_tolerance: timedelta
     lateness: timedelta
+    load: Mapping[str, datetime | None] | None = None  # None: each commit moves them
 
 
 def prepare(
@@ -115,7 +120,7 @@ class _Members:
         )
 
 
-def _decoded(lines: Sequence[bytes], shapes: Shapes) -> tuple[dict[str, _Members], dict[int, Rejection], list[int]]:
+def _decoded(lines: list[bytes], shapes: Shapes) -> tuple[dict[str, _Members], dict[int, Rejection], list[int]]:
     """(the events by type, line -> why it is none, lines of events that the quick decoder did not take).
 
     Each event is taken apart at once: all of a batch would fill the caches and the memory several times over.
@@ -132,10 +137,12 @@ def _decoded(lines: Sequence[bytes], shapes: Shapes) -> tuple[dict[str, _Members
         except events.UNDECODABLE:
             event = None
         if event is None:
-            found = _decoded_closely(line, index in suspects)
+            bare = line.removeprefix(BYTE_ORDER_MARK)
+            found = _decoded_closely(bare, index in suspects)
             if isinstance(found, Rejection):
                 refused[index] = found
                 continue
+            lines[index] = bare  # models read what is stored as JSON, and with a mark in front it is none
             event = found
             unfamiliar.append(index)
         kind = type(event)

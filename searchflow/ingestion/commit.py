@@ -164,7 +164,15 @@ def _write(
         newest[event_type] = None
         if len(fresh):
             new = store(
-                connection, source.name, event_type, fresh, prepared, batch_id, stamp, guard.watermark, limits.lateness
+                connection,
+                source.name,
+                event_type,
+                fresh,
+                prepared,
+                batch_id,
+                stamp,
+                guard.watermark if limits.load is None else limits.load.get(event_type),
+                limits.lateness,
             )
             counts.stored += len(fresh)
             counts.late += new.late

@@ -25,10 +25,10 @@ from searchflow.errors import (
     StorageError,
     UsageError,
 )
+from searchflow.ingestion import positions
 from searchflow.ingestion.commit import Counts
 from searchflow.ingestion.file_source import FileSource, FileState, event_files
 from searchflow.ingestion.pace import Pace, Paced
-from searchflow.ingestion.positions import positions
 from searchflow.ingestion.shapes import Shapes
 from searchflow.ingestion.stream_source import StreamSource
 from searchflow.ingestion.worker import THREADS, Clock, IngestionResult, OnCommit, drain, utc_now
@@ -182,7 +182,7 @@ class Folder:
             else:
                 self._close(path)
                 try:
-                    source = FileSource(path, positions(connection, FileSource.shard), following=True)
+                    source = FileSource(path, positions.positions(connection, FileSource.shard), following=True)
                 except BrokenFileError:  # it cannot be opened now: looked at again
                     continue
             self._open[path] = (state, source)
@@ -225,7 +225,9 @@ def follow_files(
         try:
             with warehouse.connect(settings, threads=THREADS) as connection:
                 while not stop.is_set():
-                    for source in folder.changed(connection):
+                    changed = folder.changed(connection)
+                    load = positions.watermarks(connection) if changed else None
+                    for source in changed:
                         try:
                             drain(
                                 settings,
@@ -236,6 +238,7 @@ def follow_files(
                                 on_commit=on_commit,
                                 stop=stop,
                                 shapes=shapes,
+                                load=load,
                             )
                         except BrokenFileError as error:  # said once; it is read again when it changes
                             note_broken(error)

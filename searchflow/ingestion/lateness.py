@@ -3,6 +3,10 @@
 Kept in the commit's own transaction, one row a commit and event type, so that counts and events never disagree. The
 watermark of an event type is its newest event so far, less the allowed lateness (SEARCHFLOW_LATENESS_HOURS).
 
+A history is not late, in however many files it comes. The files of one load are measured against the watermark that the
+load found, not against each other; and a file of twenty or more events, most of them behind the watermark, is a history
+that is loaded after a newer one. From a stream such a commit is late: a queue was stuck.
+
 `ops.arrivals` is the one source of the lateness curve: `curve` sums it up for people, and the models by day
 (`intermediate.int_arrivals_daily`, `ops.lateness`) for how final the key figures are. Whether a commit says anything
 about lateness is decided here, once: it is `live` when the type's newest event before it was at most an hour old, so
@@ -34,6 +38,8 @@ WITHIN = {
 CAUGHT_UP = timedelta(hours=1)
 REPLAYED = "dead_letters"
 """The source of replayed letters: how long they waited to be repaired says nothing about how late events are."""
+FILE = "file:"
+"""How the names of files as sources begin."""
 FEW = 20
 """A commit of fewer events is live whatever they are: one late booking alone in a commit is what lateness is about."""
 
@@ -59,6 +65,9 @@ def measure(
     times = stored.column("event_ts")
     watermark = None if before is None else before - allowed
     days = {} if watermark is None else _late_days(times, watermark)
+    old = sum(days.values()) * 2 > len(times) >= FEW
+    if old and source.startswith(FILE):
+        days = {}
     late = sum(days.values())
     caught_up = before is not None and stamp - before <= CAUGHT_UP
     about = {"batch_id": batch_id, "committed_at": stamp, "event_type": event_type, "source": source}
@@ -70,7 +79,7 @@ def measure(
         **within,
         "slowest_seconds": max(0.0, slowest),
         "watermark": watermark,
-        "live": caught_up and source != REPLAYED and (late * 2 <= len(times) or len(times) < FEW),
+        "live": caught_up and source != REPLAYED and not old,
     }
     record.rows(connection, "ops.arrivals", [arrivals])
     record.rows(

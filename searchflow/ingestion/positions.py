@@ -15,6 +15,7 @@ from datetime import datetime
 import duckdb
 
 from searchflow.errors import FencedError
+from searchflow.events import EVENT_CLASSES
 from searchflow.ingestion.source import Source
 from searchflow.ops.record import GUARD
 
@@ -57,6 +58,15 @@ def read_guard(connection: duckdb.DuckDBPyConnection, event_type: str) -> Guard:
     ).fetchone()
     assert row is not None
     return Guard(*row)
+
+
+Watermarks = Mapping[str, datetime | None]
+"""Event type -> its newest event so far."""
+
+
+def watermarks(connection: duckdb.DuckDBPyConnection) -> Watermarks:
+    """Return the watermark of every event type as it is now."""
+    return {event_type: read_guard(connection, event_type).watermark for event_type in EVENT_CLASSES}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,14 +15,13 @@ import redis
 
 from searchflow import streams, warehouse
 from searchflow.errors import BrokenFileError, SourceGapError
-from searchflow.ingestion import positions as positions_of
+from searchflow.ingestion import positions
 from searchflow.ingestion.ahead import Found, ReadAhead, Reading
 from searchflow.ingestion.checks import Limits
 from searchflow.ingestion.commit import Counts, commit
 from searchflow.ingestion.cut import CommitGate
 from searchflow.ingestion.file_source import FileSource, event_files
 from searchflow.ingestion.pace import Paced
-from searchflow.ingestion.positions import position, positions
 from searchflow.ingestion.shapes import Shapes
 from searchflow.ingestion.source import Source
 from searchflow.ingestion.stored import Known, LooksAhead
@@ -83,13 +82,15 @@ def drain(
     on_commit: OnCommit | None = None,
     stop: threading.Event | None = None,
     shapes: Shapes | None = None,
+    load: positions.Watermarks | None = None,
 ) -> None:
     """Commit batch after batch until the source has no more (or `stop` is set, after the current commit).
 
-    `shapes` is what a worker that drains one source after another has learnt of their fields.
+    `shapes` is what a worker that drains one source after another has learnt of their fields; `load` are the watermarks
+    that a load of several files found: its own files do not make each other late.
     """
-    limits = limits_of(settings)
-    after = position(connection, source.shard, source.key)
+    limits = replace(limits_of(settings), load=load)
+    after = positions.position(connection, source.shard, source.key)
     lines, known = batch_events or settings.batch_events, Known()
     with (
         CommitGate(settings) as gate,
@@ -137,7 +138,7 @@ def _next(ahead: ReadAhead, connection: duckdb.DuckDBPyConnection, source: Sourc
     try:
         return ahead.next()
     except SourceGapError:
-        positions_of.look(connection, source, after)
+        positions.look(connection, source, after)
         raise
 
 
@@ -196,11 +197,21 @@ def ingest_files(
     """Load an event file or a folder of them. What was loaded before, by content, is not loaded again."""
     result, shapes = IngestionResult(), Shapes()
     with warehouse.connect(settings, threads=THREADS) as connection:
+        load = positions.watermarks(connection)
         for file in event_files(path):
             before = result.commits
             try:
-                with contextlib.closing(FileSource(file, positions(connection, FileSource.shard))) as source:
-                    drain(settings, connection, source, clock=clock, result=result, on_commit=on_commit, shapes=shapes)
+                with contextlib.closing(FileSource(file, positions.positions(connection, FileSource.shard))) as source:
+                    drain(
+                        settings,
+                        connection,
+                        source,
+                        clock=clock,
+                        result=result,
+                        on_commit=on_commit,
+                        shapes=shapes,
+                        load=load,
+                    )
             except BrokenFileError as error:  # it stops itself only
                 result.broken.append(str(error))
                 result.files_loaded += result.commits > before
@@ -222,7 +233,7 @@ def accept_gap(settings: Settings, event_type: str, *, clock: Clock = utc_now) -
 def _accept_gap(
     client: redis.Redis, connection: duckdb.DuckDBPyConnection, event_type: str, stream: str, now: datetime
 ) -> int:
-    stored = position(connection, event_type, stream)
+    stored = positions.position(connection, event_type, stream)
     if stored is None:
         return 0
     place, removed = StreamPosition.parse(stored), streams.state(client, stream).removed

@@ -196,7 +196,7 @@ class Metrics:
             """,
             {},
         )
-        yield _gauge("searchflow_quarantined_rows", "Rows held back at the newest run", ["suite"], held)
+        yield _gauge("searchflow_quarantined_rows", "Rows in quarantine since the newest run", ["suite"], held)
 
     def _levels(self) -> Iterator[Metric]:
         rows = self._query(

@@ -96,7 +96,7 @@ class Scene:
         record.rows(self.warehouse, "ops.validation_results", rows)
 
     def quarantine(self, suite: str, *keys: dict[str, str], at: datetime = NOW) -> None:
-        """Rows that the run of a suite at that time held back."""
+        """Rows that the run of a suite at that time put in quarantine."""
         held = [{"run_id": f"{at:%H%M}", "suite": suite, "key": json.dumps(key)} for key in keys]
         record.rows(self.warehouse, "ops.quarantined_rows", held)
 

@@ -84,7 +84,7 @@ def test_a_good_file_loads(tmp_path: Path) -> None:
         (
             "schedule: 0 25 * * *\ngate: [marts]",
             "gate: [marts]",
-            "line 12, schedule: the hour '25' is not within 0 to 23",
+            "line 12, schedule: is no cron line: [0 25 * * *] is not acceptable, out of range",
         ),
         ("rate: {per: hour}\ngate: [marts]", "gate: [marts]", "line 12, rate: says neither `rows` nor `batches`"),
         ("{name: score, nulls: maybe, ", "{name: score, ", "line 8, fields[1].nulls: invalid enum value 'maybe'"),
@@ -116,6 +116,35 @@ def test_a_wrong_file_names_file_line_and_field(tmp_path: Path, wrong: str, righ
     assert said in message
     assert "\n" not in message
     assert message.endswith("Correct the file, then run again.")
+
+
+@pytest.mark.parametrize(
+    "line", ["0 6 * * MON-FRI", "@daily", "@HOURLY", "*/15 6-20 * JAN,jul *", "0 22-6 * * *", "0 0 29 2 *", "0 0 * * 7"]
+)
+def test_a_cron_line_may_have_names_words_and_ranges_over_midnight(line: str) -> None:
+    from activations.schedule import cron_problem
+
+    assert cron_problem(line) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "five fields"),
+        ("* * * * * *", "not of 6"),  # croniter would take the sixth for seconds
+        ("MON-FRI", "five fields"),
+        ("0 0 * * MON-FRI,xyz", "no cron line"),
+        ("0 0 1-5/0 * *", "step '0'"),
+        ("0 0 31 2 *", "never comes"),
+        ("R 6 * * *", "draws its moment"),
+        ("@reboot", "@hourly, @daily"),
+        ("@every 5m", "@hourly, @daily"),
+    ],
+)
+def test_a_line_that_no_scheduler_takes_is_refused_where_it_is_written(line: str, said: str) -> None:
+    from activations.schedule import cron_problem
+
+    assert said in (cron_problem(line) or "")
 
 
 def test_every_destination_module_keeps_the_contract() -> None:

@@ -100,6 +100,29 @@ def test_consent_and_suppression_count_until_the_last_moment(post: Post) -> None
     assert "@" not in stored
 
 
+@pytest.mark.parametrize(
+    ("versions", "sent"),
+    [
+        ([("a", "9", True), ("a", "12", False)], 0),  # the last line by its number
+        ([("a", "9", False), ("a", "12", True)], 1),
+        ([("a", "1", True), ("b", "1", False)], 0),  # two files of one moment: nothing decides
+        ([("b", "1", True), ("a", "1", False)], 0),
+        ([("a", "1", True), ("b", "1", True)], 1),
+    ],
+)
+def test_of_profiles_of_one_moment_the_last_line_counts_and_in_doubt_there_is_no_consent(
+    post: Post, versions: list[tuple[str, str, bool]], sent: int
+) -> None:
+    post.queue("ana", agreed=False)
+    for batch, line, consent in versions:
+        post.scene.warehouse.execute(
+            "INSERT INTO raw.user_profiles (user_id, marketing_consent, updated_at, payload, ingested_at, source, "
+            "source_position, batch_id) VALUES ('ana', ?, TIMESTAMP '2026-01-01', '{}', TIMESTAMP '2026-01-02', 'test', ?, ?)",
+            [consent, line, batch],
+        )
+    assert post.deliver().sent == sent
+
+
 def test_an_unsubscribe_link_names_its_person_and_cannot_be_made_up(post: Post) -> None:
     from activations.mail.suppression import token, user_of
     from searchflow.errors import UsageError

@@ -150,6 +150,9 @@ def test_a_login_needs_all_of_its_settings_or_none(tmp_path: Path) -> None:
     assert login.secrets(load_settings(home=tmp_path), "http://x") == {}
 
 
+ALLOWED = "@example.com, guest@elsewhere.example, @straße.example, k@elsewhere.example, @☃.example"
+
+
 @pytest.mark.parametrize(
     ("address", "verified", "may"),
     [
@@ -160,10 +163,16 @@ def test_a_login_needs_all_of_its_settings_or_none(tmp_path: Path) -> None:
         ("eve@notexample.com", True, False),
         ("ada@example.com", False, False),
         (None, True, False),
+        ("ada@xn--strae-oqa.example", True, True),  # how the provider may write the domain of a rule
+        ("Ada@STRAẞE.example", True, True),
+        ("ada@strasse.example", True, False),  # another domain: IDNA 2003 takes it for the same
+        ("ada@☃.example", True, False),  # IDNA 2008 allows no such domain
+        ("\u212a@elsewhere.example", True, False),  # the sign of kelvin, which lower-cases to k
+        ("", True, False),
     ],
 )
 def test_who_may_log_in(tmp_path: Path, address: str | None, verified: bool, may: bool) -> None:
-    settings = load_settings(home=tmp_path, oidc_allowed="@example.com, guest@elsewhere.example")
+    settings = load_settings(home=tmp_path, oidc_allowed=ALLOWED)
     assert login.allowed(settings, address, verified) is may
 
 

@@ -271,7 +271,7 @@ def test_the_catalog_finds_tables_by_a_word_of_their_columns(pages: Open) -> Non
 def test_every_page_says_how_far_to_trust_it(pages: Open, name: str) -> None:
     said = words(pages(name))
     assert "✓ Gate passed" in said
-    assert "2 inputs in quarantine" in said
+    assert "2 open dead letters" in said
     if name not in ("operations", "catalog"):
         assert "Data as of" in said
         assert "31 Mar 2026 is 75.0% complete" in said

@@ -21,15 +21,15 @@ def trust(*outcomes: SuiteOutcome, **more: object) -> Trust:
     return Trust(NOW, list(outcomes), **(facts | more))  # type: ignore[arg-type]
 
 
-def test_it_says_when_how_final_checked_held_back_and_when_next() -> None:
+def test_it_says_when_how_final_checked_in_quarantine_and_when_next() -> None:
     stamp = trust(outcome(KPI), next_refresh=NOW + timedelta(minutes=4)).stamp(KPI)
-    assert stamp.line == "✓ as of 11:54 UTC · 31 Mar 98.0% in · 0 held back · next 12:04"
+    assert stamp.line == "✓ as of 11:54 UTC · 31 Mar 98.0% in · 0 in quarantine · next 12:04"
     assert stamp.short == "✓ as of 11:54 UTC · 98.0% in"
     for words in (
         "6 minutes ago",
         "98.0% of the events expected",
         "5 checks 3 minutes ago",
-        "2 inputs",
+        "2 open dead letters",
         "1 Apr 2026, 12:04",
     ):
         assert words in stamp.details
@@ -63,9 +63,9 @@ def test_warnings_and_missing_checks_have_marks_of_their_own() -> None:
     assert trust().stamp("ops.stage_runs").line == "read live"
 
 
-def test_rows_held_back_are_counted_over_the_tables_of_the_tile() -> None:
+def test_rows_in_quarantine_are_counted_over_the_tables_of_the_tile() -> None:
     stamp = trust(outcome(KPI), held={KPI: 3, FUNNEL: 1200}).stamp(KPI, FUNNEL)
-    assert "1,203 held back" in stamp.line
+    assert "1,203 in quarantine" in stamp.line
 
 
 def test_the_oldest_table_says_how_old_the_tile_is() -> None:

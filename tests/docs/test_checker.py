@@ -91,6 +91,27 @@ def test_what_does_not_exist_is_named_with_its_line(repository: Path, wrong: str
     assert found[0].startswith(problem)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ("Some [words of a\nlink](docs/nothing.md) here", "README.md:3: the link docs/nothing.md"),
+        ("One line\nand `make\ndmeo` over two,\nthen [a](docs/nothing.md)", "README.md:6: the link docs/nothing.md"),
+        ("[a][there]\n\n[there]: docs/nothing.md", "README.md:3: the link docs/nothing.md"),
+        ("- item\n\n  ```bash\n  searchflow divine\n  ```", "README.md:6: there is no command `searchflow divine`"),
+        ("| a | b |\n| --- | --- |\n| x | `make dmeo` |", "README.md:5: there is no target `make dmeo`"),
+        ("> [a](docs/nothing.md)", "README.md:3: the link docs/nothing.md"),
+        ('<p>\n<img src="docs/nothing.png">\n</p>', "README.md:4: the link docs/nothing.png"),
+    ],
+)
+def test_a_page_is_read_as_markdown_is(repository: Path, wrong: str, problem: str) -> None:
+    found = said(repository, f"# Title\n\n{wrong}\n")
+    assert any(line.startswith(problem) for line in found), found
+
+
+def test_an_indented_block_is_output_and_a_link_in_code_is_none(repository: Path) -> None:
+    assert said(repository, "# Title\n\n    [a](docs/nothing.md) `make dmeo`\n\n``[a](docs/nothing.md)``\n") == []
+
+
 def test_a_setting_or_model_that_a_table_misses_is_named(repository: Path) -> None:
     settings = repository / "docs" / "reference" / "settings.md"
     lines = settings.read_text().splitlines()

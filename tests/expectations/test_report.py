@@ -137,7 +137,7 @@ def test_nothing_that_great_expectations_loads_from_outside_is_left_in_a_page() 
 
 
 @pytest.mark.integration
-def test_rows_that_are_held_back_are_counted_on_the_page(company: Company) -> None:
+def test_rows_in_quarantine_are_counted_on_the_page(company: Company) -> None:
     settings = company(
         "INSERT INTO marts.mart_recommendations SELECT 'u-' || n, 'Rome', CASE WHEN n < 3 THEN 7 ELSE 1 END, 1 "
         "FROM range(99) AS numbers (n)"
@@ -145,6 +145,6 @@ def test_rows_that_are_held_back_are_counted_on_the_page(company: Company) -> No
     validate(settings, "marts.mart_recommendations", now=NOW)
     html = building.report_path(settings).read_text()
     assert "The numbers can be used, with remarks" in html
-    assert "<dt>Rows held back</dt><dd>3 " in html
+    assert "<dt>Rows in quarantine</dt><dd>3 " in html
     assert "100 rows checked: 97 passed, 3 broken, listed by key." in html
     assert "Scores lie between 0 and 1." in html

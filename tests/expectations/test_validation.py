@@ -237,7 +237,7 @@ def test_a_mart_that_stays_behind_what_was_received_warns(company: Company) -> N
     assert broken(checked(settings, "marts.mart_kpi_daily")) == {"keeps_up:kpi_date": Outcome.WARN}
 
 
-def test_a_reminder_for_somebody_unknown_is_held_back_and_the_others_are_sent(company: Company) -> None:
+def test_a_reminder_for_somebody_unknown_goes_to_quarantine_and_the_others_are_sent(company: Company) -> None:
     row = "'11111111-0000-4000-8000-000000000002', '2026-03-02 10:00', '', 'Tokyo', '2026-03-02', 2, TRUE"
     settings = company(f"INSERT INTO marts.mart_abandoned_searches VALUES ('u-1', {row}), ('u-9', {row})")
     result = checked(settings, "marts.mart_abandoned_searches")

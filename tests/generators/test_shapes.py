@@ -16,12 +16,12 @@ from generators.settings import DAY_MS
 def local(year: Simulation, visits: pl.DataFrame) -> pl.DataFrame:
     """The local day and hour at which each visit starts."""
     city = year.population.traits(visits["traveller"].to_numpy()).city
-    frame = visits.select(pl.col("start").cast(pl.Datetime("ms", "UTC"))).with_columns(city=pl.Series(city))
+    frame = visits.select("start").with_columns(city=pl.Series(city))
     parts = [
-        part.select(pl.col("start").dt.convert_time_zone(CITIES[number].zone).dt.replace_time_zone(None))
+        pl.Series(calendar.local_ms(part["start"].to_numpy(), CITIES[number].zone))
         for (number,), part in frame.partition_by("city", as_dict=True).items()
     ]
-    start = pl.concat(parts)["start"]
+    start = pl.concat(parts).cast(pl.Datetime("ms"))
     return pl.DataFrame({"day": start.dt.epoch("d").cast(pl.Int64), "hour": start.dt.hour()})
 
 

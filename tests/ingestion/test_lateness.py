@@ -72,6 +72,75 @@ def test_only_commits_of_live_traffic_say_how_late_events_are(fresh_platform: Se
     assert not load(5, *[timedelta(hours=30, seconds=each) for each in range(22)]), "a file of old events"
 
 
+def _late(settings: Settings) -> tuple[int, int]:
+    """Late events of all commits, and days on record as touched by late events."""
+    with warehouse.connect(settings, read_only=True) as connection:
+        row = connection.execute(
+            "SELECT coalesce(sum(late), 0)::BIGINT, (SELECT count(*) FROM ops.late_days) FROM ops.ingestion_batches"
+        ).fetchone()
+    assert row is not None
+    return row
+
+
+def _write(path: Path, first: int, *ages: timedelta) -> None:
+    lines = [
+        foreign.line(**foreign.search(first + place, timestamp=(foreign.NOW - age).isoformat()))
+        for place, age in enumerate(ages)
+    ]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+
+
+def test_a_history_in_several_files_is_not_late(fresh_platform: Settings, tmp_path: Path) -> None:
+    """By day with the newest first, by traveller over the same days, and a few events in a file of their own."""
+    days = [timedelta(days=each) for each in range(12)]
+    for number, day in enumerate(days):
+        _write(tmp_path / f"{number:02d}.jsonl", number * 100, *[day + timedelta(hours=each) for each in range(3)])
+    for number in (50, 51):
+        _write(tmp_path / f"{number}_part.jsonl", number * 100, *days, *[day + timedelta(hours=1) for day in days])
+    result = worker.ingest_files(fresh_platform, tmp_path, clock=lambda: foreign.NOW)
+    assert (result.files_loaded, result.counts.stored, result.counts.late) == (14, 12 * 3 + 2 * 24, 0)
+    assert _late(fresh_platform) == (0, 0)
+    # Its other half in a load of its own, when the present is there already.
+    _write(tmp_path / "60_part.jsonl", 6000, *days, *[day + timedelta(hours=2) for day in days])
+    assert worker.ingest_files(fresh_platform, tmp_path, clock=lambda: foreign.NOW).counts.stored == 24
+    assert _late(fresh_platform) == (0, 0)
+    # What a partner brings days later is late, in whichever file of its load it lies.
+    _write(tmp_path / "70.jsonl", 7000, *[timedelta(seconds=each) for each in range(30)])
+    _write(tmp_path / "71.jsonl", 7100, timedelta(days=4), timedelta(days=5))
+    assert worker.ingest_files(fresh_platform, tmp_path, clock=lambda: foreign.NOW).counts.late == 2
+    assert _late(fresh_platform) == (2, 2)
+
+
+def test_a_history_that_is_followed_in_several_files_is_not_late(fresh_platform: Settings, tmp_path: Path) -> None:
+    import threading
+
+    from searchflow.ingestion import follow
+
+    for number, age in enumerate((0, 3, 9)):
+        _write(tmp_path / f"{number}.jsonl", number * 100, timedelta(days=age), timedelta(days=age, hours=2))
+    stop, seen = threading.Event(), list[str]()
+
+    def on_commit(name: str, counts: object) -> None:
+        seen.append(name)
+        if len(seen) == 3:
+            stop.set()
+
+    follow.follow_files(fresh_platform, tmp_path, stop=stop, clock=lambda: foreign.NOW, on_commit=on_commit)
+    assert _late(fresh_platform) == (0, 0)
+
+
+def test_a_stream_that_was_stuck_is_late_however_much_of_it_there_is(fresh_platform: Settings, tmp_path: Path) -> None:
+    from searchflow import streams
+
+    _write(tmp_path / "now.jsonl", 1, timedelta(seconds=5))
+    worker.ingest_files(fresh_platform, tmp_path, clock=lambda: foreign.NOW)
+    old = [foreign.search(1000 + each, timestamp=(foreign.NOW - timedelta(days=3)).isoformat()) for each in range(30)]
+    with streams.connect(fresh_platform) as client:
+        client.xadd(streams.EVENT_STREAMS["search"], streams.encode([foreign.line(**each) for each in old], None))
+    worker.ingest_stream(fresh_platform, "search", clock=lambda: foreign.NOW)
+    assert _late(fresh_platform) == (30, 1)
+
+
 def test_the_curve_and_the_schema_changes_are_shown(
     fresh_platform: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
