@@ -7,7 +7,6 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -18,17 +17,13 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from searchflow import markdown
+from searchflow.clock import utc_now
 from searchflow.errors import ServiceError
 from searchflow.ops import stages
 from searchflow.services import postgres
 from searchflow.settings import Settings
 
 RETRYABLE = (ServiceError, redis.ConnectionError, redis.TimeoutError, psycopg.OperationalError, OSError)
-
-
-def utc_now() -> datetime:
-    """The wall clock, read at a flow's edge and passed on."""
-    return datetime.now(UTC)
 
 
 def is_retryable(task: object, run: object, state: Any) -> bool:

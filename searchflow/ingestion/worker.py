@@ -14,6 +14,7 @@ import duckdb
 import redis
 
 from searchflow import streams, warehouse
+from searchflow.clock import utc_now
 from searchflow.ingestion.ahead import ReadAhead, Reading
 from searchflow.ingestion.checks import Limits
 from searchflow.ingestion.commit import Counts, commit
@@ -33,11 +34,6 @@ OnCommit = Callable[[str, Counts], None]
 THREADS = max(1, (os.cpu_count() or 1) // len(streams.EVENT_TYPES))
 """Of DuckDB, for one worker: each event type has one, and beside it a thread that reads ahead. With more threads than
 cores DuckDB's wait for each other in loops, which took a fifth of all CPU time."""
-
-
-def utc_now() -> datetime:
-    """The wall clock, for the edges that pass it on."""
-    return datetime.now(UTC)
 
 
 def limits_of(settings: Settings) -> Limits:
