@@ -135,6 +135,7 @@ def play(settings: Settings, rebuilt: Settings, post: Post, receiver: Receiver, 
     producer.broken(100)
     for event_type in streams.EVENT_TYPES:
         worker.ingest_stream(settings, event_type)
+    notice = tell(settings)  # before the feeds: their rows count as received, too
     feeds.ingest_feeds(settings, settings.feeds_dir, now=utc_now())
     moment = utc_now()
     transformation.transform(settings, now=moment)
@@ -142,7 +143,6 @@ def play(settings: Settings, rebuilt: Settings, post: Post, receiver: Receiver, 
     for name in activations.load_syncs():
         activations.run_sync(settings, name, now=utc_now(), approve=True)
     mail.deliver(settings, clock=utc_now, run_id="planted")
-    notice = tell(settings)
     truth.copy_raw(settings, rebuilt, folder / "raw")
     transformation.transform(rebuilt, now=moment)
     evidence = Evidence(
