@@ -137,12 +137,13 @@ def play(settings: Settings, rebuilt: Settings, post: Post, receiver: Receiver, 
         worker.ingest_stream(settings, event_type)
     notice = tell(settings)  # before the feeds: their rows count as received, too
     feeds.ingest_feeds(settings, settings.feeds_dir, now=utc_now())
-    moment = utc_now()
-    transformation.transform(settings, now=moment)
+    transformation.transform(settings, now=utc_now())
     validate(settings, "all", now=utc_now(), build_report=False)
     for name in activations.load_syncs():
         activations.run_sync(settings, name, now=utc_now(), approve=True)
     mail.deliver(settings, clock=utc_now, run_id="planted")
+    moment = utc_now()  # what the syncs did is in the marts about them
+    transformation.transform(settings, now=moment)
     truth.copy_raw(settings, rebuilt, folder / "raw")
     transformation.transform(rebuilt, now=moment)
     evidence = Evidence(
