@@ -6,10 +6,10 @@ READY := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE :=
 export DO_NOT_TRACK := 1
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format docs lock clean
+.PHONY: help install demo test soak test-long check format docs lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 install: $(READY) ## Make .venv from requirements.lock (hashes checked) and install the `searchflow` command
 
@@ -30,6 +30,12 @@ demo: $(READY) ## The whole platform once, from nothing: see what it does in abo
 test: $(READY) ## All tests, on real embedded servers in temporary folders
 	$(BIN)/sqlmesh --ignore-warnings test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+soak: $(READY) ## Four minutes of a working day of `searchflow up`: every alarm must be true (docs/reference/soak.md)
+	$(BIN)/python -m tests.chaos.soak --minutes 4
+
+test-long: $(READY) ## Thirty minutes of it, with every act
+	$(BIN)/python -m tests.chaos.soak --minutes 30
 
 check: $(READY) ## Lint, types, SQLMesh linter and formats, and that docs and code agree
 	$(BIN)/ruff check .

@@ -6,13 +6,13 @@ What goes wrong is said in words with what to do next; no traceback reaches a br
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 import streamlit as st
 
 from dashboards import formats, frame, login, source
+from searchflow.clock import utc_now
 from searchflow.errors import SearchFlowError
 
 PAGES = {
@@ -41,7 +41,7 @@ def main() -> None:
         return
     try:
         with st.spinner("Reading the marts …"), source.reading() as reading:
-            token = frame.visit.set(frame.Visit(reading, datetime.now(UTC)))
+            token = frame.visit.set(frame.Visit(reading, utc_now()))
             try:
                 page.run()
             finally:

@@ -8,7 +8,6 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +28,7 @@ from dashboards.origin import SameOrigin
 from dashboards.periods import DEFAULT_PRESET, of_preset
 from dashboards.preload import Preload
 from searchflow import warehouse
+from searchflow.clock import utc_now
 from searchflow.errors import PortInUseError, SearchFlowError
 from searchflow.ops import metrics
 from searchflow.services import ports
@@ -178,7 +178,7 @@ _kept_metrics = metrics.Metrics(_reading)
 async def _health(_request: Request) -> JSONResponse:
     """200 while pages are served. Whether the warehouse answers is told beside it: a page can say that in words."""
     state = await asyncio.to_thread(_warehouse_state)
-    return JSONResponse({"status": "ok", "warehouse": state, "at": datetime.now(UTC).isoformat(timespec="seconds")})
+    return JSONResponse({"status": "ok", "warehouse": state, "at": utc_now().isoformat(timespec="seconds")})
 
 
 def _warehouse_state() -> str:

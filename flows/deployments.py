@@ -31,9 +31,9 @@ from flows.monitoring import monitor
 from flows.pipeline import run_pipeline
 from flows.publication import publish
 from flows.reconciliation import reconcile
-from flows.support import utc_now
 from flows.transformation import transform
 from flows.validation import check
+from searchflow.clock import server_now
 from searchflow.errors import ConfigurationError
 
 PARALLEL_RUNS = 4
@@ -70,7 +70,7 @@ class Deployment:
         schedule = self.schedule
         if schedule is not None and schedule.interval is not None:
             schedule = Interval(
-                schedule.interval, anchor_date=utc_now() + timedelta(seconds=self.first_after), timezone="UTC"
+                schedule.interval, anchor_date=server_now() + timedelta(seconds=self.first_after), timezone="UTC"
             )
         made = self.flow.to_deployment(
             self.name,

@@ -15,13 +15,14 @@ from prefect.cache_policies import NO_CACHE
 import activations
 from flows.support import is_retryable, stage, table_artifact, utc_now
 from searchflow import maintenance
+from searchflow.clock import server_now
 from searchflow.settings import load_settings
 
 
 @task(retries=2, retry_delay_seconds=10, retry_condition_fn=is_retryable, cache_policy=NO_CACHE)
 def tidy_lake() -> maintenance.Upkeep:
     """All steps, in order."""
-    return maintenance.run(load_settings(), now=utc_now())
+    return maintenance.run(load_settings(), now=server_now())
 
 
 @task(retries=2, retry_delay_seconds=10, retry_condition_fn=is_retryable, cache_policy=NO_CACHE)

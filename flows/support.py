@@ -8,7 +8,6 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
@@ -21,6 +20,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from searchflow import markdown
+from searchflow.clock import utc_now
 from searchflow.errors import ServiceError
 from searchflow.ops import stages
 from searchflow.services import lifecycle, postgres, process
@@ -34,11 +34,6 @@ RETRYABLE = (
     OSError,
     duckdb.IOException,  # an erasure or maintenance removed a file of an older snapshot: the next read has a newer one
 )
-
-
-def utc_now() -> datetime:
-    """The wall clock, read at a flow's edge and passed on."""
-    return datetime.now(UTC)
 
 
 def is_retryable(task: object, run: object, state: Any) -> bool:

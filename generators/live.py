@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -25,6 +25,7 @@ from generators.funnel import Rows
 from generators.publishers import Publisher
 from generators.settings import DAY_MS, SimulationSettings, milliseconds, moment
 from generators.simulation import Batch, Simulation, batch_of
+from searchflow.clock import utc_now
 from searchflow.errors import UsageError
 
 TICK_SECONDS = 0.1
@@ -138,11 +139,6 @@ def _follow(children: pl.DataFrame, parents: pl.DataFrame) -> pl.DataFrame:
         .with_columns(pl.coalesce("really", "parent_ts").alias("parent_ts"))
         .drop("really")
     )
-
-
-def utc_now() -> datetime:
-    """The wall clock: what `live` uses unless told otherwise."""
-    return datetime.now(UTC)
 
 
 def live(

@@ -18,6 +18,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from searchflow import dotenv_file, zones
 from searchflow.errors import ConfigurationError
 
+CLOCK_MARKER = "clock-may-be-moved"
+"""The file in a home of a test that lets SEARCHFLOW_CLOCK_OFFSET_S count."""
 ROOT = Path(__file__).resolve().parent.parent
 """The repository: models, syncs and suites are read from here (this is an application, installed in place)."""
 
@@ -124,6 +126,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Days that the log of syncs keeps what was done with each row; older runs cannot be undone.",
     )
+    clock_offset_s: float = Field(
+        0.0,
+        description="Only in a home of a test (it holds the file `clock-may-be-moved`): seconds by which SearchFlow's clock "
+        "differs from the system's.",
+    )
 
     @field_validator("email_time_zone")
     @classmethod
@@ -228,6 +235,7 @@ def load_settings(**overrides: Any) -> Settings:
             f"{message[:1].lower()}{message[1:]}.",
             "Correct it in the environment or in .env (see .env.example).",
         ) from None
+    _check_clock(settings)
     return with_ports(settings, _kept_ports(settings))
 
 
@@ -260,3 +268,13 @@ def kept_port(settings: Settings, server: str) -> int | None:
     except (OSError, ValueError):
         return None
     return port if 0 < port < 65536 else None
+
+
+def _check_clock(settings: Settings) -> None:
+    """A moved clock writes false times for good: no home has one unless a test made the home for it."""
+    if settings.clock_offset_s and not (settings.home / CLOCK_MARKER).is_file():
+        raise ConfigurationError(
+            "SEARCHFLOW_CLOCK_OFFSET_S",
+            f"it moves the clock, and {settings.home} is no home of a test.",
+            "Unset it.",
+        )

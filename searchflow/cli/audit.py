@@ -10,8 +10,8 @@ import typer
 
 from searchflow.cli.output import Json, print_json, print_table
 from searchflow.cli.support import settings_of_command, with_servers
+from searchflow.clock import server_now
 from searchflow.errors import UsageError
-from searchflow.ingestion.worker import utc_now
 from searchflow.ops import audit_log
 
 app = typer.Typer(
@@ -36,7 +36,7 @@ def show(
     settings = with_servers(settings_of_command())
     if hours is not None and since is not None:
         raise UsageError("Give --hours or --since, not both.")
-    begin = utc_now() - timedelta(hours=hours) if hours is not None else _utc(since)
+    begin = server_now() - timedelta(hours=hours) if hours is not None else _utc(since)
     entries = audit_log.show(
         settings,
         limit=limit,

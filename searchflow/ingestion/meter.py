@@ -92,12 +92,13 @@ class Meter:
 def backlogs(settings: Settings, now: datetime) -> dict[str, Backlog]:
     """What waits in each stream, by its name. Entries are removed when they are committed, so all there is waits."""
     found = {}
+    server = now.timestamp() - settings.clock_offset_s  # entries are stamped by the stream server's clock
     with streams.connect(settings) as client:
         for names in streams.names(settings).values():
             for name in names:
                 entries = int(client.xlen(name))
                 first: Any = client.xrange(name, count=1) if entries else []
-                age = now.timestamp() - streams.as_pair(first[0][0].decode())[0] / 1000 if first else 0.0
+                age = server - streams.as_pair(first[0][0].decode())[0] / 1000 if first else 0.0
                 found[name] = Backlog(entries, round(max(0.0, age), 1))
     return found
 

@@ -14,6 +14,7 @@ import duckdb
 import redis
 
 from searchflow import streams, warehouse
+from searchflow.clock import utc_now
 from searchflow.errors import BrokenFileError, SourceGapError
 from searchflow.ingestion import positions
 from searchflow.ingestion.ahead import Found, ReadAhead, Reading
@@ -34,11 +35,6 @@ OnCommit = Callable[[str, Counts], None]
 THREADS = max(1, (os.cpu_count() or 1) // len(streams.EVENT_TYPES))
 """Of DuckDB, for one worker: each event type has one, and beside it a thread that reads ahead. With more threads than
 cores DuckDB's wait for each other in loops, which took a fifth of all CPU time."""
-
-
-def utc_now() -> datetime:
-    """The wall clock, for the edges that pass it on."""
-    return datetime.now(UTC)
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -21,6 +21,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from searchflow import warehouse
+from searchflow.clock import utc_now
 from searchflow.ops.levels.measures import USUALLY
 from searchflow.ops.views import sync_latency
 from searchflow.settings import Settings
@@ -42,7 +43,7 @@ class Metrics:
     def __init__(
         self,
         opened: Callable[[], AbstractContextManager[Query]],
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._opened, self._clock = opened, clock
         self._lock = threading.Lock()

@@ -67,7 +67,7 @@ def noted(
             with audit_log.announced(name, run):
                 yield report
         except BaseException as error:
-            status, problem = ("failed" if isinstance(error, Exception) else "stopped"), shown(error)
+            status, problem = ("stopped" if was_stopped(error) else "failed"), shown(error)
             raise
         finally:
             tracing.note(span, rows_in=report.rows_in, rows_out=report.rows_out, rejected=report.rejected)
@@ -89,6 +89,15 @@ def noted(
                 (log or logging.getLogger(__name__)).warning(
                     "the run of %s could not be noted in ops.stage_runs: the warehouse does not answer", name
                 )
+
+
+def was_stopped(error: BaseException) -> bool:
+    """Was the run told to end, rather than failing? A signal that comes while DuckDB works ends the query with an error of
+    its own, and is the cause of that."""
+    cause: BaseException | None = error
+    while cause is not None and isinstance(cause, Exception):
+        cause = cause.__cause__
+    return cause is not None
 
 
 def shown(error: BaseException) -> str:

@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 
+import duckdb
 import pytest
 
 from searchflow import warehouse
@@ -54,6 +56,28 @@ def test_a_run_that_ends_fails_or_is_stopped(watched: Settings) -> None:
         ("3", "replay", "failed", 0, 0, "ValueError"),  # its text may quote data
         ("4", "replay", "stopped", 0, 0, "SystemExit"),
     ]
+
+
+def test_a_run_that_is_told_to_end_in_the_middle_of_a_query_was_stopped_and_did_not_fail(watched: Settings) -> None:
+    def told(*_: object) -> None:
+        raise SystemExit(143)
+
+    before = signal.signal(signal.SIGTERM, told)
+    try:
+        with (
+            pytest.raises(RuntimeError, match="Query interrupted"),
+            stages.noted(watched, "monitoring", "1", clock=lambda: NOW),
+        ):
+            endless_query_with_a_signal()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert runs(watched) == [("1", "monitoring", "stopped", 0, 0, "RuntimeError")]
+
+
+def endless_query_with_a_signal() -> None:
+    with duckdb.connect() as connection:
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        connection.execute("SELECT sum(a.range * b.range) FROM range(10000000) AS a, range(1000000) AS b").fetchall()
 
 
 def test_a_run_that_was_killed_is_written_by_the_next_one_and_only_once(watched: Settings) -> None:
