@@ -6,7 +6,7 @@ READY := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE :=
 export DO_NOT_TRACK := 1
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak test-long check format docs lock clean
+.PHONY: help install demo test soak test-long check format docs findings lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -52,6 +52,9 @@ format: $(READY) ## Format Python and models
 
 docs: $(READY) ## Write the generated tables of the docs, and check every command, path, setting and model in them
 	$(BIN)/python -m searchflow.devtools.docs --write
+
+findings: ## Show that each surprise in findings/ is still one; installs packages into temporary folders
+	@failed=0; for script in findings/*.sh; do echo "== $$script"; PYTHON=$(PYTHON) bash $$script || failed=1; done; exit $$failed
 
 lock: $(READY) ## Compile requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes \
