@@ -5,7 +5,7 @@ Imports only `searchflow` and third-party packages. A sync is a file in `syncs/`
 """
 
 from activations.declaration import Sync
-from activations.engine import plan_sync, run_sync, stale_suites
+from activations.engine import not_made, plan_sync, run_sync, stale_suites
 from activations.errors import DestinationUnavailable, SyncBlocked
 from activations.gate import GateVerdict, latest_verdicts
 from activations.planner import Plan, Sample
@@ -30,6 +30,7 @@ __all__ = [
     "latest_verdicts",
     "load_sync",
     "load_syncs",
+    "not_made",
     "plan_sync",
     "prune_log",
     "reconcile",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from activations import limits, planner
 from activations.delivery import OnProgress
-from activations.gate import Gate, closed_by
+from activations.gate import Gate, closed_by, verdict_of
 from activations.ledger import Ledger, attach
 from activations.planner import Plan
 from activations.retry import Retries
@@ -59,12 +59,27 @@ def plan_sync(
 
 
 def stale_suites(settings: Settings, names: Sequence[str], folder: Path = SYNCS_DIR) -> list[str]:
-    """Suites that have to look again before these syncs may send."""
+    """Suites, and groups of them, that have to look at the data before these syncs may send: those that have not seen what
+    would be sent, and those that never ran."""
     found: set[str] = set()
     with closing(warehouse.connect(settings, read_only=True)) as connection, snapshot(connection):
         for name in names:
-            found |= set(verdicts(connection, load_sync(name, folder), None)[1])
+            sync = load_sync(name, folder)
+            latest, stale = verdicts(connection, sync, None)
+            found |= {*stale, *(named for named in sync.gate if verdict_of(named, latest) is None)}
     return sorted(found)
+
+
+def not_made(settings: Settings, names: Sequence[str], folder: Path = SYNCS_DIR) -> list[str]:
+    """Those of these syncs whose model no transformation has made yet."""
+    with closing(warehouse.connect(settings, read_only=True)) as connection:
+        found = connection.execute(
+            "SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE database_name = $lake UNION ALL "
+            "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = $lake",
+            {"lake": warehouse.CATALOG},
+        ).fetchall()
+    made = {row[0] for row in found}
+    return [name for name in names if load_sync(name, folder).model not in made]
 
 
 def run_sync(

@@ -13,8 +13,9 @@ from activations.base import DOCUMENT, HASH, KEY, NAMES, VALUES
 from activations.declaration import Field, Sync
 
 PROBLEM = "__problem"
-LONGEST_KEY = 2_000
-"""Bytes. A longer one does not fit into an entry of PostgreSQL's indexes, and would fail the whole batch."""
+LONGEST_KEY = 2_500
+"""Bytes. With the sync's name a longer one does not fit into an entry of PostgreSQL's indexes (2,704 bytes), and would fail the
+whole batch."""
 SQL_TYPES = {"text": "VARCHAR"}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import deployment
 from prefect.tasks import exponential_backoff
 
 import activations
@@ -18,7 +19,7 @@ from flows.support import is_retryable, models_at_rest, stage, table_artifact, u
 from searchflow.errors import DeliveryFailed, NegativeAnswer
 from searchflow.ops import audit_log
 from searchflow.progress import progress
-from searchflow.settings import load_settings
+from searchflow.settings import Settings, load_settings
 
 FOR_PEOPLE = ("blocked", "stale", "samples")
 """Of a dry run: for the person who asked, not for logs and artifacts."""
@@ -63,7 +64,7 @@ def run_sync(
 
 @task(cache_policy=NO_CACHE)
 def look_again(names: list[str], now: datetime) -> list[str]:
-    """Run the suites that have not seen the data these syncs are about to send. Returns which those were."""
+    """Run the suites that have not seen the data these syncs are about to send, or never ran. Returns which those were."""
     settings = load_settings()
     suites = activations.stale_suites(settings, names)
     if suites:
@@ -72,6 +73,16 @@ def look_again(names: list[str], now: datetime) -> list[str]:
         get_run_logger().info("suites that have to look again first: %s", ", ".join(suites))
         validate(settings, "gate", now=now, only=suites, build_report=False)
     return suites
+
+
+def _too_early(settings: Settings, names: list[str]) -> list[str]:
+    """Syncs that their schedule runs before the first transformation: there is nothing to send, and no fault to tell of."""
+    if deployment.id is None:
+        return []
+    early = activations.not_made(settings, names)
+    if early:
+        get_run_logger().info("nothing to send before the first transformation: %s", ", ".join(early))
+    return early
 
 
 @flow(name="activation")
@@ -95,7 +106,8 @@ def activate(
     results: dict[str, Any] = {}
     problems: list[NegativeAnswer] = []
     with models_at_rest(settings), stage(settings, "activation") as noted:
-        if not dry_run:
+        names = [name for name in names if name not in _too_early(settings, names)]
+        if names and not dry_run:
             look_again(names, utc_now())
         for name in names:
             try:

@@ -2,8 +2,8 @@
 
 Each file in `activations/syncs/` is a deployment too, with the schedule that stands in it.
 
-Runs of one kind never overlap: they hold a lock in PostgreSQL, which a killed process cannot keep. (A concurrency limit
-of Prefect is kept by a run that was killed, and would stop ingestion until somebody clears it.)
+Runs of one kind never overlap: they hold a lock in PostgreSQL, which a killed process cannot keep. (A concurrency limit of
+Prefect stays taken for good when its holder is killed and the server restarts: findings/prefect_slot_of_a_killed_run.sh.)
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ from flows.validation import check
 from searchflow.clock import server_now
 from searchflow.errors import ConfigurationError
 
-PARALLEL_RUNS = 4
-"""Ingestion and the models follow all the time; beside them two cores carry about two more runs."""
+PARALLEL_RUNS = 6
+"""Ingestion and the models follow all the time. A validation and a sync may wait for the models to rest, and a run that waits
+keeps its place: monitoring, deliveries and maintenance need places beside them."""
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ def run(arguments: list[str]) -> int:
             return 2
         return _say(f"{message.rstrip('.')}. See `{name} --help`.", 2)
     except (typer.Abort, KeyboardInterrupt):
-        return _say("Stopped. Nothing is lost: the same command goes on where this one ended.", 130)
+        return _stopped()
     except BrokenPipeError:
         return _reader_gone()
     except SystemExit as ended:
@@ -142,11 +142,18 @@ def run(arguments: list[str]) -> int:
             return _reader_gone()
         raise
     except Exception as error:
+        # DuckDB raises an error of its own when Ctrl-C comes during a query, and names the interrupt as its cause.
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return _stopped()
         known = _explained(error)
         if known is None:
             raise
         return _say(str(known), known.exit_status)
     return outcome if isinstance(outcome, int) else 0
+
+
+def _stopped() -> int:
+    return _say("Stopped. Nothing is lost: the same command goes on where this one ended.", 130)
 
 
 def _reader_gone() -> int:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from searchflow.cli.output import Json, print_json
-from searchflow.cli.support import Verbose, run_flow, settings_of_command
+from searchflow.cli.support import Verbose, run_flow, settings_of_command, start_platform, start_servers
 from searchflow.errors import UsageError
 from searchflow.settings import Settings
 from searchflow.transformation.deployment import Prepared
@@ -33,6 +33,7 @@ def deploy(
     settings = settings_of_command()
     if not (plan or yes) and (as_json or not sys.stdin.isatty()):
         raise UsageError("There is no terminal to ask on. Look with `searchflow deploy --plan`, then give --yes.")
+    settings = start_servers(settings, existing=True) if plan else start_platform(settings, verbose=verbose)
     prepared = _prepared(settings, back)
     if not as_json:
         _show(prepared)
@@ -54,11 +55,9 @@ def deploy(
 
 
 def _prepared(settings: Settings, back: bool) -> Prepared:
-    from searchflow import services
     from searchflow.ingestion.worker import utc_now
     from searchflow.transformation import deployment
 
-    services.start(settings)
     try:
         return deployment.prepare(settings, now=utc_now(), back=back)
     except deployment.DeployRefused as refused:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from searchflow import services, warehouse
+from searchflow import warehouse
 from searchflow.cli.output import Json, print_json, print_table
-from searchflow.cli.support import settings_of_command
+from searchflow.cli.support import settings_of_command, start_servers, with_servers
 from searchflow.transformation import quarantine
 
 app = typer.Typer(help="Events that a model could not digest, held back from all models.", no_args_is_help=True)
@@ -18,8 +18,7 @@ app = typer.Typer(help="Events that a model could not digest, held back from all
 @app.command("list", epilog="Example: `searchflow quarantine list --json`")
 def list_(as_json: Json = False) -> None:
     """Show the events that are held back, the model that failed on each, and its reason."""
-    settings = settings_of_command()
-    services.start(settings)
+    settings = with_servers(settings_of_command())
     with warehouse.connect(settings, read_only=True) as connection:
         rows = [asdict(each) for each in quarantine.held(connection)]
     if as_json:
@@ -36,8 +35,7 @@ def release(
     as_json: Json = False,
 ) -> None:
     """Have the next transformation try held events again. What still fails is held back again."""
-    settings = settings_of_command()
-    services.start(settings)
+    settings = start_servers(settings_of_command(), existing=True)
     with warehouse.connect(settings) as connection:
         count = quarantine.ask_to_release(connection, event_id)
     if as_json:

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import msgspec
 
-from searchflow.errors import UsageError
+from searchflow.errors import BrokenFileError
 from searchflow.events import MAX_EVENT_BYTES, UNDECODABLE, Rejection
 from searchflow.ingestion import repeats
 from searchflow.ingestion.file_source import open_content
@@ -103,7 +103,7 @@ class _Lines:
         while line := self._line():
             self._given += len(line)
             if self._given > MOST_BYTES_A_ROW:
-                raise UsageError(
+                raise BrokenFileError(
                     f"A row of {self._file} has more than {MOST_BYTES_A_ROW // 1024**2} MiB: a quote that opens and never "
                     "closes, or no CSV. Correct the file, then run the same again."
                 )
@@ -124,6 +124,10 @@ class _Lines:
         self.raw.add(piece.encode("utf-8", "surrogateescape"))
         return piece
 
+    def let_go(self) -> None:
+        """Leave the file to the caller, who closes it."""
+        self._text.detach()
+
     def row(self) -> Raw:
         """The bytes of the row that the reader has just given."""
         raw, self.raw, self._given = self.raw, Raw(), 0
@@ -132,6 +136,13 @@ class _Lines:
 
 def _csv_rows(file: Path, handle: IO[bytes]) -> Iterator[tuple[int, Raw, dict[str, Any]]]:
     lines = _Lines(file, handle)
+    try:
+        yield from _rows_of(lines)
+    finally:
+        lines.let_go()
+
+
+def _rows_of(lines: _Lines) -> Iterator[tuple[int, Raw, dict[str, Any]]]:
     csv.field_size_limit(max(csv.field_size_limit(), MOST_BYTES_A_ROW))  # a longer field would end the file
     reader = csv.reader(iter(lines))
     header = next(reader, [])

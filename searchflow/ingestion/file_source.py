@@ -15,7 +15,7 @@ from typing import IO, cast
 
 import msgspec
 
-from searchflow.errors import BrokenFileError
+from searchflow.errors import BrokenFileError, UsageError
 from searchflow.events import MAX_EVENT_BYTES
 from searchflow.ingestion.content import Content
 from searchflow.ingestion.source import SourceBatch

@@ -6,7 +6,6 @@ import signal
 
 from searchflow import moved_home, warehouse
 from searchflow.errors import ServiceError
-from searchflow.ingestion import cut
 from searchflow.ops import audit_log, stages
 from searchflow.privacy import tombstones
 from searchflow.services import forks, postgres, prefect, process, valkey
@@ -25,6 +24,8 @@ def start(settings: Settings) -> None:
     Raises:
         ServiceError, StorageError, ConfigurationError: each names what to change.
     """
+    from searchflow.ingestion import cut  # ingestion imports the streams, and those this package
+
     enter_home(settings)
     with process.locked(settings, "services", wait=True):
         valkey.start(settings)

@@ -357,7 +357,7 @@ HOLDER = """
       AND (classid::bigint << 32 | objid::bigint) = wanted.key
       AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
-"""The connection that holds a lock; taking it was the last thing that it did. The server shows a lock's number as two halves."""
+"""The connection that holds a lock; taking it was its last statement. The server shows a lock's number as two halves."""
 
 
 def _is_held(connection: psycopg.Connection, name: str) -> bool:

@@ -191,4 +191,7 @@ def _read(settings: Settings, order: str) -> list[Promotion]:
             rows = connection.execute(f"SELECT {COLUMNS} FROM searchflow_promotions {order}").fetchall()
         except psycopg.errors.UndefinedTable:
             return []
-    return [Promotion(*row[:4], [(name, version) for name, version in row[4]], dict(row[5])) for row in rows]
+    return [
+        Promotion(plan, at, by, version, [(name, identifier) for name, identifier in snapshots], dict(files))
+        for plan, at, by, version, snapshots, files in rows
+    ]

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from activations import GateVerdict, SyncBlocked, latest_verdicts, load_sync, stale_suites
+from activations import GateVerdict, SyncBlocked, latest_verdicts, load_sync, not_made, stale_suites
 from activations.coverage import coverage
 from activations.gate import closed_by
 from activations.segments import jumps
@@ -73,6 +73,27 @@ def test_a_suite_that_never_ran_stops_the_sync(scene: Scene) -> None:
     scene.lake(f"DELETE FROM ops.validation_results WHERE suite = '{CRM}'")
     with pytest.raises(GateFailed, match="never ran"):
         scene.run(SYNC)
+
+
+def test_suites_that_never_ran_are_among_those_that_look_before_a_sync(scene: Scene) -> None:
+    scene.model(CRM, [crm_row("u1")])
+    scene.look()
+    assert stale_suites(scene.settings, [SYNC]) == []
+    scene.lake(f"DELETE FROM ops.validation_results WHERE suite = '{CRM}' OR suite LIKE 'raw.%'")
+    never = {name for name in load_sync(SYNC).gate if name == CRM or name.startswith("raw")}
+    assert CRM in never
+    assert set(stale_suites(scene.settings, [SYNC])) == never
+
+
+def test_a_sync_whose_model_no_transformation_made_is_known(scene: Scene) -> None:
+    scene.model(CRM, [crm_row("u1")])
+    made = not_made(scene.settings, [SYNC, "recommendations"])
+    assert SYNC not in made
+    scene.lake(f"ALTER TABLE {CRM} RENAME TO moved_away")
+    try:
+        assert not_made(scene.settings, [SYNC]) == [SYNC]
+    finally:
+        scene.lake("ALTER TABLE activation.moved_away RENAME TO act_crm_user_segments")
 
 
 def test_a_warning_does_not_stop_it_and_a_later_pass_opens_the_gate(scene: Scene) -> None:

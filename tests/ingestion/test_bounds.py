@@ -14,7 +14,7 @@ import redis
 import zstandard
 
 from searchflow import streams, warehouse
-from searchflow.errors import UsageError
+from searchflow.errors import BrokenFileError
 from searchflow.events import MAX_EVENT_BYTES
 from searchflow.ingestion import feeds, worker
 from searchflow.ingestion.commit import Counts
@@ -271,5 +271,5 @@ def test_rows_of_a_feed_that_are_too_large_or_repeat_a_column(fresh_platform: Se
 def test_a_quote_that_never_closes_ends_a_large_feed_in_one_line(fresh_platform: Settings, tmp_path: Path) -> None:
     path = tmp_path / "user_profiles.csv"
     path.write_bytes(b'user_id,updated_at\n"u-1,2026-05-01T00:00:00Z\n' + b"u-2,2026-05-01T00:00:00Z\n" * 800_000)
-    with pytest.raises(UsageError, match="a quote that opens and never closes"):
+    with pytest.raises(BrokenFileError, match="a quote that opens and never closes"):
         feeds.ingest_feeds(fresh_platform, path, now=foreign.NOW)

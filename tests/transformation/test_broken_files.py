@@ -16,7 +16,7 @@ from tests.small_project import DAYS, FILES, MACRO, TEST, TOTAL
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:sqlmesh.*", "ignore::DeprecationWarning:sqlglot.*")
 AUDIT = "audits/promises.sql"
 SQL = FILES[DAYS]
-CASES = {
+CASES: dict[str, tuple[str, str | bytes, str, int | None, str]] = {
     "half a query": (DAYS, SQL[: SQL.index("::BIGINT")] + "(", DAYS, 20, "Required keyword"),
     "only its head": (DAYS, SQL[: SQL.index("SELECT")], DAYS, None, "A query is required"),
     "no such kind": (DAYS, SQL.replace("kind INCREMENTAL_BY_TIME_RANGE", "kind SOMETIMES"), DAYS, None, "SOMETIMES"),

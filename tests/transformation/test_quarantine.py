@@ -12,7 +12,7 @@ from searchflow import warehouse
 from searchflow.ingestion.accounting import accounting
 from searchflow.ingestion.worker import ingest_files
 from searchflow.settings import Settings
-from searchflow.transformation import project, quarantine, transform
+from searchflow.transformation import deployment, project, quarantine, transform
 from searchflow.transformation.failures import ModelsFailed
 from tests import foreign
 from tests.transformation.test_safe_change import root
@@ -112,7 +112,7 @@ def test_what_a_model_cannot_digest_is_held_back_and_comes_back_when_the_model_c
         assert answer(settings, STARS) == [(IDS[1], 4), (IDS[3], 3)]
 
         put(root, LENIENT)
-        result = transform(settings, now=later + timedelta(hours=1), root=root)
+        deployment.promote(settings, now=later + timedelta(hours=1), root=root)
         assert answer(settings, STARS) == [(IDS[1], 4), (IDS[2], None), (IDS[3], 3), (IDS[4], None), (IDS[5], None)]
         assert answer(settings, FIGURES) == [("2026-03-09", 3, 300), ("2026-03-10", 2, 200)]
         assert answer(settings, "SELECT count(*) FROM ops.held_events WHERE released_at IS NULL") == [(0,)]
