@@ -20,7 +20,7 @@ import psycopg
 
 from searchflow import warehouse
 from searchflow.errors import ServiceError
-from searchflow.privacy.tombstones import Tombstones
+from searchflow.ingestion.tombstones import Tombstones
 from searchflow.services import postgres
 from searchflow.settings import Settings
 

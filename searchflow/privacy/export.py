@@ -9,8 +9,8 @@ from searchflow import warehouse
 from searchflow.errors import NotFoundError
 from searchflow.ops import audit_log
 from searchflow.privacy.masking import pseudonym
-from searchflow.privacy.personal import personal_columns
 from searchflow.settings import Settings
+from searchflow.transformation.marks import personal_columns
 
 IDENTIFIERS = ("user_id", "visitor_id", "idempotency_key")
 BLOCK = 10_000

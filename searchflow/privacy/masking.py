@@ -11,10 +11,9 @@ import hmac
 
 import duckdb
 
-from searchflow import warehouse
-from searchflow.privacy import keys
-from searchflow.privacy.personal import personal_columns
+from searchflow import keys, warehouse
 from searchflow.settings import Settings
+from searchflow.transformation.marks import personal_columns
 
 MASK = "•••"
 SCHEMA = "masked"
