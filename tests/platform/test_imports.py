@@ -45,11 +45,11 @@ def may_import(path: Path) -> set[str]:
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
-        "addresses errors events garbage markdown progress tracing zones",
-        "dotenv_file lines",
+        "addresses backoff errors events garbage key_files markdown progress quoting tracing zones",
+        "dotenv_file lines passing",
         "settings",
         "clock confined documents domain holdout keys services",
-        "moved_home streams warehouse",
+        "gates moved_home streams warehouse",
         "lake_calls ops",
         "ingestion tables",
         "lifecycle maintenance status",
