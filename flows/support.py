@@ -19,11 +19,11 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from searchflow import markdown
+from searchflow import lifecycle, markdown
 from searchflow.clock import utc_now
 from searchflow.errors import ServiceError
 from searchflow.ops import stages
-from searchflow.services import lifecycle, postgres, process
+from searchflow.services import locks, process
 from searchflow.settings import Settings
 
 RETRYABLE = (
@@ -74,7 +74,7 @@ def models_at_rest(settings: Settings, environment: str = "prod") -> Iterator[No
     Two plans on one environment would undo each other; suites that compare tables would see one newer than another;
     what is sent would not fit together. An erasure that waits for its turn goes first.
     """
-    with postgres.advisory_lock(settings, f"transform {environment}", behind=postgres.ERASURE):
+    with locks.advisory_lock(settings, locks.transformation(environment), behind=locks.ERASURE):
         yield
 
 

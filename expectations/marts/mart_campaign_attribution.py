@@ -1,7 +1,6 @@
 """Which campaign is credited with which booking, by seven models: each gives away all that was booked, to the cent."""
 
 from expectations.suite import (
-    CHANNELS,
     Suite,
     aggregate,
     between,
@@ -15,8 +14,7 @@ from expectations.suite import (
     usual_size,
     warning,
 )
-
-MODELS = ("first_touch", "last_touch", "last_non_direct", "linear", "position_based", "time_decay", "markov")
+from searchflow.domain import ATTRIBUTION_MODELS, CHANNELS
 
 EVENTS = " UNION ALL ".join(
     f"SELECT session_id, user_id, event_ts FROM lake.raw.{kind}_events" for kind in ("search", "click", "conversion")
@@ -59,7 +57,6 @@ SUITE = Suite(
     group="marts",
     title="Campaign attribution",
     numbers="revenue, return on ad spend and cost per booking of every campaign",
-    syncs=(),
     key=("attribution_date", "model", "utm_source", "utm_medium", "utm_campaign", "channel"),
     checks=(
         critical(
@@ -80,7 +77,7 @@ SUITE = Suite(
             ),
         ),
         critical("Every row has a day.", not_null("attribution_date")),
-        critical("Every attribution model is one that we define.", one_of("model", MODELS)),
+        critical("Every attribution model is one that we define.", one_of("model", ATTRIBUTION_MODELS)),
         critical("Every channel is one that we define.", one_of("channel", CHANNELS)),
         critical(
             "Each campaign is there once a day and model.",

@@ -16,7 +16,7 @@ app = typer.Typer(help="Personal data: where it is, and ways to work without it.
 @app.command(epilog="Example: `searchflow privacy columns --json`")
 def columns(as_json: Json = False) -> None:
     """List every personal column, and the declared column that it is made from."""
-    from searchflow.privacy.personal import personal_columns
+    from searchflow.transformation.marks import personal_columns
 
     settings = with_servers(settings_of_command())
     rows = [

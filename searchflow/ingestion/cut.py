@@ -20,11 +20,10 @@ import psycopg
 
 from searchflow import warehouse
 from searchflow.errors import ServiceError
-from searchflow.privacy.tombstones import Tombstones
-from searchflow.services import postgres
+from searchflow.ingestion.tombstones import Tombstones
+from searchflow.services import locks, postgres
 from searchflow.settings import Settings
 
-LOCK = 5_347_006  # any number that nobody else uses in the ledger database
 TURNS = {"search": 5_347_011, "click": 5_347_012, "conversion": 5_347_013}
 """Workers on several shards of a type commit one after the other: DuckLake would refuse the later of two commits that
 overlap, and its work would be done again."""
@@ -47,7 +46,7 @@ def prepare(settings: Settings) -> None:
         known = connection.execute("SELECT to_regclass('monitoring.moments')").fetchone()
         if known is not None and known[0] is not None:
             return
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [locks.COMMITS])
         connection.execute(SETUP)
         newest = _newest(settings)
         connection.execute(
@@ -92,7 +91,7 @@ class CommitGate:
     def commit(self, event_types: Iterable[str] = ()) -> Iterator[None]:
         """Take the stamp and commit inside, alone with these types."""
         with self.alone(event_types):
-            self._connection.execute("SELECT pg_advisory_lock_shared(%s)", [LOCK])
+            self._connection.execute("SELECT pg_advisory_lock_shared(%s)", [locks.COMMITS])
             yield
 
     @contextmanager
@@ -123,7 +122,7 @@ class CommitGate:
 def commits_held(settings: Settings) -> Iterator[psycopg.Connection]:
     """No commit of events, feeds or replayed letters inside: those under way are awaited. Gives the ledger's connection."""
     with psycopg.connect(postgres.conninfo(settings, "ledger"), autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        connection.execute("SELECT pg_advisory_lock(%s)", [locks.COMMITS])
         yield connection
 
 
@@ -131,5 +130,5 @@ def take(settings: Settings, clock: Callable[[], datetime]) -> datetime:
     """A moment up to which every commit is visible, never before an earlier one. Waits for commits under way, a few seconds
     at the most."""
     with psycopg.connect(postgres.conninfo(settings, "ledger"), autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        connection.execute("SELECT pg_advisory_lock(%s)", [locks.COMMITS])
         return _moment(connection, CUT, clock())

@@ -22,7 +22,7 @@ from datetime import date, datetime, timedelta
 
 import duckdb
 
-from searchflow.ops import tracing
+from searchflow import tracing
 from searchflow.transformation.reach import ChangedDays
 
 SEEN = "ops.transformed_batches"

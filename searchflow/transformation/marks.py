@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from searchflow.settings import Settings
-
-if TYPE_CHECKING:
-    from searchflow.transformation.lineage import Node
+from searchflow.transformation.lineage import Node, lineage_of_all
 
 DECLARED: dict[str, tuple[str, ...]] = {
     # The contract: every column of a profile but user_id is personal.
@@ -30,8 +27,6 @@ by one, in `DECLARED`."""
 
 def personal_columns(settings: Settings) -> dict[str, dict[str, str]]:
     """Table -> personal column -> the declared column that it comes from ("raw.user_profiles.email")."""
-    from searchflow.transformation.lineage import lineage_of_all
-
     return marked(lineage_of_all(settings))
 
 
