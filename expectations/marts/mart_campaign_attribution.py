@@ -15,12 +15,11 @@ from expectations.suite import (
     usual_size,
     warning,
 )
+from searchflow.event_types import EVENT_TYPES, of_every_type
 
 MODELS = ("first_touch", "last_touch", "last_non_direct", "linear", "position_based", "time_decay", "markov")
 
-EVENTS = " UNION ALL ".join(
-    f"SELECT session_id, user_id, event_ts FROM lake.raw.{kind}_events" for kind in ("search", "click", "conversion")
-)
+EVENTS = of_every_type(EVENT_TYPES, "SELECT session_id, user_id, event_ts FROM lake.raw.{table}")
 # What an event brought must go when it goes: after an erasure that was killed, journeys led through visits that no event
 # told of any more. Events that came in since the journeys were made add to what may be there, and take nothing away.
 JOURNEYS = f"""
