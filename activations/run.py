@@ -26,9 +26,9 @@ from activations.ledger import Ledger, attach
 from activations.pace import Pace
 from activations.planner import Plan, Sample
 from activations.retry import Retries
-from searchflow import warehouse
+from searchflow import tracing, warehouse
 from searchflow.errors import GateFailed, SearchFlowError
-from searchflow.ops import audit_log, record, tracing
+from searchflow.ops import audit_log, record
 from searchflow.settings import Settings
 
 

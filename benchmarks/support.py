@@ -22,7 +22,7 @@ from typing import Any, NoReturn, Self
 import psutil
 
 from benchmarks.report import Options
-from searchflow import services
+from searchflow import lifecycle
 from searchflow.settings import Settings, load_settings
 
 
@@ -35,10 +35,10 @@ def platform(options: Options, **overrides: Any) -> Iterator[Settings]:
         options.progress("starting the servers")
         with _stopped_in_order():
             try:
-                services.start(settings)
+                lifecycle.start(settings)
                 yield settings
             finally:
-                services.stop_all(settings)
+                lifecycle.stop_all(settings)
 
 
 @contextmanager

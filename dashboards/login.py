@@ -14,9 +14,8 @@ from starlette.requests import Request
 from streamlit.web.server.server_util import AUTH_COOKIE_NAME
 from streamlit.web.server.starlette.starlette_websocket import _get_signed_cookie_with_chunks
 
-from searchflow import addresses
+from searchflow import addresses, keys
 from searchflow.errors import ConfigurationError
-from searchflow.privacy import keys
 from searchflow.settings import Settings
 
 NEEDED = ("oidc_metadata_url", "oidc_client_id", "oidc_client_secret")

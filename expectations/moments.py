@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 
 import duckdb
 
-from searchflow import warehouse
+from searchflow import confined, warehouse
 
 METADATA = f"__ducklake_metadata_{warehouse.CATALOG}"
 PLACE = re.compile(r"\{(?P<name>[a-z_]+(?:\.[a-z_0-9]+)?)\}")
@@ -114,7 +114,7 @@ def _stored(connection: duckdb.DuckDBPyConnection, table: str, snapshot: int) ->
     ).fetchone()
     named = {table}
     if found is not None:
-        named = warehouse.tables_named(connection, str(found[0]).split(" AS ", 1)[1].rstrip("; \n"))
+        named = confined.tables_named(connection, str(found[0]).split(" AS ", 1)[1].rstrip("; \n"))
     if len(named) != 1:
         return None
     schema, name = named.pop().split(".", 1)

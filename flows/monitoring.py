@@ -14,9 +14,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
 from flows.support import stage, table_artifact, utc_now
+from searchflow import status as health
 from searchflow import warehouse
 from searchflow.ops import levels
-from searchflow.ops import status as health
 from searchflow.settings import load_settings
 
 

@@ -19,11 +19,11 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from searchflow import markdown
+from searchflow import lifecycle, markdown
 from searchflow.clock import utc_now
 from searchflow.errors import ServiceError
 from searchflow.ops import stages
-from searchflow.services import lifecycle, postgres, process
+from searchflow.services import postgres, process
 from searchflow.settings import Settings
 
 RETRYABLE = (

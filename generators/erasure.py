@@ -16,9 +16,9 @@ import polars as pl
 
 from generators import truth
 from generators.answer_key import JOURNAL, MANIFEST
+from searchflow.erasure.person import Person
+from searchflow.erasure.place import Finding, Job
 from searchflow.errors import UsageError
-from searchflow.privacy.erasure.person import Person
-from searchflow.privacy.erasure.place import Finding, Job
 from searchflow.services import process
 
 NAME = "answer key"

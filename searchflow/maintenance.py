@@ -20,7 +20,7 @@ from pathlib import PurePosixPath
 
 import duckdb
 
-from searchflow import lake_calls, streams, warehouse
+from searchflow import lake_calls, streams, tables, warehouse
 from searchflow.errors import SearchFlowError
 from searchflow.ingestion.cut import CommitGate
 from searchflow.ingestion.positions import positions
@@ -96,7 +96,7 @@ def merge_events(settings: Settings) -> Upkeep:
     result = Upkeep()
     with warehouse.connect(settings) as connection, CommitGate(settings) as gate:
         alone = partial(gate.alone, streams.EVENT_TYPES)
-        _tidy(connection, [("raw", table) for table in warehouse.PARTITIONED], result, alone)
+        _tidy(connection, [("raw", table) for table in tables.PARTITIONED], result, alone)
     return result
 
 

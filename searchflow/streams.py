@@ -19,10 +19,9 @@ from typing import Any
 import redis
 import zstandard
 
-from searchflow import event_types
+from searchflow import event_types, tracing
 from searchflow.errors import ServiceError
 from searchflow.lines import LongLine, Splitter
-from searchflow.ops import tracing
 from searchflow.services import valkey
 from searchflow.settings import Settings
 

@@ -19,8 +19,8 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 for name in [name for name in os.environ if name.startswith("SEARCHFLOW_") and name != "SEARCHFLOW_ENV_FILE"]:
     del os.environ[name]
 
-from searchflow import services  # noqa: E402
-from searchflow.collector import collect_rarely  # noqa: E402
+from searchflow import lifecycle  # noqa: E402
+from searchflow.garbage import collect_rarely  # noqa: E402
 from searchflow.services import postgres, valkey  # noqa: E402
 from searchflow.settings import Settings, load_settings  # noqa: E402
 
@@ -43,10 +43,10 @@ def running_platform() -> Iterator[Settings]:
     with temporary_home() as home:
         settings = load_settings(home=home)
         try:
-            services.start(settings)
+            lifecycle.start(settings)
             yield settings
         finally:
-            services.stop_all(settings)
+            lifecycle.stop_all(settings)
 
 
 @pytest.fixture(scope="session")
@@ -68,9 +68,9 @@ def fresh_platform(platform: Settings) -> Iterator[Settings]:
             postgres_url=f"postgresql://postgres@/postgres?host={postgres.socket_folder(platform)}",
             postgres_prefix=f"t{next(_numbers)}_",
         )
-        services.start(settings)
+        lifecycle.start(settings)
         yield settings
-        services.stop_all(settings)
+        lifecycle.stop_all(settings)
 
 
 @pytest.fixture
@@ -86,4 +86,4 @@ def home() -> Iterator[Path]:
     with temporary_home() as folder:
         yield folder
         if (folder / "run").exists():
-            services.stop_all(load_settings(home=folder))
+            lifecycle.stop_all(load_settings(home=folder))

@@ -14,7 +14,7 @@ import traceback
 from typing import IO
 
 from searchflow.cli.app import run
-from searchflow.collector import collect_rarely
+from searchflow.garbage import collect_rarely
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from searchflow.verification.rules import Rules
+from searchflow.domain import Rules
 
 REGULAR = "regular"
 

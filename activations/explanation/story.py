@@ -16,12 +16,12 @@ from activations.mail.ledger import MailLedger
 from activations.mail.suppression import LISTED
 from activations.mail.worker import SYNC as EMAILS
 from activations.sync_files import load_syncs
-from searchflow import warehouse
+from searchflow import domain, warehouse
 from searchflow.errors import NegativeAnswer
 from searchflow.ops import audit_log
 from searchflow.privacy.masking import pseudonym
 from searchflow.settings import Settings
-from searchflow.verification import rules as limits
+from searchflow.transformation import promotions
 
 USERS, SEGMENTS, ABANDONED = "marts.dim_users", "marts.mart_user_segments", "marts.mart_abandoned_searches"
 SHOWN_LOOKS = 5
@@ -101,7 +101,8 @@ def _segment_rules(
 ) -> list[rules.Step]:
     if user is None or segment is None:
         return []
-    return rules.segment(user, segment["segment_as_of"], limits.load(connection=connection))
+    told = domain.load(promoted=promotions.variables(connection), connection=connection)
+    return rules.segment(user, segment["segment_as_of"], told)
 
 
 def _why(
@@ -135,7 +136,7 @@ def _why_email(
     for row in of_user(connection, ABANDONED, user, personal=False):
         said.append(
             f"searched {row['searched_at']:%Y-%m-%d %H:%M} ({row['hours_since_search']:.1f} hours before the models ran; "
-            f"1 to {limits.load().abandoned.total_seconds() / 3600:.0f} count) and did not book since; "
+            f"1 to {domain.load().abandoned.total_seconds() / 3600:.0f} count) and did not book since; "
             f"raw search {row['search_event_id']}"
         )
     if not said:

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import msgspec
 
-from searchflow.privacy import keys
+from searchflow import keys
 from searchflow.settings import Settings
 
 LONGEST_QUERY = 120

@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from searchflow import addresses, warehouse
+from searchflow import addresses, keys, warehouse
 from searchflow.errors import UsageError
 from searchflow.ops import audit_log, record
-from searchflow.privacy import keys
 from searchflow.settings import Settings
 
 LISTED = """

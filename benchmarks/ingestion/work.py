@@ -12,7 +12,7 @@ import redis
 import zstandard
 
 from benchmarks.ingestion.traffic import ID_LENGTH, TIME_LENGTH, Traffic, id_offset
-from searchflow import streams, warehouse
+from searchflow import streams, tables, warehouse
 from searchflow.ingestion import worker
 from searchflow.settings import Settings
 
@@ -41,9 +41,9 @@ def make_bare_tables(settings: Settings) -> None:
     """Tables with the columns, the partitions and the compression of the raw ones."""
     with warehouse.connect(settings) as connection:
         connection.execute(f"CREATE SCHEMA {BARE}")
-        warehouse.compress_lightly(connection, BARE)
-        for table in warehouse.PARTITIONED:
-            connection.execute(f"CREATE TABLE {BARE}.{table} ({warehouse.RAW_TABLES[table]})")
+        tables.compress_lightly(connection, BARE)
+        for table in tables.PARTITIONED:
+            connection.execute(f"CREATE TABLE {BARE}.{table} ({tables.RAW_TABLES[table]})")
             connection.execute(
                 f"ALTER TABLE {BARE}.{table} SET PARTITIONED BY (year(event_ts), month(event_ts), day(event_ts))"
             )

@@ -12,7 +12,7 @@ import psycopg
 import redis
 import typer
 
-from searchflow import __version__
+from searchflow import __version__, lifecycle
 from searchflow.cli import (
     audit,
     bench,
@@ -37,10 +37,9 @@ from searchflow.cli import (
     verify,
 )
 from searchflow.cli.output import printable
-from searchflow.collector import collect_rarely
 from searchflow.errors import SearchFlowError, ServiceError, StorageError, is_disk_full
+from searchflow.garbage import collect_rarely
 from searchflow.ops import audit_log
-from searchflow.services import lifecycle
 from searchflow.settings import load_settings
 
 FROM_SERVERS = (duckdb.Error, psycopg.Error, redis.RedisError, OSError)

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from searchflow import warehouse
+from searchflow import lifecycle, warehouse
 from searchflow.cli.output import Json, console, print_json, print_table
 from searchflow.cli.support import Verbose, flows_of, settings_of_command
 from searchflow.errors import UsageError
 from searchflow.ingestion.accounting import accounting
-from searchflow.services import lifecycle, process
+from searchflow.services import process
 from searchflow.settings import ROOT, Settings
 
 BUSY = (

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import duckdb
 import typer
 
-from searchflow import warehouse
+from searchflow import confined, warehouse
 from searchflow.cli import listing
 from searchflow.cli.output import Json, print_json, print_table
 from searchflow.cli.query_errors import explained
@@ -45,12 +45,12 @@ def query(
             _print(_shown(connection, shown[1]), ["name", "description"], as_json)
             return
         statement = _only_select(connection, sql)
-        tables = warehouse.tables_named(connection, sql)
+        tables = confined.tables_named(connection, sql)
         if LEDGER.search(sql):  # what syncs sent: opened only for those who ask
             from activations.ledger import make_readable
 
             make_readable(connection, settings)
-        warehouse.confine(connection, settings)
+        confined.confine(connection, settings)
         try:
             cursor = connection.execute(statement)
             names = [column[0] for column in cursor.description or []]
@@ -88,7 +88,7 @@ def _only_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
         raise explained(connection, sql, error) from None
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise UsageError("Only one SELECT is allowed: this command never changes anything. Split or rewrite it.")
-    refused = sorted(warehouse.table_functions(connection, sql) - warehouse.HARMLESS_TABLE_FUNCTIONS)
+    refused = sorted(confined.table_functions(connection, sql) - confined.HARMLESS_TABLE_FUNCTIONS)
     if refused:
         raise UsageError(
             f"The function {refused[0]} is not allowed here: it reaches beyond the tables. Use tables only."

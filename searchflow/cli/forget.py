@@ -27,8 +27,8 @@ def forget(
 ) -> None:
     """Erase a person everywhere, for good, and print a certificate. Ends the lake's time travel to before today."""
     from generators.erasure import AnswerKeys
+    from searchflow import erasure
     from searchflow.ingestion.worker import utc_now
-    from searchflow.privacy import erasure
 
     settings = settings_of_command()
     if dry_run:

@@ -10,14 +10,14 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from searchflow import services
+from searchflow import lifecycle
+from searchflow import status as health
 from searchflow.cli.output import Json, console, print_json, print_table
 from searchflow.cli.support import say, settings_of_command, start_platform, start_servers
 from searchflow.errors import SearchFlowError, ServiceError, UsageError
 from searchflow.ingestion.worker import utc_now
-from searchflow.ops import status as health
 from searchflow.ops.levels import Evaluated
-from searchflow.services import lifecycle, ports, prefect, process, valkey
+from searchflow.services import ports, prefect, process, valkey
 from searchflow.settings import ROOT, Settings
 
 LIVE_RATE = 10.0
@@ -114,7 +114,7 @@ def down(as_json: Json = False) -> None:
     """Stop everything that `up` and `demo` started in this home. The data stays."""
     settings = settings_of_command()
     with console.status("stopping"):
-        stopped = services.stop_all(settings)
+        stopped = lifecycle.stop_all(settings)
     if as_json:
         print_json({"stopped": stopped})
     else:

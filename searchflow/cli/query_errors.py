@@ -6,7 +6,7 @@ import re
 
 import duckdb
 
-from searchflow import warehouse
+from searchflow import confined
 from searchflow.cli import listing
 from searchflow.errors import UsageError
 
@@ -51,7 +51,7 @@ def _as_written(table: str, sql: str) -> str:
 
 def _no_column(connection: duckdb.DuckDBPyConnection, sql: str, column: str, text: str) -> str:
     """Say that a column is missing: the tables that the query names are searched, and what DuckDB itself proposes."""
-    read = sorted(warehouse.tables_named(connection, sql))
+    read = sorted(confined.tables_named(connection, sql))
     meant = listing.nearest(column, listing.column_names(connection, read))
     proposed = [line for line in text.splitlines() if line.startswith("Candidate bindings")]
     meant = meant or [name for line in proposed for name in _QUOTED.findall(line)]

@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
-from searchflow import dotenv_file, services
+from searchflow import dotenv_file, lifecycle, services
 from searchflow.cli.output import printable
 from searchflow.errors import ServiceError
-from searchflow.services import lifecycle, prefect, process
+from searchflow.services import prefect, process
 from searchflow.settings import Settings, load_settings
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the flows' log on standard error.")]
@@ -60,7 +60,7 @@ def start_servers(settings: Settings, *, existing: bool = False) -> Settings:
     if existing and not lifecycle.exists(settings):
         lifecycle.require(settings)
     _say_what_starts(settings, lifecycle.stopped(settings))
-    services.start(settings)
+    lifecycle.start(settings)
     return settings
 
 
@@ -93,7 +93,7 @@ def start_platform(settings: Settings, *, verbose: bool = False) -> Settings:
     lifecycle.enter_home(settings)
     down = lifecycle.stopped(settings)
     _say_what_starts(settings, down if process.running(settings, prefect.NAME) else [*down, "Prefect"])
-    services.start(settings)
+    lifecycle.start(settings)
     with process.locked(settings, "services", wait=True):
         settings = prefect.launch(settings, say)
     services.write_env_file(settings)

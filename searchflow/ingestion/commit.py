@@ -21,13 +21,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from searchflow import events, warehouse
+from searchflow import events, tracing, warehouse
 from searchflow.errors import AccountingError, SearchFlowError, StorageError, engine_reason, is_disk_full
 from searchflow.events import Rejection
 from searchflow.ingestion import checks, lateness, positions, schema_changes, stored
 from searchflow.ingestion.source import Source, SourceBatch
-from searchflow.ops import record, tracing
-from searchflow.privacy.tombstones import ERASED, Tombstones
+from searchflow.ingestion.tombstones import ERASED, Tombstones
+from searchflow.ops import record
 
 T = TypeVar("T")
 

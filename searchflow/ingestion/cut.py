@@ -21,7 +21,7 @@ import psycopg
 from searchflow import warehouse
 from searchflow.errors import ServiceError
 from searchflow.event_types import EVENT_TYPES
-from searchflow.privacy.tombstones import Tombstones
+from searchflow.ingestion.tombstones import Tombstones
 from searchflow.services import postgres
 from searchflow.settings import Settings
 

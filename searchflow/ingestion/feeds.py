@@ -28,8 +28,8 @@ from searchflow.ingestion.commit import Counts, in_transaction, insert_dead_lett
 from searchflow.ingestion.cut import CommitGate
 from searchflow.ingestion.feed_rows import READ_BYTES, documents
 from searchflow.ingestion.file_source import FilePosition, open_content
+from searchflow.ingestion.tombstones import USER, Tombstones, rejection
 from searchflow.ops import record
-from searchflow.privacy.tombstones import USER, Tombstones, rejection
 from searchflow.settings import Settings
 
 Text = Annotated[str, Meta(min_length=1)]

@@ -15,7 +15,7 @@ What else changes the raw tables leaves the guard alone, and harms nothing:
 - A flush or a merge moves rows between files; no row changes.
 - An erasure deletes the rows of a person and cuts mentions of them out of other documents, while no commit can happen.
   A look from before may still know them. Documents that it found are compared with and never written. Lines that name
-  the person are set aside before they are compared (`privacy.tombstones`, read by the commit under the lock of the
+  the person are set aside before they are compared (`ingestion.tombstones`, read by the commit under the lock of the
   erasure), and no letter keeps bytes that name them. What is left is a line of somebody else with the id of an erased
   event: it is refused as the conflicting duplicate that it was when it came, and may be replayed.
 - Deletion of old files may take one away from under a look ahead, which holds no lock. A look ahead that fails counts

@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import redis
 
-from searchflow import streams, warehouse
+from searchflow import streams, tracing, warehouse
 from searchflow.clock import utc_now
 from searchflow.errors import BrokenFileError, SourceGapError
 from searchflow.ingestion import positions
@@ -27,7 +27,6 @@ from searchflow.ingestion.shapes import Shapes
 from searchflow.ingestion.source import Source
 from searchflow.ingestion.stored import Known, LooksAhead
 from searchflow.ingestion.stream_source import StreamPosition, StreamSource
-from searchflow.ops import tracing
 from searchflow.settings import Settings
 
 Clock = Callable[[], datetime]

@@ -27,8 +27,8 @@ from typing import Any
 import duckdb
 import psycopg
 
+from searchflow import keys
 from searchflow.errors import SearchFlowError, ServiceError
-from searchflow.privacy import keys
 from searchflow.services import postgres
 from searchflow.settings import Settings
 

@@ -103,7 +103,7 @@ TABLES: dict[str, str] = {
         checked_at TIMESTAMP, level VARCHAR, target VARCHAR, measure VARCHAR, state VARCHAR, value DOUBLE,
         bound VARCHAR, limit_value DOUBLE, unit VARCHAR, since TIMESTAMP, sentence VARCHAR""",
 }
-"""Table -> its columns. Created by `searchflow.warehouse.prepare`."""
+"""Table -> its columns. Created by `searchflow.tables.prepare`."""
 
 
 def rows(connection: duckdb.DuckDBPyConnection, table: str, records: Sequence[Mapping[str, Any]]) -> int:

@@ -17,9 +17,9 @@ from typing import Any
 
 import psycopg
 
-from searchflow import warehouse
+from searchflow import tracing, warehouse
 from searchflow.errors import SearchFlowError
-from searchflow.ops import audit_log, record, tracing
+from searchflow.ops import audit_log, record
 from searchflow.services import postgres
 from searchflow.settings import Settings
 

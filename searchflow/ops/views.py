@@ -1,6 +1,6 @@
 """Views over the platform's own tables, for SQL, service levels and metrics alike: each figure is defined once, here.
 
-They are made with the tables (`searchflow.warehouse.prepare`), not by SQLMesh: what watches the models must not wait for
+They are made with the tables (`searchflow.tables.prepare`), not by SQLMesh: what watches the models must not wait for
 them. A view whose text has changed is made anew.
 """
 

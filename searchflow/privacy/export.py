@@ -9,8 +9,8 @@ from searchflow import warehouse
 from searchflow.errors import NotFoundError
 from searchflow.ops import audit_log
 from searchflow.privacy.masking import pseudonym
-from searchflow.privacy.personal import personal_columns
 from searchflow.settings import Settings
+from searchflow.transformation.marks import personal_columns
 
 IDENTIFIERS = ("user_id", "visitor_id", "idempotency_key")
 BLOCK = 10_000
@@ -24,8 +24,8 @@ def export(settings: Settings, table: str, path: Path) -> int:
     Raises:
         NotFoundError: there is no such table.
     """
-    personal = personal_columns(settings).get(table, {})
     with warehouse.connect(settings, read_only=True) as connection:
+        personal = personal_columns(settings, connection).get(table, {})
         known = [
             row[0]
             for row in connection.execute(

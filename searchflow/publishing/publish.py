@@ -20,11 +20,11 @@ import pyarrow as pa
 from searchflow import warehouse
 from searchflow.errors import NotFoundError, UsageError
 from searchflow.ops import audit_log
-from searchflow.privacy.personal import personal_columns
 from searchflow.progress import progress
 from searchflow.publishing import target
 from searchflow.publishing.parts import Mart, mart
 from searchflow.settings import Settings
+from searchflow.transformation.marks import personal_columns
 
 SCHEMA = "marts"
 ROWS_A_BATCH = 50_000

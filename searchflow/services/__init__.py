@@ -1,11 +1,13 @@
-"""The servers SearchFlow stands on: start, check, stop. Embedded by default, yours when a URL is set."""
+"""The servers SearchFlow stands on: each one's start, check and stop. Embedded by default, yours when a URL is set.
+
+Knows nothing of what is kept in them: `searchflow.lifecycle` starts them in order and makes what the platform needs there.
+"""
 
 from __future__ import annotations
 
 from searchflow.services import postgres, valkey
 from searchflow.services.environment import sqlmesh_environment, write_env_file
-from searchflow.services.lifecycle import start, stop_all
 
-__all__ = ["postgres_dsn", "sqlmesh_environment", "start", "stop_all", "valkey", "write_env_file"]
+__all__ = ["postgres_dsn", "sqlmesh_environment", "valkey", "write_env_file"]
 
 postgres_dsn = postgres.conninfo

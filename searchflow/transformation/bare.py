@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from searchflow import tables
 from searchflow import warehouse as lake
 from searchflow.ops import record
 from searchflow.settings import ROOT
@@ -38,11 +39,11 @@ def warehouse(path: str | Path = ":memory:") -> Iterator[duckdb.DuckDBPyConnecti
         connection.execute(f"ATTACH '{path}' AS {lake.CATALOG}; USE {lake.CATALOG}")
         for schema in SCHEMAS:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-        for table, columns in lake.RAW_TABLES.items():
+        for table, columns in tables.RAW_TABLES.items():
             connection.execute(f"CREATE TABLE IF NOT EXISTS raw.{table} ({columns})")
         for table, columns in record.TABLES.items():
             connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
-        lake.note_event_types(connection)
+        tables.note_event_types(connection)
         yield connection
 
 

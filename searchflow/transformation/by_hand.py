@@ -12,8 +12,8 @@ import psycopg2
 from sqlmesh.core.config.connection import PostgresConnectionConfig
 from sqlmesh.utils.errors import SQLMeshError
 
-from searchflow import warehouse
-from searchflow.services import lifecycle, process
+from searchflow import lifecycle, warehouse
+from searchflow.services import process
 from searchflow.settings import ROOT, Settings
 from searchflow.transformation.project import environment_file, environment_kept, quiet
 

@@ -22,9 +22,9 @@ from datetime import date, datetime, timedelta
 
 import duckdb
 
+from searchflow import tracing
 from searchflow.event_types import EVENT_TYPES, Reference, chains_to, of_every_type
 from searchflow.event_types.sql import Chain
-from searchflow.ops import tracing
 from searchflow.transformation.reach import ChangedDays
 
 SEEN = "ops.transformed_batches"

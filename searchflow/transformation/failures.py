@@ -96,8 +96,8 @@ def _reason(cause: BaseException) -> str:
 
 def _personal_names(opened: Project) -> set[str]:
     """Names of columns that are personal somewhere: an audit's SELECT may take them from any table."""
-    from searchflow.privacy.personal import marked
     from searchflow.transformation.lineage import trees
+    from searchflow.transformation.marks import marked
 
     return {column for columns in marked(trees(opened.context)).values() for column in columns}
 

@@ -17,6 +17,7 @@ from msgspec import Struct, field
 
 from searchflow.settings import ROOT, Settings
 from searchflow.transformation.lineage import WHOLE, Node, trees
+from searchflow.transformation.marks import marked
 
 if TYPE_CHECKING:
     from sqlmesh import Context
@@ -76,8 +77,6 @@ def graph(settings: Settings, *, uses: Iterable[Use] = (), root: Path = ROOT) ->
 
 def graph_of(context: Context, uses: Iterable[Use] = ()) -> Graph:
     """The same, of a project that is open."""
-    from searchflow.privacy.personal import marked
-
     made = Graph({model.name: _table(model) for model in context.models.values()})
     nodes = trees(context)
     python = [

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searchflow import warehouse
-from searchflow.collector import collect_rarely
 from searchflow.errors import ConfigurationError, ServiceError
+from searchflow.garbage import collect_rarely
 from searchflow.services import forks, sqlmesh_environment
 from searchflow.settings import ROOT, Settings
 from searchflow.transformation.broken import unbroken

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from searchflow import warehouse
+from searchflow import tracing, warehouse
 from searchflow.errors import ServiceError, engine_reason
-from searchflow.ops import record, tracing
+from searchflow.ops import record
 from searchflow.services.process import locked
 from searchflow.settings import ROOT, Settings
 from searchflow.transformation import changes, failures, quarantine, restatements, versions

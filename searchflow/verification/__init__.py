@@ -1,9 +1,9 @@
 """Does the platform count right? Compares it with the simulator's answer key; imports nothing but `searchflow`.
 
-Rooms: `key` (read and check the sealed files), `found` (what the platform holds, and as of when), `rules` (the numbers of
-`config.yaml`, exchange rates), `expected`, `attribution` and `recommendations` (what must follow from the true events,
-with Polars and without the models' SQL), `comparison` (two frames beside each other), `checks` and `destinations` (one
-function a check), `causes` (how far the attribution models are from the truth) and `report`.
+Modules: `key` (read and check the sealed files), `found` (what the platform holds, and as of when), `expected`,
+`attribution` and `recommendations` (what must follow from the true events, with Polars and without the models' SQL),
+`comparison` (two frames beside each other), `checks` and `destinations` (one function a check), `causes` (how far the
+attribution models are from the truth) and `report`. The numbers come from `searchflow.domain`.
 """
 
 from searchflow.verification.report import Check, Report

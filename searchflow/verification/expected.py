@@ -12,7 +12,7 @@ from functools import cached_property
 
 import polars as pl
 
-from searchflow.verification.rules import Rules, in_reporting_currency
+from searchflow.domain import Rules, in_reporting_currency
 
 ABANDONED_AFTER = timedelta(hours=1)
 CLOCK_SLACK = timedelta(days=1)

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import polars as pl
 
-from searchflow import warehouse
+from searchflow import domain, warehouse
 from searchflow.errors import NotFoundError
 from searchflow.services import postgres
 from searchflow.settings import Settings
-from searchflow.verification import causes, checks, destinations, rules
+from searchflow.transformation import promotions
+from searchflow.verification import causes, checks, destinations
 from searchflow.verification import key as keys
 from searchflow.verification.expected import World
 from searchflow.verification.found import Found, read_streams
@@ -87,7 +88,7 @@ class Worlds:
     """The true events as they were known at a moment. Each world is made once."""
 
     def __init__(self, key: Key, found: Found) -> None:
-        self._rules = rules.load(connection=found.connection)
+        self._rules = domain.load(promoted=promotions.variables(found.connection), connection=found.connection)
         self._found = found
         ingested = found.raw.group_by("event_type", "event_id").agg(pl.col("ingested_at").min())
         events = key.stored.join(ingested, on=["event_type", "event_id"], how="left")

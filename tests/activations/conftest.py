@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from searchflow import services
+from searchflow import lifecycle
 from searchflow.settings import Settings, load_settings
 from tests.activations.post import Post, Recorder, free_port, serving
 from tests.activations.scene import Scene
@@ -23,10 +23,10 @@ def activation_home() -> Iterator[Settings]:
     home = Path(tempfile.mkdtemp(prefix="sf-"))
     settings = load_settings(home=home)
     try:
-        services.start(settings)
+        lifecycle.start(settings)
         yield settings
     finally:
-        services.stop_all(settings)
+        lifecycle.stop_all(settings)
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -62,4 +62,4 @@ def company() -> Iterator[CommandLine]:
         line = CommandLine(home)
         line.json("demo", "--days", "4", "--events", "4000", "--seed", "7")
         yield line
-        services.stop_all(line.settings)
+        lifecycle.stop_all(line.settings)

@@ -13,10 +13,9 @@ import yaml
 from activations.explanation import UnknownUser, explain, rules
 from activations.explanation.tables import PERSONAL
 from activations.mail import suppression
-from searchflow import warehouse
+from searchflow import domain, warehouse
 from searchflow.ops import audit_log
 from searchflow.settings import ROOT, Settings
-from searchflow.verification import rules as limits
 from tests.activations.post import Recorder, free_port, serving
 from tests.commands import CommandLine
 
@@ -41,7 +40,7 @@ def pick(settings: Settings, query: str) -> list[tuple[Any, ...]]:
 
 def test_the_rule_in_words_is_the_models_rule_in_every_case_of_its_unit_test() -> None:
     cases = yaml.safe_load((ROOT / "tests" / "models" / "test_mart_user_segments.yaml").read_text())
-    told, seen = limits.load(), set()
+    told, seen = domain.load(), set()
     for case in cases.values():
         as_of = datetime.fromisoformat(case["vars"]["execution_time"])
         expected = {row["user_id"]: row["segment"] for row in case["outputs"]["query"]["rows"] if "segment" in row}
@@ -60,7 +59,7 @@ def test_the_rule_in_words_is_the_models_rule_for_every_user(settings: Settings)
         names = [column[0] for column in cursor.description]
         users = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     assert users
-    told = limits.load()
+    told = domain.load()
     for user in users:
         steps = rules.segment(user, user["segment_as_of"], told)
         assert steps[-1].rule == user["segment"], user
@@ -108,7 +107,7 @@ def test_what_is_personal_is_masked_unless_asked_for_and_the_look_is_logged(sett
 
 
 def test_every_table_that_is_shown_masks_what_lineage_marks(settings: Settings) -> None:
-    from searchflow.privacy.personal import personal_columns
+    from searchflow.transformation.marks import personal_columns
 
     marks = personal_columns(settings)
     for table, columns in PERSONAL.items():

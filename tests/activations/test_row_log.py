@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from activations.ledger import make_readable
-from searchflow import warehouse
+from searchflow import confined, warehouse
 from tests.activations.scene import CRM, Scene, crm_row
 
 pytestmark = pytest.mark.integration
@@ -23,7 +23,7 @@ def test_every_row_has_its_operation_status_and_reason(scene: Scene) -> None:
     second = scene.run(SYNC)
     with closing(warehouse.connect(scene.settings, read_only=True)) as connection:
         make_readable(connection, scene.settings)
-        warehouse.confine(connection, scene.settings)  # as `searchflow query` does: it must still be readable
+        confined.confine(connection, scene.settings)  # as `searchflow query` does: it must still be readable
         rows = connection.execute(
             "SELECT run_id, id, operation, kind, status, reason FROM ledger.activation.sync_rows "
             f"WHERE sync = '{SYNC}' ORDER BY run_id, id, operation"

@@ -26,7 +26,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from searchflow import services, streams, warehouse
+from searchflow import lifecycle, streams, warehouse
 from searchflow.ingestion import checks, commit, positions, stream_source, worker
 from searchflow.ingestion.accounting import accounting
 from searchflow.settings import Settings, load_settings
@@ -81,11 +81,11 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sf-") as folder:
         settings = load_settings(home=Path(folder))
-        services.start(settings)
+        lifecycle.start(settings)
         try:
             outcome = run(settings, chosen.kills, random.Random(chosen.seed))
         finally:
-            services.stop_all(settings)
+            lifecycle.stop_all(settings)
     json.dump(asdict(outcome), sys.stdout)
 
 

@@ -18,7 +18,7 @@ import psutil
 import psycopg
 import pytest
 
-from searchflow import services, streams, warehouse
+from searchflow import lifecycle, streams, warehouse
 from searchflow.errors import SourceGapError, StorageError
 from searchflow.ingestion import worker
 from searchflow.services import postgres, process, remains, valkey
@@ -86,7 +86,7 @@ def test_a_follower_outlives_its_servers(own_servers: Settings, server: str) -> 
             time.sleep(draw.uniform(0.0, 0.5))
             kill(settings, server)
             time.sleep(0.5)
-            services.start(settings)
+            lifecycle.start(settings)
         publish(settings, sent, draw)
         until(lambda: drained(settings))
         said = end(follower)
@@ -118,7 +118,7 @@ def test_a_full_disk_stops_with_nothing_half_written(home: Path, tmp_path: Path)
         pytest.skip("mounting a tmpfs is not allowed here")
     try:
         settings = load_settings(home=home, SEARCHFLOW_DATA_PATH=str(disk), inline_rows=0)
-        services.start(settings)
+        lifecycle.start(settings)
         _fill_and_free(settings, disk)
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)

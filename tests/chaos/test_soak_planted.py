@@ -22,10 +22,10 @@ import activations
 import generators
 from activations import mail
 from generators.runs import next_range
-from searchflow import services, streams, transformation, warehouse
+from searchflow import lifecycle, services, status, streams, transformation, warehouse
 from searchflow.clock import utc_now
 from searchflow.ingestion import feeds, worker
-from searchflow.ops import levels, status
+from searchflow.ops import levels
 from searchflow.ops.levels import webhook
 from searchflow.services import postgres, process, valkey
 from searchflow.settings import Settings, load_settings
@@ -95,9 +95,9 @@ def home_beside(platform: Settings, **more: Any) -> Iterator[Settings]:
             postgres_prefix=f"planted{next(MADE)}_",
             **more,
         )
-        services.start(settings)
+        lifecycle.start(settings)
         yield settings
-        services.stop_all(settings)
+        lifecycle.stop_all(settings)
 
 
 @pytest.fixture(scope="module")

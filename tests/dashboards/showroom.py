@@ -16,7 +16,7 @@ from pathlib import Path
 
 import duckdb
 
-from searchflow import services, warehouse
+from searchflow import lifecycle, warehouse
 from searchflow.ops import record
 from searchflow.settings import Settings, load_settings
 
@@ -213,11 +213,11 @@ def opened() -> Iterator[Settings]:
     home = Path(tempfile.mkdtemp(prefix="sf-"))
     settings = load_settings(home=home, prefect_port=NOBODY)
     try:
-        services.start(settings)
+        lifecycle.start(settings)
         with warehouse.connect(settings) as connection:
             build(connection)
             run_everything(connection, datetime.now(UTC))
         yield settings
     finally:
-        services.stop_all(settings)
+        lifecycle.stop_all(settings)
         shutil.rmtree(home, ignore_errors=True)

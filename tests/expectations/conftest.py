@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from searchflow import services, warehouse
+from searchflow import lifecycle, warehouse
 from searchflow.services import postgres, valkey
 from searchflow.settings import Settings, load_settings
 from tests.expectations.small_company import MODELS, RAW
@@ -30,10 +30,10 @@ def company_home(platform: Settings) -> Iterator[Settings]:
         postgres_prefix=f"quality_{folder.name.removeprefix('sf-')}_",
     )
     try:
-        services.start(settings)
+        lifecycle.start(settings)
         yield settings
     finally:
-        services.stop_all(settings)
+        lifecycle.stop_all(settings)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -11,7 +11,7 @@ from expectations import GROUPS, load_suites, suite_names
 from expectations.suite import ALL_SYNCS, Suite, critical, not_null
 from searchflow.errors import NotFoundError
 from searchflow.settings import ROOT
-from searchflow.warehouse import RAW_TABLES
+from searchflow.tables import RAW_TABLES
 
 
 def test_every_raw_table_mart_and_activation_model_has_a_suite() -> None:

@@ -109,7 +109,7 @@ def test_nothing_but_verify_reads_the_key() -> None:
     allowed = (
         "generators/", "searchflow/verification/", "searchflow/cli/", "searchflow/settings.py",
         "flows/generation.py", "benchmarks/generate.py", "benchmarks/publish.py",  # that write it, and time that
-        "searchflow/services/process.py", "searchflow/privacy/erasure/",  # that make its folder, and leave it to its owner
+        "searchflow/services/process.py", "searchflow/erasure/",  # that make its folder, and leave it to its owner
     )  # fmt: skip
     mentions = []
     for folder in ("activations", "audits", "benchmarks", "dashboards", "deploy", "expectations", "flows", "generators",

@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from searchflow import lake_calls, streams, warehouse
+from searchflow import lake_calls, status, streams, warehouse
 from searchflow.ingestion import follow
 from searchflow.ingestion.accounting import accounting
-from searchflow.ops import status
 from searchflow.settings import Settings, load_settings
 from tests import foreign
 

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from searchflow import streams, warehouse
+from searchflow import status, streams, warehouse
 from searchflow.errors import SourceGapError
 from searchflow.ingestion import meter, worker
 from searchflow.ingestion.accounting import accounting
 from searchflow.ingestion.commit import Counts
 from searchflow.ingestion.positions import positions
-from searchflow.ops import status
 from searchflow.settings import Settings
 from tests import foreign
 

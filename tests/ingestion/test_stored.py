@@ -16,7 +16,9 @@ import pytest
 import redis
 
 from searchflow import streams, warehouse
-from searchflow.ingestion import checks, cut, ingest_lines, next_offset, positions, worker
+from searchflow.erasure import lake, person
+from searchflow.erasure.place import Job
+from searchflow.ingestion import checks, cut, ingest_lines, next_offset, positions, tombstones, worker
 from searchflow.ingestion.accounting import accounting
 from searchflow.ingestion.commit import Counts, commit
 from searchflow.ingestion.dead_letters import replay as replaying
@@ -24,9 +26,6 @@ from searchflow.ingestion.dead_letters.letters import Selection
 from searchflow.ingestion.source import SourceBatch
 from searchflow.ingestion.stored import Known, Looks, LooksAhead
 from searchflow.ingestion.stream_source import StreamSource
-from searchflow.privacy import tombstones
-from searchflow.privacy.erasure import lake, person
-from searchflow.privacy.erasure.place import Job
 from searchflow.settings import Settings
 from tests import foreign
 
@@ -300,7 +299,7 @@ def test_a_person_who_is_erased_after_the_look_leaves_nothing_behind(steps: Step
 
 
 def forget(settings: Settings, user_id: str) -> None:
-    """What an erasure does to the raw tables, as `privacy.erasure.run` does it."""
+    """What an erasure does to the raw tables, as `erasure.run` does it."""
     with warehouse.connect(settings) as connection, cut.commits_held(settings) as ledger:
         found = person.find(connection, user_id)
         job = Job(settings, "erasure", found, LATER)

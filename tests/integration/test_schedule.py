@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from searchflow import services
+from searchflow import lifecycle
 from searchflow.services import prefect
 from tests.commands import CommandLine
 
@@ -35,7 +35,7 @@ if __name__ == "__main__":
 @pytest.fixture
 def cli(home: Path) -> CommandLine:
     line = CommandLine(home)
-    services.start(line.settings)
+    lifecycle.start(line.settings)
     prefect.start(line.settings)
     return line
 

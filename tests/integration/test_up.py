@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from searchflow import services
+from searchflow import lifecycle
 from searchflow.services import prefect, process
 from tests.commands import CommandLine
 
@@ -63,12 +63,12 @@ def test_live_traffic_is_ingested_also_after_a_kill_and_down_leaves_the_data(cli
     assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
     assert cli.run("query", "SELECT 1").returncode == 2  # it says that the servers are stopped, and starts none
     assert process.recorded(settings) == []
-    services.start(settings)
+    lifecycle.start(settings)
     assert stored(cli) > before  # the data is still there
     prefect.start(settings)
     [run] = flow_runs(cli, {"id": {"any_": [following]}})
     assert run["state_type"] == "COMPLETED", run["state"]  # it was told, and said its last counts
-    services.stop_all(settings)
+    lifecycle.stop_all(settings)
 
 
 def flow_runs(cli: CommandLine, which: dict[str, object]) -> list[dict[str, Any]]:

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from searchflow.privacy.erasure import lake as erasing
-from searchflow.privacy.erasure import person
-from searchflow.privacy.erasure.place import Job
+from searchflow.erasure import lake as erasing
+from searchflow.erasure import person
+from searchflow.erasure.place import Job
 from searchflow.settings import load_settings
 from searchflow.transformation import bare, changes
 from searchflow.transformation.reach import ChangedDays, days_to_make

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from searchflow import services, warehouse
+from searchflow import lifecycle, warehouse
 from searchflow.ops import record
 from searchflow.services import postgres, valkey
 from searchflow.settings import Settings, load_settings
@@ -32,10 +32,10 @@ def watched_home(platform: Settings) -> Iterator[Settings]:
         postgres_prefix=f"watched_{folder.name.removeprefix('sf-')}_",
     )
     try:
-        services.start(settings)
+        lifecycle.start(settings)
         yield settings
     finally:
-        services.stop_all(settings)
+        lifecycle.stop_all(settings)
         shutil.rmtree(folder, ignore_errors=True)
 
 

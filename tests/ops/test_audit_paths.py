@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 import activations
 from dashboards import source
-from searchflow import maintenance, services, streams, warehouse
+from searchflow import lifecycle, maintenance, streams, warehouse
 from searchflow.cli import explore
 from searchflow.errors import UsageError
 from searchflow.ingestion import feeds, ingest_lines, worker
@@ -49,14 +49,14 @@ def scene(platform: Settings) -> Iterator[Scene]:
 
     with temporary_home() as home:
         settings = services_on(platform, home)
-        services.start(settings)
+        lifecycle.start(settings)
         with streams.connect(settings) as client:
             client.flushall()
             streams.publish(client, "search", [search(1), b"{", b"[", search(2, timestamp="2036-01-01T00:00:00Z")])
         scene = Scene(settings)
         yield scene
         scene.close()
-        services.stop_all(settings)
+        lifecycle.stop_all(settings)
 
 
 def services_on(platform: Settings, home: object) -> Settings:

@@ -10,9 +10,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from searchflow import streams, transformation, warehouse
+from searchflow import streams, tracing, transformation, warehouse
 from searchflow.ingestion import worker
-from searchflow.ops import stages, tracing
+from searchflow.ops import stages
 from searchflow.settings import Settings
 from tests.ops.receiver import Receiver, receiving
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from searchflow import services, streams
+from searchflow import lifecycle, streams
 from searchflow.errors import ConfigurationError
 from searchflow.ingestion import meter
 from searchflow.settings import CLOCK_MARKER, Settings, load_settings
@@ -37,7 +37,7 @@ def test_the_marker_alone_moves_nothing(home: Path) -> None:
 def test_a_moved_clock_moves_what_we_stamp_and_not_what_servers_do(home: Path) -> None:
     (home / CLOCK_MARKER).touch()
     cli = CommandLine(home, {"SEARCHFLOW_CLOCK_OFFSET_S": str(-MONTH.total_seconds())})
-    services.start(cli.settings)
+    lifecycle.start(cli.settings)
     before = datetime.now(UTC).replace(tzinfo=None) - MONTH
     cli.json("generate", "--days", "2", "--events", "200", "--seed", "3")
     cli.json("ingest")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from searchflow import services, warehouse
+from searchflow import lifecycle, warehouse
 from searchflow.errors import ConfigurationError
 from searchflow.ingestion.worker import ingest_files
 from searchflow.services import postgres, process, valkey
@@ -35,14 +35,14 @@ def test_a_copied_home_opens_at_another_path_and_the_original_stays_as_it_is(
     file.write_bytes(lines(*range(1, 1001)))  # enough for a Parquet file
     ingest_files(own_servers, file, clock=lambda: foreign.NOW)
     before = counted(own_servers)
-    services.stop_all(own_servers)
+    lifecycle.stop_all(own_servers)
     with temporary_home() as folder:
         home = folder / "copy"
         shutil.copytree(own_servers.home, home, symlinks=True)
         copy = load_settings(home=home)
-        services.start(own_servers)  # both run
+        lifecycle.start(own_servers)  # both run
         try:
-            services.start(copy)
+            lifecycle.start(copy)
             assert counted(copy) == before
             file.write_bytes(lines(*range(1, 1002)))
             ingest_files(copy, file, clock=lambda: foreign.NOW)
@@ -54,7 +54,7 @@ def test_a_copied_home_opens_at_another_path_and_the_original_stays_as_it_is(
             assert files
             assert all(name.startswith(str(home)) for (name,) in files)
         finally:
-            services.stop_all(copy)
+            lifecycle.stop_all(copy)
         assert counted(own_servers) == before
 
 
@@ -64,7 +64,7 @@ def test_the_processes_of_the_original_are_not_those_of_its_copy(own_servers: Se
         shutil.copytree(own_servers.run_dir, copy.run_dir)
         assert process.recorded(copy) == ["postgres", "valkey"]
         assert process.running(copy, "postgres") is None
-        assert services.stop_all(copy) == []
+        assert lifecycle.stop_all(copy) == []
     postgres.check(own_servers)
     valkey.check(own_servers)
 
@@ -77,5 +77,5 @@ def test_a_home_beside_another_ones_catalog_is_refused(own_servers: Settings) ->
             postgres_url=f"postgresql://postgres@/postgres?host={postgres.socket_folder(own_servers)}",
         )
         with pytest.raises(ConfigurationError, match=str(own_servers.home)):
-            services.start(beside)
+            lifecycle.start(beside)
         assert counted(own_servers) is not None

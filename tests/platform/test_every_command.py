@@ -14,8 +14,9 @@ import psutil
 import psycopg
 import pytest
 
+from searchflow import lifecycle
 from searchflow.cli.needs import NEEDS, NOTHING, OWN, PREFECT, READS, STARTS, STARTS_PREFECT
-from searchflow.services import lifecycle, postgres, process, valkey
+from searchflow.services import postgres, process, valkey
 from searchflow.settings import Settings
 from tests.commands import CommandLine
 

@@ -42,6 +42,68 @@ def may_import(path: Path) -> set[str]:
     return {package, "searchflow"}
 
 
+FLOORS: tuple[frozenset[str], ...] = tuple(
+    frozenset(names.split())
+    for names in (
+        "addresses errors garbage markdown progress tracing zones",
+        "dotenv_file",
+        "settings",
+        "clock confined documents domain holdout keys services",
+        "event_types moved_home warehouse",
+        "events",
+        "lines",
+        "streams",
+        "lake_calls ops",
+        "ingestion tables",
+        "lifecycle maintenance status",
+        "transformation",
+        "erasure privacy publishing verification",
+        "cli",
+        "devtools",
+    )
+)
+"""The rooms of `searchflow/`, from the ground up: its packages and its own modules. A room knows only rooms of floors below
+its own, so rooms of one floor do not know each other, and there can be no circle."""
+
+
+def rooms_imported(path: Path) -> set[str]:
+    """Rooms of `searchflow/` that a file imports, also inside functions and for type checking."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("searchflow.")}
+    return found - {"__version__"}
+
+
+def test_each_room_of_searchflow_stands_on_one_floor() -> None:
+    rooms = {path.stem if path.is_file() else path.name for path in (ROOT / "searchflow").iterdir()}
+    named = [room for floor in FLOORS for room in floor]
+    assert sorted(named) == sorted(rooms - {"__init__", "__pycache__"})
+
+
+@pytest.mark.parametrize("level", range(len(FLOORS)))
+def test_rooms_know_only_the_floors_below(level: int) -> None:
+    below = frozenset().union(*FLOORS[:level])
+    for path in modules("searchflow"):
+        room = path.relative_to(ROOT / "searchflow").parts[0].removesuffix(".py")
+        if room in FLOORS[level]:
+            assert sorted(rooms_imported(path) - {room} - below) == [], f"{path.relative_to(ROOT)} looks up"
+
+
+def test_nothing_is_imported_by_a_relative_name() -> None:
+    """The floors are read from absolute names."""
+    for path in modules("searchflow"):
+        relative = [
+            node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom) and node.level
+        ]
+        assert relative == [], path
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_point_one_way(package: str) -> None:
     wrong = {

@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from searchflow import lifecycle
 from searchflow.errors import BusyError
-from searchflow.services import forks, lifecycle, postgres, process
+from searchflow.services import forks, postgres, process
 from searchflow.settings import ROOT, Settings, load_settings
 
 pytestmark = pytest.mark.integration

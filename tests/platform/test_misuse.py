@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from searchflow import services
+from searchflow import lifecycle
 from searchflow.services import postgres, valkey
 from searchflow.settings import Settings
 from tests.commands import CommandLine
@@ -55,7 +55,7 @@ def test_a_wrong_password(cli: CommandLine, own_servers: Settings) -> None:
         refused(done, "refused the user or password")
         assert "hunter2" not in done.stderr
     finally:
-        assert services.stop_all(own_servers)
+        assert lifecycle.stop_all(own_servers)
 
 
 def test_a_wrong_postgres_password(cli: CommandLine, own_servers: Settings) -> None:
@@ -100,7 +100,7 @@ def test_unknown_names(cli: CommandLine) -> None:
 
 
 def test_an_unknown_table_and_a_query_that_is_none(cli: CommandLine) -> None:
-    services.start(cli.settings)
+    lifecycle.start(cli.settings)
     refused(cli.run("query", "SELECT * FROM marts.nothing"), "no table")
     refused(cli.run("query", "DROP TABLE raw.search_events"), "SELECT")
     refused(cli.run("query", "SELECT * FROM read_csv('/etc/passwd')"), "read_csv")
@@ -112,7 +112,7 @@ def test_an_unknown_table_and_a_query_that_is_none(cli: CommandLine) -> None:
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="one thread has no race")
 def test_a_query_that_breaks_the_engine_is_not_called_wrong(cli: CommandLine) -> None:
     counts = " + ".join(f"({COUNT.format(window='()').replace('i > 5', f'i > {each + 5}')})" for each in range(100))
-    services.start(cli.settings)
+    lifecycle.start(cli.settings)
     with cli.warm():
         tries = (cli.run("query", f"SELECT {counts} AS n") for _ in range(200))
         refused(
@@ -148,5 +148,5 @@ def test_a_full_disk(cli: CommandLine) -> None:
         subprocess.run(["mount", "-o", "remount,size=600m,mode=0700", str(cli.home)], check=True)
         assert cli.run("ingest").returncode == 0
     finally:
-        services.stop_all(cli.settings)
+        lifecycle.stop_all(cli.settings)
         subprocess.run(["umount", str(cli.home)], check=True)

@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from searchflow import status
 from searchflow.errors import PortInUseError, ServiceError
-from searchflow.ops import status
 from searchflow.services import ports, prefect, process
 from searchflow.settings import ROOT, Settings, load_settings
 from tests.commands import free_port

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from searchflow import services, warehouse
+from searchflow import lifecycle, warehouse
 from searchflow.publishing import publish, target
 from searchflow.publishing.parts import mart
 from searchflow.services import postgres, valkey
@@ -34,7 +34,7 @@ def shop(platform: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         postgres_url=f"postgresql://postgres@/postgres?host={postgres.socket_folder(platform)}",
         postgres_prefix="shop_",
     )
-    services.start(settings)
+    lifecycle.start(settings)
     with warehouse.connect(settings) as lake:
         build(lake)
         lake.execute("ALTER TABLE marts.dim_users ADD COLUMN email VARCHAR")
@@ -45,7 +45,7 @@ def shop(platform: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         for name in set(MARTS) - set(MODELS):
             validate(lake, name, "pass", (NOW - timedelta(hours=1)).replace(tzinfo=None))
     yield settings
-    services.stop_all(settings)
+    lifecycle.stop_all(settings)
 
 
 @pytest.fixture

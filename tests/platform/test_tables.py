@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from searchflow import services, warehouse
+from searchflow import lifecycle, tables, warehouse
 from searchflow.cli import listing
 from searchflow.ops import record, views
 from searchflow.ops.descriptions import DESCRIPTIONS
@@ -37,7 +37,7 @@ def cli() -> Iterator[CommandLine]:
     with temporary_home() as home:
         settings = load_settings(home=home)
         try:
-            services.start(settings)
+            lifecycle.start(settings)
             with warehouse.connect(settings) as connection:
                 for statement in filter(str.strip, MODELS.split(";")):
                     connection.execute(statement)
@@ -45,7 +45,7 @@ def cli() -> Iterator[CommandLine]:
             with line.warm():
                 yield line
         finally:
-            services.stop_all(settings)
+            lifecycle.stop_all(settings)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_every_table_of_the_platform_is_described_once() -> None:
     from dashboards import definitions
 
     models = definitions.models()
-    made = [*record.TABLES, *views.VIEWS, *(f"raw.{table}" for table in warehouse.RAW_TABLES)]
+    made = [*record.TABLES, *views.VIEWS, *(f"raw.{table}" for table in tables.RAW_TABLES)]
     elsewhere = {table for table in made if table in models and models[table].sentence}
     assert set(made) - elsewhere == set(DESCRIPTIONS)
 

@@ -200,7 +200,7 @@ import os, signal, sys, threading
 from pathlib import Path
 from generators.erasure import AnswerKeys
 from searchflow.ingestion.worker import utc_now
-from searchflow.privacy import erasure
+from searchflow import erasure
 from searchflow.settings import load_settings
 home, user, last, delay = sys.argv[1:]
 def die_in(step):

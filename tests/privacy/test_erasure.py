@@ -17,15 +17,14 @@ import pytest
 import activations
 from activations.gate import GateVerdict
 from generators.erasure import AnswerKeys
-from searchflow import maintenance, services, streams, warehouse
+from searchflow import erasure, lifecycle, maintenance, streams, warehouse
+from searchflow.erasure import certificate
+from searchflow.erasure.person import Person
+from searchflow.erasure.terms import Terms
 from searchflow.errors import ConfigurationError
-from searchflow.ingestion import feeds, follow, worker
+from searchflow.ingestion import feeds, follow, tombstones, worker
 from searchflow.ingestion.accounting import accounting
 from searchflow.ops import audit_log
-from searchflow.privacy import erasure, tombstones
-from searchflow.privacy.erasure import certificate
-from searchflow.privacy.erasure.person import Person
-from searchflow.privacy.erasure.terms import Terms
 from searchflow.publishing import publish as publish_marts
 from searchflow.services import postgres
 from searchflow.settings import Settings, load_settings
@@ -138,11 +137,11 @@ def forgotten(company: Settings) -> dict[str, Any]:
 def test_no_byte_of_her_is_left(company: Settings, forgotten: dict[str, Any]) -> None:
     assert sorted(traces(company).items()) == []
     assert MAYA not in published(company)
-    services.stop_all(company)  # servers write what they had in memory
+    lifecycle.stop_all(company)  # servers write what they had in memory
     try:
         assert sorted(traces(company, servers=False).items()) == []
     finally:
-        services.start(company)
+        lifecycle.start(company)
 
 
 def test_others_keep_what_is_theirs(company: Settings, forgotten: dict[str, Any]) -> None:

@@ -11,12 +11,11 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from flows.support import models_at_rest
-from searchflow import streams, warehouse
+from searchflow import erasure, streams, warehouse
+from searchflow.erasure import bus, databases
+from searchflow.erasure.person import Person
+from searchflow.erasure.place import Job
 from searchflow.ingestion import worker
-from searchflow.privacy import erasure
-from searchflow.privacy.erasure import bus, databases
-from searchflow.privacy.erasure.person import Person
-from searchflow.privacy.erasure.place import Job
 from searchflow.services import postgres
 from searchflow.settings import Settings
 from tests.privacy.company import MAYA, OMAR, event, publish, uid

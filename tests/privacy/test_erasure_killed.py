@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from searchflow import streams, warehouse
+from searchflow import erasure, streams, warehouse
+from searchflow.erasure import journal
+from searchflow.erasure.certificate import subject_of
 from searchflow.ingestion import worker
-from searchflow.privacy import erasure
-from searchflow.privacy.erasure import journal
-from searchflow.privacy.erasure.certificate import subject_of
 from searchflow.settings import Settings
 from searchflow.transformation import bare, transform
 from tests.conftest import running_platform

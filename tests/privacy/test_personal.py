@@ -10,9 +10,10 @@ import pytest
 import activations
 from searchflow import warehouse
 from searchflow.ops import audit_log
-from searchflow.privacy import export, masking, personal
+from searchflow.privacy import export, masking
 from searchflow.settings import Settings
-from searchflow.warehouse import RAW_TABLES
+from searchflow.tables import RAW_TABLES
+from searchflow.transformation.marks import DECLARED, DOCUMENTS, personal_columns
 
 pytestmark = pytest.mark.integration
 HOSTILE = '=HYPERLINK("http://evil.example")'
@@ -20,7 +21,7 @@ HOSTILE = '=HYPERLINK("http://evil.example")'
 
 @pytest.fixture(scope="module")
 def marks(platform: Settings) -> dict[str, dict[str, str]]:
-    return personal.personal_columns(platform)
+    return personal_columns(platform)
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def company(fresh_platform: Settings) -> Settings:
 
 
 def test_every_declared_column_exists() -> None:
-    for declared in (personal.DECLARED, personal.DOCUMENTS):
+    for declared in (DECLARED, DOCUMENTS):
         for table, columns in declared.items():
             known = RAW_TABLES.get(table.removeprefix("raw."))
             assert known is None or all(f"{column} " in known for column in columns), table
@@ -45,7 +46,7 @@ def test_every_declared_column_exists() -> None:
 def test_the_contract_says_every_column_of_a_profile_but_the_user_is_personal() -> None:
     provenance = {"user_id", "created_at", "updated_at", "ingested_at", "source", "source_position", "batch_id"}
     columns = {part.split()[0] for part in RAW_TABLES["user_profiles"].split(",")}
-    marked = {*personal.DECLARED["raw.user_profiles"], *personal.DOCUMENTS["raw.user_profiles"]}
+    marked = {*DECLARED["raw.user_profiles"], *DOCUMENTS["raw.user_profiles"]}
     assert marked == columns - provenance
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from searchflow import warehouse
+from searchflow import confined, warehouse
 from searchflow.cli.explore import _only_select
 from searchflow.cli.output import safe
 from searchflow.errors import UsageError
@@ -18,10 +18,10 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def confined(platform: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    with warehouse.connect(platform, read_only=True) as connection:
-        warehouse.confine(connection, platform)
-        yield connection
+def connection(platform: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    with warehouse.connect(platform, read_only=True) as opened:
+        confined.confine(opened, platform)
+        yield opened
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,9 @@ def confined(platform: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         "SELECT * FROM duckdb_settings()",
     ],
 )
-def test_it_is_refused_before_it_runs(confined: duckdb.DuckDBPyConnection, sql: str) -> None:
+def test_it_is_refused_before_it_runs(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     with pytest.raises(UsageError):
-        _only_select(confined, sql)
+        _only_select(connection, sql)
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_it_is_refused_before_it_runs(confined: duckdb.DuckDBPyConnection, sql: 
         "INSERT INTO ops.stage_runs (run_id) VALUES ('x')",
     ],
 )
-def test_the_engine_itself_refuses_too(confined: duckdb.DuckDBPyConnection, sql: str, tmp_path: Path) -> None:
+def test_the_engine_itself_refuses_too(connection: duckdb.DuckDBPyConnection, sql: str, tmp_path: Path) -> None:
     with pytest.raises(duckdb.Error):
-        confined.execute(sql).fetchall()
+        connection.execute(sql).fetchall()
 
 
 def test_a_value_cannot_change_the_terminal() -> None:

@@ -14,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 
-from searchflow import services
+from searchflow import lifecycle
 from searchflow.errors import StorageError
 from searchflow.services import postgres, process, valkey
 from searchflow.settings import Settings, load_settings
@@ -111,7 +111,7 @@ def with_passwords(own_servers: Settings, home: Path) -> Iterator[CommandLine]:
             "SEARCHFLOW_ENV_FILE": str(home / "env"),
         },
     )
-    assert services.stop_all(own_servers)
+    assert lifecycle.stop_all(own_servers)
 
 
 def test_no_secret_is_printed_logged_or_left_for_others(with_passwords: CommandLine) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from searchflow import services, warehouse
+from searchflow import lifecycle, warehouse
 from searchflow.ingestion import feeds, worker
 from tests import foreign
 from tests.commands import CommandLine
@@ -32,7 +32,7 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
 
     with temporary_home() as home:
         line = CommandLine(home)
-        services.start(line.settings)
+        lifecycle.start(line.settings)
         folder = tmp_path_factory.mktemp("events")
         search = foreign.search(1, timestamp=LONG_AGO.isoformat(), session_id="s", user_id="ana")
         (folder / "events.jsonl").write_bytes(foreign.line(**search))
@@ -48,7 +48,7 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
             )
         with line.warm():
             yield line
-        services.stop_all(line.settings)
+        lifecycle.stop_all(line.settings)
 
 
 def asked(cli: CommandLine, what: str, question: dict[str, Any]) -> list[dict[str, Any]]:

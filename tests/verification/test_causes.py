@@ -8,8 +8,9 @@ import duckdb
 import polars as pl
 import pytest
 
+from searchflow import domain
 from searchflow.settings import load_settings
-from searchflow.verification import causes, rules
+from searchflow.verification import causes
 from searchflow.verification.expected import World
 from searchflow.verification.found import Found
 
@@ -37,7 +38,7 @@ def found() -> Found:
 
 def test_the_distance_is_the_share_of_revenue_that_would_have_to_move(found: Found) -> None:
     bookings = [booking(1, 5_000, "email"), booking(2, 5_000, "organic"), booking(3, 90_000, "none")]
-    table, models = causes.compare(World(pl.DataFrame(bookings), rules.load()), found)
+    table, models = causes.compare(World(pl.DataFrame(bookings), domain.load()), found)
     truth = {row["channel"]: row["truth"] for row in table}
     assert truth == {"email": 0.5, "organic": 0.5, "direct": 0.0}  # what nobody caused is no channel's merit
     assert [(row["model"], row["total_variation"], row["worst_channel"]) for row in models] == [
@@ -48,4 +49,4 @@ def test_the_distance_is_the_share_of_revenue_that_would_have_to_move(found: Fou
 
 def test_a_key_without_causes_says_nothing_of_them(found: Found) -> None:
     unknown = pl.DataFrame([booking(1, 5_000, "email")]).with_columns(pl.lit(None, dtype=pl.String).alias("cause"))
-    assert causes.compare(World(unknown, rules.load()), found) == ([], [])
+    assert causes.compare(World(unknown, domain.load()), found) == ([], [])

@@ -9,9 +9,9 @@ import duckdb
 
 from searchflow import warehouse
 from searchflow.errors import UsageError
+from searchflow.ingestion import tombstones
 from searchflow.ingestion.commit import in_transaction
 from searchflow.ingestion.dead_letters import letters
-from searchflow.privacy import tombstones
 from searchflow.settings import Settings
 
 

@@ -18,7 +18,7 @@ from datetime import date, datetime
 import duckdb
 import pyarrow as pa
 
-from searchflow import warehouse
+from searchflow import tracing, warehouse
 from searchflow.events import MAX_EVENT_BYTES, Rejection
 from searchflow.ingestion import checks, positions
 from searchflow.ingestion import commit as committing
@@ -27,9 +27,9 @@ from searchflow.ingestion.dead_letters import closing, letters
 from searchflow.ingestion.dead_letters.fixes import Fix
 from searchflow.ingestion.source import SourceBatch
 from searchflow.ingestion.stored import complete, look
+from searchflow.ingestion.tombstones import ERASED, Tombstones
 from searchflow.ingestion.worker import Clock, limits_of
-from searchflow.ops import audit_log, record, tracing
-from searchflow.privacy.tombstones import ERASED, Tombstones
+from searchflow.ops import audit_log, record
 from searchflow.settings import Settings
 
 SHARD, SOURCE = "replay", "dead_letters"

@@ -16,8 +16,8 @@ from random import Random
 
 import generators
 from generators.runs import next_range
-from searchflow import services, streams, warehouse
-from searchflow.collector import collect_rarely
+from searchflow import lifecycle, streams, warehouse
+from searchflow.garbage import collect_rarely
 from tests.activations.post import free_port
 from tests.chaos.soak import acts, books, journal, judgement, observer, resources, truth
 from tests.chaos.soak.books import Books, Noting
@@ -112,7 +112,7 @@ def _prepare(platform: Platform, seed: int) -> tuple[Books, generators.Simulatio
     """The days before: history, feeds, and the first models in production."""
     say("preparing a home with history")
     sent, settings = Books(), platform.settings
-    services.start(settings)
+    lifecycle.start(settings)
     wanted = next_range(None, platform.now(), days=HISTORY_DAYS, events=HISTORY_EVENTS, seed=seed)
     with streams.connect(settings) as client:
         generators.publish_range(settings, wanted, Noting(client, sent), quiet=True)
@@ -218,14 +218,14 @@ def _judge(scene: Scene, evidence: Evidence) -> Outcome:
     if scene.other.settings.run_dir.exists():  # it was played
         scene.command("down", of=scene.other)
         scene.findings += _other_books(scene)
-    services.start(evidence.settings)
+    lifecycle.start(evidence.settings)
     try:
         _rebuild(scene, evidence)
         scene.command("activate", "--json")
         evidence.mails = scene.mails()
         scene.findings += judgement.findings(evidence)
     finally:
-        services.stop_all(evidence.rebuilt)
+        lifecycle.stop_all(evidence.rebuilt)
     return Outcome(
         scene.seconds / 60, scene.seed, scene.days, evidence.causes, evidence.matched, scene.findings,
         scene.books.lines, len(evidence.mails), scene.observer.looks, scene.said, resources.quarters(evidence.samples),
@@ -233,17 +233,17 @@ def _judge(scene: Scene, evidence: Evidence) -> Outcome:
 
 
 def _other_books(scene: Scene) -> list[Finding]:
-    services.start(scene.other.settings)
+    lifecycle.start(scene.other.settings)
     with warehouse.connect(scene.other.settings, read_only=True) as connection:
         found = list(books.balance(connection, scene.other_books))
-    services.stop_all(scene.other.settings)
+    lifecycle.stop_all(scene.other.settings)
     return [Finding(f"other home: {each.rule}", each.text) for each in found]
 
 
 def _rebuild(scene: Scene, evidence: Evidence) -> None:
     """Marts at one moment: as they became by days of small runs, and made from raw in a third home at once."""
     at, rebuilt = scene.platform.now().isoformat(), scene.rebuilt()
-    services.start(evidence.rebuilt)
+    lifecycle.start(evidence.rebuilt)
     truth.copy_raw(evidence.settings, evidence.rebuilt, scene.folder / "raw")
     for home in (scene.platform, rebuilt):
         command = [sys.executable, "-m", "tests.chaos.soak.make", at]

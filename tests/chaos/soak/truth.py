@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import psycopg
 
-from searchflow import services, streams, warehouse
+from searchflow import services, streams, tables, warehouse
 from searchflow.ops import record
 from searchflow.settings import Settings
 from tests.chaos.soak.verdict import Finding
@@ -38,13 +38,13 @@ class Mail:
 def copy_raw(source: Settings, target: Settings, folder: Path) -> None:
     """What a rebuild is made from: raw tables, and our own that models read."""
     folder.mkdir(parents=True, exist_ok=True)
-    tables = [*(f"raw.{name}" for name in warehouse.RAW_TABLES), *record.TABLES]
-    tables = [name for name in tables if name not in NOT_FROM_RAW and not name.startswith("ops.position_")]
+    names = [*(f"raw.{name}" for name in tables.RAW_TABLES), *record.TABLES]
+    names = [name for name in names if name not in NOT_FROM_RAW and not name.startswith("ops.position_")]
     with warehouse.connect(source, read_only=True) as connection, warehouse.transaction(connection):
-        for name in tables:
+        for name in names:
             connection.execute(f"COPY (FROM {name}) TO '{folder / name}.parquet' (FORMAT parquet)")
     with warehouse.connect(target) as connection, warehouse.transaction(connection):
-        for name in tables:
+        for name in names:
             connection.execute(f"INSERT INTO {name} BY NAME FROM read_parquet('{folder / name}.parquet')")
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
 import yaml
 
 from searchflow.settings import ROOT
-from searchflow.transformation import promotions
 
 RATE_UNIT = 100_000_000
 """Rates have eight decimals; whole numbers keep money exact."""
@@ -39,10 +40,14 @@ class Rules:
     rates: pl.DataFrame  # currency, valid_from, valid_to, rate (of the reporting currency, times RATE_UNIT)
 
 
-def load(root: Path = ROOT, *, connection: duckdb.DuckDBPyConnection | None = None) -> Rules:
-    """The numbers and rates that production was promoted with, from the lake; without a connection, or before the first
-    promotion, those of the files in `root`."""
-    promoted = promotions.variables(connection) if connection is not None else None
+def load(
+    root: Path = ROOT,
+    *,
+    promoted: Mapping[str, Any] | None = None,
+    connection: duckdb.DuckDBPyConnection | None = None,
+) -> Rules:
+    """Read the numbers and the rates: of production, given the variables it was `promoted` with and a `connection` to the
+    lake; without them, or before the first promotion (None), of the files in `root`."""
     said = yaml.safe_load(_without_templates(root / "config.yaml"))["variables"] if promoted is None else promoted
     rates = _rates_of(connection) if connection is not None and promoted is not None else None
     return Rules(

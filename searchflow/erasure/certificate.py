@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from searchflow.privacy import keys
+from searchflow import keys
 from searchflow.settings import Settings
 
 

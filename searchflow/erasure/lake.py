@@ -15,15 +15,15 @@ from datetime import date, datetime, timedelta
 import duckdb
 
 from searchflow import transformation, warehouse
+from searchflow.erasure import matching
+from searchflow.erasure import person as people
+from searchflow.erasure.place import Finding, Job
+from searchflow.erasure.terms import Terms
 from searchflow.event_types import EVENT_TYPES
 from searchflow.ingestion import cut
 from searchflow.ingestion.commit import in_transaction
 from searchflow.ingestion.dead_letters import closing
 from searchflow.ops import record
-from searchflow.privacy.erasure import matching
-from searchflow.privacy.erasure import person as people
-from searchflow.privacy.erasure.place import Finding, Job
-from searchflow.privacy.erasure.terms import Terms
 from searchflow.transformation import changes
 
 NAME = "lake"

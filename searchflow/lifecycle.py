@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 
-from searchflow import moved_home, warehouse
+from searchflow import moved_home, tables
 from searchflow.errors import ServiceError
+from searchflow.ingestion import cut, tombstones
 from searchflow.ops import audit_log, stages
-from searchflow.privacy import tombstones
 from searchflow.services import forks, postgres, prefect, process, valkey
 from searchflow.settings import Settings
 
@@ -24,14 +24,12 @@ def start(settings: Settings) -> None:
     Raises:
         ServiceError, StorageError, ConfigurationError: each names what to change.
     """
-    from searchflow.ingestion import cut  # ingestion imports the streams, and those this package
-
     enter_home(settings)
     with process.locked(settings, "services", wait=True):
         valkey.start(settings)
         postgres.start(settings)
         moved_home.follow(settings)
-        warehouse.prepare(settings)
+        tables.prepare(settings)
         audit_log.prepare(settings)
         stages.prepare(settings)
         tombstones.prepare(settings)

@@ -19,11 +19,11 @@ import psycopg
 from psycopg import sql
 
 from searchflow import lake_calls, maintenance, warehouse
+from searchflow.erasure import matching
+from searchflow.erasure.place import Finding, Job
+from searchflow.erasure.terms import Terms
 from searchflow.errors import SearchFlowError
 from searchflow.ingestion import cut
-from searchflow.privacy.erasure import matching
-from searchflow.privacy.erasure.place import Finding, Job
-from searchflow.privacy.erasure.terms import Terms
 from searchflow.services import postgres
 from searchflow.services.process import locked
 from searchflow.streams import EVENT_TYPES

@@ -20,9 +20,9 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from searchflow import keys
 from searchflow.errors import ConfigurationError
 from searchflow.events import Rejection
-from searchflow.privacy import keys
 from searchflow.services import postgres
 from searchflow.settings import Settings
 

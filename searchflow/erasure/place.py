@@ -9,8 +9,8 @@ from typing import Protocol
 
 import msgspec
 
-from searchflow.privacy.erasure.person import Person
-from searchflow.privacy.erasure.terms import Terms
+from searchflow.erasure.person import Person
+from searchflow.erasure.terms import Terms
 from searchflow.settings import Settings
 
 

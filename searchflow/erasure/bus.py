@@ -13,10 +13,10 @@ from typing import Any
 import redis
 
 from searchflow import streams
+from searchflow.erasure.place import Finding, Job
+from searchflow.erasure.terms import Terms
 from searchflow.errors import FencedError, SearchFlowError
 from searchflow.ingestion import worker
-from searchflow.privacy.erasure.place import Finding, Job
-from searchflow.privacy.erasure.terms import Terms
 from searchflow.services import postgres, valkey
 
 NAME = "streams"

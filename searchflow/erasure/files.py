@@ -14,10 +14,10 @@ from pathlib import Path
 import duckdb
 
 from searchflow import warehouse
+from searchflow.erasure.place import Finding, Job
+from searchflow.erasure.terms import Terms
 from searchflow.ingestion import feeds
 from searchflow.ingestion.commit import in_transaction
-from searchflow.privacy.erasure.place import Finding, Job
-from searchflow.privacy.erasure.terms import Terms
 
 NAME = "files"
 NOT_OURS = ("postgres", "valkey", "extensions", "keys", "run", "pg", "vk", "answer_key", "audit")

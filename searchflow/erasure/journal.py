@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from searchflow.privacy.erasure.person import Person
-from searchflow.privacy.erasure.place import Finding
+from searchflow.erasure.person import Person
+from searchflow.erasure.place import Finding
 from searchflow.settings import Settings
 
 

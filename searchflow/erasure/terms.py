@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import polars as pl
 
-from searchflow.privacy.erasure.person import Person
+from searchflow.erasure.person import Person
 
 REPLACEMENT = "erased"
 SHORTEST = 3

@@ -16,9 +16,9 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
+from searchflow.erasure.place import Finding, Job
+from searchflow.erasure.terms import Terms
 from searchflow.errors import SearchFlowError
-from searchflow.privacy.erasure.place import Finding, Job
-from searchflow.privacy.erasure.terms import Terms
 from searchflow.services import postgres
 
 NAME = "postgres"

@@ -9,7 +9,7 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from searchflow.privacy.erasure.terms import Terms
+from searchflow.erasure.terms import Terms
 
 ROWS_A_READ = 100_000
 USERS = ("user_id", "visitor_id", "key", "idempotency_key", "unit")

@@ -17,13 +17,12 @@ import duckdb
 import psycopg
 
 from searchflow import warehouse
+from searchflow.erasure import bus, certificate, databases, files, journal, lake, lake_files, person
+from searchflow.erasure.journal import Journal
+from searchflow.erasure.place import Finding, Job, Place
 from searchflow.errors import BusyError, NegativeAnswer
-from searchflow.ingestion import cut
+from searchflow.ingestion import cut, tombstones
 from searchflow.ops import audit_log
-from searchflow.privacy import tombstones
-from searchflow.privacy.erasure import bus, certificate, databases, files, journal, lake, lake_files, person
-from searchflow.privacy.erasure.journal import Journal
-from searchflow.privacy.erasure.place import Finding, Job, Place
 from searchflow.services import postgres
 from searchflow.services.process import locked
 from searchflow.settings import Settings

@@ -5,7 +5,7 @@ One module a kind of place (`lake`, `databases`, `bus`, `files`), each with the 
 packages (the simulator's answer key) are handed to it.
 """
 
-from searchflow.privacy.erasure.place import Finding, Job, Place
-from searchflow.privacy.erasure.run import Incomplete, UnknownPerson, forget, look
+from searchflow.erasure.place import Finding, Job, Place
+from searchflow.erasure.run import Incomplete, UnknownPerson, forget, look
 
 __all__ = ["Finding", "Incomplete", "Job", "Place", "UnknownPerson", "forget", "look"]
