@@ -18,6 +18,17 @@ BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, OCHRE, GREY = (
     "#B8A200",
     "#8A94A6",
 )
+PALETTE = {
+    "blue": BLUE,
+    "orange": ORANGE,
+    "green": GREEN,
+    "pink": PINK,
+    "sky": SKY,
+    "vermilion": VERMILION,
+    "ochre": OCHRE,
+    "grey": GREY,
+}
+"""The colours by the names that a declaration may give."""
 NOW, BEFORE = BLUE, GREY
 """This period, and what it is compared with."""
 CHART_TEXT = {"light": "#3A4555", "dark": "#C3CCD8"}

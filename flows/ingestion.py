@@ -1,7 +1,7 @@
 """Events from the streams (or files) are in raw, each exactly once, and their counts add up.
 
 Runs every five minutes and follows the streams until the next run takes over; on demand for files.
-Shape: wait for new events -> searches, clicks, conversions in parallel -> log metrics. While it runs, one artifact shows
+Shape: wait for new events -> each event type in parallel -> log metrics. While it runs, one artifact shows
 backlog, rate and counts, and every few seconds a sample of them goes to `ops.ingestion_metrics`.
 """
 
@@ -24,12 +24,13 @@ from flows.live import Live
 from flows.support import is_retryable, stage, stopped_by_signals, table_artifact, utc_now
 from searchflow import warehouse
 from searchflow.errors import AccountingError, BrokenFileError, FencedError
+from searchflow.event_types import EVENT_TYPES
 from searchflow.ingestion import accounting, feeds, follow, worker
 from searchflow.ingestion.commit import Counts
 from searchflow.progress import progress
 from searchflow.services import locks
 from searchflow.settings import Settings, load_settings
-from searchflow.streams import EVENT_TYPES, shard_name
+from searchflow.streams import shard_name
 
 PATIENCE = 25.0
 """Seconds for the commit under way after SIGTERM. One that is cut off leaves nothing behind."""
@@ -53,24 +54,20 @@ def wait_for_new_events(seconds: float = 0.0) -> dict[str, int]:
 
 
 @task(**with_retries)
-def ingest_searches(shards: list[int], live: Live, stop: threading.Event | None = None) -> worker.IngestionResult:
-    """The streams of searches into raw.search_events."""
-    return _ingest("search", shards, live, stop)
+def ingest_events(
+    event_type: str, shards: list[int], live: Live, stop: threading.Event | None = None
+) -> worker.IngestionResult:
+    """The streams of one event type into its raw table."""
+    return _ingest(event_type, shards, live, stop)
 
 
-@task(**with_retries)
-def ingest_clicks(shards: list[int], live: Live, stop: threading.Event | None = None) -> worker.IngestionResult:
-    """The streams of clicks into raw.click_events."""
-    return _ingest("click", shards, live, stop)
-
-
-@task(**with_retries)
-def ingest_conversions(shards: list[int], live: Live, stop: threading.Event | None = None) -> worker.IngestionResult:
-    """The streams of conversions into raw.conversion_events."""
-    return _ingest("conversion", shards, live, stop)
-
-
-STEPS = dict(zip(EVENT_TYPES, (ingest_searches, ingest_clicks, ingest_conversions), strict=True))
+STEPS = {
+    name: ingest_events.with_options(
+        name=each.task, description=f"Read the streams of {each.plural} into {each.raw_table}."
+    )
+    for name, each in EVENT_TYPES.items()
+}
+"""Event type -> the task that ingests it, under a name of its own in Prefect's runs."""
 
 
 def _ingest(event_type: str, shards: list[int], live: Live, stop: threading.Event | None) -> worker.IngestionResult:
@@ -150,7 +147,8 @@ def log_metrics(result: worker.IngestionResult, seconds: float) -> dict[str, Any
     return {**asdict(result.counts), "events_per_second": rate, "accounting": totals.as_dict()}
 
 
-@flow(name="ingestion", task_runner=ThreadPoolTaskRunner(max_workers=3))
+# A thread for each event type: while following, a task that waits for a thread would wait until the flow ends.
+@flow(name="ingestion", task_runner=ThreadPoolTaskRunner(max_workers=len(EVENT_TYPES)))
 def ingest(
     source: str = "redis",
     wait_seconds: float = 0.0,
@@ -191,7 +189,7 @@ def _from_streams(
             return
         with progress("ingesting") as bar, _until(seconds) as stop:
             live = Live(settings, bar)
-            futures = {kind: STEPS[kind].submit(shards, live, stop) for kind, shards in mine.items() if shards}
+            futures = {kind: STEPS[kind].submit(kind, shards, live, stop) for kind, shards in mine.items() if shards}
             live.watch(list(futures.values()))
             for event_type, future in futures.items():
                 done = future.result()

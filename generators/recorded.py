@@ -14,7 +14,7 @@ import duckdb
 import polars as pl
 
 from generators.settings import milliseconds
-from searchflow.streams import EVENT_TYPES
+from searchflow.event_types import EVENT_TYPES, NAMES
 
 NAMESPACE = uuid.UUID("3e0d6a70-54a0-5c0b-9a0e-6a2f3f0a5d11")
 """New ids are UUID version 5 of the old one and the shift: the same replay makes the same ids."""
@@ -30,29 +30,33 @@ _MACROS = (
        ELSE strftime(make_timestamp(us), '%Y-%m-%dT%H:%M:%S.%gZ') END""",
     """CREATE MACRO later(day, days) AS coalesce(strftime(TRY_CAST(day AS DATE) + days::INTEGER, '%Y-%m-%d'), day)""",
 )
-_READ = """
+REFERRED = sorted({reference.field for each in EVENT_TYPES.values() for reference in each.references})
+"""Fields of any event type that hold the id of another event: each is shifted like the id itself."""
+_PATHS = "".join(f", '$.{name}'" for name in REFERRED)
+_CALLS = "other(" * len(REFERRED)
+_IDS = "".join(f", field[{place}], $ms)" for place, _ in enumerate(REFERRED, 6))
+_READ = f"""
     WITH parsed AS (
         SELECT row, text, CASE WHEN json_valid(text) THEN json_extract_string(text, [
-            '$.event_type', '$.timestamp', '$.event_id', '$.search_event_id', '$.click_event_id',
-            '$.filters.dates[0]', '$.filters.dates[1]']) END AS field
+            '$.event_type', '$.timestamp', '$.event_id', '$.filters.dates[0]', '$.filters.dates[1]'{_PATHS}]) END AS field
         FROM chunk),
     timed AS (
-        SELECT *, CASE WHEN regexp_matches(field[2], 'T.*(Z|[+-][0-9]{2}:?[0-9]{2})$')
+        SELECT *, CASE WHEN regexp_matches(field[2], 'T.*(Z|[+-][0-9]{{2}}:?[0-9]{{2}})$')
                   THEN epoch_us(TRY_CAST(field[2] AS TIMESTAMPTZ)) END AS us
         FROM parsed)
 """
 _TIMES = "SELECT us FROM timed WHERE us BETWEEN $earliest AND $latest"
-_LINES = """
+_LINES = f"""
     SELECT CASE WHEN us BETWEEN $earliest AND $latest THEN us END AS us,
-           coalesce(nullif(field[1], ''), regexp_extract(text, '"event_type": ?"([a-z]+)"', 1)) AS event_type,
+           coalesce(nullif(field[1], ''), regexp_extract(text, '"event_type": ?"([a-z0-9_]+)"', 1)) AS event_type,
            CASE WHEN us BETWEEN $earliest AND $latest AND $ms <> 0 AND TRY_CAST(field[3] AS UUID) IS NOT NULL
                 AND contains(text, '"' || field[2] || '"') THEN
-               other(other(other(
+               {_CALLS}other(
                    regexp_replace(
                        replace(text, '"' || field[2] || '"', '"' || stamp(us + $ms::BIGINT * 1000, field[2]) || '"'),
                        '"dates"\\s*:\\s*\\[[^\\]]*\\]',
-                       coalesce('"dates":["' || later(field[6], $days) || '","' || later(field[7], $days) || '"]', '\\0')),
-                   field[3], $ms), field[4], $ms), field[5], $ms) END AS text
+                       coalesce('"dates":["' || later(field[4], $days) || '","' || later(field[5], $days) || '"]', '\\0')),
+                   field[3], $ms){_IDS} END AS text
     FROM timed ORDER BY row
 """
 
@@ -86,11 +90,11 @@ class Reader:
     def lines(self, lines: list[bytes], shift: int) -> pl.DataFrame:
         """One row a line: us (null: unknown), event_type (one of ours), line; `shift` milliseconds later."""
         found = self._ask(_READ + _LINES, lines, {"ms": shift, "days": round(shift / 86_400_000)})
-        ours = pl.col("event_type").is_in(EVENT_TYPES)
+        ours = pl.col("event_type").is_in(NAMES)
         return found.select(
             "us",
             # Rubbish has to go to some stream, and is a dead letter in each.
-            pl.when(ours).then("event_type").otherwise(pl.lit(EVENT_TYPES[0])).alias("event_type"),
+            pl.when(ours).then("event_type").otherwise(pl.lit(NAMES[0])).alias("event_type"),
             pl.coalesce(pl.col("text").cast(pl.Binary), pl.Series(lines, dtype=pl.Binary)).alias("line"),
         )
 

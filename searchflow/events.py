@@ -1,20 +1,25 @@
 """The event contract, version 1 (CONTRACTS section 1): what a valid event is, and why another one is not.
 
-`decode` is the fast way for the good ones; `explain` says in words what is wrong with the rest. Fields nobody told us
-about are kept in the payload and ignored here. Each field has a range that its column in the models holds, so that no
-accepted value becomes null there; what lies outside is a dead letter (docs/decisions/0022-ranges-and-quarantine.md).
+The structs are made from the declarations of `searchflow.event_types`. `decode` is the fast way for the good ones; `explain`
+says in words what is wrong with the rest. Fields that are not declared are kept in the payload and ignored here. Each
+field has a range that its column in the models holds, so that no accepted value becomes null there; what lies outside is a
+dead letter (docs/decisions/0022-ranges-and-quarantine.md).
 """
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 from msgspec import Meta, Struct
+
+from searchflow.event_types import EVENT_TYPES, EventType, Field
 
 SCHEMA_VERSION = 1
 MAX_EVENT_BYTES = 64 * 1024
@@ -30,89 +35,80 @@ Ordinal = Annotated[int, Meta(ge=1, le=MOST_COUNT)]
 Amount = Annotated[float, Meta(ge=0, lt=MOST_AMOUNT)]
 Moment = Annotated[datetime, Meta(tz=True)]
 
-Travelers = Annotated[float, Meta(ge=0, le=MOST_COUNT, multiple_of=1)]  # 2.0 is two; 2.5 is refused
+Whole = Annotated[float, Meta(ge=0, le=MOST_COUNT, multiple_of=1)]  # 2.0 is two; 2.5 is refused
 Dates = Annotated[list[date | None], Meta(max_length=2)]
 Latitude = Annotated[float, Meta(ge=-90, le=90)]
 Longitude = Annotated[float, Meta(ge=-180, le=180)]
 
-RANGES: dict[str, dict[str, Any]] = {
-    "filters": {"price_min": Amount, "price_max": Amount, "dates": Dates, "travelers": Travelers},
-    "geo": {"latitude": Latitude, "longitude": Longitude},
+KINDS: dict[str, Any] = {
+    "text": str,
+    "identifier": Identifier,
+    "count": Count,
+    "ordinal": Ordinal,
+    "amount": Amount,
+    "number": float,
+    "boolean": bool,
 }
-"""Fields inside the contract's objects that have a range. One of another JSON type is kept, and told as a schema change."""
+"""Kind of a declared field -> its type."""
+RANGED: dict[str, Any] = {
+    "amount": Amount,
+    "whole": Whole,
+    "dates": Dates,
+    "latitude": Latitude,
+    "longitude": Longitude,
+}
+"""Kind of a field inside an object -> its type. A value of another JSON type is kept, and told as a schema change."""
+_ANY_NUMBER = str | bool | list[Any] | dict[str, Any] | None
+_ANY_ARRAY = str | bool | float | dict[str, Any] | None
 
 
-class Filters(Struct, gc=False):
-    """What a search was narrowed down to. Only what has a range is looked at: the rest stays in the payload."""
-
-    price_min: Amount | str | bool | list[Any] | dict[str, Any] | None = None
-    price_max: Amount | str | bool | list[Any] | dict[str, Any] | None = None
-    dates: Dates | str | bool | float | dict[str, Any] | None = None
-    travelers: Travelers | str | bool | list[Any] | dict[str, Any] | None = None
-
-
-class Geo(Struct, gc=False):
-    """Where a visitor is. Only what has a range is looked at."""
-
-    latitude: Latitude | str | bool | list[Any] | dict[str, Any] | None = None
-    longitude: Longitude | str | bool | list[Any] | dict[str, Any] | None = None
-
-
-class _Event(Struct, tag_field="event_type", kw_only=True, gc=False):
+class Event(Struct, tag_field="event_type", kw_only=True, gc=False):
     """What every event has. Holds nothing that could refer back to it, so the garbage collector may leave it alone:
     walking through a batch of events again and again took longer than decoding it."""
 
     event_id: Identifier
     timestamp: Moment
-    session_id: Identifier
+    session_id: Identifier | None
     user_id: Identifier | None = None
 
 
-class SearchEvent(_Event, tag="search", gc=False):
-    """A visitor searched and saw `results_count` results (0 is a real and important value)."""
-
-    query: str
-    filters: Filters | None = None
-    results_count: Count | None = None
-    page: Ordinal | None = 1
-    platform: str | None = None
-    device_type: str | None = None
-    geo: Geo | None = None
-    utm_source: str | None = None
-    utm_medium: str | None = None
-    utm_campaign: str | None = None
-
-
-class ClickEvent(_Event, tag="click", gc=False):
-    """A visitor opened one result of a search."""
-
-    search_event_id: Identifier
-    result_id: Identifier
-    result_position: Ordinal | None = None
-    result_type: str | None = None
-    result_price: Amount | None = None
-    result_provider: str | None = None
-    result_destination: str | None = None
+def event_class(event_type: EventType) -> type[Event]:
+    """The struct that checks the events of a declared type."""
+    session = (
+        ("session_id", Identifier) if event_type.session == "required" else ("session_id", Identifier | None, None)
+    )
+    fields = [_member(event_type, name, field) for name, field in event_type.fields.items()]
+    made = msgspec.defstruct(
+        event_type.struct_name,
+        [session, *fields],
+        bases=(Event,),
+        tag_field="event_type",
+        tag=event_type.name,
+        kw_only=True,
+        gc=False,
+        module=__name__,
+        namespace={"__doc__": event_type.about},
+    )
+    return cast(type[Event], made)
 
 
-class ConversionEvent(_Event, tag="conversion", gc=False):
-    """A click led to a booking."""
-
-    click_event_id: Identifier
-    booking_value: Amount
-    commission: Amount | None = None
-    currency: str | None = "CAD"
-    product_type: str | None = None
-    provider: str | None = None
+def _member(event_type: EventType, name: str, field: Field) -> Any:
+    kind = _object_class(name, event_type.objects[name]) if field.type == "object" else KINDS[field.type]
+    return (name, kind) if field.required else (name, kind | None, field.default)
 
 
-Event = SearchEvent | ClickEvent | ConversionEvent
-EVENT_CLASSES: dict[str, type[Event]] = {
-    "search": SearchEvent,
-    "click": ClickEvent,
-    "conversion": ConversionEvent,
-}
-_DECODER = msgspec.json.Decoder(SearchEvent | ClickEvent | ConversionEvent)
+def _object_class(name: str, fields: Mapping[str, str]) -> Any:
+    """What an object may hold: only what has a range is looked at, the rest stays in the payload."""
+    members = [
+        (inner, RANGED[kind] | (_ANY_ARRAY if kind == "dates" else _ANY_NUMBER), None)
+        for inner, kind in fields.items()
+        if kind in RANGED
+    ]
+    return msgspec.defstruct(name.capitalize(), members, gc=False, module=__name__)
+
+
+EVENT_CLASSES: dict[str, type[Event]] = {name: event_class(each) for name, each in EVENT_TYPES.items()}
+_DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(functools.reduce(operator.or_, EVENT_CLASSES.values()))
 
 REASON_CODES = (
     "invalid_utf8",
@@ -206,7 +202,7 @@ def _explain_document(document: dict[str, Any]) -> Event | Rejection:
     if not isinstance(event_type, str):
         return Rejection("wrong_type", f"event_type is {_json_type(event_type)}, not a string")
     if event_type not in EVENT_CLASSES:
-        return Rejection("unknown_event_type", "event_type is none of search, click, conversion")
+        return Rejection("unknown_event_type", f"event_type is none of {', '.join(EVENT_CLASSES)}")
     timestamp = document.get("timestamp")
     if isinstance(timestamp, str):
         problem = _check_timestamp(timestamp)

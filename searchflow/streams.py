@@ -19,19 +19,15 @@ from typing import Any
 import redis
 import zstandard
 
-from searchflow import tracing
+from searchflow import event_types, tracing
 from searchflow.errors import ServiceError
 from searchflow.lines import LongLine, Splitter
 from searchflow.services import valkey
 from searchflow.settings import Settings
 
-EVENT_STREAMS = {
-    "search": "searchflow:events:search",
-    "click": "searchflow:events:click",
-    "conversion": "searchflow:events:conversion",
-}
+EVENT_STREAMS = {name: each.stream for name, each in event_types.EVENT_TYPES.items()}
 """The first shard of each type; where there are more, the second is `searchflow:events:search:1` and so on."""
-EVENT_TYPES = tuple(EVENT_STREAMS)
+EVENT_TYPES = event_types.NAMES
 START = "0-0"
 """The position before the first entry."""
 

@@ -8,20 +8,27 @@ from __future__ import annotations
 import duckdb
 
 from searchflow import lake_calls, warehouse
+from searchflow.event_types import EVENT_TYPES, EventType
 from searchflow.ops import record, views
 from searchflow.settings import Settings
 
 EVENT_COLUMNS = """
-    event_id VARCHAR NOT NULL, event_ts TIMESTAMP NOT NULL, user_id VARCHAR, session_id VARCHAR NOT NULL,
+    event_id VARCHAR NOT NULL, event_ts TIMESTAMP NOT NULL, user_id VARCHAR, session_id VARCHAR{session},
     payload VARCHAR NOT NULL, schema_version INTEGER NOT NULL"""
 PROVENANCE_COLUMNS = """
     ingested_at TIMESTAMP NOT NULL, source VARCHAR NOT NULL, source_position VARCHAR NOT NULL,
     batch_id VARCHAR NOT NULL"""
 
+
+def event_columns(event_type: EventType) -> str:
+    """The columns of an event type's raw table; an event whose type needs no session may come without one."""
+    return (
+        EVENT_COLUMNS.format(session=" NOT NULL" if event_type.session == "required" else "") + "," + PROVENANCE_COLUMNS
+    )
+
+
 RAW_TABLES = {
-    "search_events": EVENT_COLUMNS + "," + PROVENANCE_COLUMNS,
-    "click_events": EVENT_COLUMNS + "," + PROVENANCE_COLUMNS,
-    "conversion_events": EVENT_COLUMNS + "," + PROVENANCE_COLUMNS,
+    **{each.table: event_columns(each) for each in EVENT_TYPES.values()},
     "ad_spend": """
     spend_date DATE NOT NULL, utm_source VARCHAR, utm_campaign VARCHAR, currency VARCHAR NOT NULL, cost DOUBLE NOT NULL,
     impressions BIGINT, clicks BIGINT, payload VARCHAR NOT NULL,"""
@@ -38,7 +45,7 @@ RAW_TABLES = {
 }
 COMPRESSION = "lz4"
 """Of files in `raw`: they are searched for the ids of each batch, and LZ4 unpacks faster than DuckLake's own choice, Snappy."""
-PARTITIONED = ("search_events", "click_events", "conversion_events")
+PARTITIONED = tuple(each.table for each in EVENT_TYPES.values())
 
 
 def prepare(settings: Settings) -> None:
@@ -93,6 +100,18 @@ def _make_tables(connection: duckdb.DuckDBPyConnection) -> None:
             _add_columns(connection, table, columns, existing[table])
         if table.startswith("ops.position_"):
             _add_guard(connection, table)
+    note_event_types(connection)
+
+
+def note_event_types(connection: duckdb.DuckDBPyConnection) -> None:
+    """Bring `ops.event_types` to what is declared: models and people read there which types exist."""
+    declared = [
+        (each.name, each.title, each.plural, each.stream, each.raw_table, [ref.event_type for ref in each.references])
+        for each in sorted(EVENT_TYPES.values(), key=lambda each: each.name)
+    ]
+    if connection.execute(f"FROM {record.EVENT_TYPES} ORDER BY event_type").fetchall() != declared:
+        connection.execute(f"DELETE FROM {record.EVENT_TYPES}")
+        connection.executemany(f"INSERT INTO {record.EVENT_TYPES} VALUES (?, ?, ?, ?, ?, ?)", declared)
 
 
 def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, columns: str, present: list[str]) -> None:

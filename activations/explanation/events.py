@@ -8,21 +8,28 @@ import duckdb
 
 from activations.explanation.tables import exists, of_user, rows
 from activations.planner import MASK
+from searchflow.event_types import EVENT_TYPES, EventType
 
 SESSIONS = "intermediate.int_search_sessions"
-EVENTS = """
-    SELECT 'search' AS event_type, event_id, event_ts, session_id, user_id, NULL AS follows,
-        payload ->> '$.query' AS query, NULL AS value, source, source_position, ingested_at
-    FROM raw.search_events
-    UNION ALL
-    SELECT 'click', event_id, event_ts, session_id, user_id, lower(payload ->> '$.search_event_id'), NULL, NULL, source,
-        source_position, ingested_at
-    FROM raw.click_events
-    UNION ALL
-    SELECT 'conversion', event_id, event_ts, session_id, user_id, lower(payload ->> '$.click_event_id'), NULL,
-        concat(payload ->> '$.booking_value', ' ', coalesce(payload ->> '$.currency', 'CAD')), source, source_position,
-        ingested_at
-    FROM raw.conversion_events"""
+NOTHING = "NULL"
+TOLD = {
+    "search": {"query": "payload ->> '$.query'"},
+    "conversion": {"value": "concat(payload ->> '$.booking_value', ' ', coalesce(payload ->> '$.currency', 'CAD'))"},
+}
+"""Event type -> column of the story -> what it shows of the document. Other types are shown without."""
+
+
+def _part(event_type: EventType) -> str:
+    told = TOLD.get(event_type.name, {})
+    follows = [f"lower(payload ->> '$.{each.field}')" for each in event_type.references]
+    return f"""
+    SELECT '{event_type.name}' AS event_type, event_id, event_ts, session_id, user_id,
+        coalesce({", ".join([*follows, "NULL"])}) AS follows, {told.get("query", NOTHING)} AS query,
+        {told.get("value", NOTHING)} AS value, source, source_position, ingested_at
+    FROM {event_type.raw_table}"""
+
+
+EVENTS = " UNION ALL".join(map(_part, EVENT_TYPES.values()))
 
 
 def sessions(connection: duckdb.DuckDBPyConnection, user: str, newest: int, *, personal: bool) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from activations.mail.message import Message
 from activations.mail.suppression import LISTED, address_hash, former_hash
 from searchflow import streams, warehouse
+from searchflow.event_types import EVENT_TYPES, of_every_type
 from searchflow.ingestion import positions
 from searchflow.ingestion.stream_source import StreamPosition
 from searchflow.settings import Settings
@@ -27,10 +28,8 @@ SESSION = timedelta(days=1)
 
 FACTS = f"""
 WITH sessions AS (
-    SELECT DISTINCT user_id, session_id FROM (
-        SELECT user_id, session_id, event_ts FROM raw.search_events
-        UNION ALL SELECT user_id, session_id, event_ts FROM raw.click_events
-        UNION ALL SELECT user_id, session_id, event_ts FROM raw.conversion_events)
+    SELECT DISTINCT user_id, session_id
+    FROM ({of_every_type(EVENT_TYPES, "SELECT user_id, session_id, event_ts FROM raw.{table}")})
     WHERE event_ts >= $since AND user_id IN (SELECT user_id FROM asked)
 ), conversions AS (
     SELECT user_id, session_id, event_ts FROM raw.conversion_events WHERE event_ts >= $since

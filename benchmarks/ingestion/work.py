@@ -27,11 +27,11 @@ def drain(settings: Settings, now: datetime) -> dict[str, Any]:
     """What `searchflow ingest` does, without its start: the three streams at once, each by one worker."""
     result = worker.IngestionResult()
     with ThreadPoolExecutor(len(streams.EVENT_TYPES)) as threads:
-        futures = [
-            threads.submit(worker.ingest_stream, settings, event_type, clock=lambda: now)
+        futures = {
+            event_type: threads.submit(worker.ingest_stream, settings, event_type, clock=lambda: now)
             for event_type in streams.EVENT_TYPES
-        ]
-        for event_type, future in zip(streams.EVENT_TYPES, futures, strict=True):
+        }
+        for event_type, future in futures.items():
             done = future.result()
             result.add(event_type, done.counts, commits=done.commits)
     return {**asdict(result.counts), "commits": result.commits}

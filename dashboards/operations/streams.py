@@ -9,14 +9,12 @@ import streamlit as st
 from dashboards import charts, theme
 from dashboards.frame import PlatformPage, chart, column, moments, nothing, tile
 from dashboards.queries import operations
+from searchflow.event_types import EVENT_TYPES
 
 RECENT = timedelta(hours=24)
 ARRIVALS = timedelta(hours=48)
-KINDS = {
-    "search": ("Searches", theme.BLUE),
-    "click": ("Clicks", theme.SKY),
-    "conversion": ("Bookings", theme.ORANGE),
-}
+KINDS = {name: (each.title, theme.PALETTE[each.color]) for name, each in EVENT_TYPES.items()}
+"""Event type -> its name and colour in the chart."""
 
 
 def draw(page: PlatformPage) -> None:

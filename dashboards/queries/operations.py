@@ -26,7 +26,7 @@ def arrivals(reading: Reading, since: datetime) -> list[dict[str, Any]]:
     return reading.rows(
         """
         SELECT date_trunc('hour', committed_at) AS hour, event_type, sum(received)::BIGINT AS received
-        FROM ops.ingestion_batches WHERE committed_at >= $since AND event_type IN ('search', 'click', 'conversion')
+        FROM ops.ingestion_batches WHERE committed_at >= $since AND event_type IN (SELECT event_type FROM ops.event_types)
         GROUP BY ALL ORDER BY hour, event_type
         """,
         {"since": since},
@@ -225,8 +225,7 @@ def restatements(reading: Reading) -> list[dict[str, Any]]:
     """Key figures whose day was made anew with another value, the newest first."""
     return reading.rows(
         """
-        SELECT restated_at, kpi_date, metric, old_value, new_value, change, cause,
-               late_searches + late_clicks + late_conversions AS late_events
+        SELECT restated_at, kpi_date, metric, old_value, new_value, change, cause, late_events
         FROM ops.kpi_restatements ORDER BY restated_at DESC, kpi_date DESC, metric LIMIT 200
         """
     )

@@ -15,10 +15,9 @@ from expectations.suite import (
     warning,
 )
 from searchflow.domain import ATTRIBUTION_MODELS, CHANNELS
+from searchflow.event_types import EVENT_TYPES, of_every_type
 
-EVENTS = " UNION ALL ".join(
-    f"SELECT session_id, user_id, event_ts FROM lake.raw.{kind}_events" for kind in ("search", "click", "conversion")
-)
+EVENTS = of_every_type(EVENT_TYPES, "SELECT session_id, user_id, event_ts FROM lake.raw.{table}")
 # What an event brought must go when it goes: after an erasure that was killed, journeys led through visits that no event
 # told of any more. Events that came in since the journeys were made add to what may be there, and take nothing away.
 JOURNEYS = f"""

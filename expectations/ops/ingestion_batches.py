@@ -12,10 +12,12 @@ from expectations.suite import (
     unique,
     warning,
 )
+from searchflow.event_types import EVENT_TYPES
+from searchflow.ingestion.accounting import FEEDS
 
 RAW_ROWS = " UNION ALL ".join(
     f"SELECT batch_id, 1 AS is_row, 0 AS is_letter FROM lake.raw.{table}"
-    for table in ("search_events", "click_events", "conversion_events", "ad_spend", "user_profiles")
+    for table in (*(each.table for each in EVENT_TYPES.values()), *FEEDS)
 )
 # A replay stores rows that were received, and refused, before; rows of a forgotten person were there.
 BOOKS = f"""

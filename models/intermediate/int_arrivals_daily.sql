@@ -26,7 +26,7 @@ MODEL (
 
 SELECT
   committed_at::DATE AS arrival_date, /* Day on which they arrived, UTC */
-  event_type::TEXT AS event_type, /* search, click, conversion */
+  event_type::TEXT AS event_type, /* A declared event type (ops.event_types) */
   SUM(events)::BIGINT AS events, /* Events that arrived */
   SUM(CASE WHEN live THEN events ELSE 0 END)::BIGINT AS live_events, /* ... in live commits */
   SUM(CASE WHEN live THEN within_1m ELSE 0 END)::BIGINT AS within_1m, /* ... of these, at most a minute after they happened */

@@ -22,7 +22,11 @@ WITH loaded AS (
     MAX(committed_at) AS last_loaded_at
   FROM ops.ingestion_batches
   WHERE
-    stored > 0 AND event_type IN ('search', 'click', 'conversion')
+    stored > 0 AND event_type IN (
+      SELECT
+        event_type
+      FROM ops.event_types
+    )
   GROUP BY
     event_type
   UNION ALL

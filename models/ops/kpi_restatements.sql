@@ -28,8 +28,9 @@ SELECT
   late_searches::BIGINT AS late_searches, /* Searches of the day that arrived between the two */
   late_clicks::BIGINT AS late_clicks, /* Clicks of the day that did */
   late_conversions::BIGINT AS late_conversions, /* Bookings of the day that did */
+  COALESCE(late_events, late_searches + late_clicks + late_conversions)::BIGINT AS late_events, /* Events of the day, of any type, that did */
   CASE
-    WHEN late_searches + late_clicks + late_conversions > 0
+    WHEN COALESCE(late_events, late_searches + late_clicks + late_conversions) > 0
     THEN 'late events'
     ELSE 'events of other days'
   END::TEXT AS cause, /* Events of other days: a click on the day's search, a login, a session over midnight; or an erasure */

@@ -61,28 +61,14 @@ WITH assumed AS (
     arrival_date >= @execution_ds::DATE - @DAYS(@lateness_days)
 ), kinds AS (
   SELECT
-    'search' AS event_type,
-    'search' AS counted
-  UNION ALL
-  SELECT
-    'click',
-    'click'
-  UNION ALL
-  SELECT
-    'conversion',
-    'conversion'
+    event_type,
+    event_type AS counted
+  FROM ops.event_types
   UNION ALL
   SELECT
     'all',
-    'search'
-  UNION ALL
-  SELECT
-    'all',
-    'click'
-  UNION ALL
-  SELECT
-    'all',
-    'conversion'
+    event_type
+  FROM ops.event_types
 ), observed AS (
   SELECT
     kinds.event_type,
@@ -132,7 +118,7 @@ WITH assumed AS (
   FROM steps
 )
 SELECT
-  event_type::TEXT AS event_type, /* search, click, conversion, or all of them */
+  event_type::TEXT AS event_type, /* A declared event type (ops.event_types), or all of them */
   within_minutes::INT AS within_minutes, /* Arrived within so many minutes and not within the step before; 43200 is later than a week */
   live_events::BIGINT AS live_events, /* Live events seen in this step */
   (

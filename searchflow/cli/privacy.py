@@ -16,13 +16,16 @@ app = typer.Typer(help="Personal data: where it is, and ways to work without it.
 @app.command(epilog="Example: `searchflow privacy columns --json`")
 def columns(as_json: Json = False) -> None:
     """List every personal column, and the declared column that it is made from."""
+    from searchflow import warehouse
     from searchflow.transformation.marks import personal_columns
 
     settings = with_servers(settings_of_command())
+    with warehouse.connect(settings, read_only=True) as lake:
+        marks = personal_columns(settings, lake)
     rows = [
         {"table": table, "column": column, "declared_as": origin}
-        for table, marks in sorted(personal_columns(settings).items())
-        for column, origin in marks.items()
+        for table, columns_of in sorted(marks.items())
+        for column, origin in columns_of.items()
     ]
     if as_json:
         print_json(rows)

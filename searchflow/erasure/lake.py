@@ -19,16 +19,16 @@ from searchflow.erasure import matching
 from searchflow.erasure import person as people
 from searchflow.erasure.place import Finding, Job
 from searchflow.erasure.terms import Terms
+from searchflow.event_types import EVENT_TYPES
 from searchflow.ingestion import cut
 from searchflow.ingestion.commit import in_transaction
 from searchflow.ingestion.dead_letters import closing
 from searchflow.ops import record
 from searchflow.quoting import identifier
-from searchflow.streams import EVENT_TYPES
 from searchflow.transformation import changes
 
 NAME = "lake"
-EVENTS = tuple(f"raw.{kind}_events" for kind in EVENT_TYPES)
+EVENTS = tuple(each.raw_table for each in EVENT_TYPES.values())
 PROFILES = "raw.user_profiles"
 KEYED = {"key", "user_id", "unit"}
 """Of our own tables, those with such a column have rows about people: they go. Elsewhere the text is cut out."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import duckdb
 import msgspec
 
-from searchflow.streams import EVENT_TYPES
+from searchflow.event_types import EVENT_TYPES, of_every_type
 
 THEIRS = "(user_id = $user OR user_id IS NULL AND session_id IN (SELECT unnest($sessions::VARCHAR[])))"
 """Which events are a person's: those that name them, and the anonymous ones of sessions that they logged in to."""
@@ -42,7 +42,7 @@ class Person(msgspec.Struct):
 
 def find(connection: duckdb.DuckDBPyConnection, user_id: str) -> Person:
     """Gather what the raw tables say of a user; nothing but the id when they know nobody of that name."""
-    events = " UNION ALL ".join(f"SELECT session_id, user_id, event_id FROM raw.{kind}_events" for kind in EVENT_TYPES)
+    events = of_every_type(EVENT_TYPES, "SELECT session_id, user_id, event_id FROM raw.{table}")
     person = Person(user_id)
     sessions = connection.execute(
         f"""

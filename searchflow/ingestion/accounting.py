@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 
 import duckdb
 
-from searchflow.streams import EVENT_TYPES
+from searchflow.event_types import EVENT_TYPES
 
 FEEDS = ("ad_spend", "user_profiles")
 STORED = " + ".join(
-    f"(SELECT count(*) FROM raw.{table})" for table in (*(f"{kind}_events" for kind in EVENT_TYPES), *FEEDS)
+    f"(SELECT count(*) FROM raw.{table})" for table in (*(each.table for each in EVENT_TYPES.values()), *FEEDS)
 )
 BOOKS = f"""
     SELECT coalesce(sum(received) FILTER (WHERE shard <> 'replay'), 0),

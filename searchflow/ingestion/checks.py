@@ -97,7 +97,7 @@ class _Members:
     event_id: list[str] = field(default_factory=list)
     timestamp: list[datetime] = field(default_factory=list)
     user_id: list[str | None] = field(default_factory=list)
-    session_id: list[str] = field(default_factory=list)
+    session_id: list[str | None] = field(default_factory=list)
 
     def add(self, seq: int, event: events.Event) -> None:
         self.seq.append(seq)
@@ -204,7 +204,7 @@ CHECKS = {
 
 COLUMN_CHECKS = """
     SELECT CAST(TRY_CAST(event_id AS UUID) AS VARCHAR) AS event_id,
-           contains(session_id, chr(0)) OR contains(coalesce(user_id, ''), chr(0)) AS nul
+           contains(coalesce(session_id, ''), chr(0)) OR contains(coalesce(user_id, ''), chr(0)) AS nul
     FROM incoming
 """
 

@@ -20,14 +20,10 @@ import psycopg
 
 from searchflow import warehouse
 from searchflow.errors import ServiceError
+from searchflow.event_types import EVENT_TYPES
 from searchflow.ingestion.tombstones import Tombstones
 from searchflow.services import locks, postgres
 from searchflow.settings import Settings
-
-TURNS = {"search": 5_347_011, "click": 5_347_012, "conversion": 5_347_013}
-"""Workers on several shards of a type commit one after the other: DuckLake would refuse the later of two commits that
-overlap, and its work would be done again."""
-
 
 SETUP = """
     CREATE SCHEMA IF NOT EXISTS monitoring;
@@ -96,10 +92,16 @@ class CommitGate:
 
     @contextmanager
     def alone(self, event_types: Iterable[str]) -> Iterator[None]:
-        """No worker commits events of these types inside."""
+        """No worker commits events of these types inside.
+
+        Workers on several shards of a type commit one after the other: DuckLake would refuse the later of two commits that
+        overlap, and its work would be done again.
+        """
         try:
-            for event_type in sorted(event_types):  # in one order, so that nobody waits in a ring
-                self._connection.execute("SELECT pg_advisory_lock(%s)", [TURNS[event_type]])
+            for event_type in sorted(event_types):  # in one order, so that no two wait for each other
+                self._connection.execute(
+                    "SELECT pg_advisory_lock(hashtextextended(%s, 0))", [EVENT_TYPES[event_type].turn]
+                )
             yield
         finally:
             if not self._connection.closed:

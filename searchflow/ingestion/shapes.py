@@ -8,17 +8,18 @@ little: reading ahead may use one while a commit learns.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from searchflow.events import EVENT_CLASSES, RANGES, Event
+from searchflow.event_types import EVENT_TYPES
+from searchflow.events import EVENT_CLASSES, RANGED, Event
 
-CONTRACT_OBJECTS = {
-    "filters": {"price_min": "number", "price_max": "number", "dates": "array", "travelers": "number"},
-    "geo": {"country": "string", "city": "string", "latitude": "number", "longitude": "number"},
-}
-"""Fields of the contract's objects (CONTRACTS section 1). Another type is no error there, but a value outside its range is."""
+Objects = Mapping[str, Mapping[str, str]]
+"""The objects of an event type, each with the kinds of the fields inside it (CONTRACTS section 1)."""
+JSON_TYPES = {"text": "string", "dates": "array"}
+"""Kind of a field inside an object -> its JSON type; the others are numbers."""
 
 Known = dict[str, set[str]]
 """Path of a field -> the JSON types it has had; none when it was always null."""
@@ -51,10 +52,13 @@ def contract(event_type: str) -> Known:
     known: Known = {"event_type": {"string"}}
     for field in msgspec.structs.fields(EVENT_CLASSES[event_type]):
         known[field.name] = _types(msgspec.inspect.type_info(field.type))
-    for parent, inner in CONTRACT_OBJECTS.items():
-        if parent in known:
-            known |= {f"{parent}.{name}": {kind} for name, kind in inner.items()}
+    for parent, inner in EVENT_TYPES[event_type].objects.items():
+        known |= {f"{parent}.{name}": {_json_type(kind)} for name, kind in inner.items()}
     return known
+
+
+def _json_type(kind: str) -> str:
+    return JSON_TYPES.get(kind, "number")
 
 
 def _types(declared: msgspec.inspect.Type) -> set[str]:
@@ -97,28 +101,28 @@ def _whole(known: dict[str, Known]) -> msgspec.json.Decoder[Event]:
 
 def _class(event_type: str, known: Known) -> Any:
     """The contract's class, with the types inside its objects and the fields that were learnt."""
-    contracted = EVENT_CLASSES[event_type]
+    contracted, objects = EVENT_CLASSES[event_type], EVENT_TYPES[event_type].objects
     inner: dict[str, Known] = {}
     for path, types in known.items():
         parent, _, name = path.rpartition(".")
         inner.setdefault(parent, {})[name] = types
     own = {field.name for field in msgspec.structs.fields(contracted)} | {"event_type"}
     fields = {
-        name: _union(types, _object(inner.get(name, {}), name))
+        name: _union(types, _object(inner.get(name, {}), objects.get(name, {})))
         for name, types in inner[""].items()
-        if name not in own or name in CONTRACT_OBJECTS
+        if name not in own or name in objects
     }
-    return _define(fields, bases=(contracted,), tag_field="event_type", tag=event_type, kw_only=True)
+    return _define(fields, objects, bases=(contracted,), tag_field="event_type", tag=event_type, kw_only=True)
 
 
-def _object(fields: Known, parent: str) -> Any:
+def _object(fields: Known, declared: Mapping[str, str]) -> Any:
     """The type of an object in a field: one level is known, what lies below may be anything."""
-    ranged = {name: {CONTRACT_OBJECTS[parent][name]: kind} for name, kind in RANGES.get(parent, {}).items()}
+    ranged = {name: {_json_type(kind): RANGED[kind]} for name, kind in declared.items() if kind in RANGED}
     kinds = {name: _union(types, _MAP, ranged.get(name)) for name, types in fields.items()}
     if "*" not in fields:
-        return _define(kinds)
+        return _define(kinds, {})
     # Its keys are data; those that the contract names keep their ranges.
-    return _define({name: kinds[name] for name in ranged}, forbid_unknown_fields=False) if ranged else _MAP
+    return _define({name: kinds[name] for name in ranged}, {}, forbid_unknown_fields=False) if ranged else _MAP
 
 
 def _union(types: set[str], shape: Any, ranged: dict[str, Any] | None = None) -> Any:
@@ -130,10 +134,11 @@ def _union(types: set[str], shape: Any, ranged: dict[str, Any] | None = None) ->
     return union
 
 
-def _define(fields: dict[str, Any], **options: Any) -> Any:
+def _define(fields: dict[str, Any], kept: Objects, **options: Any) -> Any:
+    """A struct of these fields. Those in `kept` replace a field of the base class, so they have its name."""
     # A name that msgspec cannot hold stays unknown to the decoder: such lines are looked at each time, and reported once.
     usable = {name: kind for name, kind in fields.items() if name != "*" and _usable(_unescaped(name))}
-    names = {name if name in CONTRACT_OBJECTS else f"f{number}": name for number, name in enumerate(usable)}
+    names = {name if name in kept else f"f{number}": name for number, name in enumerate(usable)}
     members = [(alias, usable[name], None) for alias, name in names.items()]
     renamed = {alias: _unescaped(name) for alias, name in names.items()}
     return msgspec.defstruct(

@@ -57,7 +57,7 @@ class Source(Protocol):
     """Where events come from."""
 
     shard: str
-    """The table of positions this source belongs to: `search`, `click`, `conversion`, `file` or `direct`."""
+    """The table of positions this source belongs to: an event type, `file` or `direct`."""
     key: str
     """What its position is stored under; stable over restarts."""
     name: str

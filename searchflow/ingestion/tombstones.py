@@ -112,8 +112,9 @@ class Tombstones:
         """Rows that name a forgotten user, and the sessions that are theirs: of such rows, and known before."""
         users = [each for each in pc.unique(table["user_id"]).to_pylist() if each and self.knows(USER, each)]
         named = pc.fill_null(pc.is_in(table["user_id"], value_set=pa.array(users, type=pa.string())), False)
-        sessions = set(table.filter(named)["session_id"].to_pylist())
-        anonymous = pc.unique(table.filter(pc.is_null(table["user_id"]))["session_id"]).to_pylist()
+        # An event without a session is in no session: null must not stand for one that events share.
+        sessions = set(table.filter(named)["session_id"].drop_null().to_pylist())
+        anonymous = pc.unique(table.filter(pc.is_null(table["user_id"]))["session_id"]).drop_null().to_pylist()
         return named, sessions | {each for each in anonymous if self.knows(SESSION, each)}
 
     def blanked(self, letters: Iterable[tuple[str, bytes, Rejection]]) -> list[tuple[str, bytes, Rejection]]:

@@ -11,15 +11,21 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from searchflow import event_types
+
 GUARD = "(guard)"
 """The row of a position table that every writer of that event type updates, so that their transactions conflict."""
 
-SHARDS = ("search", "click", "conversion", "file", "direct")
+SHARDS = (*event_types.NAMES, "file", "direct")
+EVENT_TYPES = "ops.event_types"
+"""The declared event types, for SQL: unlike the others this table holds what is true now."""
 _POSITIONS = """
         source VARCHAR, position VARCHAR, version BIGINT, batch_id VARCHAR, updated_at TIMESTAMP, watermark TIMESTAMP"""
 
 TABLES: dict[str, str] = {
     **{f"ops.position_{shard}": _POSITIONS for shard in SHARDS},
+    EVENT_TYPES: """
+        event_type VARCHAR, title VARCHAR, plural VARCHAR, stream VARCHAR, raw_table VARCHAR, refers_to VARCHAR[]""",
     "ops.ingestion_batches": """
         batch_id VARCHAR, shard VARCHAR, event_type VARCHAR, source VARCHAR, started_at TIMESTAMP,
         committed_at TIMESTAMP, received BIGINT, stored BIGINT, duplicates BIGINT, dead_letters BIGINT, late BIGINT,
@@ -54,8 +60,8 @@ TABLES: dict[str, str] = {
         due_at TIMESTAMP""",
     "ops.kpi_versions": """
         kpi_date DATE, metric VARCHAR, value DOUBLE, previous_value DOUBLE, recorded_at TIMESTAMP,
-        previous_at TIMESTAMP, late_searches BIGINT, late_clicks BIGINT, late_conversions BIGINT, batches VARCHAR[],
-        run_id VARCHAR""",
+        previous_at TIMESTAMP, batches VARCHAR[], run_id VARCHAR, late_events BIGINT, """
+    + ", ".join(f"{each.late_column} BIGINT" for each in event_types.EVENT_TYPES.values()),
     "ops.validation_results": """
         run_id VARCHAR, suite VARCHAR, table_name VARCHAR, expectation VARCHAR, column_name VARCHAR, severity VARCHAR,
         success BOOLEAN, outcome VARCHAR, sentence VARCHAR, observed VARCHAR, unexpected_count BIGINT,

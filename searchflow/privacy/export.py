@@ -25,8 +25,8 @@ def export(settings: Settings, table: str, path: Path) -> int:
     Raises:
         NotFoundError: there is no such table.
     """
-    personal = personal_columns(settings).get(table, {})
     with warehouse.connect(settings, read_only=True) as connection:
+        personal = personal_columns(settings, connection).get(table, {})
         known = [
             row[0]
             for row in connection.execute(

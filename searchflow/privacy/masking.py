@@ -33,8 +33,8 @@ def pseudonym(settings: Settings, user_id: str) -> str:
 def make_views(settings: Settings) -> list[str]:
     """Make a masked view of every table that holds something personal. Returns their names. Run it after models changed."""
     made = []
-    marks = personal_columns(settings)
     with warehouse.connect(settings) as connection, warehouse.transaction(connection):
+        marks = personal_columns(settings, connection)
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         for table, columns in sorted(marks.items()):
             types = _columns(connection, table)

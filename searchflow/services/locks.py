@@ -21,8 +21,6 @@ from searchflow.settings import Settings
 
 COMMITS = 5_347_006
 """Shared by each commit into raw; alone by a cut (`searchflow.ingestion.cut`)."""
-TURNS = range(5_347_011, 5_347_020)
-"""One an event type: workers on several shards of it commit one after the other."""
 TOMBSTONES_SETUP = 5_347_020
 """Making the list of forgotten people."""
 AUDIT_SETUP = 5_927_100

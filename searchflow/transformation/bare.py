@@ -43,6 +43,7 @@ def warehouse(path: str | Path = ":memory:") -> Iterator[duckdb.DuckDBPyConnecti
             connection.execute(f"CREATE TABLE IF NOT EXISTS raw.{table} ({columns})")
         for table, columns in record.TABLES.items():
             connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
+        tables.note_event_types(connection)
         yield connection
 
 

@@ -23,49 +23,74 @@ from datetime import date, datetime, timedelta
 import duckdb
 
 from searchflow import tracing
+from searchflow.event_types import EVENT_TYPES, Reference, chains_to, of_every_type
+from searchflow.event_types.sql import Chain
 from searchflow.transformation.reach import ChangedDays
 
 SEEN = "ops.transformed_batches"
 
-FRESH_EVENTS = """
-    CREATE TEMP TABLE fresh AS
-    SELECT 'search' AS event_type, event_ts, session_id, user_id, NULL AS reference FROM raw.search_events
-    WHERE {condition}
-    UNION ALL
-    SELECT 'click', event_ts, session_id, user_id, lower(payload ->> '$.search_event_id') FROM raw.click_events
-    WHERE {condition}
-    UNION ALL
-    SELECT 'conversion', event_ts, session_id, user_id, lower(payload ->> '$.click_event_id')
-    FROM raw.conversion_events
-    WHERE {condition}
-"""
+FRESH = """
+    SELECT '{name}' AS event_type, event_ts, session_id, user_id, {referred} AS referred, {reference} AS reference
+    FROM {table} WHERE {condition}"""
+
+
+def fresh_events(condition: str) -> str:
+    """The SQL that makes the temporary table `fresh`: events of raw that came, or that will go.
+
+    An event has a row for each event that it refers to, and at least one.
+    """
+    parts = []
+    for each in EVENT_TYPES.values():
+        about = {"name": each.name, "table": each.raw_table, "condition": condition}
+        if not each.references:
+            parts.append(FRESH.format(referred="NULL", reference="NULL", **about))
+        for reference in each.references:
+            parts.append(
+                FRESH.format(referred=f"'{reference.event_type}'", reference=_id_in("payload", reference), **about)
+            )
+    return "CREATE TEMP TABLE fresh AS" + " UNION ALL".join(parts)
+
+
+def _id_in(document: str, reference: Reference) -> str:
+    return f"lower({document} ->> '$.{reference.field}')"
+
 
 # A search's outcome counts for `funnel_window_days`; a client's clock may be a day wrong.
-SEARCH_DAYS = """
-    WITH clicked AS (
-        SELECT reference AS search_event_id, event_ts FROM fresh WHERE event_type = 'click'
-        UNION ALL
-        SELECT lower(clicks.payload ->> '$.search_event_id'), fresh.event_ts
-        FROM fresh
-        JOIN raw.click_events AS clicks ON clicks.event_id = fresh.reference AND clicks.event_ts BETWEEN ? AND ?
-        WHERE fresh.event_type = 'conversion'
-    )
-    SELECT DISTINCT searches.event_ts::DATE
-    FROM clicked
-    JOIN raw.search_events AS searches
-        ON searches.event_id = clicked.search_event_id AND searches.event_ts BETWEEN ? AND ?
-"""
+WINDOW, EVER = "BETWEEN $first AND $last", "<= $last"
 
+
+def search_days() -> str:
+    """The SQL that finds the days of searches which events in `fresh` follow, by however many steps."""
+    references = [each for event_type in EVENT_TYPES.values() for each in event_type.references]
+    parts = []
+    for chain in chains_to(EVENT_TYPES, "search"):
+        referred = chain[0][0].name if chain else "search"
+        ever = [each.any_time for each in references if each.event_type == referred]
+        if ever:
+            parts.append(_days_of_searches(chain, referred, ever=any(ever)))
+    return " UNION ".join(parts)
+
+
+def _days_of_searches(chain: Chain, referred: str, *, ever: bool) -> str:
+    """Days of searches that follow by the chain from events which refer to the type `referred`."""
+    sql, key = "FROM fresh", "fresh.reference"
+    for number, (event_type, reference) in enumerate(chain):
+        sql += f" JOIN {event_type.raw_table} AS step{number} ON step{number}.event_id = {key}"
+        sql += f" AND step{number}.event_ts {EVER if ever else WINDOW}"
+        key, ever = _id_in(f"step{number}.payload", reference), ever or reference.any_time
+    return (
+        f"SELECT DISTINCT searches.event_ts::DATE {sql} JOIN raw.search_events AS searches ON searches.event_id = {key} "
+        f"AND searches.event_ts {EVER if ever else WINDOW} WHERE fresh.referred = '{referred}'"
+    )
+
+
+IN_SESSIONS = "SELECT session_id, event_ts FROM raw.{table}"
 # Only a session that is awake at the midnight between can reach over it. The cut of a session that never sleeps looks
 # one midnight further.
-NEIGHBOUR_DAYS = """
+NEIGHBOUR_DAYS = f"""
     WITH days AS (SELECT DISTINCT session_id, event_ts::DATE AS day FROM fresh),
     nearby AS (
-        SELECT session_id, event_ts FROM raw.search_events WHERE event_ts BETWEEN $first AND $last
-        UNION ALL
-        SELECT session_id, event_ts FROM raw.click_events WHERE event_ts BETWEEN $first AND $last
-        UNION ALL
-        SELECT session_id, event_ts FROM raw.conversion_events WHERE event_ts BETWEEN $first AND $last
+        {of_every_type(EVENT_TYPES, IN_SESSIONS + " WHERE event_ts BETWEEN $first AND $last")}
     )
     SELECT DISTINCT nearby.event_ts::DATE
     FROM days
@@ -84,13 +109,9 @@ RENAMED_SESSIONS = """
         AND (known.user_id IS NULL OR (known.user_id <> fresh.user_id AND fresh.event_ts <= known.identified_at))
 """
 
-RENAMED_DAYS = """
+RENAMED_DAYS = f"""
     SELECT DISTINCT event_ts::DATE FROM (
-        SELECT session_id, event_ts FROM raw.search_events WHERE event_ts >= $first
-        UNION ALL
-        SELECT session_id, event_ts FROM raw.click_events WHERE event_ts >= $first
-        UNION ALL
-        SELECT session_id, event_ts FROM raw.conversion_events WHERE event_ts >= $first
+        {of_every_type(EVENT_TYPES, IN_SESSIONS + " WHERE event_ts >= $first")}
     ) JOIN renamed USING (session_id)
 """
 
@@ -212,11 +233,6 @@ def changed_days(
     )
 
 
-def fresh_events(condition: str) -> str:
-    """The SQL that makes the temporary table `fresh`: events of raw that came, or that will go."""
-    return FRESH_EVENTS.format(condition=condition)
-
-
 def days_around(
     connection: duckdb.DuckDBPyConnection,
     first: datetime,
@@ -232,7 +248,7 @@ def days_around(
     visits |= set(_days(connection, NEIGHBOUR_DAYS, {"first": first - day, "last": last + 3 * day, "gap": gap_minutes}))
     if identity is not None:
         visits |= _renamed_days(connection, identity)
-    searches = _days(connection, SEARCH_DAYS, [first - window, last + day, first - window, last + day])
+    searches = _days(connection, search_days(), {"first": first - window, "last": last + day})
     return ChangedDays(visits=frozenset(visits), searches=frozenset(searches))
 
 

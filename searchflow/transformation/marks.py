@@ -1,49 +1,111 @@
-"""Which columns are personal: marked once, where they are declared; the mark follows the models' column lineage."""
+"""Which columns are personal: marked once, where they are declared; the mark follows the models' column lineage.
+
+What no mark judges is personal. A raw table's document may hold anything, so it is personal as a whole, and so is every
+column that a model takes from it by a way that no declaration knows: the whole document, or a field that is not declared
+(docs/decisions/0031-one-declaration-an-event-type.md).
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
+import duckdb
+
+from searchflow.event_types import EVENT_TYPES
 from searchflow.settings import Settings
+from searchflow.tables import EVENT_COLUMNS, PROVENANCE_COLUMNS, RAW_TABLES
 from searchflow.transformation.lineage import Node, lineage_of_all
+from searchflow.warehouse import CATALOG
 
 DECLARED: dict[str, tuple[str, ...]] = {
     # The contract: every column of a profile but user_id is personal.
     "raw.user_profiles": ("email", "name", "locale", "time_zone", "country", "marketing_consent"),
-    # What a visitor typed, where it first is a column of its own.
-    "staging.stg_search_events": ("query",),
+    # What a visitor typed, for example, where it first is a column of its own.
+    **{each.staging_view: each.personal_fields for each in EVENT_TYPES.values() if each.personal_fields},
 }
 """Table -> columns whose content is about a person. Whatever a model makes from them is personal too."""
+DOCUMENT_COLUMNS = ("payload", "raw_payload")
+"""Columns of the platform's raw tables that hold whole documents as received."""
 DOCUMENTS: dict[str, tuple[str, ...]] = {
-    "raw.user_profiles": ("payload",),
-    "raw.search_events": ("payload",),
-    "raw.click_events": ("payload",),
-    "raw.conversion_events": ("payload",),
-    "raw.dead_letters": ("raw_payload",),
+    f"raw.{table}": tuple(name for name in DOCUMENT_COLUMNS if f" {name} " in f" {' '.join(columns.split())}")
+    for table, columns in RAW_TABLES.items()
 }
-"""Whole documents as received. They are masked, but do not pass their mark on: the columns taken from them are judged one
-by one, in `DECLARED`."""
+"""Raw table -> its documents. They are masked; of the columns taken from them each is judged by its field."""
+JUDGED = frozenset(part.split()[0] for part in f"{EVENT_COLUMNS},{PROVENANCE_COLUMNS}".split(",")) - {*DOCUMENT_COLUMNS}
+"""Columns that are public in any raw table: ids, times, provenance."""
+PLAIN = re.compile(
+    r"(BOOLEAN|DATE|DOUBLE|FLOAT|U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL.*|TIME.*|INTERVAL|UUID)", re.I
+)
+"""Types that hold no document."""
+_FIELD = re.compile(r'\$\.(?:"([^"]+)"|([^.\[]+))')
 
 
-def personal_columns(settings: Settings) -> dict[str, dict[str, str]]:
-    """Table -> personal column -> the declared column that it comes from ("raw.user_profiles.email")."""
-    return marked(lineage_of_all(settings))
+def personal_columns(settings: Settings, lake: duckdb.DuckDBPyConnection | None = None) -> dict[str, dict[str, str]]:
+    """Table -> personal column -> the declared column that it comes from ("raw.user_profiles.email").
+
+    With a connection to the lake, columns are among them of raw tables that only the lake knows.
+    """
+    found = marked(lineage_of_all(settings))
+    for table, column in unjudged(lake) if lake is not None else ():
+        found.setdefault(table, {}).setdefault(column, f"{table}.{column}")
+    return found
+
+
+def unjudged(lake: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    """Columns of raw tables in the lake that may hold documents and that no mark judges: (table, column)."""
+    rows = lake.execute(
+        "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE database_name = ? AND schema_name = 'raw' "
+        "ORDER BY ALL",
+        [CATALOG],
+    ).fetchall()
+    return [
+        (f"raw.{table}", column)
+        for table, column, kind in rows
+        if f"raw.{table}" not in DOCUMENTS and column not in JUDGED and not PLAIN.fullmatch(kind)
+    ]
 
 
 def marked(nodes: Iterable[Node]) -> dict[str, dict[str, str]]:
-    """The same, of these columns and what each is made from."""
+    """Return the personal columns among these, each with the declared column or document that it comes from."""
     found: dict[str, dict[str, str]] = {}
     for declared in (DECLARED, DOCUMENTS):
         for table, columns in declared.items():
             found.setdefault(table, {}).update({column: f"{table}.{column}" for column in columns})
     for node in nodes:
-        pending, seen = list(node.parents), set()
-        while pending:
-            parent = pending.pop()
-            if parent.column in DECLARED.get(parent.table, ()):
-                found.setdefault(node.table, {})[node.column] = f"{parent.table}.{parent.column}"
-                break
-            if (parent.table, parent.column) not in seen:
-                seen.add((parent.table, parent.column))
-                pending += parent.parents
+        origin = _origin(node)
+        if origin is not None:
+            found.setdefault(node.table, {}).setdefault(node.column, origin)
     return found
+
+
+def _origin(node: Node) -> str | None:
+    """The declared column that a column is made from, or else the part of a document that nothing declares public."""
+    pending, seen, taken = list(node.parents), set(), None
+    while pending:
+        parent = pending.pop()
+        if parent.column in DECLARED.get(parent.table, ()):
+            return f"{parent.table}.{parent.column}"
+        if taken is None and _is_personal_part(parent.table, parent.column):
+            taken = f"{parent.table}.{parent.column}"
+        if (parent.table, parent.column) not in seen:
+            seen.add((parent.table, parent.column))
+            pending += parent.parents
+    return taken
+
+
+_FIELDS = {each.raw_table: each.fields for each in EVENT_TYPES.values()}
+_OF_EVERY_EVENT = ("event_id", "event_type", "timestamp", "session_id", "user_id")
+
+
+def _is_personal_part(table: str, column: str) -> bool:
+    """Return whether nothing says that a part is public: a whole document (`payload`), or a field of it (`payload $.email`)."""
+    document, _, path = column.partition(" ")
+    if table not in DOCUMENTS:  # a raw table of the company's own: what a field is taken from is a document
+        return table.startswith("raw.") and bool(path)
+    if document not in DOCUMENTS[table]:
+        return False
+    named = _FIELD.match(path)
+    name = (named[1] or named[2]) if named else ""
+    declared = _FIELDS.get(table, {}).get(name)
+    return name not in _OF_EVERY_EVENT and (declared is None or declared.personal)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from searchflow.errors import engine_reason
+from searchflow.event_types import EVENT_TYPES, of_every_type
 from searchflow.ops import record
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 DATA_ERRORS = (duckdb.DataError, duckdb.InvalidInputException)
 """What DuckDB raises for a value; other errors (a missing table, no memory) are never the fault of an event."""
-EVENT_TYPES = ("search", "click", "conversion")
 MOST_HELD = 20
 """A model that fails on more events than this is wrong itself: it fails as a whole."""
 MOST_SECONDS = 900.0
@@ -111,22 +111,17 @@ def ask_to_release(connection: duckdb.DuckDBPyConnection, event_id: str | None =
 
 def days_of(connection: duckdb.DuckDBPyConnection, events: Collection[Held]) -> set[date]:
     """The days whose tables these events are in: their own, their neighbours', and those of the searches they belong to."""
-    ids = [each.event_id for each in events]
-    rows = connection.execute(
-        """
-        WITH those AS (SELECT unnest(?::VARCHAR[]) AS event_id), clicks AS (
-            SELECT event_id, event_ts, lower(payload ->> '$.search_event_id') AS search_id FROM raw.click_events
-            WHERE event_id IN (FROM those) OR event_id IN (
-                SELECT lower(payload ->> '$.click_event_id') FROM raw.conversion_events WHERE event_id IN (FROM those))
-        )
-        SELECT event_ts::DATE FROM raw.search_events
-        WHERE event_id IN (FROM those) OR event_id IN (SELECT search_id FROM clicks)
-        UNION SELECT event_ts::DATE FROM clicks
-        UNION SELECT event_ts::DATE FROM raw.conversion_events WHERE event_id IN (FROM those)
-        """,
-        [ids],
-    ).fetchall()
-    return {day + timedelta(days=step) for (day,) in rows for step in (-1, 0, 1)}
+    ids, found = {each.event_id for each in events}, set[date]()
+    for event_type in reversed(EVENT_TYPES.values()):  # what an event refers to comes after it
+        fields = ", ".join(f"lower(payload ->> '$.{each.field}')" for each in event_type.references)
+        rows = connection.execute(
+            f"SELECT event_ts::DATE, [{fields}]::VARCHAR[] FROM {event_type.raw_table} "
+            "WHERE event_id IN (SELECT unnest(?::VARCHAR[]))",
+            [sorted(ids)],
+        ).fetchall()
+        found |= {day for day, _ in rows}
+        ids |= {referred for _, those in rows for referred in those if referred is not None}
+    return {day + timedelta(days=step) for day in found for step in (-1, 0, 1)}
 
 
 def warning(events: Collection[Held]) -> str:
@@ -203,9 +198,7 @@ def _bisect(fails: Callable[[Collection[Part]], bool], part: Part, without: list
 
 def _number_events(connection: duckdb.DuckDBPyConnection) -> int:
     """Give each event a number, the newest first."""
-    parts = " UNION ALL ".join(
-        f"SELECT '{kind}' AS kind, event_id, ingested_at FROM raw.{kind}_events" for kind in EVENT_TYPES
-    )
+    parts = of_every_type(EVENT_TYPES, "SELECT '{name}' AS kind, event_id, ingested_at FROM raw.{table}")
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE numbered AS "
         "SELECT row_number() OVER (ORDER BY ingested_at DESC, kind, event_id) AS number, "
@@ -259,16 +252,16 @@ def _down_to_raw(opened: Project, snapshot: Snapshot, start: datetime, now: date
     )
     if query is None:
         return
+    kinds = {each.table: each.name for each in EVENT_TYPES.values()}
     for table in list(query.find_all(exp.Table)):
-        if table.db == "raw" and table.name.removesuffix("_events") in EVENT_TYPES:
-            table.replace(_thinned(table))
+        if table.db == "raw" and table.name in kinds:
+            table.replace(_thinned(table, kinds[table.name]))
     yield query.sql(dialect="duckdb")
 
 
-def _thinned(table: exp.Table) -> exp.Expr:
+def _thinned(table: exp.Table, kind: str) -> exp.Expr:
     from sqlglot import parse_one
 
-    kind = table.name.removesuffix("_events")
     return parse_one(
         f"SELECT * FROM lake.raw.{table.name} WHERE NOT event_id IN "
         f"(SELECT event_id FROM temp.main.left_out WHERE kind = '{kind}')",

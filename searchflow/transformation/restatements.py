@@ -11,6 +11,8 @@ from datetime import datetime
 
 import duckdb
 
+from searchflow.event_types import EVENT_TYPES, of_every_type
+
 MART = "marts.mart_kpi_daily"
 METRICS = ("searches", "sessions", "clicks", "conversions", "revenue")
 
@@ -38,20 +40,22 @@ ARRIVED = """
     {parts}
 """
 PART = """
-    SELECT '{event_type}' AS event_type, event_ts::DATE AS kpi_date, batch_id, ingested_at, count(*) AS events
-    FROM raw.{event_type}_events
+    SELECT '{name}' AS event_type, event_ts::DATE AS kpi_date, batch_id, ingested_at, count(*) AS events
+    FROM raw.{table}
     WHERE ingested_at > $since::TIMESTAMP AND ingested_at <= $now
         AND event_ts >= $first::DATE AND event_ts < $last::DATE + INTERVAL 1 DAY
     GROUP BY ALL
 """
 
-NOTE = """
+COUNTED = ", ".join(
+    f"coalesce(sum(arrived.events) FILTER (WHERE arrived.event_type = '{each.name}'), 0) AS {each.late_column}"
+    for each in EVENT_TYPES.values()
+)
+NOTE = f"""
     INSERT INTO ops.kpi_versions BY NAME
     SELECT changed.kpi_date, changed.metric, changed.value, changed.previous_value, $now AS recorded_at,
            changed.previous_at,
-           coalesce(sum(arrived.events) FILTER (WHERE arrived.event_type = 'search'), 0) AS late_searches,
-           coalesce(sum(arrived.events) FILTER (WHERE arrived.event_type = 'click'), 0) AS late_clicks,
-           coalesce(sum(arrived.events) FILTER (WHERE arrived.event_type = 'conversion'), 0) AS late_conversions,
+           coalesce(sum(arrived.events), 0) AS late_events, {COUNTED},
            coalesce(list(DISTINCT arrived.batch_id ORDER BY arrived.batch_id)
                     FILTER (WHERE arrived.batch_id IS NOT NULL), []) AS batches,
            $run_id AS run_id
@@ -73,7 +77,7 @@ def note(connection: duckdb.DuckDBPyConnection, run_id: str, now: datetime) -> i
     ).fetchall()
     if not changes:
         return 0
-    parts = " UNION ALL ".join(PART.format(event_type=each) for each in ("search", "click", "conversion"))
+    parts = of_every_type(EVENT_TYPES, PART)
     bounds = {"since": since, "now": now, "first": first, "last": last}
     connection.execute(ARRIVED.format(parts=parts), bounds)
     connection.execute(NOTE, {"now": now, "run_id": run_id})

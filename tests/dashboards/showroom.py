@@ -142,7 +142,7 @@ TABLES = {
     "ops.kpi_restatements": """
         SELECT DATE '2026-03-30' AS kpi_date, 'revenue' AS metric, 100::DOUBLE AS old_value, 150::DOUBLE AS new_value,
                50::DOUBLE AS change, TIMESTAMP '2026-03-31 04:00:00' AS restated_at, 1::BIGINT AS late_searches,
-               0::BIGINT AS late_clicks, 1::BIGINT AS late_conversions, 'late events' AS cause
+               0::BIGINT AS late_clicks, 1::BIGINT AS late_conversions, 2::BIGINT AS late_events, 'late events' AS cause
     """,
     "ops.freshness": """
         SELECT 'marts.mart_kpi_daily' AS table_name, TIMESTAMP '2026-04-01' AS last_event_ts,

@@ -4,6 +4,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 
@@ -54,14 +55,14 @@ def test_live_clicks_and_bookings_belong_to_searches_made_live(small: Simulation
         valid = frame.filter(pl.col("fate") == faults.STORED)
         _, decoded, rejected = events.decode(valid["line"].to_list())
         assert rejected == {}
-        documents[name] = {one.event_id: one for one in decoded}
+        documents[name] = {one.event_id: msgspec.structs.asdict(one) for one in decoded}
         assert len(documents[name]) == len(valid)
     assert len(documents["click"]) > 0.15 * len(documents["search"])
     assert len(documents["conversion"]) > 10
     for click in documents["click"].values():
-        assert documents["search"][click.search_event_id].timestamp <= click.timestamp
+        assert documents["search"][click["search_event_id"]]["timestamp"] <= click["timestamp"]
     for booking in documents["conversion"].values():
-        assert documents["click"][booking.click_event_id].timestamp <= booking.timestamp
+        assert documents["click"][booking["click_event_id"]]["timestamp"] <= booking["timestamp"]
 
 
 def test_two_live_runs_share_no_event(small: Simulation) -> None:

@@ -45,11 +45,14 @@ def may_import(path: Path) -> set[str]:
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
-        "addresses backoff errors events garbage key_files markdown progress quoting tracing zones",
-        "dotenv_file lines passing",
+        "addresses backoff errors garbage key_files markdown progress quoting tracing zones",
+        "dotenv_file passing",
         "settings",
         "clock confined documents domain holdout keys services",
-        "gates moved_home streams warehouse",
+        "event_types gates moved_home warehouse",
+        "events",
+        "lines",
+        "streams",
         "lake_calls ops",
         "ingestion tables",
         "lifecycle maintenance status",

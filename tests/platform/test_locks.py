@@ -17,7 +17,6 @@ import pytest
 
 from searchflow import lifecycle
 from searchflow.errors import BusyError
-from searchflow.ingestion import cut
 from searchflow.services import forks, locks, process
 from searchflow.settings import ROOT, Settings, load_settings
 
@@ -236,8 +235,7 @@ def test_transform_killed_while_its_loader_has_workers(platform: Settings) -> No
 def test_every_number_of_an_advisory_lock_is_in_the_register() -> None:
     """Two uses of one number would wait for each other without a reason."""
     numbers = [value for name, value in vars(locks).items() if name.isupper() and type(value) is int]
-    assert len({*numbers, *locks.TURNS}) == len(numbers) + len(locks.TURNS)
-    assert set(cut.TURNS.values()) <= set(locks.TURNS)
+    assert len(set(numbers)) == len(numbers)
     written = re.compile(r"pg_(?:try_)?advisory_\w+\(\s*([\d_]+)")
     for path in sorted((ROOT / "searchflow").rglob("*.sql")) + sorted((ROOT / "activations").rglob("*.sql")):
         assert {int(number) for number in written.findall(path.read_text())} <= set(numbers), path
