@@ -75,9 +75,7 @@ def transform(
             promoted = False
             if environment == PRODUCTION and (result.mode == "plan" or promoting):
                 promoted = note_plan(settings, connection, opened, failed=problem is not None)
-            if (
-                problem is None
-            ):  # a first plan that failed has promoted nothing: the key figures are not there to be read
+            if problem is None:  # a first plan that failed has promoted nothing: there are no key figures to read
                 _note_restatements(opened, connection, result)
             result.models = list(opened.console.runs.values())
             result.warnings = opened.console.warnings + ([held_events.warning(held)] if held else [])

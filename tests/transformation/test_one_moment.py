@@ -117,11 +117,9 @@ def test_plan_run_restatement_and_changed_model_hold_each_booking_of_the_funnel(
 
     # A changed model beside a booking that its parents do not have yet, and one of a day before.
     model = files / "models" / "marts" / "mart_campaign_attribution.sql"
-    model.write_text(
-        model.read_text()
-        .replace("Which campaign", "By which campaign")
-        .replace("* 100)::BIGINT AS cents", "* 100.0)::BIGINT AS cents")
-    )
+    right = model.read_text()
+    model.write_text(right.replace("* 100)::DECIMAL(38, 0) AS cents", "* 100.0)::DECIMAL(38, 0) AS cents"))
+    assert model.read_text() != right
     now = NOON + timedelta(minutes=48, seconds=7)
     load(home, tmp_path, now, trip(4, now - timedelta(seconds=30)) + trip(5, NOON - timedelta(days=2)))
     assert deployment.promote(home, now=now, root=files).mode == "plan"
