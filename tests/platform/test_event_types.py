@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -154,3 +155,44 @@ def test_types_that_refer_to_each_other_in_a_ring_are_named(tmp_path: Path) -> N
         )
     with pytest.raises(ConfigurationError, match=r"(one|two) → (one|two) → (one|two)"):
         event_types.read_all(tmp_path)
+
+
+ON_PURPOSE = {
+    "benchmarks/freshness.py": "the traffic that it sends",
+    "benchmarks/history.py": "the traffic that it writes",
+    "benchmarks/ingestion/traffic.py": "the traffic that it sends",
+    "benchmarks/marts.py": "the rows that it makes",
+    "generators/funnel.py": "what a simulated traveller does",
+    "generators/plots.py": "the simulated funnel",
+    "generators/rendering.py": "how each event is written",
+    "generators/truth.py": "the answer key of the funnel",
+    "searchflow/verification/checks.py": "the funnel, computed again",
+    "searchflow/verification/expected.py": "the funnel, computed again",
+}
+"""Files that name search, click and conversion because they mean the funnel, and not every event type."""
+NAMES = (
+    [rf"""["']{name}["']""" for name in ("search", "click", "conversion")],
+    [rf"\b{name}_events\b" for name in ("search", "click", "conversion")],
+    [rf"\blate_{name}\b" for name in ("searches", "clicks", "conversions")],
+    [rf"\bevents:{name}\b" for name in ("search", "click", "conversion")],
+)
+NEAR = 14
+"""Lines within which names make a list."""
+
+
+def listed(text: str) -> bool:
+    """Return whether the three names of one kind stand close together."""
+    lines = text.splitlines()
+    places = [[[at for at, line in enumerate(lines) if re.search(name, line)] for name in kind] for kind in NAMES]
+    return any(
+        all(any(abs(at - first) <= NEAR for at in others) for others in rest)
+        for first_places, *rest in places
+        for first in first_places
+    )
+
+
+def test_no_python_file_keeps_a_list_of_event_types_of_its_own() -> None:
+    packages = ("searchflow", "flows", "generators", "activations", "expectations", "dashboards", "benchmarks")
+    paths = [path for package in packages for path in (ROOT / package).rglob("*.py")]
+    found = {str(path.relative_to(ROOT)) for path in paths if listed(path.read_text(encoding="utf-8"))}
+    assert found == set(ON_PURPOSE), "read searchflow.event_types, or say why the list is meant"
