@@ -20,8 +20,9 @@ from activations.base import DOCUMENT, HASH, KEY, KIND, Destination
 from activations.buckets import Scope
 from activations.declaration import Sync
 from activations.run import Run, open_destination
-from activations.shape import literal, quoted, shaped
+from activations.shape import shaped
 from searchflow.errors import UsageError
+from searchflow.quoting import literal, quoted
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,7 @@ class Sync(_Strict, frozen=True):
     limits: Limits = msgspec.field(default_factory=Limits)
     holdout: Holdout | None = None
     schedule: str | None = None  # cron, UTC; unset: only when asked
+    title: str = ""  # what the quality report calls it; unset: its name
     file: str = msgspec.field(default="", name="(file)")  # where it stands; set by who reads it
 
     @property

@@ -13,13 +13,13 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from activations import limits, planner
+from activations import planner
 from activations.delivery import OnProgress
-from activations.gate import Gate, closed_by, verdict_of
+from activations.gate import Gate, verdict_of
 from activations.ledger import Ledger, attach
 from activations.planner import Plan
 from activations.retry import Retries
-from activations.run import Run, SyncResult, informed, new_run_id, snapshot, verdicts
+from activations.run import Look, Run, SyncResult, new_run_id, snapshot, verdicts
 from activations.sync_files import SYNCS_DIR, load_sync
 from searchflow import warehouse
 from searchflow.settings import Settings
@@ -48,14 +48,11 @@ def plan_sync(
         ledger.prepare()
         attach(connection, settings)
         with snapshot(connection):
-            plan = planner.compare(connection, sync, now=now, retry_rejected=retry_rejected)
-            known, stale = verdicts(connection, sync, gate)
-            plan = informed(plan, connection, ledger, sync)
+            plan = Look(connection, ledger, sync, now, gate, retry_rejected).plan(insist=False)
             planner.stage(connection, sync)
         keys = planner.sample_keys(connection, samples)
         shown = planner.sample_rows(connection, sync, ledger.rows(sync, keys), samples)
-    blocked = tuple(limits.exceeded(sync, plan))
-    return replace(plan, blocked=blocked, gate=tuple(closed_by(sync, known)), stale=tuple(stale), samples=tuple(shown))
+    return replace(plan, samples=tuple(shown))
 
 
 def stale_suites(settings: Settings, names: Sequence[str], folder: Path = SYNCS_DIR) -> list[str]:

@@ -17,7 +17,7 @@ import duckdb
 from activations import quarantine
 from activations.base import KEY, utc
 from activations.declaration import Holdout, Sync
-from activations.shape import literal, quoted
+from searchflow.quoting import literal, quoted
 
 HELD_OUT, TREATED = "held_out", "treated"
 UNIT = "__unit"

@@ -20,6 +20,8 @@ from activations.columns import copy_in, copy_out
 from activations.declaration import Sync
 from activations.session import Session
 from searchflow import services
+from searchflow.quoting import literal
+from searchflow.services import locks
 from searchflow.settings import Settings
 
 SIZES_KEPT = 30
@@ -34,15 +36,15 @@ def make_readable(connection: duckdb.DuckDBPyConnection, settings: Settings) -> 
 
 def attach(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """The same when its tables are known to be there."""
-    location = services.postgres_dsn(settings, "ledger").replace("'", "''")
-    connection.execute(f"ATTACH IF NOT EXISTS '{location}' AS ledger (TYPE postgres, READ_ONLY)")
+    location = literal(services.postgres_dsn(settings, "ledger"))
+    connection.execute(f"ATTACH IF NOT EXISTS {location} AS ledger (TYPE postgres, READ_ONLY)")
 
 
 class Ledger(Session):
     """One session with the ledger. Holds the lock of the home while it writes: one sync at a time."""
 
     SCHEMA, SETUP = "activation", Path(__file__).with_suffix(".sql")
-    LOCK, PROGRAM = "sync delivery", "activate"
+    LOCK, PROGRAM = locks.SYNC_DELIVERY, "activate"
     BUSY = "Another sync of this home is running ({holder}). Wait until it ends, then run again."
     GONE = (
         "The ledger stopped answering. Run `searchflow status`, then run the sync again: it continues where the ledger "

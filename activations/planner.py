@@ -17,9 +17,10 @@ import pyarrow as pa
 from activations import holdout, quarantine
 from activations.base import DOCUMENT, HASH, KEY, KIND, Batch, Kind, Operation, Rejection, utc
 from activations.declaration import Sync
-from activations.shape import PROBLEM, literal, payload_columns, quoted, shaped
+from activations.shape import PROBLEM, payload_columns, shaped
 from activations.sync_files import wrong
 from searchflow.errors import UsageError
+from searchflow.quoting import literal, quoted
 
 MASK = "•••"
 ROWS_AT_ONCE = 50_000

@@ -10,7 +10,7 @@ import duckdb
 
 from activations.base import KEY
 from activations.declaration import Sync
-from activations.shape import literal, quoted
+from searchflow.quoting import literal, quoted
 
 CHECKED = "temp.checked_rows"
 """The model's rows without those in quarantine, once `leave_out` was called."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from activations.errors import DestinationUnavailable, Retryable
+from searchflow.backoff import Backoff
 
 Answer = TypeVar("Answer")
 
@@ -44,5 +45,8 @@ class Retries:
 
     def _wait(self, attempt: int, asked: float | None) -> float:
         # Full jitter, anything from nothing to the whole wait: clients that failed together do not come back together.
-        jittered = self.chance() * min(self.longest_wait, self.first_wait * 2 ** (attempt - 1))
+        backoff = Backoff(
+            self.attempts, self.first_wait, doubling=True, longest=self.longest_wait, jitter=True, chance=self.chance
+        )
+        jittered = backoff.wait(attempt)
         return max(jittered, asked) if asked is not None else jittered

@@ -21,7 +21,7 @@ from activations.coverage import coverage
 from activations.declaration import Sync, destination_module
 from activations.delivery import Courier, OnProgress, Tally
 from activations.errors import SyncBlocked
-from activations.gate import Gate, latest_verdicts, named_verdicts, require_open
+from activations.gate import Gate, closed_by, latest_verdicts, named_verdicts, require_open
 from activations.ledger import Ledger, attach
 from activations.pace import Pace
 from activations.planner import Plan, Sample
@@ -84,11 +84,39 @@ def verdicts(connection: duckdb.DuckDBPyConnection, sync: Sync, gate: Gate | Non
     return latest, coverage(connection, named).stale(sync, named)
 
 
-def informed(plan: Plan, connection: duckdb.DuckDBPyConnection, ledger: Ledger, sync: Sync) -> Plan:
-    """The plan with what only the ledger knows: is the sync on hold, is the size of a group unusual?"""
-    sizes = segments.sizes(connection, sync)
-    jumps = segments.jumps(sync, sizes, ledger.size_history(sync)) if sizes or sync.limits.groups else []
-    return replace(plan, on_hold=ledger.on_hold(sync), jumps=tuple(jumps), sizes=sizes)
+@dataclass(frozen=True)
+class Look:
+    """What a look at a sync needs: for a plan that people read, and for a run, it is the same look."""
+
+    connection: duckdb.DuckDBPyConnection
+    ledger: Ledger
+    sync: Sync
+    now: datetime
+    gate: Gate | None = None
+    """Verdicts instead of the newest ones in the lake."""
+    retry_rejected: bool = False
+
+    def plan(self, *, insist: bool) -> Plan:
+        """Compare the model with what was acknowledged, inside `snapshot`. What keeps the sync from sending is in the plan.
+
+        Raises:
+            GateFailed: with `insist`, when the gate is closed; before the model is read.
+        """
+        known, stale = verdicts(self.connection, self.sync, self.gate)
+        if insist:
+            require_open(self.sync, known, stale)
+        plan = planner.compare(self.connection, self.sync, now=self.now, retry_rejected=self.retry_rejected)
+        plan = self._informed(plan)
+        blocked = tuple(limits.exceeded(self.sync, plan))
+        return replace(plan, blocked=blocked, gate=tuple(closed_by(self.sync, known)), stale=tuple(stale))
+
+    def _informed(self, plan: Plan) -> Plan:
+        """Add what only the ledger knows: is the sync on hold, is the size of a group unusual?"""
+        sizes = segments.sizes(self.connection, self.sync)
+        jumps = []
+        if sizes or self.sync.limits.groups:
+            jumps = segments.jumps(self.sync, sizes, self.ledger.size_history(self.sync))
+        return replace(plan, on_hold=self.ledger.on_hold(self.sync), jumps=tuple(jumps), sizes=sizes)
 
 
 class Run:
@@ -115,9 +143,8 @@ class Run:
         """Gate, plan and limits: everything that may stop the run before it sends."""
         attach(self.connection, self.settings)
         with snapshot(self.connection):
-            require_open(self.sync, *verdicts(self.connection, self.sync, gate))
-            plan = planner.compare(self.connection, self.sync, now=self.now, retry_rejected=retry_rejected)
-            self.plan = informed(plan, self.connection, self.ledger, self.sync)
+            look = Look(self.connection, self.ledger, self.sync, self.now, gate, retry_rejected)
+            self.plan = look.plan(insist=True)
             approved = limits.require_safe(self.sync, self.plan, approve=self.mode == "approved")
             if self.plan.to_send:
                 planner.stage(self.connection, self.sync)

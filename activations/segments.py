@@ -15,8 +15,8 @@ import duckdb
 
 from activations import quarantine
 from activations.declaration import Groups, Sync
-from activations.shape import quoted
 from searchflow.errors import UsageError
+from searchflow.quoting import quoted
 
 STEPS_KNOWN, TIMES = 4, 5
 MOST = 1000

@@ -19,6 +19,7 @@ import psycopg
 
 from searchflow import services
 from searchflow.errors import BusyError, ServiceError
+from searchflow.services import locks
 from searchflow.settings import Settings
 
 LOCK_WAIT = 2.0
@@ -64,13 +65,15 @@ class Session:
         if self._one(f"SELECT obj_description(to_regnamespace('{self.SCHEMA}'), 'pg_namespace')") == version:
             return
         with self._connection.transaction():  # CREATE ... IF NOT EXISTS may race with another process
-            self._connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{self.SCHEMA} setup"])
+            self._connection.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [locks.setup(self.SCHEMA)]
+            )
             self._connection.execute(setup)
             self._connection.execute(f"COMMENT ON SCHEMA {self.SCHEMA} IS '{version}'")
 
     def try_lock(self) -> bool:
         """True when nobody else is at it."""
-        return bool(self._one("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", self.LOCK))
+        return locks.try_lock(self._connection, self.LOCK)
 
     def lock(self, sleep: Callable[[float], None] = time.sleep) -> None:
         """One process at a time.
@@ -86,13 +89,8 @@ class Session:
             waited += step
 
     def _holder(self) -> str:
-        # Of a lock whose key is one number, the server shows the halves.
-        found = self._one(
-            "SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' "
-            "AND granted AND objsubid = 1 AND (classid::bigint << 32 | objid::bigint) = hashtextextended(%s, 0)",
-            self.LOCK,
-        )
-        return str(found or "another process")
+        found = locks.holder(self._connection, self.LOCK)
+        return found[0] if found else "another process"
 
     def _one(self, query: str, *values: Any) -> Any:
         """The first value of the first row."""

@@ -11,22 +11,13 @@ from collections.abc import Sequence
 
 from activations.base import DOCUMENT, HASH, KEY, NAMES, VALUES
 from activations.declaration import Field, Sync
+from searchflow.quoting import quoted
 
 PROBLEM = "__problem"
 LONGEST_KEY = 2_500
 """Bytes. With the sync's name a longer one does not fit into an entry of PostgreSQL's indexes (2,704 bytes), and would fail the
 whole batch."""
 SQL_TYPES = {"text": "VARCHAR"}
-
-
-def quoted(name: str) -> str:
-    """An SQL identifier; `a.b` becomes two."""
-    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
-
-
-def literal(text: str) -> str:
-    """An SQL string."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _sql_type(field: Field) -> str:

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 
 from activations.declaration import Place, Sync, destination_module, destination_types
-from searchflow import documents
+from searchflow import documents, gates
 from searchflow.errors import ConfigurationError, NotFoundError
 from searchflow.settings import ROOT
 
-SYNCS_DIR = ROOT / "activations" / "syncs"
+SYNCS_DIR = gates.SYNCS_DIR
 SUITES_DIR = ROOT / "expectations"
 MODELS_DIR = ROOT / "models"
 

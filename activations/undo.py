@@ -23,11 +23,11 @@ from activations.declaration import Sync
 from activations.ledger import Ledger, attach
 from activations.retry import Retries
 from activations.run import Run
-from activations.shape import literal, quoted
 from activations.sync_files import SYNCS_DIR, load_sync
 from searchflow import warehouse
 from searchflow.errors import UsageError
 from searchflow.ops import audit_log
+from searchflow.quoting import literal, quoted
 from searchflow.settings import Settings
 
 SOURCE = "temp.pre_images"

@@ -82,7 +82,7 @@ def _commit(settings: Settings, start: datetime, commits: int) -> list[float]:
 
 def _drain(settings: Settings, connection: duckdb.DuckDBPyConnection, source: StreamSource, moment: datetime) -> None:
     result = worker.IngestionResult()
-    worker.drain(settings, connection, source, clock=lambda: moment, result=result)
+    worker.drain(settings, connection, source, worker.Draining(lambda: moment, result))
     assert result.commits == 1
 
 

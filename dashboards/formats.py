@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
-from searchflow import markdown
+from searchflow import domain, markdown
 
 CURRENCY = "CA$"
 """The reporting currency (config.yaml: reporting_currency)."""
@@ -15,20 +15,7 @@ MONEY_FORMAT, CENTS_FORMAT, RATIO_FORMAT = f"{CURRENCY}%,.0f", f"{CURRENCY}%,.2f
 """For table columns and chart tooltips, which take printf-style formats."""
 PERCENT_FORMAT = "%.1f%%"
 
-LABELS = {
-    "paid_search": "Paid search",
-    "paid_social": "Paid social",
-    "high_value": "High value",
-    "new_user": "New",
-    "at_risk": "At risk",
-    "abandoned_search": "Abandoned search",
-    "first_touch": "First touch",
-    "last_touch": "Last touch",
-    "last_non_direct": "Last non-direct",
-    "position_based": "Position-based",
-    "time_decay": "Time decay",
-    "markov": "Markov",
-    "ios": "iOS",
+LABELS = domain.LABELS | {
     "device_type": "Device",
     "crm_user_segments": "CRM user segments",
     "abandoned_search_emails": "Abandoned-search e-mails",

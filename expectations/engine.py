@@ -249,7 +249,7 @@ class Session:
             connection_string="duckdb:///:memory:",
             kwargs={**DRIVER, "connect_args": {"config": {"extension_directory": str(settings.extensions_dir)}}},
             # Every check of a table reads the same files: their footers are read once.
-            on_connect=["SET parquet_metadata_cache = true", *pinned(warehouse.attach_statements(settings), snapshot)],
+            on_connect=["SET parquet_metadata_cache = true", *warehouse.attach_statements(settings, snapshot=snapshot)],
         )
         self._plain = self._connect()
         self._moments = Moments(
@@ -348,8 +348,3 @@ def together(whole: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
         "success_percent": 100.0 * held / len(results),
     }
     return whole | {"results": results, "success": held == len(results), "statistics": statistics}
-
-
-def pinned(statements: Sequence[str], snapshot: int) -> list[str]:
-    """The statements that attach the lake, as it was at one snapshot: all sums of a run are about the same moment."""
-    return [statement.replace("READ_ONLY", f"READ_ONLY, SNAPSHOT_VERSION {snapshot}") for statement in statements]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from expectations.suite import (
     Check,
@@ -105,7 +105,7 @@ def event_checks(what: str, *, session: bool = True) -> Sequence[Check]:
     )
 
 
-def known_values(**lists: tuple[str, Sequence[str]]) -> Rule:
+def known_values(**lists: tuple[str, Iterable[str]]) -> Rule:
     """Fields of the document have values from lists: unknown ones are kept, so this only warns.
 
     All fields are read with one look at each document; `lists` gives path and known values a field.

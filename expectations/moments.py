@@ -21,8 +21,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import duckdb
+import sqlglot
+from sqlglot import exp
 
-from searchflow import confined, warehouse
+from searchflow import warehouse
 
 METADATA = f"__ducklake_metadata_{warehouse.CATALOG}"
 PLACE = re.compile(r"\{(?P<name>[a-z_]+(?:\.[a-z_0-9]+)?)\}")
@@ -106,6 +108,12 @@ def _made(connection: duckdb.DuckDBPyConnection) -> dict[str, Made]:
     return {str(model): Made(*values) for model, *values in found}
 
 
+def tables_read(statement: str) -> set[str]:
+    """Name the tables, with their schemas, that a CREATE VIEW reads."""
+    view = sqlglot.parse_one(statement, dialect="duckdb")
+    return {f"{table.db}.{table.name}" for table in view.expression.find_all(exp.Table) if table.db}
+
+
 def _stored(connection: duckdb.DuckDBPyConnection, table: str, snapshot: int) -> tuple[str, str, int] | None:
     """(schema, name, id) of the table that holds the rows of `table`, which may be a view of all of it; else None."""
     found = connection.execute(
@@ -114,7 +122,7 @@ def _stored(connection: duckdb.DuckDBPyConnection, table: str, snapshot: int) ->
     ).fetchone()
     named = {table}
     if found is not None:
-        named = confined.tables_named(connection, str(found[0]).split(" AS ", 1)[1].rstrip("; \n"))
+        named = tables_read(str(found[0]))
     if len(named) != 1:
         return None
     schema, name = named.pop().split(".", 1)

@@ -18,18 +18,14 @@ by key in `ops.quarantined_rows`, and where dependents carry that key they are l
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from searchflow.quoting import literal
+
 Severity = Literal["critical", "warning"]
 
-ALL_SYNCS = ("crm_user_segments", "abandoned_search_emails", "recommendations")
-PLATFORMS = ("web", "ios", "android")
-DEVICE_TYPES = ("desktop", "mobile", "tablet")
-PRODUCT_TYPES = ("flight", "hotel", "car", "package")
-SEGMENTS = ("high_value", "new_user", "at_risk", "abandoned_search", "regular")
-CHANNELS = ("direct", "paid_search", "paid_social", "email", "organic", "affiliate", "other")
 COUNTRY_CODE = "^[A-Z]{2}$"
 WEEKS_KNOWN, SPREADS = 4, 5
 """For `usual_volume`: weekdays needed, and how many robust standard deviations are still usual."""
@@ -72,9 +68,9 @@ class Check:
 class Suite:
     """All checks of one table.
 
-    `numbers` says in plain words what is wrong when the table is; `syncs` are those that must not run then. `key` names
-    the columns that tell rows apart. `contained`: dependents carry (part of) the key, so that single broken rows can be
-    left out of what is sent; elsewhere one broken row spoils sums, and closes the gate.
+    `numbers` says in plain words what is wrong when the table is. Which syncs must not run then stands in their files
+    (`searchflow.gates`). `key` names the columns that tell rows apart. `contained`: dependents carry (part of) the key, so
+    that single broken rows can be left out of what is sent; elsewhere one broken row spoils sums, and closes the gate.
     """
 
     table: str
@@ -82,7 +78,6 @@ class Suite:
     title: str
     numbers: str
     checks: Sequence[Check]
-    syncs: Sequence[str] = ALL_SYNCS
     key: Sequence[str] = ()
     contained: bool = False
     day: str | None = None
@@ -133,9 +128,9 @@ def not_null(column: str) -> Rule:
     return Rule("not_null", f"not_null:{column}", {"column": column}, column, f"{column} IS NULL", local=True)
 
 
-def one_of(column: str, values: Sequence[str]) -> Rule:
+def one_of(column: str, values: Iterable[str]) -> Rule:
     """Values are from a list; null is allowed."""
-    broken = f"{column} NOT IN ({', '.join(map(_text, values))})"
+    broken = f"{column} NOT IN ({', '.join(map(literal, values))})"
     return Rule("one_of", f"one_of:{column}", {"column": column, "value_set": list(values)}, column, broken, local=True)
 
 
@@ -149,7 +144,7 @@ def between(column: str, low: float | None = None, high: float | None = None) ->
 
 def matches(column: str, pattern: str) -> Rule:
     """Texts match a regular expression; null is allowed."""
-    broken = f"NOT regexp_matches({column}, {_text(pattern)})"
+    broken = f"NOT regexp_matches({column}, {literal(pattern)})"
     return Rule("matches", f"matches:{column}", {"column": column, "regex": pattern}, column, broken, local=True)
 
 
@@ -259,10 +254,6 @@ def usual_size(table: str, *, least: float = 0.8, most: float | None = None) -> 
         SELECT amount AS rows, usual FROM rows, before
         WHERE runs >= 5 AND (amount < {least} * usual{more})"""
     return never("usual_size", sql)
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 def _one_line(sql: str) -> str:

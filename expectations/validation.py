@@ -17,7 +17,7 @@ from expectations.quarantine import Split
 from expectations.report import building
 from expectations.results import CheckResult, SuiteResult, ValidationReport
 from expectations.suite import Check, Suite
-from searchflow import warehouse
+from searchflow import gates, warehouse
 from searchflow.ops import audit_log, record
 from searchflow.settings import Settings
 
@@ -121,7 +121,7 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
 def _not_there(suite: Suite) -> SuiteResult:
     command = BUILT_BY.get(suite.table.split(".")[0], "searchflow transform")
     message = f"The table {suite.table} does not exist yet. Run `{command}`, then validate again"
-    return SuiteResult(suite.name, suite.group, suite.title, Outcome.ERROR, (), tuple(suite.syncs), message)
+    return SuiteResult(suite.name, suite.group, suite.title, Outcome.ERROR, (), gates.syncs_behind(suite.name), message)
 
 
 def _suite_result(suite: Suite, found: Mapping[str, Any], rows: Split) -> SuiteResult:
@@ -135,7 +135,7 @@ def _suite_result(suite: Suite, found: Mapping[str, Any], rows: Split) -> SuiteR
         suite.title,
         outcome,
         checks,
-        tuple(suite.syncs),
+        gates.syncs_behind(suite.name),
         rows=rows,
         fingerprint=scope.fingerprint(suite),
     )

@@ -14,14 +14,17 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
 from activations import mail
-from activations.mail.smtp import Unreachable
 from flows.support import run_id, stage, stopped_by_signals, table_artifact, utc_now
-from searchflow.errors import BusyError, ServiceError
+from searchflow.backoff import Backoff
+from searchflow.errors import SearchFlowError
+from searchflow.passing import is_passing
 from searchflow.progress import progress
 from searchflow.settings import load_settings
 
-PAUSE, LONGEST_PAUSE = 5.0, 300.0
-"""Seconds between two looks while following; longer and longer while a server is away."""
+PAUSE = 5.0
+"""Seconds between two looks while following."""
+AWAY = Backoff(attempts=10, first=10.0, doubling=True, longest=300.0)
+"""Longer and longer while a server is away."""
 
 
 @task(cache_policy=NO_CACHE)  # no retries: the ledger says what is due, and the next run goes on there
@@ -63,7 +66,7 @@ def deliver(follow_seconds: float = 0.0, limit: int | None = None) -> dict[str, 
 def _follow(seconds: float) -> dict[str, Any]:
     """Look every few seconds, in this one run: a task run a look would fill Prefect's database with nothing."""
     total: dict[str, Any] = asdict(mail.Report())
-    pause = PAUSE
+    failures = 0
     with stopped_by_signals() as stop, progress("delivering e-mail") as bar:
         timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), stop.set)
         timer.daemon = True
@@ -72,14 +75,16 @@ def _follow(seconds: float) -> dict[str, Any]:
             while not stop.is_set():
                 try:
                     report = _send(stop, None)
-                    pause = PAUSE
-                except (Unreachable, ServiceError, BusyError) as problem:  # it may pass
+                    failures = 0
+                except SearchFlowError as problem:
+                    if not is_passing(problem):
+                        raise
                     get_run_logger().warning("%s", problem)
-                    report, pause = {}, min(LONGEST_PAUSE, pause * 2)
+                    report, failures = {}, failures + 1
                 for name, count in report.items():
                     total[name] = count if name == "waiting" else total[name] + count
                 bar.update(done=total["sent"])
-                stop.wait(pause)
+                stop.wait(AWAY.wait(failures) if failures else PAUSE)
         finally:
             timer.cancel()
     return total

@@ -28,7 +28,7 @@ from searchflow.event_types import EVENT_TYPES
 from searchflow.ingestion import accounting, feeds, follow, worker
 from searchflow.ingestion.commit import Counts
 from searchflow.progress import progress
-from searchflow.services import postgres
+from searchflow.services import locks
 from searchflow.settings import Settings, load_settings
 from searchflow.streams import shard_name
 
@@ -216,7 +216,7 @@ def _claimed(settings: Settings, wanted: Iterable[int], seconds: float) -> Itera
         mine: dict[str, list[int]] = {event_type: [] for event_type in EVENT_TYPES}
         for event_type in EVENT_TYPES:
             for shard in wanted:
-                lock = postgres.try_advisory_lock(settings, f"follow {shard_name(event_type, shard)}")
+                lock = locks.try_advisory_lock(settings, locks.follower(shard_name(event_type, shard)))
                 if not seconds or held.enter_context(lock):
                     mine[event_type].append(shard)
         if not any(mine.values()):

@@ -23,7 +23,7 @@ from searchflow import lifecycle, markdown
 from searchflow.clock import utc_now
 from searchflow.errors import ServiceError
 from searchflow.ops import stages
-from searchflow.services import postgres, process
+from searchflow.services import locks, process
 from searchflow.settings import Settings
 
 RETRYABLE = (
@@ -74,7 +74,7 @@ def models_at_rest(settings: Settings, environment: str = "prod") -> Iterator[No
     Two plans on one environment would undo each other; suites that compare tables would see one newer than another;
     what is sent would not fit together. An erasure that waits for its turn goes first.
     """
-    with postgres.advisory_lock(settings, f"transform {environment}", behind=postgres.ERASURE):
+    with locks.advisory_lock(settings, locks.transformation(environment), behind=locks.ERASURE):
         yield
 
 

@@ -34,7 +34,7 @@ from searchflow import maintenance, transformation
 from searchflow.errors import SearchFlowError
 from searchflow.ingestion import cut
 from searchflow.progress import progress
-from searchflow.services import postgres
+from searchflow.services import locks
 from searchflow.settings import Settings, load_settings
 from searchflow.transformation import ModelProgress, ModelsFailed, TransformationResult, page
 
@@ -153,7 +153,7 @@ def _only_follower(settings: Settings, environment: str, stop: threading.Event) 
     """One follower an environment, on whatever machine. A new one waits a while for one that is in its last pass."""
     patience = time.monotonic() + TAKE_OVER
     while True:
-        with postgres.try_advisory_lock(settings, f"follow models {environment}") as mine:
+        with locks.try_advisory_lock(settings, locks.models_follower(environment)) as mine:
             if mine or stop.is_set() or time.monotonic() >= patience:
                 if not mine:
                     get_run_logger().info("another run follows: nothing to do here")

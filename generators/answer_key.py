@@ -22,10 +22,9 @@ import pyarrow.ipc
 
 from generators import truth
 from generators.simulation import Batch
+from searchflow import key_files
 
 ROWS_A_FILE = 250_000
-FORMAT = 2
-MANIFEST, ATTEMPT, JOURNAL = "manifest.json", "attempt", "journal.arrow"
 
 
 class AnswerKey:
@@ -45,8 +44,8 @@ class AnswerKey:
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True)
-        (self.folder / ATTEMPT).write_text(str(self.attempt))
-        self._journal = _Journal(self.folder / JOURNAL) if journal else None
+        (self.folder / key_files.ATTEMPT).write_text(str(self.attempt))
+        self._journal = _Journal(self.folder / key_files.JOURNAL) if journal else None
 
     def add(self, batch: Batch) -> None:
         """Note the lines of a batch that is sent."""
@@ -70,24 +69,24 @@ class AnswerKey:
             self.fates[fate] += count
         for reason, count in rows["reason"].drop_nulls().value_counts().iter_rows():
             self.reasons[reason] += count
-        self._part("lines", rows)
+        self._part(key_files.LINES, rows)
         if self._journal is not None:
             self._journal.clear()
         stored = rows.filter(pl.col("fate") == "stored")
         self._counts.append(truth.counts(stored))
-        self._part("bookings", truth.bookings(stored))
-        self._part("visits", truth.visits(stored))
+        self._part(key_files.BOOKINGS, truth.bookings(stored))
+        self._part(key_files.VISITS, truth.visits(stored))
 
     def _part(self, kind: str, rows: pl.DataFrame) -> None:
-        number = 1 + sum(name.startswith(f"{kind}_") for name in self._files)
-        self._write(f"{kind}_{number:05d}.parquet", rows)
+        number = 1 + sum(key_files.is_part(name, kind) for name in self._files)
+        self._write(key_files.part_name(kind, number), rows)
 
     def add_feeds(self, files: Iterable[Path]) -> None:
         """Note whom we may write to: the versions of the user profiles in the feed files of this run."""
         profiles = [file for file in files if file.name.startswith("user_profiles")]
         if profiles:
             columns = ["user_id", "marketing_consent", "updated_at"]
-            self._write("profiles.parquet", pl.read_csv(profiles, columns=columns, try_parse_dates=True))
+            self._write(key_files.PROFILES, pl.read_csv(profiles, columns=columns, try_parse_dates=True))
 
     def seal(self, **facts: Any) -> Path:
         """Add journeys and KPIs, and write the manifest: from now on the folder must not change."""
@@ -96,7 +95,7 @@ class AnswerKey:
             self._journal.remove()
         self._summarize()
         manifest = {
-            "format": FORMAT,
+            "format": key_files.FORMAT,
             **facts,
             "attempt": self.attempt,
             "lines": sum(self.types.values()),
@@ -105,7 +104,7 @@ class AnswerKey:
             "dead_letters_by_reason": dict(sorted(self.reasons.items())),
             "files": self._files,
         }
-        path = self.folder / MANIFEST
+        path = self.folder / key_files.MANIFEST
         unfinished = path.with_suffix(".json.part")
         unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
         return unfinished.replace(path)
@@ -118,18 +117,18 @@ class AnswerKey:
     def _summarize(self) -> None:
         if not self._counts:
             return
-        sealed = [seal.parent for seal in sorted(self.folder.parent.glob(f"*/{MANIFEST}"))]
-        visits = [part for folder in [*sealed, self.folder] for part in sorted(folder.glob("visits_*.parquet"))]
-        for frame in truth.journeys(sorted(self.folder.glob("bookings_*.parquet")), visits):
-            self._part("journeys", frame)
-        own = sorted(self.folder.glob("visits_*.parquet"))
-        self._write("kpis_daily.parquet", truth.kpis(self._counts, own))
+        sealed = [seal.parent for seal in sorted(self.folder.parent.glob(f"*/{key_files.MANIFEST}"))]
+        visits = [part for folder in [*sealed, self.folder] for part in key_files.parts(folder, key_files.VISITS)]
+        for frame in truth.journeys(key_files.parts(self.folder, key_files.BOOKINGS), visits):
+            self._part(key_files.JOURNEYS, frame)
+        own = key_files.parts(self.folder, key_files.VISITS)
+        self._write(key_files.KPIS, truth.kpis(self._counts, own))
 
     def _write(self, name: str, rows: pl.DataFrame) -> None:
         path = self.folder / name
         unfinished = path.with_suffix(".part")
         rows.write_parquet(
-            unfinished, compression="zstd", compression_level=1, statistics=not name.startswith("lines_")
+            unfinished, compression="zstd", compression_level=1, statistics=not key_files.is_part(name, key_files.LINES)
         )
         unfinished.replace(path)
         self._files[name] = {"rows": len(rows), "sha256": _sha256(path)}
@@ -165,7 +164,7 @@ class _Journal:
 def _attempt(folder: Path) -> int:
     """How often this range was begun before: each time, its lines were sent up to some point."""
     try:
-        return int((folder / ATTEMPT).read_text())
+        return int((folder / key_files.ATTEMPT).read_text())
     except (OSError, ValueError):
         return 0
 

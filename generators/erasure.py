@@ -15,18 +15,18 @@ import msgspec
 import polars as pl
 
 from generators import truth
-from generators.answer_key import JOURNAL, MANIFEST
 from searchflow.erasure.person import Person
 from searchflow.erasure.place import Finding, Job
 from searchflow.errors import UsageError
+from searchflow.key_files import BOOKINGS, JOURNAL, JOURNEYS, KPIS, LINES, MANIFEST, VISITS, is_part, parts
 from searchflow.services import process
 
 NAME = "answer key"
 WHO = {
-    "lines": ("visitor_id", "session_id", "event_id"),
-    "visits": ("visitor_id", "session_id", None),
-    "bookings": ("visitor_id", "booked_in", "conversion_event_id"),
-    "journeys": ("visitor_id", "session_id", "conversion_event_id"),
+    LINES: ("visitor_id", "session_id", "event_id"),
+    VISITS: ("visitor_id", "session_id", None),
+    BOOKINGS: ("visitor_id", "booked_in", "conversion_event_id"),
+    JOURNEYS: ("visitor_id", "session_id", "conversion_event_id"),
     "profiles": ("user_id", None, None),
 }
 """Kind of file -> its columns with the traveller, the session and the event."""
@@ -113,12 +113,12 @@ def _erase(path: Path, kind: str, person: Person) -> pl.DataFrame:
         goes &= pl.col(where).is_in(person.all_sessions)
     if what is not None:
         goes |= pl.col(what).is_in(person.events)
-    if kind == "lines":
+    if kind == LINES:
         goes &= pl.col("fate") == "stored"
     goes = goes.fill_null(False)
     kept = rows.filter(~goes)
     hidden = [pl.when(theirs).then(pl.lit(NOBODY)).otherwise(pl.col(who)).alias(who)]
-    if kind == "lines":
+    if kind == LINES:
         counted = pl.col("fate") != "stored"
         hidden.append(_hidden("session_id", counted & pl.col("session_id").is_in(person.sessions)))
         hidden.append(_hidden("event_id", counted & pl.col("event_id").is_in(person.events)))
@@ -132,7 +132,7 @@ def _hidden(column: str, condition: pl.Expr) -> pl.Expr:
 
 def _lower_kpis(run: Path, gone: pl.DataFrame) -> None:
     """What happened on each day, less what went."""
-    path = run / "kpis_daily.parquet"
+    path = run / KPIS
     if not path.exists() or not len(gone):
         return
     before = pl.read_parquet(path).drop("visits", "visitors")
@@ -145,14 +145,12 @@ def _lower_kpis(run: Path, gone: pl.DataFrame) -> None:
         for name in columns
     )
     lowered = lowered.select(before.columns).filter(pl.sum_horizontal(pl.col(columns).cast(pl.Int64)) > 0)
-    _write(path, truth.kpis([lowered], sorted(run.glob("visits_*.parquet"))))
+    _write(path, truth.kpis([lowered], parts(run, VISITS)))
 
 
 def _write(path: Path, rows: pl.DataFrame) -> None:
     unfinished = path.with_suffix(".part")
-    rows.write_parquet(
-        unfinished, compression="zstd", compression_level=1, statistics=not path.name.startswith("lines_")
-    )
+    rows.write_parquet(unfinished, compression="zstd", compression_level=1, statistics=not is_part(path.name, LINES))
     unfinished.replace(path)
 
 
@@ -165,7 +163,7 @@ def _seal(run: Path) -> None:
         with file.open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
         manifest["files"][name] = {"rows": pl.scan_parquet(file).select(pl.len()).collect().item(), "sha256": digest}
-    manifest["lines"] = sum(facts["rows"] for name, facts in manifest["files"].items() if name.startswith("lines_"))
+    manifest["lines"] = sum(facts["rows"] for name, facts in manifest["files"].items() if is_part(name, LINES))
     manifest["people_erased"] = manifest.get("people_erased", 0) + 1
     unfinished = path.with_suffix(".json.part")
     unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")

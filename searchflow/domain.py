@@ -1,4 +1,10 @@
-"""The numbers of the domain, from `config.yaml`, and exchange rates, from the seed: what the models are told, too."""
+"""The words and numbers of the domain: segments, channels, attribution models and the like with their labels, the variables of
+`config.yaml`, and exchange rates.
+
+This module is the source of the names for everything but SQL. Which row gets which name is the models' rule: SQLMesh loads
+`macros/` on its own, so `macros/domain.py` (channels) and `macros/segments.py` write the names again, and
+`tests/models_truth/test_domain.py` holds the two together.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +12,51 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
-import polars as pl
 import yaml
 
 from searchflow.settings import ROOT
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SEGMENTS = {
+    "high_value": "High value",
+    "new_user": "New",
+    "at_risk": "At risk",
+    "abandoned_search": "Abandoned search",
+    "regular": "Regular",
+}
+"""Of users: name -> label, in order of precedence. The first whose rule holds is the user's."""
+CHANNELS = {
+    "direct": "Direct",
+    "paid_search": "Paid search",
+    "paid_social": "Paid social",
+    "email": "Email",
+    "organic": "Organic",
+    "affiliate": "Affiliate",
+    "other": "Other",
+}
+"""What brings visits: name -> label."""
+ATTRIBUTION_MODELS = {
+    "first_touch": "First touch",
+    "last_touch": "Last touch",
+    "last_non_direct": "Last non-direct",
+    "linear": "Linear",
+    "position_based": "Position-based",
+    "time_decay": "Time decay",
+    "markov": "Markov",
+}
+"""Ways to credit a booking to visits: name -> label."""
+PRODUCT_TYPES = {"flight": "Flight", "hotel": "Hotel", "car": "Car", "package": "Package"}
+"""What a result offers: name -> label. An event may say another one; it is kept and reported."""
+PLATFORMS = {"web": "Web", "ios": "iOS", "android": "Android"}
+"""Where a search is made: name -> label. An event may say another one; it is kept and reported."""
+DEVICE_TYPES = {"desktop": "Desktop", "mobile": "Mobile", "tablet": "Tablet"}
+"""On what a search is made: name -> label. An event may say another one; it is kept and reported."""
+LABELS = SEGMENTS | CHANNELS | ATTRIBUTION_MODELS | PRODUCT_TYPES | PLATFORMS | DEVICE_TYPES
 
 RATE_UNIT = 100_000_000
 """Rates have eight decimals; whole numbers keep money exact."""
@@ -33,6 +77,7 @@ class Rules:
     new_user: timedelta
     at_risk: timedelta
     abandoned: timedelta
+    abandoned_after: timedelta
     recommendations_per_user: int
     half_life_days: float
     recommendation_window: timedelta
@@ -62,6 +107,8 @@ def load(
         new_user=timedelta(days=said["new_user_days"]),
         at_risk=timedelta(days=said["at_risk_days"]),
         abandoned=timedelta(hours=said["abandoned_hours"]),
+        # What was promoted before this variable was declared had an hour.
+        abandoned_after=timedelta(hours=said.get("abandoned_after_hours", 1)),
         recommendations_per_user=said["recommendations_per_user"],
         half_life_days=said["recommendation_half_life_days"],
         recommendation_window=timedelta(days=said["recommendation_window_days"]),
@@ -77,6 +124,8 @@ def _without_templates(path: Path) -> str:
 
 
 def _rates_in(root: Path) -> pl.DataFrame:
+    import polars as pl
+
     return pl.read_csv(root / "seeds" / "fx_rates.csv", try_parse_dates=True)
 
 
@@ -92,6 +141,8 @@ def _rates_of(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame | None:
 
 
 def _rates(rates: pl.DataFrame, reporting: str) -> pl.DataFrame:
+    import polars as pl
+
     base = rates.filter(pl.col("currency") == reporting).select("valid_from", pl.col("rate_to_cad").alias("base"))
     rate = (pl.col("rate_to_cad") / pl.col("base") * RATE_UNIT).round().cast(pl.Int64)
     return rates.join(base, on="valid_from").select("currency", "valid_from", "valid_to", rate.alias("rate"))
@@ -102,6 +153,8 @@ def in_reporting_currency(bookings: pl.DataFrame, rules: Rules) -> pl.DataFrame:
 
     Half a cent is rounded up. Without a rate the value is 0, as the models count it.
     """
+    import polars as pl
+
     made = bookings.with_columns(pl.col("timestamp").dt.date().alias("_day"))
     pairs = made.select("currency", "_day").unique().join(rules.rates, on="currency")
     pairs = pairs.filter(pl.col("_day").is_between("valid_from", "valid_to")).select("currency", "_day", "rate")

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import yaml
 
+from searchflow.quoting import literal
 from searchflow.settings import ROOT
 
 SYNCS = ROOT / "activations" / "syncs"
@@ -35,8 +36,7 @@ class Rule(msgspec.Struct, frozen=True):
 
     def sql(self, user: str) -> str:
         """The same as an SQL condition; `user` is an expression."""
-        seed = self.seed.replace("'", "''")
-        return f"substr(sha256(concat('{seed}', ':', {user})), 1, 8) < '{self.threshold}'"
+        return f"substr(sha256(concat({literal(self.seed)}, ':', {user})), 1, 8) < '{self.threshold}'"
 
 
 def rule_of(sync: str, folder: Path = SYNCS) -> Rule | None:

@@ -9,17 +9,17 @@ too, were seen to be right when DuckLake repeats them (`tests/platform/test_lost
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import duckdb
 
 from searchflow import warehouse
+from searchflow.backoff import Backoff
 from searchflow.errors import SearchFlowError, engine_reason
 
 FLUSH = "ducklake_flush_inlined_data"
-ATTEMPTS, PAUSE_SECONDS = 12, 0.05
+AGAIN = Backoff(attempts=12, first=0.05)
 POLITE_ATTEMPTS = 3
 """From then on nobody else may commit beside a flush."""
 LOST_RACES = ("conflict", "could not serialize", "failed to delete flushed inlined data", "maximum retry count")
@@ -43,7 +43,7 @@ def call(
     """
     named = ", ".join(f"{name} => ${name}" for name in options)
     arguments = ", ".join([f"'{each}'" for each in (warehouse.CATALOG, *places)] + ([named] if named else []))
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt in AGAIN.tries():
         try:
             with alone() if attempt > POLITE_ATTEMPTS else nullcontext():
                 return _once(connection, function, f"CALL {function}({arguments})", options)
@@ -52,7 +52,6 @@ def call(
                 raise SearchFlowError(
                     f"Maintenance stopped at {function}: {engine_reason(error)}. Nothing is lost; run it again."
                 ) from error
-        time.sleep(PAUSE_SECONDS * attempt)
     raise LostRaceError(f"Maintenance came to nothing at {function}: other commits came first. Run it again.")
 
 

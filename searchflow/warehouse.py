@@ -16,6 +16,7 @@ from pathlib import Path
 import duckdb
 
 from searchflow.errors import ServiceError
+from searchflow.quoting import literal
 from searchflow.services import postgres
 from searchflow.settings import Settings
 
@@ -56,16 +57,19 @@ def stage_extensions(folder: Path) -> None:
             partial.replace(link)
 
 
-def attach_statements(settings: Settings, *, read_only: bool = True) -> list[str]:
-    """The SQL that turns a fresh DuckDB connection into a warehouse connection."""
-    location = postgres.conninfo(settings, "catalog").replace("'", "''")
-    options = [f"DATA_PATH '{settings.data_path}'", f"DATA_INLINING_ROW_LIMIT {settings.inline_rows}"]
+def attach_statements(settings: Settings, *, read_only: bool = True, snapshot: int | None = None) -> list[str]:
+    """Write the SQL that turns a fresh DuckDB connection into a warehouse connection; with `snapshot`, one that sees the lake
+    as it was then."""
+    location = literal(f"ducklake:postgres:{postgres.conninfo(settings, 'catalog')}")
+    options = [f"DATA_PATH {literal(settings.data_path)}", f"DATA_INLINING_ROW_LIMIT {settings.inline_rows}"]
     if read_only:
         options.append("READ_ONLY")
+    if snapshot is not None:
+        options.append(f"SNAPSHOT_VERSION {snapshot}")
     return [
         "SET TimeZone = 'UTC'",
         *(f"SET {name} = {value}" for name, value in COMMIT_SETTINGS.items()),
-        f"ATTACH IF NOT EXISTS 'ducklake:postgres:{location}' AS {CATALOG} ({', '.join(options)})",
+        f"ATTACH IF NOT EXISTS {location} AS {CATALOG} ({', '.join(options)})",
         f"USE {CATALOG}",
     ]
 

@@ -14,7 +14,7 @@ from activations.explanation.tables import exists, masked, rows
 from activations.gate import GateVerdict, verdict_of
 from activations.ledger import Ledger
 from activations.run import open_destination
-from activations.shape import quoted
+from searchflow.quoting import quoted
 from searchflow.settings import Settings
 
 USER = "user_id"

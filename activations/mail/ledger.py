@@ -17,6 +17,7 @@ import psycopg
 
 from activations.session import Session
 from searchflow.errors import NegativeAnswer, ServiceError
+from searchflow.services import locks
 
 STATES = ("sent", "waiting", "sending", "held", "withdrawn", "suppressed", "capped", "expired", "refused")
 SETTLED = ("sent", "withdrawn", "suppressed", "capped", "expired", "refused")
@@ -40,7 +41,7 @@ class MailLedger(Session):
     """One session with the ledger. A worker holds the lock: there is one a home, on whatever machine."""
 
     SCHEMA, SETUP = "email", Path(__file__).with_suffix(".sql")
-    LOCK, PROGRAM = "email delivery", "email"
+    LOCK, PROGRAM = locks.EMAIL_DELIVERY, "email"
     BUSY = "Another worker delivers this home's e-mail ({holder}). Wait until it ends, or let it do its work."
     GONE = "The ledger stopped answering. Run `searchflow status`, then deliver again."
 

@@ -32,6 +32,7 @@ from activations.mail.rules import MONTH, Rules
 from activations.mail.smtp import InDoubt, Mailer, NotNow, Refused, Server, Unreachable
 from activations.sync_files import load_sync
 from searchflow import services, streams, warehouse
+from searchflow.backoff import Backoff
 from searchflow.errors import ConfigurationError, NotFoundError, SearchFlowError, ServiceError
 from searchflow.ops import audit_log, record
 from searchflow.settings import Settings
@@ -41,7 +42,7 @@ SYNC = "abandoned_search_emails"
 BATCH = 50
 """Messages looked at together: small, so that what is known of them is seconds old when they go."""
 TAKE = 1000
-FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=5), timedelta(hours=4)
+LATER = Backoff(attempts=10, first=300.0, doubling=True, longest=4 * 3600.0)
 """When a server asks to come back later: RFC 5321 (4.5.4.1) asks for about half an hour, growing."""
 NO_TEMPLATE = timedelta(hours=1)
 
@@ -236,7 +237,7 @@ class Worker:
 
     def _retry(self, waiting: Waiting, reason: str) -> None:
         now = self.now()
-        wait = min(LONGEST_WAIT, FIRST_WAIT * 2**waiting.failures) * (0.5 + self._chance() / 2)
+        wait = timedelta(seconds=LATER.wait(waiting.failures + 1)) * (0.5 + self._chance() / 2)
         self._ledger.retry(waiting.key, now + wait, reason, now)
         self.report.retried += 1
 

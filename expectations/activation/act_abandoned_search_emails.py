@@ -24,7 +24,6 @@ SUITE = Suite(
     group="activation",
     title="To the e-mail queue: abandoned searches",
     numbers="the reminders that customers receive",
-    syncs=("abandoned_search_emails",),
     key=("idempotency_key",),
     contained=True,
     checks=(

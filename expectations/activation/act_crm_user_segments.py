@@ -2,7 +2,6 @@
 
 from expectations.suite import (
     COUNTRY_CODE,
-    SEGMENTS,
     Suite,
     aggregate,
     between,
@@ -16,13 +15,13 @@ from expectations.suite import (
     usual_size,
     warning,
 )
+from searchflow.domain import SEGMENTS
 
 SUITE = Suite(
     table="activation.act_crm_user_segments",
     group="activation",
     title="To the CRM: user segments",
     numbers="what sales and service see about a customer",
-    syncs=("crm_user_segments",),
     key=("user_id",),
     contained=True,
     checks=(

@@ -18,7 +18,6 @@ SUITE = Suite(
     group="activation",
     title="To the recommendation cache",
     numbers="which destinations visitors are shown",
-    syncs=("recommendations",),
     key=("user_id", "destination"),
     contained=True,
     checks=(

@@ -1,8 +1,6 @@
 """Users who were seen. Names, addresses, languages and time zones are personal: no check may select a value."""
 
 from expectations.suite import (
-    DEVICE_TYPES,
-    PLATFORMS,
     Suite,
     between,
     critical,
@@ -16,13 +14,13 @@ from expectations.suite import (
     usual_size,
     warning,
 )
+from searchflow.domain import DEVICE_TYPES, PLATFORMS
 
 SUITE = Suite(
     table="marts.dim_users",
     group="marts",
     title="Users",
     numbers="customer counts, lifetime revenue, segments, and whom we write to",
-    syncs=("crm_user_segments", "abandoned_search_emails"),
     key=("user_id",),
     contained=True,
     checks=(

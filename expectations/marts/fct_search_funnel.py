@@ -1,10 +1,7 @@
 """What came of each search. Revenue is only what a search led to: the rest of the bookings is not in here."""
 
 from expectations.suite import (
-    CHANNELS,
     COUNTRY_CODE,
-    DEVICE_TYPES,
-    PLATFORMS,
     Suite,
     aggregate,
     between,
@@ -19,6 +16,7 @@ from expectations.suite import (
     usual_volume,
     warning,
 )
+from searchflow.domain import CHANNELS, DEVICE_TYPES, PLATFORMS
 
 SUITE = Suite(
     table="marts.fct_search_funnel",

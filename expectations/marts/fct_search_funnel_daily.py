@@ -1,9 +1,6 @@
 """The funnel by day, platform, device, country and channel, without bots: it must add up to the funnel."""
 
 from expectations.suite import (
-    CHANNELS,
-    DEVICE_TYPES,
-    PLATFORMS,
     Suite,
     between,
     critical,
@@ -17,13 +14,13 @@ from expectations.suite import (
     usual_volume,
     warning,
 )
+from searchflow.domain import CHANNELS, DEVICE_TYPES, PLATFORMS
 
 SUITE = Suite(
     table="marts.fct_search_funnel_daily",
     group="marts",
     title="Search funnel, day by day",
     numbers="the funnel chart and the daily numbers",
-    syncs=(),
     key=("search_date", "platform", "device_type", "country", "channel"),
     checks=(
         critical(

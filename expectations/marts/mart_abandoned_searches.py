@@ -20,7 +20,6 @@ SUITE = Suite(
     group="marts",
     title="Abandoned searches",
     numbers="how many searches are given up, and whom we remind",
-    syncs=("abandoned_search_emails",),
     key=("user_id", "trigger_window"),
     contained=True,
     checks=(

@@ -1,7 +1,6 @@
 """What each channel is worth to bookings, by Markov chains: the shares by which bookings are divided."""
 
 from expectations.suite import (
-    CHANNELS,
     Suite,
     aggregate,
     between,
@@ -13,13 +12,13 @@ from expectations.suite import (
     usual_size,
     warning,
 )
+from searchflow.domain import CHANNELS
 
 SUITE = Suite(
     table="marts.mart_attribution_markov",
     group="marts",
     title="Worth of channels",
     numbers="how the Markov model divides bookings among channels",
-    syncs=(),
     key=("effect_date", "channel"),
     checks=(
         critical(

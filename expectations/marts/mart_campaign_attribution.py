@@ -1,7 +1,6 @@
 """Which campaign is credited with which booking, by seven models: each gives away all that was booked, to the cent."""
 
 from expectations.suite import (
-    CHANNELS,
     Suite,
     aggregate,
     between,
@@ -15,9 +14,8 @@ from expectations.suite import (
     usual_size,
     warning,
 )
+from searchflow.domain import ATTRIBUTION_MODELS, CHANNELS
 from searchflow.event_types import EVENT_TYPES, of_every_type
-
-MODELS = ("first_touch", "last_touch", "last_non_direct", "linear", "position_based", "time_decay", "markov")
 
 EVENTS = of_every_type(EVENT_TYPES, "SELECT session_id, user_id, event_ts FROM lake.raw.{table}")
 # What an event brought must go when it goes: after an erasure that was killed, journeys led through visits that no event
@@ -58,7 +56,6 @@ SUITE = Suite(
     group="marts",
     title="Campaign attribution",
     numbers="revenue, return on ad spend and cost per booking of every campaign",
-    syncs=(),
     key=("attribution_date", "model", "utm_source", "utm_medium", "utm_campaign", "channel"),
     checks=(
         critical(
@@ -79,7 +76,7 @@ SUITE = Suite(
             ),
         ),
         critical("Every row has a day.", not_null("attribution_date")),
-        critical("Every attribution model is one that we define.", one_of("model", MODELS)),
+        critical("Every attribution model is one that we define.", one_of("model", ATTRIBUTION_MODELS)),
         critical("Every channel is one that we define.", one_of("channel", CHANNELS)),
         critical(
             "Each campaign is there once a day and model.",

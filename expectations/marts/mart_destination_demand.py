@@ -19,7 +19,6 @@ SUITE = Suite(
     group="marts",
     title="Demand for destinations",
     numbers="demand, searches without results and bookings of each destination",
-    syncs=(),
     key=("demand_date", "destination"),
     checks=(
         critical(

@@ -25,7 +25,6 @@ SUITE = Suite(
     group="marts",
     title="Daily key figures",
     numbers="the key figures and their comparison with the previous day, week, month and year",
-    syncs=(),
     key=("kpi_date",),
     checks=(
         critical(

@@ -17,7 +17,6 @@ SUITE = Suite(
     group="marts",
     title="Clicks by position",
     numbers="how many clicks a search can expect",
-    syncs=(),
     key=("position",),
     checks=(
         critical(

@@ -1,7 +1,6 @@
 """The click rate, corrected for the positions that searches showed: clicks over expected clicks."""
 
 from expectations.suite import (
-    CHANNELS,
     Suite,
     aggregate,
     between,
@@ -14,13 +13,13 @@ from expectations.suite import (
     usual_size,
     warning,
 )
+from searchflow.domain import CHANNELS
 
 SUITE = Suite(
     table="marts.mart_position_corrected_clicks",
     group="marts",
     title="Position-corrected click rate",
     numbers="whether results are clicked more than their places explain",
-    syncs=(),
     key=("search_date", "platform", "device_type", "channel"),
     checks=(
         critical(

@@ -18,7 +18,6 @@ SUITE = Suite(
     group="marts",
     title="Quality of recommendations",
     numbers="how much better recommendations are than the popular list",
-    syncs=(),
     key=("held_out_from", "scope", "recommender"),
     checks=(
         critical(

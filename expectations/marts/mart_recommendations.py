@@ -19,7 +19,6 @@ SUITE = Suite(
     group="marts",
     title="Recommendations",
     numbers="which destinations visitors are shown",
-    syncs=("recommendations",),
     key=("user_id", "destination"),
     contained=True,
     checks=(

@@ -1,7 +1,6 @@
 """How many users moved from one segment to another, month by month. Empty until somebody moves."""
 
 from expectations.suite import (
-    SEGMENTS,
     Suite,
     aggregate,
     between,
@@ -14,13 +13,13 @@ from expectations.suite import (
     usual_size,
     warning,
 )
+from searchflow.domain import SEGMENTS
 
 SUITE = Suite(
     table="marts.mart_segment_transitions",
     group="marts",
     title="Moves between segments",
     numbers="the matrix of moves between segments",
-    syncs=(),
     key=("month", "from_segment", "to_segment"),
     checks=(
         critical("The moves have the agreed columns.", has_columns("month", "from_segment", "to_segment", "users")),

@@ -17,7 +17,6 @@ SUITE = Suite(
     group="marts",
     title="What a sync changes",
     numbers="how many bookings a message or a segment brings",
-    syncs=(),
     key=("sync", "seed"),
     checks=(
         critical(

@@ -1,7 +1,6 @@
 """Which segment a user was in, and when: periods without gaps, the last one open."""
 
 from expectations.suite import (
-    SEGMENTS,
     Suite,
     critical,
     has_columns,
@@ -15,13 +14,13 @@ from expectations.suite import (
     usual_size,
     warning,
 )
+from searchflow.domain import SEGMENTS
 
 SUITE = Suite(
     table="marts.mart_user_segment_history",
     group="marts",
     title="History of user segments",
     numbers="how customers moved between segments",
-    syncs=(),
     key=("user_id", "valid_from"),
     checks=(
         critical("The history has the agreed columns.", has_columns("user_id", "segment", "valid_from", "valid_to")),

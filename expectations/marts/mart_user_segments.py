@@ -1,7 +1,6 @@
 """Each user's segment now: everybody is in exactly one."""
 
 from expectations.suite import (
-    SEGMENTS,
     Suite,
     aggregate,
     critical,
@@ -16,13 +15,13 @@ from expectations.suite import (
     usual_size,
     warning,
 )
+from searchflow.domain import SEGMENTS
 
 SUITE = Suite(
     table="marts.mart_user_segments",
     group="marts",
     title="User segments",
     numbers="how many customers are in each segment, and what the CRM is told",
-    syncs=("crm_user_segments",),
     key=("user_id",),
     contained=True,
     checks=(

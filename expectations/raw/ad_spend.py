@@ -19,7 +19,6 @@ SUITE = Suite(
     group="raw",
     title="Ad spend received",
     numbers="cost, return on ad spend and cost per booking of campaigns",
-    syncs=(),
     key=("batch_id", "spend_date", "utm_source", "utm_campaign"),
     checks=(
         critical(

@@ -1,7 +1,8 @@
 """Clicks on results as they were received."""
 
 from expectations.events import event_checks, known_values
-from expectations.suite import PRODUCT_TYPES, Suite, never, warning
+from expectations.suite import Suite, never, warning
+from searchflow.domain import PRODUCT_TYPES
 
 SUITE = Suite(
     table="raw.click_events",

@@ -1,7 +1,8 @@
 """Bookings as they were received: where all revenue comes from."""
 
 from expectations.events import event_checks, known_values
-from expectations.suite import PRODUCT_TYPES, Suite, critical, never, none_where, warning
+from expectations.suite import Suite, critical, never, none_where, warning
+from searchflow.domain import PRODUCT_TYPES
 
 SUITE = Suite(
     table="raw.conversion_events",

@@ -20,7 +20,6 @@ SUITE = Suite(
     title="Input refused",
     numbers="what is missing from all other numbers, and why",
     key=("dead_letter_id",),
-    syncs=(),
     checks=(
         critical(
             "The table of refused input has the agreed columns.",

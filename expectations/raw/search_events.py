@@ -1,7 +1,8 @@
 """Searches as they were received: the top of every funnel."""
 
 from expectations.events import event_checks, known_values
-from expectations.suite import DEVICE_TYPES, PLATFORMS, Suite, critical, has_rows, warning
+from expectations.suite import Suite, critical, has_rows, warning
+from searchflow.domain import DEVICE_TYPES, PLATFORMS
 
 SUITE = Suite(
     table="raw.search_events",

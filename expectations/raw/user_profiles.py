@@ -21,7 +21,6 @@ SUITE = Suite(
     group="raw",
     title="User profiles received",
     numbers="whom we may write to, in which language and at what time of the day",
-    syncs=("crm_user_segments", "abandoned_search_emails"),
     key=("user_id", "updated_at"),
     contained=True,
     checks=(

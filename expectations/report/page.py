@@ -11,18 +11,13 @@ from expectations.catalogue import GROUPS
 from expectations.outcome import Outcome
 from expectations.report import charts
 from expectations.report.findings import Finding, TableFindings
-from expectations.suite import ALL_SYNCS
+from searchflow import gates
 
 STYLE = Path(__file__).resolve().parent.parent / "static" / "report.css"
 GROUP_TITLES = {
     "raw": ("Data as it arrived", "Before anything is calculated."),
     "marts": ("Numbers people see", "Before dashboards and reports show them."),
     "activation": ("What leaves the house", "Before it is sent to other systems."),
-}
-SYNC_TITLES = {
-    "crm_user_segments": "Customer segments to the CRM",
-    "abandoned_search_emails": "Reminders of abandoned searches by e-mail",
-    "recommendations": "Recommended destinations to the website",
 }
 MARKS = {Outcome.PASS: "✓", Outcome.WARN: "!", Outcome.QUARANTINE: "!", Outcome.FAIL: "✕", Outcome.ERROR: "?"}
 WORDS = {
@@ -67,7 +62,8 @@ def _verdict(tables: Sequence[TableFindings], checked: Sequence[TableFindings]) 
     warned = sum(finding.outcome in (Outcome.WARN, Outcome.QUARANTINE) for finding in findings)
     quarantined = sum(table.rows.quarantined for table in checked if table.rows and table.suite.contained)
     held = sum(finding.outcome is Outcome.PASS for finding in findings)
-    blocked = {sync for table in blocking for sync in table.suite.syncs}
+    syncs = gates.gated_syncs()
+    blocked = [sync for sync in syncs if any(sync.waits_for(table.suite.name) for table in blocking)]
     kind, words, more = _say(checked, blocking, warned)
     missing = len(tables) - len(checked)
     newest = max((table.checked_at for table in checked if table.checked_at), default=None)
@@ -79,7 +75,7 @@ def _verdict(tables: Sequence[TableFindings], checked: Sequence[TableFindings]) 
         ("Warnings", f"{warned:,}", "reported, nothing waits"),
         ("Rows in quarantine", f"{quarantined:,}", "not sent until they are right"),
         ("Tables not to be used", f"{len(blocking):,}", f"of {len(checked):,}"),
-        ("Syncs that may run", f"{len(ALL_SYNCS) - len(blocked):,}", f"of {len(ALL_SYNCS)}"),
+        ("Syncs that may run", f"{len(syncs) - len(blocked):,}", f"of {len(syncs)}"),
     )
     cards = "".join(
         f'<div class="tile"><dt>{escape(name)}</dt><dd>{value} <small>{escape(rest)}</small></dd></div>'
@@ -130,7 +126,7 @@ def _problem(table: TableFindings, finding: Finding, now: datetime) -> str:
     expected = "Could not be checked" if finding.outcome is Outcome.ERROR else "Does not hold"
     rows = [("Seen", finding.observed), ("Concerns", suite.numbers)]
     if finding.outcome.blocks:
-        waiting = ", ".join(SYNC_TITLES.get(sync, sync) for sync in suite.syncs)
+        waiting = _titles_behind(suite.name)
         rows.append(("Must wait", waiting or "nothing: no sync is made from it"))
     if since is not None:
         rows.append(("Since", f"{moment(since)}{_ago(since, now)}"))
@@ -156,10 +152,15 @@ def _remark(table: TableFindings, finding: Finding, now: datetime) -> str:
 
 def _quarantined(table: TableFindings, finding: Finding) -> str:
     """What rows in quarantine mean for what is sent."""
-    if finding.outcome is not Outcome.QUARANTINE or not table.suite.syncs:
+    syncs = _titles_behind(table.suite.name)
+    if finding.outcome is not Outcome.QUARANTINE or not syncs:
         return ""
-    syncs = ", ".join(SYNC_TITLES.get(sync, sync) for sync in table.suite.syncs)
     return f" The other rows are sent: {escape(syncs)}."
+
+
+def _titles_behind(suite: str) -> str:
+    """Name, for people, the syncs that wait while this suite fails."""
+    return ", ".join(sync.shown for sync in gates.gated_syncs() if sync.waits_for(suite))
 
 
 def _short_link(table: TableFindings) -> str:
@@ -168,17 +169,17 @@ def _short_link(table: TableFindings) -> str:
 
 def _syncs(checked: Sequence[TableFindings]) -> str:
     rows = []
-    for sync in ALL_SYNCS:
+    for sync in gates.gated_syncs():
         why = [
             table.suite.title
             for table in checked
-            if table.outcome is not None and table.outcome.blocks and sync in table.suite.syncs
+            if table.outcome is not None and table.outcome.blocks and sync.waits_for(table.suite.name)
         ]
         outcome = Outcome.FAIL if why else Outcome.PASS
         said = f"must wait for: {', '.join(why)}" if why else "may run"
         rows.append(
             f'<li><span class="mark {outcome}" aria-hidden="true">{MARKS[outcome]}</span>'
-            f"<div><strong>{escape(SYNC_TITLES.get(sync, sync))}</strong> <span>{escape(said)}</span></div></li>"
+            f"<div><strong>{escape(sync.shown)}</strong> <span>{escape(said)}</span></div></li>"
         )
     return f'<section><h2>What may be sent</h2><ul class="syncs">{"".join(rows)}</ul></section>'
 

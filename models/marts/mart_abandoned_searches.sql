@@ -33,7 +33,7 @@ WITH searches AS (
     ON users.user_id = funnel.user_id
   WHERE
     funnel.searched_at >= @execution_dtntz - @HOURS(@abandoned_hours)
-    AND funnel.searched_at <= @execution_dtntz - @HOURS(@VAR('abandoned_after_hours', 1))
+    AND funnel.searched_at <= @execution_dtntz - @HOURS(@abandoned_after_hours)
     AND NOT COALESCE(funnel.is_bot, FALSE)
     AND funnel.conversions = 0
     AND (

@@ -7,9 +7,6 @@ import sys
 import threading
 from typing import Annotated
 
-import duckdb
-import psycopg
-import redis
 import typer
 
 from searchflow import __version__, lifecycle
@@ -40,10 +37,9 @@ from searchflow.cli.output import printable
 from searchflow.errors import SearchFlowError, ServiceError, StorageError, is_disk_full
 from searchflow.garbage import collect_rarely
 from searchflow.ops import audit_log
+from searchflow.passing import FROM_SERVERS
 from searchflow.settings import load_settings
 
-FROM_SERVERS = (duckdb.Error, psycopg.Error, redis.RedisError, OSError)
-"""Errors of libraries that a server which is away may cause, anywhere in a command."""
 LAST_WORDS_SECONDS = 8.0
 """For what a library does at the end of a command that has failed and has said so."""
 

@@ -78,7 +78,7 @@ def show(letter_id: Annotated[str, typer.Argument(help="The id, or its beginning
 
 @app.command("fixes", epilog="Example: `searchflow dlq fixes`")
 def list_fixes(as_json: Json = False) -> None:
-    """List the fixes that a replay can apply: those that come with SearchFlow, and your own in `fixes/`."""
+    """List the fixes that a replay can apply: those that come with SearchFlow, and your own in `dead_letter_fixes/`."""
     found = [fix.describe() for fix in fixes.available().values()]
     if as_json:
         print_json(found)

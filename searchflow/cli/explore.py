@@ -10,6 +10,7 @@ import typer
 
 from searchflow import confined, warehouse
 from searchflow.cli import listing
+from searchflow.cli.interrupt import ended_by_ctrl_c
 from searchflow.cli.output import Json, print_json, print_table
 from searchflow.cli.query_errors import explained
 from searchflow.cli.support import settings_of_command, with_servers
@@ -52,9 +53,10 @@ def query(
             make_readable(connection, settings)
         confined.confine(connection, settings)
         try:
-            cursor = connection.execute(statement)
-            names = [column[0] for column in cursor.description or []]
-            rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            with ended_by_ctrl_c(connection):
+                cursor = connection.execute(statement)
+                names = [column[0] for column in cursor.description or []]
+                rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         except duckdb.Error as error:  # it may quote a value, so it is a read too
             audit_log.append_query(settings, sql, None, tables=tables, problem="failed")
             raise explained(connection, sql, error) from None

@@ -17,7 +17,7 @@ from searchflow.erasure.place import Finding, Job
 from searchflow.erasure.terms import Terms
 from searchflow.errors import FencedError, SearchFlowError
 from searchflow.ingestion import worker
-from searchflow.services import postgres, valkey
+from searchflow.services import locks, valkey
 
 NAME = "streams"
 OURS = (b"searchflow:*", b"{searchflow:*")
@@ -83,7 +83,7 @@ def drain(job: Job, clock: Callable[[], Any]) -> None:
                     raise SearchFlowError(
                         f"The stream {name} is not drained. Run `searchflow ingest`, then `searchflow forget` again."
                     )
-                if waited < FOLLOWER_SECONDS and postgres.is_held(job.settings, f"follow {name}"):
+                if waited < FOLLOWER_SECONDS and locks.is_held(job.settings, locks.follower(name)):
                     time.sleep(0.1)
                     continue
                 with contextlib.suppress(FencedError):  # a worker by hand was faster: it leaves the person out too

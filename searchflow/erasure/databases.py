@@ -16,6 +16,7 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
+from searchflow.backoff import Backoff
 from searchflow.erasure.place import Finding, Job
 from searchflow.erasure.terms import Terms
 from searchflow.errors import SearchFlowError
@@ -40,7 +41,7 @@ SEARCHED = tuple(each for each in postgres.DATABASES if each != "sqlmesh")
 """SQLMesh's state is about models: no row of any table is in it, and a word cut out of it would break them."""
 OF_THE_LAKE = ("ducklake_table_column_stats", "ducklake_file_column_stats", "ducklake_inlined_%")
 """Tables of the catalog that are right once the lake's files are (`lake`)."""
-LOCK_WAIT, ATTEMPTS, PAUSE_SECONDS = "3s", 20, 0.5
+LOCK_WAIT, AGAIN = "3s", Backoff(attempts=20, first=0.5, longest=2.0)
 OLDEST_READER_SECONDS = 60
 MOST_SEGMENTS = 200
 
@@ -173,13 +174,13 @@ def _await_old_readers(connection: psycopg.Connection) -> None:
 def _rewritten(connection: psycopg.Connection, table: sql.Identifier, *, analyze: bool) -> bool:
     """Write a table anew; again while another session holds it. False when it is gone."""
     options = sql.SQL("FULL, ANALYZE" if analyze else "FULL")
-    for attempt in range(1, ATTEMPTS + 1):
+    for _ in AGAIN.tries():
         try:
             connection.execute(sql.SQL("VACUUM ({}) {}").format(options, table))
         except psycopg.errors.UndefinedTable:
             return False  # the lake has dropped it since
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-            time.sleep(PAUSE_SECONDS * min(attempt, 4))
+            continue
         else:
             return True
     raise SearchFlowError(

@@ -18,6 +18,7 @@ from searchflow.erasure.place import Finding, Job
 from searchflow.erasure.terms import Terms
 from searchflow.ingestion import feeds
 from searchflow.ingestion.commit import in_transaction
+from searchflow.quoting import identifier, literal
 
 NAME = "files"
 NOT_OURS = ("postgres", "valkey", "extensions", "keys", "run", "pg", "vk", "answer_key", "audit")
@@ -115,7 +116,7 @@ def _overwrite(path: Path, terms: Terms) -> None:
 
 def _parquet_columns(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
     columns = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
-    return ", ".join(f'"{name}"::VARCHAR' for name, *_ in columns) or "NULL"
+    return ", ".join(f"{identifier(name)}::VARCHAR" for name, *_ in columns) or "NULL"
 
 
 def _parquet_rows(path: Path, terms: Terms) -> int:
@@ -134,14 +135,10 @@ def _filter_parquet(path: Path, terms: Terms) -> None:
         texts = _parquet_columns(connection, path)
         connection.create_function("names_them", lambda text: terms.found_in(text.encode()), ["VARCHAR"], "BOOLEAN")
         connection.execute(
-            f"COPY (SELECT * FROM read_parquet('{_escaped(path)}') WHERE NOT names_them(concat_ws(chr(10), '', {texts}))) "
-            f"TO '{_escaped(unfinished)}' (FORMAT parquet, COMPRESSION zstd)"
+            f"COPY (SELECT * FROM read_parquet({literal(path)}) WHERE NOT names_them(concat_ws(chr(10), '', {texts}))) "
+            f"TO {literal(unfinished)} (FORMAT parquet, COMPRESSION zstd)"
         )
     unfinished.replace(path)
-
-
-def _escaped(path: Path) -> str:
-    return str(path).replace("'", "''")
 
 
 def _replace(path: Path, content: bytes) -> None:

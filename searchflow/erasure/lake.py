@@ -24,6 +24,7 @@ from searchflow.ingestion import cut
 from searchflow.ingestion.commit import in_transaction
 from searchflow.ingestion.dead_letters import closing
 from searchflow.ops import record
+from searchflow.quoting import identifier
 from searchflow.transformation import changes
 
 NAME = "lake"
@@ -272,7 +273,7 @@ def _others(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, list[s
 
 def _quoted(schema: str, table: str) -> str:
     plain = f"{schema}.{table}"
-    return plain if schema == "ops" else f'"{schema}"."{table}"'
+    return plain if schema == "ops" else f"{identifier(schema)}.{identifier(table)}"
 
 
 def _values(job: Job) -> dict[str, object]:

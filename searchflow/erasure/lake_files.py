@@ -8,7 +8,6 @@ folder is read.
 from __future__ import annotations
 
 import re
-import time
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
@@ -19,17 +18,19 @@ import psycopg
 from psycopg import sql
 
 from searchflow import lake_calls, maintenance, warehouse
+from searchflow.backoff import Backoff
 from searchflow.erasure import matching
 from searchflow.erasure.place import Finding, Job
 from searchflow.erasure.terms import Terms
 from searchflow.errors import SearchFlowError
 from searchflow.ingestion import cut
+from searchflow.quoting import identifier
 from searchflow.services import postgres
 from searchflow.services.process import locked
 from searchflow.streams import EVENT_TYPES
 
 NAME = "lake files"
-ATTEMPTS, PAUSE_SECONDS = 20, 0.25
+AGAIN = Backoff(attempts=20, first=0.25)
 INLINED = "SELECT tablename FROM pg_tables WHERE tablename LIKE 'ducklake\\_inlined\\_%\\_%' AND tablename ~ '[0-9]$'"
 """DuckLake's tables in the catalog for rows that are in no file yet, and for deletions: their names hold the table's number."""
 TABLE_NUMBER = re.compile(r"_inlined_[a-z]+_([0-9]+)")
@@ -127,12 +128,11 @@ def _insist(
     **options: object,
 ) -> list[tuple[object, ...]]:
     """Call one of DuckLake's functions until no writer is faster."""
-    for attempt in range(1, ATTEMPTS + 1):
+    for _ in AGAIN.tries():
         upkeep = maintenance.Upkeep()
         rows = maintenance.call(connection, function, upkeep, *places, alone=alone, **options)
         if not upkeep.skipped:
             return rows
-        time.sleep(PAUSE_SECONDS * attempt)
     raise SearchFlowError(
         f"{function} did not come through against other writers. Nothing is lost: run `searchflow forget` again."
     )
@@ -154,7 +154,7 @@ def _holds(connection: duckdb.DuckDBPyConnection, path: str, terms: Terms) -> bo
         return False
     try:
         columns = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [path]).fetchall()
-        texts = [f'"{name}"::VARCHAR' for name, kind, *_ in columns if kind not in WITHOUT_WORDS]
+        texts = [f"{identifier(name)}::VARCHAR" for name, kind, *_ in columns if kind not in WITHOUT_WORDS]
         if not texts:
             return False
         query = f"SELECT concat_ws(chr(1), {', '.join(texts)}) FROM read_parquet($path)"

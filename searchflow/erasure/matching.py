@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from searchflow.erasure.terms import Terms
+from searchflow.quoting import identifier, literal
 
 ROWS_A_READ = 100_000
 USERS = ("user_id", "visitor_id", "key", "idempotency_key", "unit")
@@ -40,7 +41,7 @@ def values_about(
     found: dict[str, set[str]] = {}
     if not wanted:
         return found
-    listed = ", ".join(f'"{name}"' for name in wanted)
+    listed = ", ".join(identifier(name) for name in wanted)
     for batch in connection.execute(f"SELECT {listed} FROM {table}").to_arrow_reader(ROWS_A_READ):
         frame = pl.DataFrame(pl.from_arrow(batch))
         for name in wanted:
@@ -70,7 +71,7 @@ def condition(connection: duckdb.DuckDBPyConnection, table: str, columns: list[s
         place = f"{table}.{column}"
         _note(connection, place, sorted(values))
         parts.append(
-            f'coalesce("{column}" IN (SELECT value FROM temp.erased_found WHERE place = {_literal(place)}), FALSE)'
+            f"coalesce({identifier(column)} IN (SELECT value FROM temp.erased_found WHERE place = {literal(place)}), FALSE)"
         )
     return " OR ".join(parts) or None
 
@@ -100,7 +101,3 @@ def _fill(connection: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str
 
 def _table(columns: Mapping[str, list[str]]) -> pa.Table:
     return pa.table({name: pa.array(values, type=pa.string()) for name, values in columns.items()})
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

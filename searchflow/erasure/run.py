@@ -23,7 +23,7 @@ from searchflow.erasure.place import Finding, Job, Place
 from searchflow.errors import BusyError, NegativeAnswer
 from searchflow.ingestion import cut, tombstones
 from searchflow.ops import audit_log
-from searchflow.services import postgres
+from searchflow.services import locks, postgres
 from searchflow.services.process import locked
 from searchflow.settings import Settings
 
@@ -84,12 +84,12 @@ def forget(
         BusyError: another erasure is at work.
         TransformationFailed: the models could not be made anew without the person; call again.
     """
-    with postgres.try_advisory_lock(settings, postgres.ERASURE) as mine:
+    with locks.try_advisory_lock(settings, locks.ERASURE) as mine:
         if not mine:
             raise BusyError("Another erasure is at work. Wait until it ends, then run the same command again.")
         # The lock of models, suites and syncs (flows.support.models_at_rest): one that began before ends first, and none
         # that begins later comes in between: they look for the lock above.
-        with postgres.advisory_lock(settings, "transform prod"):
+        with locks.advisory_lock(settings, locks.transformation("prod")):
             return _Erasure(settings, user_id, clock, places(more), on_step or (lambda _: None)).run()
 
 

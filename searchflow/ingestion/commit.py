@@ -8,11 +8,10 @@ otherwise it repeats the transaction on the newer snapshot.
 
 from __future__ import annotations
 
-import random
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TypeVar
 
@@ -22,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from searchflow import events, tracing, warehouse
+from searchflow.backoff import Backoff
 from searchflow.errors import AccountingError, SearchFlowError, StorageError, engine_reason, is_disk_full
 from searchflow.events import Rejection
 from searchflow.ingestion import checks, lateness, positions, schema_changes, stored
@@ -31,7 +31,8 @@ from searchflow.ops import record
 
 T = TypeVar("T")
 
-ATTEMPTS = 8
+AGAIN = Backoff(attempts=8, first=0.05, jitter=True)
+"""When another writer's commit came first."""
 DEAD_LETTERS = uuid.UUID("6d6f5f4e-0c5b-5b7e-9a51-5ea7c4f10311")
 """Namespace of dead letter ids: the same input at the same place always has the same id."""
 
@@ -85,12 +86,19 @@ def commit(
         StorageError: the disk is full; nothing was written.
     """
     started = time.monotonic()
-    ready = prepared or checks.prepare(connection, batch, source.event_type, now, limits)
-    known = known or stored.Known()
-    counts, committed = in_transaction(
-        connection, lambda: _write(connection, source, batch, ready, after, now, started, limits, erased, known)
+    attempt = _Attempt(
+        source,
+        batch,
+        prepared or checks.prepare(connection, batch, source.event_type, now, limits),
+        after,
+        now,
+        started,
+        limits,
+        erased,
+        known or stored.Known(),
     )
-    known.committed(committed)
+    counts, committed = in_transaction(connection, lambda: _write(connection, attempt))
+    attempt.known.committed(committed)
     return counts
 
 
@@ -101,7 +109,7 @@ def in_transaction(connection: duckdb.DuckDBPyConnection, write: Callable[[], T]
         StorageError: the disk is full; nothing was written.
         SearchFlowError: it cannot be committed; nothing was written.
     """
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt in AGAIN.tries():
         try:
             with warehouse.transaction(connection):
                 return write()
@@ -111,104 +119,144 @@ def in_transaction(connection: duckdb.DuckDBPyConnection, write: Callable[[], T]
                     "The disk is full: the batch was not committed and stays in its source. Free some space and run "
                     "the same command again."
                 ) from error
-            if "conflict" not in str(error).lower() or attempt == ATTEMPTS:
+            if "conflict" not in str(error).lower() or attempt == AGAIN.attempts:
                 raise SearchFlowError(
                     f"The commit of a batch failed: {engine_reason(error)}. Nothing was written; run the "
                     "same command again."
                 ) from error
-            time.sleep(random.uniform(0.01, 0.05) * attempt)  # noqa: S311 (jitter)
     raise AssertionError("unreachable")
 
 
-def _write(
-    connection: duckdb.DuckDBPyConnection,
-    source: Source,
-    batch: SourceBatch,
-    prepared: checks.Prepared,
-    after: str | None,
-    now: datetime,
-    started: float,
-    limits: checks.Limits,
-    erased: Tombstones | None,
-    known: stored.Known,
-) -> tuple[Counts, stored.Committed | None]:
-    batch_id = str(uuid.uuid4())
-    stamp = now.replace(tzinfo=None)
-    place = positions.look(connection, source, after)
-    counts = Counts(received=batch.received)
-    letters, columns = list(prepared.rejected), prepared.columns
-    gone: list[tuple[int, Rejection]] = []
-    if erased:
-        columns, gone = erased.without_erased(columns)
-        letters += [(prepared.line_positions[index], b"", why) for index, why in gone]
-    days: set[date] = set()
-    bounds: list[datetime] = []
-    newest: dict[str, datetime | None] = {}
-    looks, originals = known.take(), dict[str, stored.Originals]()
+@dataclass(frozen=True)
+class _Attempt:
+    """What a commit starts from. One that lost against another writer starts from the same again."""
+
+    source: Source
+    batch: SourceBatch
+    prepared: checks.Prepared
+    after: str | None
+    now: datetime
+    started: float
+    limits: checks.Limits
+    erased: Tombstones | None
+    known: stored.Known
+
+    @property
+    def stamp(self) -> datetime:
+        """The moment of the commit as the lake keeps it."""
+        return self.now.replace(tzinfo=None)
+
+    def watermark(self, event_type: str, guard: positions.Guard) -> datetime | None:
+        """Tell up to when events of a type were known: to this load when it says so, else to the lake."""
+        return guard.watermark if self.limits.load is None else self.limits.load.get(event_type)
+
+    def letter(self, index: int, why: Rejection, *, blank: bool = False) -> tuple[str, bytes, Rejection]:
+        """Make the dead letter of a line of the batch."""
+        return self.prepared.line_positions[index], b"" if blank else self.prepared.lines[index], why
+
+
+@dataclass
+class _Written:
+    """What a commit has written so far."""
+
+    batch_id: str
+    counts: Counts
+    letters: list[tuple[str, bytes, Rejection]]
+    days: set[date] = field(default_factory=set)
+    bounds: list[datetime] = field(default_factory=list)
+    newest: dict[str, datetime | None] = field(default_factory=dict)
+    originals: dict[str, stored.Originals] = field(default_factory=dict)
+
+
+def _write(connection: duckdb.DuckDBPyConnection, attempt: _Attempt) -> tuple[Counts, stored.Committed | None]:
+    """Write everything of a batch, inside a transaction: events, the new position, dead letters and the batch's counts."""
+    place = positions.look(connection, attempt.source, attempt.after)
+    written = _Written(str(uuid.uuid4()), Counts(received=attempt.batch.received), list(attempt.prepared.rejected))
+    columns, gone = _without_erased(attempt)
+    written.letters += [attempt.letter(index, why, blank=True) for index, why in gone]
+    looks = attempt.known.take()
     for event_type, table in columns.items():
-        guard = place.guard if event_type == source.shard else positions.read_guard(connection, event_type)
-        found = known.originals(looks.get(event_type), guard, event_type)
-        if found is None:
-            found = stored.look(connection, event_type, table)
-        originals[event_type] = stored.complete(table, prepared.lines, found)
-        fresh, duplicates, conflicts = new_rows(table, prepared.lines, originals[event_type])
-        counts.duplicates += duplicates
-        letters += [
-            (
-                prepared.line_positions[index],
-                prepared.lines[index],
-                Rejection("conflicting_duplicate", "event_id is known with another payload", event_type),
-            )
-            for index in conflicts
-        ]
-        newest[event_type] = None
-        if len(fresh):
-            new = store(
-                connection,
-                source.name,
-                event_type,
-                fresh,
-                prepared,
-                batch_id,
-                stamp,
-                guard.watermark if limits.load is None else limits.load.get(event_type),
-                limits.lateness,
-            )
-            counts.stored += len(fresh)
-            counts.late += new.late
-            days |= new.days
-            bounds += [new.first, new.last]
-            newest[event_type] = min(new.last, stamp)
-    positions.move(connection, place, batch.position, newest, batch_id, stamp)
-    if erased:
-        letters = erased.blanked(letters)
-    counts.dead_letters = insert_dead_letters(connection, source.key, source.name, letters, batch_id, stamp)
+        own = event_type == attempt.source.shard
+        guard = place.guard if own else positions.read_guard(connection, event_type)
+        _write_type(connection, attempt, written, event_type, table, guard, looks.get(event_type))
+    positions.move(connection, place, attempt.batch.position, written.newest, written.batch_id, attempt.stamp)
+    letters = attempt.erased.blanked(written.letters) if attempt.erased else written.letters
+    key, name = attempt.source.key, attempt.source.name
+    counts = written.counts
+    counts.dead_letters = insert_dead_letters(connection, key, name, letters, written.batch_id, attempt.stamp)
     counts.check()
+    _note_batch(connection, attempt, written)
+    return counts, None if gone else stored.Committed(written.batch_id, attempt.prepared, columns, written.originals)
+
+
+def _without_erased(attempt: _Attempt) -> tuple[dict[str, pa.Table], list[tuple[int, Rejection]]]:
+    """Separate the events from those of forgotten people, which come as line numbers with the reason."""
+    columns = attempt.prepared.columns
+    return attempt.erased.without_erased(columns) if attempt.erased else (dict(columns), [])
+
+
+def _write_type(
+    connection: duckdb.DuckDBPyConnection,
+    attempt: _Attempt,
+    written: _Written,
+    event_type: str,
+    table: pa.Table,
+    guard: positions.Guard,
+    look: stored.Look | None,
+) -> None:
+    """Write the events of one type that are new, and count those that are known."""
+    found = attempt.known.originals(look, guard, event_type)
+    if found is None:
+        found = stored.look(connection, event_type, table)
+    originals = written.originals[event_type] = stored.complete(table, attempt.prepared.lines, found)
+    fresh, duplicates, conflicts = new_rows(table, attempt.prepared.lines, originals)
+    written.counts.duplicates += duplicates
+    conflict = Rejection("conflicting_duplicate", "event_id is known with another payload", event_type)
+    written.letters += [attempt.letter(index, conflict) for index in conflicts]
+    written.newest[event_type] = None
+    if not len(fresh):
+        return
+    new = store(
+        connection,
+        attempt.source.name,
+        event_type,
+        fresh,
+        attempt.prepared,
+        written.batch_id,
+        attempt.stamp,
+        attempt.watermark(event_type, guard),
+        attempt.limits.lateness,
+    )
+    written.counts.stored += len(fresh)
+    written.counts.late += new.late
+    written.days |= new.days
+    written.bounds += [new.first, new.last]
+    written.newest[event_type] = min(new.last, attempt.stamp)
+
+
+def _note_batch(connection: duckdb.DuckDBPyConnection, attempt: _Attempt, written: _Written) -> None:
+    """Write the batch's row in `ops.ingestion_batches`."""
+    took = timedelta(seconds=time.monotonic() - attempt.started)
     record.rows(
         connection,
         "ops.ingestion_batches",
         [
             {
-                "batch_id": batch_id,
-                "shard": source.shard,
-                "event_type": source.event_type,
-                "source": source.name,
-                "started_at": stamp - timedelta(seconds=time.monotonic() - started),
-                "committed_at": stamp,
-                "received": counts.received,
-                "stored": counts.stored,
-                "duplicates": counts.duplicates,
-                "dead_letters": counts.dead_letters,
-                "late": counts.late,
-                "first_event_ts": min(bounds, default=None),
-                "last_event_ts": max(bounds, default=None),
-                "touched_days": sorted(days),
-                "position": batch.position,
+                "batch_id": written.batch_id,
+                "shard": attempt.source.shard,
+                "event_type": attempt.source.event_type,
+                "source": attempt.source.name,
+                "started_at": attempt.stamp - took,
+                "committed_at": attempt.stamp,
+                **asdict(written.counts),
+                "first_event_ts": min(written.bounds, default=None),
+                "last_event_ts": max(written.bounds, default=None),
+                "touched_days": sorted(written.days),
+                "position": attempt.batch.position,
                 "traceparent": tracing.traceparent(),
             }
         ],
     )
-    return counts, None if gone else stored.Committed(batch_id, prepared, columns, originals)
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,8 @@ from searchflow import warehouse
 from searchflow.errors import ServiceError
 from searchflow.event_types import EVENT_TYPES
 from searchflow.ingestion.tombstones import Tombstones
-from searchflow.services import postgres
+from searchflow.services import locks, postgres
 from searchflow.settings import Settings
-
-LOCK = 5_347_006  # any number that nobody else uses in the ledger database
-
 
 SETUP = """
     CREATE SCHEMA IF NOT EXISTS monitoring;
@@ -45,7 +42,7 @@ def prepare(settings: Settings) -> None:
         known = connection.execute("SELECT to_regclass('monitoring.moments')").fetchone()
         if known is not None and known[0] is not None:
             return
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [locks.COMMITS])
         connection.execute(SETUP)
         newest = _newest(settings)
         connection.execute(
@@ -90,7 +87,7 @@ class CommitGate:
     def commit(self, event_types: Iterable[str] = ()) -> Iterator[None]:
         """Take the stamp and commit inside, alone with these types."""
         with self.alone(event_types):
-            self._connection.execute("SELECT pg_advisory_lock_shared(%s)", [LOCK])
+            self._connection.execute("SELECT pg_advisory_lock_shared(%s)", [locks.COMMITS])
             yield
 
     @contextmanager
@@ -127,7 +124,7 @@ class CommitGate:
 def commits_held(settings: Settings) -> Iterator[psycopg.Connection]:
     """No commit of events, feeds or replayed letters inside: those under way are awaited. Gives the ledger's connection."""
     with psycopg.connect(postgres.conninfo(settings, "ledger"), autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        connection.execute("SELECT pg_advisory_lock(%s)", [locks.COMMITS])
         yield connection
 
 
@@ -135,5 +132,5 @@ def take(settings: Settings, clock: Callable[[], datetime]) -> datetime:
     """A moment up to which every commit is visible, never before an earlier one. Waits for commits under way, a few seconds
     at the most."""
     with psycopg.connect(postgres.conninfo(settings, "ledger"), autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        connection.execute("SELECT pg_advisory_lock(%s)", [locks.COMMITS])
         return _moment(connection, CUT, clock())

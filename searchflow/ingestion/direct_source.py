@@ -12,15 +12,16 @@ import re
 from collections.abc import Sequence
 
 from searchflow import warehouse
+from searchflow.backoff import Backoff
 from searchflow.errors import FencedError, SourceGapError, UsageError
 from searchflow.ingestion.commit import Counts
 from searchflow.ingestion.positions import position
 from searchflow.ingestion.source import SourceBatch
-from searchflow.ingestion.worker import Clock, IngestionResult, drain, utc_now
+from searchflow.ingestion.worker import Clock, Draining, IngestionResult, drain, utc_now
 from searchflow.settings import Settings
 
 CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
-ATTEMPTS = 5
+AGAIN = Backoff(attempts=5, first=0.0)
 """Calls with the same lines at the same moment: each commit of another is looked at anew."""
 
 
@@ -73,12 +74,12 @@ def ingest_lines(
         raise UsageError(f"offset is {offset}: it is the number of the first line in the channel, 0 or more.")
     source, result = DirectSource(channel, lines, offset), IngestionResult()
     with warehouse.connect(settings) as connection:
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in AGAIN.tries():
             try:
-                drain(settings, connection, source, clock=clock, result=result)
+                drain(settings, connection, source, Draining(clock, result))
                 break
             except FencedError:  # the same call runs elsewhere: what it stored is skipped
-                if attempt == ATTEMPTS:
+                if attempt == AGAIN.attempts:
                     raise
     return result.counts
 

@@ -9,39 +9,33 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
-import psycopg
-import redis
 
 from searchflow import streams, warehouse
+from searchflow.backoff import Backoff
 from searchflow.errors import (
     BrokenFileError,
     FencedError,
     SearchFlowError,
     ServiceError,
-    SourceGapError,
     StorageError,
-    UsageError,
 )
 from searchflow.ingestion import positions
 from searchflow.ingestion.commit import Counts
 from searchflow.ingestion.file_source import FileSource, FileState, event_files
 from searchflow.ingestion.pace import Pace, Paced
-from searchflow.ingestion.shapes import Shapes
 from searchflow.ingestion.stream_source import StreamSource
-from searchflow.ingestion.worker import THREADS, Clock, IngestionResult, OnCommit, drain, utc_now
+from searchflow.ingestion.worker import THREADS, Clock, Draining, IngestionResult, OnCommit, drain, utc_now
+from searchflow.passing import FROM_SERVERS, is_passing
 from searchflow.services import postgres, valkey
 from searchflow.settings import Settings
 
-PASSING = (SearchFlowError, duckdb.Error, psycopg.Error, redis.RedisError, OSError)
-FINAL = (SourceGapError, UsageError)
-"""What only a person can change."""
-FAILURES = 5
-"""So often in a row, with both servers there and no commit in between, is no accident."""
-LONGEST_PAUSE = 10.0
-"""Seconds between two looks at a server that is away."""
+AGAIN = Backoff(attempts=5, first=0.5, doubling=True, longest=10.0)
+"""So many failures in a row, with both servers there and no commit in between, are no accident. A server that is away is looked
+for at least every ten seconds."""
 OnTrouble = Callable[[Exception], None]
 
 
@@ -65,16 +59,7 @@ def follow_stream(
     def work() -> None:
         with streams.connect(settings) as client, warehouse.connect(settings, threads=THREADS) as connection:
             source = Paced(StreamSource(client, event_type, shard), pace, stop)
-            drain(
-                settings,
-                connection,
-                source,
-                clock=clock,
-                result=result,
-                batch_events=pace.most,
-                on_commit=on_commit,
-                stop=stop,
-            )
+            drain(settings, connection, source, Draining(clock, result, pace.most, on_commit=on_commit, stop=stop))
 
     keep_working(settings, work, stop=stop, result=result, on_trouble=on_trouble)
     return result
@@ -134,18 +119,16 @@ def keep_working(
         except StorageError:
             stop.set()  # the disk is the same for all that follow beside: this is the end, and is said once
             raise
-        except FINAL as error:
+        except (SearchFlowError, *FROM_SERVERS) as error:
             if on_trouble is not None:
                 on_trouble(error)
-            raise
-        except PASSING as error:
-            if on_trouble is not None:
-                on_trouble(error)
+            if not is_passing(error):
+                raise
             failures = 1 if result.commits > commits else failures + 1
-            if failures >= FAILURES and _servers_answer(settings):
+            if failures >= AGAIN.attempts and _servers_answer(settings):
                 raise
             commits = result.commits
-            pause = min(LONGEST_PAUSE, 0.25 * 2 ** min(failures, 10))
+            pause = AGAIN.wait(failures)
         else:
             continue
         stop.wait(pause)
@@ -213,7 +196,8 @@ def follow_files(
 
     A last line without a newline is being written: it waits for its end.
     """
-    result, shapes = IngestionResult(), Shapes()
+    result = IngestionResult()
+    how = Draining(clock, result, on_commit=on_commit, stop=stop)
 
     def note_broken(error: BrokenFileError) -> None:
         result.broken.append(str(error))
@@ -229,17 +213,7 @@ def follow_files(
                     load = positions.watermarks(connection) if changed else None
                     for source in changed:
                         try:
-                            drain(
-                                settings,
-                                connection,
-                                source,
-                                clock=clock,
-                                result=result,
-                                on_commit=on_commit,
-                                stop=stop,
-                                shapes=shapes,
-                                load=load,
-                            )
+                            drain(settings, connection, source, replace(how, load=load))
                         except BrokenFileError as error:  # said once; it is read again when it changes
                             note_broken(error)
                     stop.wait(settings.follow_batch_seconds)

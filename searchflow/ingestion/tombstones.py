@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from searchflow import keys
 from searchflow.errors import ConfigurationError
 from searchflow.events import Rejection
-from searchflow.services import postgres
+from searchflow.services import locks, postgres
 from searchflow.settings import Settings
 
 SETUP = Path(__file__).with_suffix(".sql")
@@ -48,7 +48,8 @@ def prepare(settings: Settings) -> None:
     with psycopg.connect(postgres.conninfo(settings, "ledger")) as connection:
         known = connection.execute("SELECT obj_description(to_regnamespace('erasure'), 'pg_namespace')").fetchone()
         if known is None or known[0] != version:
-            connection.execute("SELECT pg_advisory_xact_lock(5347020)")  # another machine may be at the same place
+            # Another machine may be at the same place.
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", [locks.TOMBSTONES_SETUP])
             connection.execute(setup)
             connection.execute(f"COMMENT ON SCHEMA erasure IS '{version}'")
 

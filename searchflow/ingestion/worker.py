@@ -65,37 +65,39 @@ class IngestionResult:
         self.commits += commits
 
 
-def drain(
-    settings: Settings,
-    connection: duckdb.DuckDBPyConnection,
-    source: Source,
-    *,
-    clock: Clock,
-    result: IngestionResult,
-    batch_events: int | None = None,
-    wait_seconds: float = 0.0,
-    on_commit: OnCommit | None = None,
-    stop: threading.Event | None = None,
-    shapes: Shapes | None = None,
-    load: positions.Watermarks | None = None,
-) -> None:
-    """Commit batch after batch until the source has no more (or `stop` is set, after the current commit).
+@dataclass(frozen=True)
+class Draining:
+    """How a source is drained."""
 
-    `shapes` is what a worker that drains one source after another has learnt of their fields; `load` are the watermarks
-    that a load of several files found: its own files do not make each other late.
-    """
-    limits = replace(limits_of(settings), load=load)
+    clock: Clock
+    result: IngestionResult
+    """Where what was done is counted."""
+    batch_events: int | None = None
+    """Lines a batch; unset: as the settings say."""
+    wait_seconds: float = 0.0
+    on_commit: OnCommit | None = None
+    stop: threading.Event | None = None
+    """Once it is set, the current commit is the last."""
+    shapes: Shapes = field(default_factory=Shapes)
+    """What a worker that drains one source after another has learnt of their fields."""
+    load: positions.Watermarks | None = None
+    """The watermarks that a load of several files found: its own files do not make each other late."""
+
+
+def drain(settings: Settings, connection: duckdb.DuckDBPyConnection, source: Source, how: Draining) -> None:
+    """Commit batch after batch until the source has no more, or until told to stop."""
+    limits = replace(limits_of(settings), load=how.load)
     after = positions.position(connection, source.shard, source.key)
-    lines, known = batch_events or settings.batch_events, Known()
+    lines, known = how.batch_events or settings.batch_events, Known()
     with (
         CommitGate(settings) as gate,
         looks_ahead(settings, connection) as looks,
         ReadAhead(
-            source, after, Reading(lines, wait_seconds, gate.steady(clock), limits, shapes or Shapes(), looks)
+            source, after, Reading(lines, how.wait_seconds, gate.steady(how.clock), limits, how.shapes, looks)
         ) as ahead,
         _reading_ends(source),
     ):
-        while stop is None or not stop.is_set():
+        while how.stop is None or not how.stop.is_set():
             found = _next(ahead, connection, source, after)
             if found is None:
                 return
@@ -108,7 +110,7 @@ def drain(
                         source,
                         batch,
                         after=after,
-                        now=gate.stamp(clock),
+                        now=gate.stamp(how.clock),
                         limits=limits,
                         prepared=prepared,
                         erased=gate.tombstones(),
@@ -117,9 +119,9 @@ def drain(
                 tracing.note(span, **asdict(counts))
             source.committed(batch.position)
             after = batch.position
-            result.add(source.name if source.shard == "file" else source.shard, counts)
-            if on_commit is not None:
-                on_commit(source.name, counts)
+            how.result.add(source.name if source.shard == "file" else source.shard, counts)
+            if how.on_commit is not None:
+                how.on_commit(source.name, counts)
 
 
 def _next(ahead: ReadAhead, connection: duckdb.DuckDBPyConnection, source: Source, after: str | None) -> Found | None:
@@ -169,44 +171,24 @@ def ingest_stream(
     stop: threading.Event | None = None,
 ) -> IngestionResult:
     """Drain one stream of one event type into raw."""
-    result = IngestionResult()
+    how = Draining(clock, IngestionResult(), batch_events, wait_seconds, on_commit, stop)
     with streams.connect(settings) as client, warehouse.connect(settings, threads=THREADS) as connection:
-        source = StreamSource(client, event_type, shard)
-        drain(
-            settings,
-            connection,
-            source,
-            clock=clock,
-            result=result,
-            batch_events=batch_events,
-            wait_seconds=wait_seconds,
-            on_commit=on_commit,
-            stop=stop,
-        )
-    return result
+        drain(settings, connection, StreamSource(client, event_type, shard), how)
+    return how.result
 
 
 def ingest_files(
     settings: Settings, path: Path, *, clock: Clock = utc_now, on_commit: OnCommit | None = None
 ) -> IngestionResult:
     """Load an event file or a folder of them. What was loaded before, by content, is not loaded again."""
-    result, shapes = IngestionResult(), Shapes()
+    result = IngestionResult()
     with warehouse.connect(settings, threads=THREADS) as connection:
-        load = positions.watermarks(connection)
+        how = Draining(clock, result, on_commit=on_commit, load=positions.watermarks(connection))
         for file in event_files(path):
             before = result.commits
             try:
                 with contextlib.closing(FileSource(file, positions.positions(connection, FileSource.shard))) as source:
-                    drain(
-                        settings,
-                        connection,
-                        source,
-                        clock=clock,
-                        result=result,
-                        on_commit=on_commit,
-                        shapes=shapes,
-                        load=load,
-                    )
+                    drain(settings, connection, source, how)
             except BrokenFileError as error:  # it stops itself only
                 result.broken.append(str(error))
                 result.files_loaded += result.commits > before

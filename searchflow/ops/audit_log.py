@@ -29,7 +29,7 @@ import psycopg
 
 from searchflow import keys
 from searchflow.errors import SearchFlowError, ServiceError
-from searchflow.services import postgres
+from searchflow.services import locks, postgres
 from searchflow.settings import Settings
 
 SETUP = Path(__file__).with_suffix(".sql")
@@ -69,7 +69,9 @@ def prepare(settings: Settings) -> None:
     setup = SETUP.read_bytes()
     version = hashlib.sha256(setup).hexdigest()[:16]
     with psycopg.connect(postgres.conninfo(settings, "catalog")) as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(5927100)")  # another machine may be at the same place
+        connection.execute(
+            "SELECT pg_advisory_xact_lock(%s)", [locks.AUDIT_SETUP]
+        )  # another machine may be at the same place
         known = connection.execute("SELECT obj_description(to_regnamespace('audit'), 'pg_namespace')").fetchone()
         if known is None or known[0] != version:
             connection.execute(setup)

@@ -20,11 +20,10 @@ import psycopg
 from searchflow import tracing, warehouse
 from searchflow.errors import SearchFlowError
 from searchflow.ops import audit_log, record
-from searchflow.services import postgres
+from searchflow.services import locks, postgres
 from searchflow.settings import Settings
 
 SETUP = Path(__file__).with_name("monitoring.sql")
-LOCKS = 5927103
 KILLED = "The process ended without a word: it was killed, or the machine went down."
 
 
@@ -43,7 +42,7 @@ def prepare(settings: Settings) -> None:
         suppress(psycopg.OperationalError, psycopg.errors.InsufficientPrivilege),
         psycopg.connect(postgres.conninfo(settings, "ledger")) as connection,
     ):
-        connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", [LOCKS])
+        connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", [locks.STAGES])
         known = connection.execute("SELECT to_regclass('monitoring.notices')").fetchone()
         if known is None or known[0] is None:
             connection.execute(SETUP.read_bytes())
@@ -125,7 +124,7 @@ def _ticket(settings: Settings, name: str, run: str, started: datetime) -> Itera
             [run, name, started],
         ).fetchone()
         ticket = row[0] if row else None
-        connection.execute("SELECT pg_advisory_lock(%s, %s)", [LOCKS, ticket])  # before anybody can see the row
+        connection.execute("SELECT pg_advisory_lock(%s, %s)", [locks.STAGES, ticket])  # before anybody can see the row
         connection.commit()
         connection.autocommit = True
     try:
@@ -146,7 +145,7 @@ def bury(settings: Settings) -> int:
         dead = connection.execute(
             "SELECT ticket, run_id, stage, started_at AT TIME ZONE 'UTC' FROM monitoring.running "
             "WHERE pg_try_advisory_xact_lock(%s, ticket) FOR UPDATE SKIP LOCKED",
-            [LOCKS],
+            [locks.STAGES],
         ).fetchall()
         if not dead:
             return 0

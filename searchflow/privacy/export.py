@@ -9,6 +9,7 @@ from searchflow import warehouse
 from searchflow.errors import NotFoundError
 from searchflow.ops import audit_log
 from searchflow.privacy.masking import pseudonym
+from searchflow.quoting import identifier
 from searchflow.settings import Settings
 from searchflow.transformation.marks import personal_columns
 
@@ -36,7 +37,7 @@ def export(settings: Settings, table: str, path: Path) -> int:
         if table not in known:
             raise NotFoundError("table", table, known)
         columns = [row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall() if row[0] not in personal]
-        quoted = ", ".join(f'"{column}"' for column in columns)
+        quoted = ", ".join(identifier(column) for column in columns)
         audit_log.append(settings, "export", table, detail=f"columns {', '.join(columns)}")
         found = connection.execute(f"SELECT {quoted} FROM {table}")
         rows = 0

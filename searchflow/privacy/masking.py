@@ -12,6 +12,7 @@ import hmac
 import duckdb
 
 from searchflow import keys, warehouse
+from searchflow.quoting import identifier, literal
 from searchflow.settings import Settings
 from searchflow.transformation.marks import personal_columns
 
@@ -53,8 +54,9 @@ def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str
 
 
 def _shown(column: str, kind: str, personal: bool) -> str:
+    name = identifier(column)
     if not personal:
-        return f'"{column}"'
+        return name
     if kind == "VARCHAR":
-        return f'CASE WHEN "{column}" IS NOT NULL THEN \'{MASK}\' END AS "{column}"'
-    return f'CAST(NULL AS {kind}) AS "{column}"'
+        return f"CASE WHEN {name} IS NOT NULL THEN {literal(MASK)} END AS {name}"
+    return f"CAST(NULL AS {kind}) AS {name}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import duckdb
 
 from searchflow import warehouse
+from searchflow.quoting import identifier
 
 BUCKETS = 64
 TYPES = {
@@ -45,7 +46,7 @@ class Column:
     @property
     def expression(self) -> str:
         """Its value as PostgreSQL takes it: text without NUL characters, lists and structures as text."""
-        quoted = f'"{self.name}"'
+        quoted = identifier(self.name)
         if self.published_type == "text":
             return f"replace({quoted}::VARCHAR, chr(0), '') AS {quoted}"
         return quoted
@@ -74,7 +75,7 @@ class Mart:
 
     def digests(self, connection: duckdb.DuckDBPyConnection) -> dict[int, tuple[int, str]]:
         """Part -> the number of its rows and their digest."""
-        names = ", ".join(f'"{column.name}"' for column in self.columns)
+        names = ", ".join(identifier(column.name) for column in self.columns)
         rows = connection.execute(
             f"SELECT {self.part}, count(*), sum(hash({names}))::VARCHAR FROM {self.name} GROUP BY 1"
         ).fetchall()

@@ -19,12 +19,11 @@ from psycopg import sql
 
 from searchflow.errors import ConfigurationError, ServiceError
 from searchflow.publishing.parts import Mart
-from searchflow.services import postgres
+from searchflow.services import locks, postgres
 from searchflow.settings import Settings
 
 DATABASE, ROLE = "bi", "bi"
 STORE, SHOWN = "published", "marts"
-LOCK = 5927120
 STATE = f"""
 CREATE SCHEMA IF NOT EXISTS {STORE};
 CREATE SCHEMA IF NOT EXISTS {SHOWN};
@@ -61,7 +60,9 @@ def opened(settings: Settings) -> Iterator[psycopg.Connection]:
         raise ServiceError(f"{where} does not answer: {reason}. Check the address, then publish again.") from None
     with connection:
         try:
-            connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])  # until the connection ends, however it ends
+            connection.execute(
+                "SELECT pg_advisory_lock(%s)", [locks.PUBLISHING]
+            )  # until the connection ends, however it ends
             connection.execute(STATE)
             _make_role(connection, settings)
             connection.commit()

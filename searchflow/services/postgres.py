@@ -6,15 +6,11 @@ One server, one database each for the lake's catalog, SQLMesh's state, Prefect, 
 from __future__ import annotations
 
 import importlib.util
-import math
 import os
 import pwd
 import signal
 import stat
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -24,13 +20,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
 from searchflow.errors import ConfigurationError, ServiceError, is_disk_full
-from searchflow.services import forks, process, remains, waiting
+from searchflow.services import process, remains
 from searchflow.settings import Settings
 
 NAME = "postgres"
-ERASURE = "forget"
-"""The lock that an erasure holds from its beginning to its end."""
-LOCK_PAUSE_SECONDS = 0.05
 DATABASES = ("catalog", "sqlmesh", "prefect", "ledger", "crm", "bi")
 SERVER_OPTIONS = {
     "listen_addresses": "",  # the socket only: nobody connects from outside
@@ -300,75 +293,6 @@ def prepared(settings: Settings) -> bool:
     except psycopg.OperationalError:  # no such database
         return False
     return row is not None and None not in row
-
-
-@contextmanager
-def advisory_lock(settings: Settings, name: str, *, behind: str | None = None) -> Iterator[None]:
-    """Hold a named lock of this installation on the server, waiting for it; also between machines. While another session
-    holds the lock `behind`, it goes first.
-
-    The lock is asked for again and again: a session that waits inside a statement holds a snapshot, and as long as it
-    does, PostgreSQL cannot remove what an erasure has deleted. The server releases the lock when the process ends, however
-    it ends, also when children that it forked live on. After five seconds the wait says which process holds the lock.
-    """
-    with _lock_connection(settings) as connection:
-        silent_until = time.monotonic() + waiting.SILENT_SECONDS
-        while (first := behind is not None and _is_held(connection, behind)) or not _try_lock(connection, name):
-            if time.monotonic() >= silent_until:
-                waiting.say(_holder(connection, behind if first and behind is not None else name))
-                silent_until = math.inf
-            time.sleep(LOCK_PAUSE_SECONDS)
-        yield
-
-
-@contextmanager
-def try_advisory_lock(settings: Settings, name: str) -> Iterator[bool]:
-    """The same without waiting: True when we hold it, False when somebody else does."""
-    with _lock_connection(settings) as connection:
-        yield _try_lock(connection, name)
-
-
-def is_held(settings: Settings, name: str) -> bool:
-    """True while any session holds the named lock. Does not take it, not even for a moment."""
-    with psycopg.connect(conninfo(settings, "ledger"), autocommit=True) as connection:
-        return _is_held(connection, name)
-
-
-@contextmanager
-def _lock_connection(settings: Settings) -> Iterator[psycopg.Connection]:
-    """A connection for locks, which no forked child has; its name says which process it belongs to."""
-    told = f"{waiting.command()}|{os.getpid()}"[:63]
-    with (
-        psycopg.connect(conninfo(settings, "ledger"), autocommit=True, application_name=told) as connection,
-        forks.not_inherited(connection.fileno(), settings.run_dir),
-    ):
-        yield connection
-
-
-def _try_lock(connection: psycopg.Connection, name: str) -> bool:
-    row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
-    return bool(row and row[0])
-
-
-HOLDER = """
-    SELECT application_name, query_start
-    FROM pg_locks JOIN pg_stat_activity USING (pid), (SELECT hashtextextended(%s, 0) AS key) AS wanted
-    WHERE locktype = 'advisory' AND granted AND objsubid = 1
-      AND (classid::bigint << 32 | objid::bigint) = wanted.key
-      AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
-"""The connection that holds a lock; taking it was its last statement. The server shows a lock's number as two halves."""
-
-
-def _is_held(connection: psycopg.Connection, name: str) -> bool:
-    return connection.execute(HOLDER, [name]).fetchone() is not None
-
-
-def _holder(connection: psycopg.Connection, name: str) -> str:
-    row = connection.execute(HOLDER, [name]).fetchone()
-    told, since = (str(row[0]), row[1]) if row is not None else ("", None)
-    command, _, pid = told.partition("|")
-    return waiting.sentence(name, pid or "unknown", command, since)
 
 
 def _first_line(error: Exception) -> str:

@@ -24,7 +24,7 @@ from searchflow.settings import ROOT, Settings
 from searchflow.transformation import production, promotions, runner
 from searchflow.transformation import project as projects
 from searchflow.transformation.promotions import Difference
-from searchflow.transformation.result import ModelProgress, TransformationResult
+from searchflow.transformation.result import PRODUCTION, ModelProgress, TransformationResult
 
 if TYPE_CHECKING:
     from sqlmesh.core.console import TerminalConsole
@@ -157,7 +157,7 @@ def _earlier(settings: Settings) -> Project:
 def plan_of(opened: Project, now: datetime) -> Plan:
     """SQLMesh's plan for production; nothing is done yet."""
     return opened.context.plan_builder(
-        production.PRODUCTION,
+        PRODUCTION,
         execution_time=now.astimezone(UTC),
         ignore_cron=True,
         include_unmodified=True,
@@ -225,7 +225,7 @@ def _terminal(opened: Project) -> tuple[TerminalConsole, io.StringIO]:
 
 
 def _difference(opened: Project) -> Difference:
-    deployed = opened.context.state_reader.get_environment(production.PRODUCTION)
+    deployed = opened.context.state_reader.get_environment(PRODUCTION)
     before = [(each.name, each.identifier) for each in deployed.snapshots] if deployed is not None else []
     return promotions.compare(before, [(each.name, each.identifier) for each in opened.snapshots()])
 

@@ -26,12 +26,12 @@ from searchflow.transformation import drift, promotions
 from searchflow.transformation import project as projects
 from searchflow.transformation.project import Project
 from searchflow.transformation.promotions import Difference, Promotion
+from searchflow.transformation.result import PRODUCTION
 
 if TYPE_CHECKING:
     from sqlmesh import Context
     from sqlmesh.core.snapshot import Snapshot
 
-PRODUCTION = "prod"
 VARIABLES = ("__sqlmesh__vars__", "__sqlmesh__vars__metadata__")
 """Where a model in SQLMesh's state keeps the variables that it uses."""
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
+PRODUCTION = "prod"
+"""The environment that syncs, gates and dashboards read."""
+
 
 @dataclass(frozen=True)
 class ModelProgress:

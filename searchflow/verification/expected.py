@@ -14,7 +14,6 @@ import polars as pl
 
 from searchflow.domain import Rules, in_reporting_currency
 
-ABANDONED_AFTER = timedelta(hours=1)
 CLOCK_SLACK = timedelta(days=1)
 """A click may be stamped so much before its search and still count: clients' clocks are wrong."""
 
@@ -184,7 +183,7 @@ class World:
         """The idempotency keys of the messages due at a moment, before consent: (user_id, key)."""
         last = self.users().select("user_id", "last_converted_at")
         due = self.funnel.filter(
-            pl.col("timestamp").is_between(moment - self.rules.abandoned, moment - ABANDONED_AFTER),
+            pl.col("timestamp").is_between(moment - self.rules.abandoned, moment - self.rules.abandoned_after),
             ~pl.col("is_bot"),
             pl.col("conversions") == 0,
         ).join(last, on="user_id")

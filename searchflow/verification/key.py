@@ -19,9 +19,8 @@ import pyarrow.ipc
 from polars.datatypes import DataTypeClass
 
 from searchflow.errors import UsageError
+from searchflow.key_files import ATTEMPT, FORMAT, JOURNAL, KPIS, LINES, MANIFEST, PROFILES, is_part, parts
 
-MANIFEST, JOURNAL, FORMAT = "manifest.json", "journal.arrow", 2
-ATTEMPT = "attempt"
 COLUMNS = (
     "event_id", "event_type", "timestamp", "session_id", "visitor_id", "fate", "reason", "number", "identified",
     "channel", "platform", "device_type", "country", "results", "parent", "position", "destination", "cents", "currency",
@@ -96,8 +95,8 @@ def _run(folder: Path) -> tuple[dict[str, Any], dict[str, list[Path]]]:
     path = folder / MANIFEST
     if not path.exists():
         facts = {"run": folder.name, "sealed": False, "lines": None, "attempt": 1}
-        parts = [*sorted(folder.glob("lines_*.parquet")), *folder.glob(JOURNAL)]
-        return facts, {"lines": parts, "profiles": [], "kpis": []}
+        found = [*parts(folder, LINES), *folder.glob(JOURNAL)]
+        return facts, {"lines": found, "profiles": [], "kpis": []}
     try:
         manifest = msgspec.json.decode(path.read_bytes())
         files = dict(manifest["files"])
@@ -112,9 +111,9 @@ def _run(folder: Path) -> tuple[dict[str, Any], dict[str, list[Path]]]:
     paths = sorted(folder / name for name in files)
     facts = {"run": folder.name, "sealed": True, "lines": manifest["lines"], "attempt": manifest.get("attempt", 1)}
     return facts, {
-        "lines": [path for path in paths if path.name.startswith("lines_")],
-        "profiles": [path for path in paths if path.name == "profiles.parquet"],
-        "kpis": [path for path in paths if path.name == "kpis_daily.parquet"],
+        "lines": [path for path in paths if is_part(path.name, LINES)],
+        "profiles": [path for path in paths if path.name == PROFILES],
+        "kpis": [path for path in paths if path.name == KPIS],
     }
 
 

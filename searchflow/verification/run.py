@@ -11,7 +11,7 @@ import polars as pl
 
 from searchflow import domain, warehouse
 from searchflow.errors import NotFoundError
-from searchflow.services import postgres
+from searchflow.services import locks
 from searchflow.settings import Settings
 from searchflow.transformation import promotions
 from searchflow.verification import causes, checks, destinations
@@ -45,7 +45,7 @@ def verify(settings: Settings, *, folder: Path | None = None, only: str | None =
     # Models and destinations are looked at while no run changes them. The key was read first, then the streams, then the
     # lake: what the key knows was sent before, so that it waits in the streams or is in the lake, whatever workers do.
     with (
-        postgres.advisory_lock(settings, "transform prod", behind=postgres.ERASURE),
+        locks.advisory_lock(settings, locks.transformation("prod"), behind=locks.ERASURE),
         warehouse.connect(settings, read_only=True) as connection,
     ):
         entries = read_streams(settings)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from expectations import load_suites, validate
-from searchflow import confined, maintenance, warehouse
+from expectations.moments import tables_read
+from searchflow import maintenance, warehouse
 from searchflow.ingestion.worker import ingest_files
 from searchflow.settings import Settings
 from searchflow.transformation import project, transform
@@ -100,7 +101,7 @@ def stored(connection: Any, table: str) -> str:
     [(sql,)] = connection.execute(
         "SELECT sql FROM duckdb_views() WHERE schema_name || '.' || view_name = ?", [table]
     ).fetchall()
-    [name] = confined.tables_named(connection, sql.split(" AS ", 1)[1].rstrip("; \n"))
+    [name] = tables_read(sql)
     return name
 
 

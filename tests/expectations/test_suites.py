@@ -3,13 +3,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import activations
 from expectations import GROUPS, load_suites, suite_names
-from expectations.suite import ALL_SYNCS, Suite, critical, not_null
-from searchflow.errors import NotFoundError
+from expectations.suite import Suite, critical, not_null
+from searchflow import gates
+from searchflow.errors import ConfigurationError, NotFoundError
 from searchflow.settings import ROOT
 from searchflow.tables import RAW_TABLES
 
@@ -64,16 +66,26 @@ def test_every_check_says_a_sentence_and_every_suite_what_it_concerns() -> None:
     for suite in load_suites():
         assert suite.title
         assert suite.numbers
-        assert set(suite.syncs) <= set(ALL_SYNCS)
         assert any(check.severity == "critical" for check in suite.checks), suite.name
         for check in suite.checks:
             assert check.sentence.endswith("."), (suite.name, check.name)
             assert len(check.sentence.split()) > 3, (suite.name, check.name)
 
 
-def test_the_gate_of_a_sync_names_every_suite_that_concerns_it() -> None:
+def test_what_a_suite_holds_back_is_what_the_files_of_the_syncs_say(tmp_path: Path) -> None:
     for name, sync in activations.load_syncs().items():
-        assert set(sync.gate) == {suite.name for suite in load_suites() if name in suite.syncs}, name
+        for suite in load_suites():
+            assert (name in gates.syncs_behind(suite.name)) == (suite.name in sync.gate), (name, suite.name)
+    (tmp_path / "loyalty.yaml").write_text("name: loyalty\ntitle: Points\ngate: [raw, marts.dim_users]\nkey: user_id\n")
+    assert gates.syncs_behind("raw.click_events", tmp_path) == ("loyalty",)
+    assert gates.syncs_behind("marts.dim_users", tmp_path) == ("loyalty",)
+    assert gates.syncs_behind("marts.mart_kpi_daily", tmp_path) == ()
+
+
+def test_a_sync_file_without_a_gate_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "loyalty.yaml").write_text("name: loyalty\n")
+    with pytest.raises(ConfigurationError, match=r"loyalty.yaml, line 1, .*gate"):
+        gates.gated_syncs(tmp_path)
 
 
 def test_the_gate_of_a_sync_covers_every_checked_table_that_its_model_is_made_from() -> None:

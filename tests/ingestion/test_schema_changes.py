@@ -96,7 +96,8 @@ def test_of_two_workers_one_reports_a_field_and_both_learn_it(fresh_platform: Se
         path.write_bytes(foreign.line(**foreign.search(event_number, **changes)) + b"\n")
         with warehouse.connect(fresh_platform) as connection, contextlib.closing(FileSource(path, [])) as source:
             result, known = worker.IngestionResult(), shapes[worker_number]
-            worker.drain(fresh_platform, connection, source, clock=lambda: foreign.NOW, result=result, shapes=known)
+            how = worker.Draining(lambda: foreign.NOW, result, shapes=known)
+            worker.drain(fresh_platform, connection, source, how)
 
     drain(0, 1, empty=None)
     drain(1, 2, empty=None)

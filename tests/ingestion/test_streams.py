@@ -201,8 +201,7 @@ def test_the_loser_of_a_race_does_not_say_that_entries_were_removed(
             fresh_platform,
             connection,
             Overtaken(fresh_platform, producer),
-            clock=clock,
-            result=worker.IngestionResult(),
+            worker.Draining(clock, worker.IngestionResult()),
         )
     assert ingest(fresh_platform) == Counts(received=1, stored=1)
 

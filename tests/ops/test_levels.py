@@ -17,6 +17,7 @@ import pytest
 from pydantic import SecretStr
 
 from searchflow import warehouse
+from searchflow.backoff import Backoff
 from searchflow.errors import ConfigurationError
 from searchflow.ops import levels
 from searchflow.ops.levels import Evaluated, Facts
@@ -289,7 +290,7 @@ def test_targets_of_one_level_that_break_together_are_one_notice(watched: Settin
 def test_the_webhook_is_signed_retried_in_order_and_never_told_twice(
     watched: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("searchflow.ops.levels.webhook.PAUSE", 0.0)
+    monkeypatch.setattr("searchflow.ops.levels.webhook.AGAIN", Backoff(attempts=3, first=0.0))
     monkeypatch.setattr("searchflow.ops.levels.webhook.SECONDS", 60.0)  # a busy machine is no outage
     with receiving() as receiver:
         secret = SecretStr("s3cret")
@@ -321,7 +322,7 @@ def test_the_webhook_is_signed_retried_in_order_and_never_told_twice(
 def test_a_receiver_that_is_gone_holds_nothing_up_and_is_given_up_after_a_day(
     watched: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("searchflow.ops.levels.webhook.PAUSE", 0.0)
+    monkeypatch.setattr("searchflow.ops.levels.webhook.AGAIN", Backoff(attempts=3, first=0.0))
     monkeypatch.setattr("searchflow.ops.levels.webhook.SECONDS", 60.0)  # a busy machine is no outage
     people = People(watched.model_copy(update={"webhook_url": SecretStr("http://127.0.0.1:9/secret-path")}))
     people.look(0, LATE)

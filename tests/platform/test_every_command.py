@@ -321,9 +321,16 @@ def test_a_reader_that_has_enough_is_no_failure(own_servers: Settings) -> None:
             assert running.wait(240) == 0, words
 
 
-def test_ctrl_c_ends_in_one_line(own_servers: Settings) -> None:
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param("range(1000000000000) AS t(i)", id="many short tasks"),
+        pytest.param("range(3000000) AS t(i), range(2000000)", id="one task of hours"),
+    ],
+)
+def test_ctrl_c_ends_in_one_line(own_servers: Settings, source: str) -> None:
     line = CommandLine(own_servers.home)
-    running = line.start("query", "SELECT sum(i % 7) FROM range(1000000000000) AS t(i)")
+    running = line.start("query", f"SELECT sum(i % 7) FROM {source}")
     try:
         connected(own_servers)
         computing(running.pid)

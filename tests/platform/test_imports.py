@@ -45,11 +45,11 @@ def may_import(path: Path) -> set[str]:
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
-        "addresses errors garbage markdown progress tracing zones",
-        "dotenv_file",
+        "addresses backoff errors garbage key_files markdown progress quoting tracing zones",
+        "dotenv_file passing",
         "settings",
         "clock confined documents domain holdout keys services",
-        "event_types moved_home warehouse",
+        "event_types gates moved_home warehouse",
         "events",
         "lines",
         "streams",

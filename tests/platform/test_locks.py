@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 from searchflow import lifecycle
 from searchflow.errors import BusyError
-from searchflow.services import forks, postgres, process
+from searchflow.services import forks, locks, process
 from searchflow.settings import ROOT, Settings, load_settings
 
 pytestmark = pytest.mark.integration
@@ -27,7 +28,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
-from searchflow.services import forks, postgres, process
+from searchflow.services import forks, locks, process
 from searchflow.settings import load_settings
 settings = load_settings(home=Path(sys.argv[1]))
 """
@@ -50,7 +51,7 @@ HOLDS_A_CONNECTION = (
     BEGIN
     + WITH_WORKERS
     + """
-with postgres.advisory_lock(settings, "transform prod"):
+with locks.advisory_lock(settings, "transform prod"):
     with_workers()
 """
 )
@@ -151,7 +152,7 @@ def test_a_lock_on_the_server_ends_with_its_process_though_forked_workers_live(p
         holder.wait()
 
         def mine() -> bool:
-            with postgres.try_advisory_lock(platform, "transform prod") as taken:
+            with locks.try_advisory_lock(platform, "transform prod") as taken:
                 return taken
 
         until(mine, 5)
@@ -180,7 +181,7 @@ def test_a_wait_for_a_lock_on_the_server_says_whom_it_waits_for(platform: Settin
     named = {"PGAPPNAME": "searchflow transform|somebody|run"}
     with script(HOLDS_A_CONNECTION, platform.home, **named) as holder:
         line(holder)
-        waits = BEGIN + 'with postgres.advisory_lock(settings, "transform prod"): print("mine", flush=True)'
+        waits = BEGIN + 'with locks.advisory_lock(settings, "transform prod"): print("mine", flush=True)'
         with script(waits, platform.home) as waiter:
             assert waiter.stderr is not None
             said = waiter.stderr.readline()
@@ -229,3 +230,17 @@ def test_transform_killed_while_its_loader_has_workers(platform: Settings) -> No
         transform.wait()
         assert free(platform, "transformation")
         until(lambda: not any(runs(each.pid) for each in workers), 20)
+
+
+def test_every_number_of_an_advisory_lock_is_in_the_register() -> None:
+    """Two uses of one number would wait for each other without a reason."""
+    numbers = [value for name, value in vars(locks).items() if name.isupper() and type(value) is int]
+    assert len(set(numbers)) == len(numbers)
+    written = re.compile(r"pg_(?:try_)?advisory_\w+\(\s*([\d_]+)")
+    for path in sorted((ROOT / "searchflow").rglob("*.sql")) + sorted((ROOT / "activations").rglob("*.sql")):
+        assert {int(number) for number in written.findall(path.read_text())} <= set(numbers), path
+    for package in ("searchflow", "activations", "flows", "expectations", "generators", "dashboards"):
+        for path in (ROOT / package).rglob("*.py"):
+            assert written.findall(path.read_text()) == [], (
+                f"{path} writes a number that searchflow/services/locks.py declares"
+            )

@@ -35,7 +35,7 @@ def ingest(settings: Settings, count: int, *, trim: bool = True) -> None:
     publish(settings, count)
     with streams.connect(settings) as client, warehouse.connect(settings) as connection:
         source, result = StreamSource(client, "search", trim=trim), worker.IngestionResult()
-        worker.drain(settings, connection, source, clock=worker.utc_now, result=result)
+        worker.drain(settings, connection, source, worker.Draining(worker.utc_now, result))
 
 
 def files(settings: Settings) -> list[tuple[str, int]]:
@@ -119,6 +119,6 @@ def test_a_connection_that_was_open_before_goes_on_after_the_first_maintenance(f
         source, result = StreamSource(client, "search"), worker.IngestionResult()
         for _ in range(3):
             publish(fresh_platform, 5)
-            worker.drain(fresh_platform, connection, source, clock=worker.utc_now, result=result)
+            worker.drain(fresh_platform, connection, source, worker.Draining(worker.utc_now, result))
             assert maintenance.run(fresh_platform, now=worker.utc_now()).skipped == []
     assert (result.commits, result.counts.stored) == (3, 30)

@@ -16,7 +16,7 @@ from searchflow.erasure import bus, databases
 from searchflow.erasure.person import Person
 from searchflow.erasure.place import Job
 from searchflow.ingestion import worker
-from searchflow.services import postgres
+from searchflow.services import locks, postgres
 from searchflow.settings import Settings
 from tests.privacy.company import MAYA, OMAR, event, publish, uid
 
@@ -46,7 +46,7 @@ def test_tables_are_rewritten_while_a_flow_waits_for_the_models(fresh_platform: 
     """One that waited inside a statement held a snapshot: what was deleted could not go, and the erasure gave up."""
     job = Job(fresh_platform, str(uuid.uuid4()), Person("nobody-0x"), worker.utc_now())
     models = ExitStack()
-    models.enter_context(postgres.advisory_lock(fresh_platform, "transform prod"))
+    models.enter_context(locks.advisory_lock(fresh_platform, "transform prod"))
     with waiting(fresh_platform) as taken:
         time.sleep(0.5)
         begun = time.monotonic()
@@ -59,20 +59,20 @@ def test_tables_are_rewritten_while_a_flow_waits_for_the_models(fresh_platform: 
 
 def test_an_erasure_that_waits_goes_before_flows_that_come_later(fresh_platform: Settings) -> None:
     asked = ExitStack()
-    assert asked.enter_context(postgres.try_advisory_lock(fresh_platform, postgres.ERASURE))
-    assert postgres.is_held(fresh_platform, postgres.ERASURE)
+    assert asked.enter_context(locks.try_advisory_lock(fresh_platform, locks.ERASURE))
+    assert locks.is_held(fresh_platform, locks.ERASURE)
     with waiting(fresh_platform) as taken:
         assert not taken.wait(1.0)  # although nobody has the models
         asked.close()
         assert taken.wait(30)
-    assert not postgres.is_held(fresh_platform, postgres.ERASURE)
+    assert not locks.is_held(fresh_platform, locks.ERASURE)
 
 
 def test_a_stream_that_is_followed_is_left_to_its_follower(fresh_platform: Settings) -> None:
     publish(fresh_platform, [event("search", 1, 1, "web-1x", OMAR)])
     job = Job(fresh_platform, str(uuid.uuid4()), Person("nobody-0x"), worker.utc_now())
     draining = threading.Thread(target=bus.drain, args=(job, worker.utc_now))
-    with postgres.try_advisory_lock(fresh_platform, f"follow {streams.names(fresh_platform)['search'][0]}"):
+    with locks.try_advisory_lock(fresh_platform, f"follow {streams.names(fresh_platform)['search'][0]}"):
         draining.start()
         draining.join(1.5)
         assert draining.is_alive()

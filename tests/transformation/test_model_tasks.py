@@ -197,11 +197,11 @@ def test_a_second_follower_leaves_the_models_to_the_first(cli: CommandLine, monk
     import logging
 
     from flows import transformation
-    from searchflow.services import postgres
+    from searchflow.services import locks
 
     monkeypatch.setattr(transformation, "TAKE_OVER", 0.0)
     monkeypatch.setattr(transformation, "get_run_logger", logging.getLogger)
     passes = transformation.Passes()
-    with postgres.advisory_lock(cli.settings, "follow models prod"):
+    with locks.advisory_lock(cli.settings, "follow models prod"):
         transformation.follow(cli.settings, "prod", False, time.monotonic() + 60, 1.0, passes)
     assert passes.made == 0

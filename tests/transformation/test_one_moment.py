@@ -14,7 +14,7 @@ import pytest
 from searchflow import warehouse
 from searchflow.ingestion.worker import ingest_files
 from searchflow.settings import ROOT, Settings
-from searchflow.transformation import project, transform
+from searchflow.transformation import deployment, project, transform
 from searchflow.transformation.failures import ModelsFailed
 
 pytestmark = [
@@ -124,7 +124,7 @@ def test_plan_run_restatement_and_changed_model_hold_each_booking_of_the_funnel(
     )
     now = NOON + timedelta(minutes=48, seconds=7)
     load(home, tmp_path, now, trip(4, now - timedelta(seconds=30)) + trip(5, NOON - timedelta(days=2)))
-    assert transform(home, now=now, root=files).mode == "plan"
+    assert deployment.promote(home, now=now, root=files).mode == "plan"
     assert_each_holds(home, 5)
 
 

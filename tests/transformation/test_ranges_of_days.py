@@ -2,13 +2,13 @@
 
 from datetime import date, timedelta
 
-from searchflow.transformation.runner import FEW_RANGES, MOST_RANGES, _ranges
+from searchflow.transformation.marking import FEW_RANGES, MOST_RANGES, ranges_of
 
 FIRST, DAY = date(2026, 1, 1), 86_400_000
 
 
 def lengths(*days: int) -> list[int]:
-    return [(end - start) // DAY for start, end in _ranges({FIRST + timedelta(days=each) for each in days})]
+    return [(end - start) // DAY for start, end in ranges_of({FIRST + timedelta(days=each) for each in days})]
 
 
 def test_a_few_days_are_made_alone_and_neighbours_together() -> None:

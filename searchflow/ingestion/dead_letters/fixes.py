@@ -2,7 +2,7 @@
 
 A fix is a plain function `def name(document: dict, *, parameter: str) -> dict`, or `def name(line: bytes, …) -> bytes`
 for letters that are not JSON. Its docstring's first line is its description. The built-in ones are in `built_in`; your
-own are all public functions in the files of the folder `fixes/` of the repository.
+own are all public functions in the files of the folder `dead_letter_fixes/` of the repository.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from searchflow.errors import NotFoundError, UsageError
 from searchflow.ingestion.dead_letters import built_in
 from searchflow.settings import ROOT
 
-FOLDER = ROOT / "fixes"
+FOLDER = ROOT / "dead_letter_fixes"
 
 
 @dataclass(frozen=True)

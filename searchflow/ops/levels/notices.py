@@ -18,17 +18,18 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
+from searchflow.backoff import Backoff
 from searchflow.ops import audit_log
 from searchflow.ops.levels import webhook
 from searchflow.ops.levels.evaluation import Evaluated
-from searchflow.services import postgres
+from searchflow.services import locks, postgres
 from searchflow.settings import Settings
 
 NAMESPACE = uuid.UUID("0b3a7a9e-54f5-5d57-8c0b-6d6f6e69746f")
 GIVE_UP = timedelta(days=1)
-FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
+LATER = Backoff(attempts=10, first=60.0, doubling=True, longest=3600.0)
+"""Between runs that found the receiver away: a minute, up to an hour."""
 KEEP = timedelta(days=90)
-LOCKS = 5927104  # any number that nobody else uses in the ledger database
 
 Emit = Callable[[str, uuid.UUID, dict[str, Any]], None]
 """Told (`searchflow.breach` or `searchflow.recovery`, id, payload)."""
@@ -51,7 +52,7 @@ def note_changes(settings: Settings, evaluated: Sequence[Evaluated], *, now: dat
     """
     known = [each for each in evaluated if each.state != "unknown"]
     with psycopg.connect(postgres.conninfo(settings, "ledger")) as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(%s, 1)", [LOCKS])
+        connection.execute("SELECT pg_advisory_xact_lock(%s, 1)", [locks.NOTICES])
         before = {
             (level, target): (breached, since)
             for level, target, breached, since in connection.execute(
@@ -132,7 +133,7 @@ def deliver(settings: Settings, *, now: datetime, emit: Emit) -> Delivered:
     One run at a time: another one leaves it all to the first. The first webhook that fails ends the run's attempts.
     """
     with psycopg.connect(postgres.conninfo(settings, "ledger"), autocommit=True) as connection:
-        mine = connection.execute("SELECT pg_try_advisory_lock(%s, 2)", [LOCKS]).fetchone()
+        mine = connection.execute("SELECT pg_try_advisory_lock(%s, 2)", [locks.NOTICES]).fetchone()
         if not mine or not mine[0]:
             return Delivered()
         events = _emit_all(connection, emit)
@@ -170,7 +171,7 @@ def _post_all(connection: psycopg.Connection, settings: Settings, now: datetime)
         )
         problem = webhook.post(settings, payload, now=now)
         if problem is not None:
-            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempts, 10))
+            pause = timedelta(seconds=LATER.wait(attempts + 1))
             connection.execute(
                 "UPDATE monitoring.notices SET attempts = attempts + 1, next_attempt_at = %s, problem = %s "
                 "WHERE notice_id = %s",

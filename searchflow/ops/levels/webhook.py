@@ -5,23 +5,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import time
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import httpx
 
+from searchflow.backoff import Backoff
 from searchflow.settings import Settings
 
 SECONDS = 5.0
-ATTEMPTS, PAUSE = 3, 0.5
+AGAIN = Backoff(attempts=3, first=1.0, doubling=True)
 """At once; what fails after these is tried again by a later run."""
 
 
-def post(
-    settings: Settings, payload: dict[str, Any], *, now: datetime, sleep: Callable[[float], None] = time.sleep
-) -> str | None:
+def post(settings: Settings, payload: dict[str, Any], *, now: datetime) -> str | None:
     """Send it. Returns why it could not be sent, without the address: that may hold a secret; None when it was taken."""
     assert settings.webhook_url is not None
     body = json.dumps(payload, ensure_ascii=False, sort_keys=True).encode()
@@ -32,9 +29,7 @@ def post(
         **signature(settings, body, now),
     }
     problem = None
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            sleep(PAUSE * 2**attempt)
+    for _ in AGAIN.tries():
         try:
             answer = httpx.post(
                 settings.webhook_url.get_secret_value(),
