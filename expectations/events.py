@@ -39,14 +39,13 @@ CANONICAL_UUID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$
 
 
 def suite_of(event_type: EventType) -> Suite:
-    """The suite of a raw table that follows from its event type's declaration. It holds up no sync."""
+    """The suite of a raw table that follows from its event type's declaration. It gates a sync whose file names it."""
     what = event_type.title.lower()
     return Suite(
         table=event_type.raw_table,
         group="raw",
         title=f"{event_type.title} received",
         numbers=f"every number of {what}",
-        syncs=(),
         key=("event_id",),
         day="event_ts",
         checks=(

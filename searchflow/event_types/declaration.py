@@ -85,11 +85,6 @@ class EventType(Declaration, frozen=True, kw_only=True):
         return f"late_{self.plural}"
 
     @property
-    def turn(self) -> str:
-        """The name of the lock that a worker holds while it commits events of this type."""
-        return f"commit of {self.name} events"
-
-    @property
     def task(self) -> str:
         """The name of the Prefect task that ingests its streams."""
         return f"ingest_{self.plural}"

@@ -33,6 +33,7 @@ def registries(further: EventType) -> dict[str, bool]:
     from searchflow.ingestion import accounting, repeats
     from searchflow.ingestion.dead_letters import remedies
     from searchflow.ops import descriptions, record
+    from searchflow.services import locks
     from searchflow.settings import load_settings
     from searchflow.transformation import changes, marks, restatements
 
@@ -48,7 +49,7 @@ def registries(further: EventType) -> dict[str, bool]:
         "partitioning": further.table in tables.PARTITIONED,
         "position": f"ops.position_{further.name}" in record.TABLES,
         "position's description": f"ops.position_{further.name}" in descriptions.DESCRIPTIONS,
-        "lock turn": len({each.turn for each in EVENT_TYPES.values()}) == len(EVENT_TYPES),
+        "lock turn": len({locks.turn(each) for each in EVENT_TYPES}) == len(EVENT_TYPES),
         "Prefect task": flow.STEPS[further.name].name == f"ingest_{further.plural}",
         "a thread for each task": getattr(runner, "_max_workers", 0) >= len(EVENT_TYPES),
         "dead letter's reason": further.name in refused.reason,
