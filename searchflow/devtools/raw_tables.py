@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def _table(event_type: EventType) -> Sequence[str]:
     columns = [part.split()[:2] for part in event_columns(event_type).split(",")]
     return [
         f"- name: {event_type.raw_table}",
-        f'  description: "{event_type.title} as received: one row an event"',
+        f"  description: {json.dumps(f'{event_type.title} as received: one row an event', ensure_ascii=False)}",
         "  columns:",
         *(f"    {name}: {kind.replace('INTEGER', 'INT')}" for name, kind in columns),
     ]

@@ -74,6 +74,8 @@ def _problems(event_type: EventType, known: dict[str, EventType]) -> Iterator[Pr
         yield [], f"the platform uses the name {event_type.name} for something else: choose another"
     if not _NAME.fullmatch(event_type.plural):
         yield ["plural"], "it becomes part of names: write it with small letters, digits and underscores"
+    if event_type.plural == "events":
+        yield ["plural"], "late_events counts the events of all types: choose another"
     for other in known.values():
         if other.name < event_type.name and other.plural == event_type.plural:
             yield ["plural"], f"the event type {other.name} has the same plural: choose another"

@@ -127,6 +127,7 @@ def test_a_type_stands_behind_those_that_it_refers_to_whatever_the_files_are_cal
             r"line 3, plural: the event type c\w+ has the same plural",
         ),
         ("cancellation", "plural: cancellations", "plural: a; DROP", r"line 3, plural: it becomes part of names"),
+        ("cancellation", "plural: cancellations", "plural: events", r"line 3, plural: late_events counts"),
         ("cancellation", "title: Cancellations\n", "", r"title"),
         ("cancellation", "type: amount", "type: amount, default: free", r"line 8, .*cannot have this default"),
         ("cancellation", "type: amount", "type: amount, default: true", r"line 8, .*cannot have this default"),
