@@ -3,7 +3,7 @@
 The structs are made from the declarations of `searchflow.event_types`. `decode` is the fast way for the good ones; `explain`
 says in words what is wrong with the rest. Fields that are not declared are kept in the payload and ignored here. Each
 field has a range that its column in the models holds, so that no accepted value becomes null there; what lies outside is a
-dead letter (docs/decisions/0022-ranges-and-quarantine.md).
+dead letter (docs/decisions/0022-ranges-and-held-events.md).
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from searchflow.cli import (
     explore,
     forget,
     generate,
+    held,
     incoming,
     lineage,
     metrics,
@@ -29,7 +30,6 @@ from searchflow.cli import (
     platform,
     privacy,
     publish,
-    quarantine,
     roles,
     verify,
 )
@@ -85,7 +85,7 @@ metrics.register(app)
 forget.register(app)
 pass_through.register(app)
 app.add_typer(dlq.app, name="dlq")
-app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(held.app, name="held")
 app.add_typer(email.app, name="email")
 app.add_typer(explain.app, name="explain")
 app.add_typer(audit.app, name="audit")

@@ -150,7 +150,7 @@ def status(as_json: Json = False) -> int:
             f"[bold]Accounting[/bold]: {state.accounting.sentence()}; {state.open_dead_letters:,} letters open"
         )
     if state.held_events:
-        console.print(f"[bold]Held back[/bold]: {state.held_events:,} events (`searchflow quarantine list`)")
+        console.print(f"[bold]Held back[/bold]: {state.held_events:,} events (`searchflow held list`)")
     if state.services["PostgreSQL"] == "up":
         shown = [row for row in state.freshness if row["table_name"].startswith(("marts.", "activation."))]
         print_table("Freshness", [{"table": row["table_name"], "updated": _ago(row["age_seconds"])} for row in shown])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from searchflow.transformation import marking, quarantine
+from searchflow.transformation import held_events, marking
 from searchflow.transformation.result import PRODUCTION, TransformationResult
 
 if TYPE_CHECKING:
@@ -27,16 +27,16 @@ def hold_back(
     result: TransformationResult,
     fail_fast: bool,
     only: Collection[str],
-) -> tuple[Exception | None, list[quarantine.Held]]:
-    """Put each event on which a model of production failed into quarantine, and make those models again without it.
+) -> tuple[Exception | None, list[held_events.Held]]:
+    """Hold back each event on which a model of production failed, and make those models again without it.
     Returns what still failed besides models, and the events that are held back now."""
-    held: list[quarantine.Held] = []
+    held: list[held_events.Held] = []
     for _ in range(MOST_ROUNDS if result.environment == PRODUCTION else 0):
-        found = quarantine.find(opened, connection, result.started_at)
+        found = held_events.find(opened, connection, result.started_at)
         if not found:
             break
         marking.make_again(opened, connection, found, result)
-        quarantine.hold(connection, found, result.run_id, result.started_at)
+        held_events.hold(connection, found, result.run_id, result.started_at)
         held += found
         opened.console.listen(opened.console.callback, result.started_at)
         problem = evaluate(opened, opened.snapshots(), result, fail_fast, only)

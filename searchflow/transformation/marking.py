@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from searchflow.transformation import changes, quarantine, versions
+from searchflow.transformation import changes, held_events, versions
 from searchflow.transformation.reach import ChangedDays, days_to_make
 from searchflow.transformation.result import PRODUCTION, TransformationResult
 
@@ -62,7 +62,7 @@ def list_changes(
 def make_again(
     opened: Project,
     connection: duckdb.DuckDBPyConnection,
-    held: Collection[quarantine.Held],
+    held: Collection[held_events.Held],
     result: TransformationResult,
 ) -> None:
     """Days with an event that is held back now are missing again, in every model that has them."""
@@ -71,7 +71,7 @@ def make_again(
         for each in opened.snapshots()
         if each.is_model and each.evaluatable and each.intervals and not each.is_seed
     ]
-    changed = ChangedDays.entirely(quarantine.days_of(connection, held))
+    changed = ChangedDays.entirely(held_events.days_of(connection, held))
     _mark_missing(opened, made, result.started_at.date(), changed, result.environment)
 
 

@@ -17,7 +17,7 @@ from searchflow.errors import ServiceError, engine_reason
 from searchflow.ops import record
 from searchflow.services.process import locked
 from searchflow.settings import ROOT, Settings
-from searchflow.transformation import changes, evaluation, failures, marking, quarantine, restatements
+from searchflow.transformation import changes, evaluation, failures, held_events, marking, restatements
 from searchflow.transformation.result import PRODUCTION, ModelProgress, ModelRun, TransformationResult
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ def transform(
         with warehouse.connect(settings) as connection, _traced(connection, environment, stamp) as span:
             opened.console.listen(_examined(opened, connection, on_progress), stamp)
             snapshots = opened.snapshots()
-            released = quarantine.due(opened, connection) if environment == PRODUCTION else []
-            restate = {*restate, *quarantine.days_of(connection, released)}
+            released = held_events.due(opened, connection) if environment == PRODUCTION else []
+            restate = {*restate, *held_events.days_of(connection, released)}
             marked = deployed_versions(opened) if promoting else snapshots
             marking.list_changes(opened, connection, marked, restate, taken, result)
-            quarantine.release(connection, released, stamp)
+            held_events.release(connection, released, stamp)
             problem = evaluation.evaluate(opened, snapshots, result, fail_fast, only)
             problem, held = evaluation.hold_back(opened, connection, problem, result, fail_fast, only)
             promoted = False
@@ -80,7 +80,7 @@ def transform(
             ):  # a first plan that failed has promoted nothing: the key figures are not there to be read
                 _note_restatements(opened, connection, result)
             result.models = list(opened.console.runs.values())
-            result.warnings = opened.console.warnings + ([quarantine.warning(held)] if held else [])
+            result.warnings = opened.console.warnings + ([held_events.warning(held)] if held else [])
             if not result.models and result.mode == "run":
                 result.mode = "nothing"
             result.duration_s = time.perf_counter() - clock

@@ -4,7 +4,7 @@ A model that raises on one value would stop itself and every model behind it. Wh
 whose absence lets it pass: the model's query is written down to the raw tables and tried without a part of them, halving the
 part each time. Held events stay in `raw`, so that the accounting holds; the staging views leave them out, so that every mart
 and every audit sees the same events. They come back when the model changes, or
-with `searchflow quarantine release`.
+with `searchflow held release`.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def warning(events: Collection[Held]) -> str:
     models = ", ".join(sorted({each.model for each in events}))
     return (
         f"{len(events)} event{'s' if len(events) > 1 else ''} held back from the models: {models} could not digest "
-        f"{'them' if len(events) > 1 else 'it'}. `searchflow quarantine list` shows which."
+        f"{'them' if len(events) > 1 else 'it'}. `searchflow held list` shows which."
     )
 
 

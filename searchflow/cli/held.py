@@ -10,17 +10,17 @@ import typer
 from searchflow import warehouse
 from searchflow.cli.output import Json, print_json, print_table
 from searchflow.cli.support import settings_of_command, start_servers, with_servers
-from searchflow.transformation import quarantine
+from searchflow.transformation import held_events
 
 app = typer.Typer(help="Events that a model could not digest, held back from all models.", no_args_is_help=True)
 
 
-@app.command("list", epilog="Example: `searchflow quarantine list --json`")
+@app.command("list", epilog="Example: `searchflow held list --json`")
 def list_(as_json: Json = False) -> None:
     """Show the events that are held back, the model that failed on each, and its reason."""
     settings = with_servers(settings_of_command())
     with warehouse.connect(settings, read_only=True) as connection:
-        rows = [asdict(each) for each in quarantine.held(connection)]
+        rows = [asdict(each) for each in held_events.held(connection)]
     if as_json:
         print_json(rows)
     elif rows:
@@ -29,7 +29,7 @@ def list_(as_json: Json = False) -> None:
         typer.echo("No event is held back.")
 
 
-@app.command(epilog="Example: `searchflow quarantine release`, then `searchflow transform`")
+@app.command(epilog="Example: `searchflow held release`, then `searchflow transform`")
 def release(
     event_id: Annotated[str | None, typer.Argument(help="One event; without it all of them.")] = None,
     as_json: Json = False,
@@ -37,7 +37,7 @@ def release(
     """Have the next transformation try held events again. What still fails is held back again."""
     settings = start_servers(settings_of_command(), existing=True)
     with warehouse.connect(settings) as connection:
-        count = quarantine.ask_to_release(connection, event_id)
+        count = held_events.ask_to_release(connection, event_id)
     if as_json:
         print_json({"released": count})
     else:

@@ -12,7 +12,7 @@ from searchflow import warehouse
 from searchflow.ingestion.accounting import accounting
 from searchflow.ingestion.worker import ingest_files
 from searchflow.settings import Settings
-from searchflow.transformation import deployment, project, quarantine, transform
+from searchflow.transformation import deployment, held_events, project, transform
 from searchflow.transformation.failures import ModelsFailed
 from tests import foreign
 from tests.transformation.test_safe_change import root
@@ -93,7 +93,7 @@ def test_what_a_model_cannot_digest_is_held_back_and_comes_back_when_the_model_c
         assert answer(settings, STARS) == [(IDS[1], 4), (IDS[3], 3)]
         assert answer(settings, FIGURES) == [("2026-03-09", 1, 300), ("2026-03-10", 1, 200)]
         with warehouse.connect(settings, read_only=True) as lake:
-            held = quarantine.held(lake)
+            held = held_events.held(lake)
             assert accounting(lake).holds
         assert {(each.event_type, each.event_id, each.model) for each in held} == {
             ("search", IDS[number], "marts.mart_stars") for number in (2, 4, 5)
@@ -106,7 +106,7 @@ def test_what_a_model_cannot_digest_is_held_back_and_comes_back_when_the_model_c
         assert "five" not in reasons  # a value may be personal
 
         with warehouse.connect(settings) as lake:  # asked for by a person: tried again, and held again
-            assert quarantine.ask_to_release(lake, IDS[4]) == 1
+            assert held_events.ask_to_release(lake, IDS[4]) == 1
         result = transform(settings, now=later + timedelta(minutes=30), root=root)
         assert any("1 event held back" in text for text in result.warnings)
         assert answer(settings, STARS) == [(IDS[1], 4), (IDS[3], 3)]
