@@ -26,7 +26,7 @@ from activations.ledger import Ledger, attach
 from activations.pace import Pace
 from activations.planner import Plan, Sample
 from activations.retry import Retries
-from searchflow import tracing, warehouse
+from searchflow import actor, tracing, warehouse
 from searchflow.errors import GateFailed, SearchFlowError
 from searchflow.ops import audit_log, record
 from searchflow.settings import Settings
@@ -134,7 +134,7 @@ class Run:
         by: str = "",
     ) -> None:
         self.settings, self.sync, self.connection, self.ledger = settings, sync, connection, ledger
-        self.retries, self.now, self.mode, self.by = retries, now, mode, by or audit_log.user()
+        self.retries, self.now, self.mode, self.by = retries, now, mode, by or actor.user()
         self.run_id = new_run_id(now)
         self.plan = Plan(sync.name)
         self.tally = Tally()

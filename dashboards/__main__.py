@@ -6,8 +6,8 @@ import argparse
 import sys
 
 from dashboards import PROCESS, serve
+from searchflow import actor
 from searchflow.errors import SearchFlowError
-from searchflow.ops import audit_log
 from searchflow.settings import load_settings
 
 
@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m dashboards", description=__doc__)
     parser.add_argument("--port", type=int, default=None, help="loopback port; default: SEARCHFLOW_DASHBOARDS_PORT")
     options = parser.parse_args(arguments)
-    audit_log.announce(PROCESS)  # also where `searchflow up` started it
+    actor.announce(PROCESS)  # also where `searchflow up` started it
     try:
         serve(load_settings(), port=options.port)
     except SearchFlowError as error:

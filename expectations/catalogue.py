@@ -1,4 +1,7 @@
-"""All suites, found by their files: `expectations/<schema>/<table>.py` holds `SUITE` for `<schema>.<table>`."""
+"""All suites, found by their files: `expectations/<schema>/<table>.py` holds `SUITE` for `<schema>.<table>`.
+
+An event type whose raw table has no file has the suite that follows from its declaration.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import importlib
 import pkgutil
 from functools import cache
 
+from expectations.events import suite_of
 from expectations.suite import Suite
 from searchflow.errors import NotFoundError
+from searchflow.event_types import EVENT_TYPES
 
 SCHEMAS = ("raw", "ops", "marts", "activation")
 GROUPS = ("raw", "marts", "activation")
@@ -25,6 +30,8 @@ def _suites() -> tuple[Suite, ...]:
             if suite.table != f"{schema}.{module.name}":
                 raise ValueError(f"{package.__name__}.{module.name} holds the suite of {suite.table}. Rename one.")
             found.append(suite)
+    named = {suite.table for suite in found}
+    found += [suite_of(each) for each in EVENT_TYPES.values() if each.raw_table not in named]
     return tuple(sorted(found, key=lambda suite: GROUPS.index(suite.group)))
 
 

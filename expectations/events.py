@@ -1,4 +1,4 @@
-"""What the three raw event tables have in common: the columns that every event is stored with."""
+"""What the raw event tables have in common: the columns that every event is stored with."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from expectations.suite import (
     Check,
     Rule,
+    Suite,
     aggregate,
     critical,
     fresh,
@@ -20,6 +21,7 @@ from expectations.suite import (
     usual_volume,
     warning,
 )
+from searchflow.event_types import EVENT_TYPES, EventType, Reference
 
 COLUMNS = (
     "event_id",
@@ -36,14 +38,51 @@ COLUMNS = (
 CANONICAL_UUID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 
-def event_checks(what: str) -> Sequence[Check]:
+def suite_of(event_type: EventType) -> Suite:
+    """The suite of a raw table that follows from its event type's declaration. It gates a sync whose file names it."""
+    what = event_type.title.lower()
+    return Suite(
+        table=event_type.raw_table,
+        group="raw",
+        title=f"{event_type.title} received",
+        numbers=f"every number of {what}",
+        key=("event_id",),
+        day="event_ts",
+        checks=(
+            *event_checks(what, session=event_type.session == "required"),
+            *(_arrived(what, each) for each in event_type.references),
+        ),
+    )
+
+
+def _arrived(what: str, reference: Reference) -> Check:
+    # Only a warning: the event may be under way still, or its producer may never have sent it.
+    known = EVENT_TYPES[reference.event_type]
+    return warning(
+        f"The {known.name} that `{reference.field}` of {what} names has arrived.",
+        never(
+            f"{reference.field}_has_arrived",
+            f"""
+            WITH events AS (SELECT lower(payload ->> '$.{reference.field}') AS referred FROM {{batch}})
+            SELECT count(*) AS unexpected FROM events
+            ANTI JOIN lake.{known.raw_table} AS known ON known.event_id = events.referred
+            WHERE referred IS NOT NULL HAVING count(*) > 0""",
+            local=True,
+        ),
+    )
+
+
+def event_checks(what: str, *, session: bool = True) -> Sequence[Check]:
     """The checks of one event table; `what` is what a row is called in the sentences (a plural)."""
+    in_session = critical(
+        f"All {what} belong to a session.", none_where("session_is_known", "coalesce(session_id, '') = ''")
+    )
     return (
         critical(f"The table of {what} has the agreed columns.", has_columns(*COLUMNS)),
         critical(f"All {what} have an identifier.", not_null("event_id")),
         critical(f"None of the {what} is stored twice.", unique("event_id")),
         critical(f"All {what} say when they happened.", not_null("event_ts")),
-        critical(f"All {what} belong to a session.", none_where("session_is_known", "coalesce(session_id, '') = ''")),
+        *((in_session,) if session else ()),
         critical(f"All {what} keep the document as it was received.", not_null("payload")),
         critical(f"It is known where all {what} came from.", not_null("source_position")),
         critical(f"None of the {what} lies more than a day in the future.", not_ahead("event_ts")),

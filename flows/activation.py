@@ -16,8 +16,8 @@ from prefect.tasks import exponential_backoff
 
 import activations
 from flows.support import is_retryable, models_at_rest, stage, table_artifact, utc_now
+from searchflow import actor
 from searchflow.errors import DeliveryFailed, NegativeAnswer
-from searchflow.ops import audit_log
 from searchflow.progress import progress
 from searchflow.settings import Settings, load_settings
 
@@ -131,6 +131,6 @@ def undo(sync: str, run_id: str, by: str = "") -> dict[str, Any]:
     """Restore what a run of a sync changed, and hold the sync until somebody approves its next run."""
     settings = load_settings()
     with stage(settings, "undo") as noted:
-        result = asdict(activations.undo_run(settings, sync, run_id, now=utc_now(), by=by or audit_log.user()))
+        result = asdict(activations.undo_run(settings, sync, run_id, now=utc_now(), by=by or actor.user()))
         noted.rows_out, noted.rejected = result["restored"] + result["removed"], result["rejected"]
     return result

@@ -15,6 +15,7 @@ import polars as pl
 from generators import faults
 from generators.campaigns import CAMPAIGNS
 from generators.places import CITY_COUNTRY, COUNTRIES, DESTINATIONS, DEVICES
+from searchflow.event_types import NAMES
 
 NUMBERS = {
     "search": ("campaign", "device", "city", "results"),
@@ -88,7 +89,7 @@ def _names() -> dict[str, pl.Series]:
     fates = range(faults.FIRST_MALFORMED + len(faults.MALFORMED))
     channels = [CHANNELS.get(one.medium, "other") if one.medium else "direct" for one in CAMPAIGNS]
     words: dict[str, Sequence[str | None]] = {
-        "type": ["search", "click", "conversion"],
+        "type": NAMES,
         "fate": [faults.fate_name(code) for code in fates],
         "reason": [faults.reason_code(code) for code in fates],
         "channel": channels,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from searchflow import __version__, lifecycle
+from searchflow import __version__, actor, lifecycle
 from searchflow.cli import (
     audit,
     bench,
@@ -36,7 +36,6 @@ from searchflow.cli import (
 from searchflow.cli.output import printable
 from searchflow.errors import SearchFlowError, ServiceError, StorageError, is_disk_full
 from searchflow.garbage import collect_rarely
-from searchflow.ops import audit_log
 from searchflow.passing import FROM_SERVERS
 from searchflow.settings import load_settings
 
@@ -114,7 +113,7 @@ def _end_within(seconds: float, status: int) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit status: 0 done, 1 the answer is no, 2 the call or configuration is wrong."""
-    audit_log.announce(f"searchflow {arguments[0] if arguments else ''}".strip())
+    actor.announce(f"searchflow {arguments[0] if arguments else ''}".strip())
     try:
         outcome = app(arguments, standalone_mode=False, prog_name="searchflow")
         sys.stdout.flush()

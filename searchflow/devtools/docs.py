@@ -5,7 +5,8 @@
 
 README, CONTRIBUTING and docs/ are read. Checked are relative links, paths in backticks, `make` targets, commands of
 `searchflow` and `sqlmesh` with their options, variables `SEARCHFLOW_...`, and the tables made from settings, models,
-deployments and commands, and that `docs/index.md` lists each page. `deploy/prefect.yaml` has a part made from the syncs.
+deployments and commands, and that `docs/index.md` lists each page. `deploy/prefect.yaml` has a part made from the syncs,
+`external_models.yaml` one made from the event types.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from searchflow.devtools import sync_deployments, tables
+from searchflow.devtools import raw_tables, sync_deployments, tables
 from searchflow.devtools.commands import simple_commands, wrong_commands
 from searchflow.devtools.markdown import Page, Piece, read
 from searchflow.devtools.places import broken_links, missing_arguments, missing_paths, unlisted
@@ -33,6 +34,7 @@ def problems(root: Path = ROOT) -> list[str]:
     """Every problem of every page, as `file:line: what is wrong`."""
     found = [(path, piece) for path in documents(root) for piece in page_problems(read(path), root)]
     found += sync_deployments.stale(root)
+    found += raw_tables.stale(root)
     found += tables.stale_tables(root)
     found += unlisted(root)
     return [
@@ -70,7 +72,8 @@ def _words(piece: Piece) -> list[list[str]]:
 def main(arguments: list[str]) -> int:
     """Write the tables when asked, check, print what is wrong."""
     if "--write" in arguments:
-        for path in sync_deployments.write(ROOT) + tables.write_tables(ROOT):  # in this order: a table shows the file
+        written = sync_deployments.write(ROOT) + raw_tables.write(ROOT)  # before the tables, which show the files
+        for path in written + tables.write_tables(ROOT):
             sys.stdout.write(f"{path.relative_to(ROOT)}: written\n")
     found = problems()
     sys.stdout.write("".join(f"{line}\n" for line in found))

@@ -16,7 +16,9 @@ from typing import Any
 
 import yaml
 
+from searchflow.devtools import raw_tables
 from searchflow.devtools.markdown import Page, Piece
+from searchflow.event_types import Field
 from searchflow.settings import ROOT, Settings
 
 END = "<!-- made:end -->"
@@ -50,6 +52,26 @@ def _default(name: str) -> str:
     if isinstance(value, Path):
         return f"`{value.relative_to(ROOT)}` in the repository" if value.is_relative_to(ROOT) else f"`{value}`"
     return f"`{value:%Y-%m-%d}`" if isinstance(value, datetime) else f"`{value}`"
+
+
+def event_types_table(root: Path) -> str:
+    """One row a field of each event type."""
+    rows = []
+    for event_type in raw_tables.declared(root).values():
+        for name, field in event_type.fields.items():
+            inside = (
+                f": {', '.join(f'`{inner}` {kind}' for inner, kind in field.fields.items())}" if field.fields else ""
+            )
+            rows.append((f"`{event_type.name}`", f"`{name}`", f"{field.type}{inside}", _rules(field)))
+    return _table(("Event type", "Field", "Kind", "Rules"), rows)
+
+
+def _rules(field: Field) -> str:
+    said = ["required" if field.required else "optional"]
+    said += [f"default `{field.default}`"] if field.default is not None else []
+    said += [f"the `event_id` of a `{field.refers_to}`"] if field.refers_to else []
+    said += ["of any earlier day"] if field.any_time else []
+    return ", ".join([*said, *(["personal"] if field.personal else [])])
 
 
 def models_table(root: Path) -> str:
@@ -162,6 +184,7 @@ def _escaped(cell: str) -> str:
 
 TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "settings": ("docs/reference/settings.md", settings_table),
+    "event-types": ("docs/reference/event-types.md", event_types_table),
     "models": ("docs/reference/models.md", models_table),
     "deployments": ("docs/reference/prefect.md", deployments_table),
     "servers": ("docs/reference/commands.md", servers_table),

@@ -30,13 +30,12 @@ class Field(Struct, frozen=True, forbid_unknown_fields=True):
     """Of an object: its fields that have a type."""
 
 
-class Declaration(Struct, frozen=True, forbid_unknown_fields=True):
-    """One YAML file."""
+class Declaration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a YAML file says beside its fields."""
 
     about: str
     title: str
     plural: str
-    fields: dict[str, Field] = field(default_factory=dict)
     session: Session = "required"
     color: Color = "grey"
 
@@ -53,6 +52,7 @@ class EventType(Declaration, frozen=True, kw_only=True):
     """A declared event type, with the names of everything that it has."""
 
     name: str
+    fields: dict[str, Field]
 
     @property
     def struct_name(self) -> str:
@@ -83,11 +83,6 @@ class EventType(Declaration, frozen=True, kw_only=True):
     def late_column(self) -> str:
         """The column of `ops.kpi_versions` that counts its late events."""
         return f"late_{self.plural}"
-
-    @property
-    def turn(self) -> str:
-        """The name of the lock that a worker holds while it commits events of this type."""
-        return f"commit of {self.name} events"
 
     @property
     def task(self) -> str:

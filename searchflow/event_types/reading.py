@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -41,13 +42,29 @@ def read_all(folder: Path) -> dict[str, EventType]:
     found: dict[str, EventType] = {}
     files: dict[str, tuple[Path, str]] = {}
     for path in sorted(folder.glob("*.yaml")):
-        declared, text = documents.read(path, Declaration)
+        found[path.stem], text = _read(path)
         files[path.stem] = (path, text)
-        found[path.stem] = EventType(name=path.stem, **msgspec.structs.asdict(declared))
     for name, (path, text) in files.items():
         for steps, problem in _problems(found[name], found):
             raise documents.wrong(path, text, steps, problem)
     return {name: found[name] for name in _ordered(found, files)}
+
+
+class _File(Declaration, frozen=True, kw_only=True):
+    """A file whose fields are read one by one: an error can then name the field."""
+
+    fields: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+def _read(path: Path) -> tuple[EventType, str]:
+    file, text = documents.read(path, _File)
+    fields = {}
+    for name, said in file.fields.items():
+        try:
+            fields[name] = msgspec.convert(said, Field)
+        except msgspec.ValidationError as error:
+            raise documents.invalid(path, text, error, ["fields", name]) from None
+    return EventType(name=path.stem, **{**msgspec.structs.asdict(file), "fields": fields}), text
 
 
 def _problems(event_type: EventType, known: dict[str, EventType]) -> Iterator[Problem]:
@@ -57,6 +74,8 @@ def _problems(event_type: EventType, known: dict[str, EventType]) -> Iterator[Pr
         yield [], f"the platform uses the name {event_type.name} for something else: choose another"
     if not _NAME.fullmatch(event_type.plural):
         yield ["plural"], "it becomes part of names: write it with small letters, digits and underscores"
+    if event_type.plural == "events":
+        yield ["plural"], "late_events counts the events of all types: choose another"
     for other in known.values():
         if other.name < event_type.name and other.plural == event_type.plural:
             yield ["plural"], f"the event type {other.name} has the same plural: choose another"

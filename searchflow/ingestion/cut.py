@@ -20,7 +20,6 @@ import psycopg
 
 from searchflow import warehouse
 from searchflow.errors import ServiceError
-from searchflow.event_types import EVENT_TYPES
 from searchflow.ingestion.tombstones import Tombstones
 from searchflow.services import locks, postgres
 from searchflow.settings import Settings
@@ -99,9 +98,7 @@ class CommitGate:
         """
         try:
             for event_type in sorted(event_types):  # in one order, so that no two wait for each other
-                self._connection.execute(
-                    "SELECT pg_advisory_lock(hashtextextended(%s, 0))", [EVENT_TYPES[event_type].turn]
-                )
+                self._connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [locks.turn(event_type)])
             yield
         finally:
             if not self._connection.closed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,6 +81,7 @@ def follow_shards(
     with ThreadPoolExecutor(len(shards), thread_name_prefix=event_type) as threads:
         running = [
             threads.submit(
+                copy_context().run,  # a thread has the name of the run that it belongs to
                 follow_stream,
                 settings,
                 event_type,

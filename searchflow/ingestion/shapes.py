@@ -70,6 +70,8 @@ def _types(declared: msgspec.inspect.Type) -> set[str]:
         return {"string"}
     if isinstance(declared, msgspec.inspect.IntType | msgspec.inspect.FloatType):
         return {"number"}
+    if isinstance(declared, msgspec.inspect.BoolType):
+        return {"boolean"}
     return {"object"} if not isinstance(declared, msgspec.inspect.NoneType) else set()
 
 

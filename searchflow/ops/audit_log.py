@@ -10,15 +10,13 @@ and the newest entry that a process of this home has made (`head.json`).
 from __future__ import annotations
 
 import atexit
-import getpass
 import hashlib
 import hmac
 import json
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +25,7 @@ from typing import Any
 import duckdb
 import psycopg
 
-from searchflow import keys
+from searchflow import actor, keys
 from searchflow.errors import SearchFlowError, ServiceError
 from searchflow.services import locks, postgres
 from searchflow.settings import Settings
@@ -78,25 +76,6 @@ def prepare(settings: Settings) -> None:
             connection.execute(f"COMMENT ON SCHEMA audit IS '{version}'")
 
 
-def announce(process: str, run_id: str = "") -> None:
-    """Say who this process is in every connection it opens from now on: entries by the trigger name it."""
-    os.environ["PGAPPNAME"] = f"{process}|{user()}|{run_id}"[:63]
-
-
-@contextmanager
-def announced(process: str, run_id: str = "") -> Iterator[None]:
-    """The same for a block."""
-    before = os.environ.get("PGAPPNAME")
-    announce(process, run_id)
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop("PGAPPNAME", None)
-        else:
-            os.environ["PGAPPNAME"] = before
-
-
 def append(settings: Settings, action: str, object: str, *, rows: int | None = None, detail: str = "") -> None:  # noqa: A002
     """Enter something that is not a commit of the lake: a read, a delivery.
 
@@ -107,14 +86,14 @@ def append(settings: Settings, action: str, object: str, *, rows: int | None = N
         for attempt in (1, 2):
             try:
                 connection = _connection(settings)
-                connection.execute("SELECT set_config('application_name', %s, false)", [_caller()])
+                connection.execute("SELECT set_config('application_name', %s, false)", [actor.current()])
                 connection.execute(
                     "INSERT INTO audit.log (action, object, rows, detail) VALUES (%s, %s, %s, %s)",
                     [action, object, rows, detail],
                 )
                 newest = connection.execute(NEWEST).fetchone()
             except psycopg.OperationalError as error:
-                _connections.pop(postgres.conninfo(settings, "catalog"), None)
+                _connections.pop(postgres.plain_conninfo(settings, "catalog"), None)
                 if attempt == 2:
                     raise ServiceError("The audit log does not answer. Run `searchflow status`.") from error
             else:
@@ -302,7 +281,7 @@ def _head_file(settings: Settings) -> Path:
 
 
 def _connection(settings: Settings) -> psycopg.Connection:
-    where = postgres.conninfo(settings, "catalog")
+    where = postgres.plain_conninfo(settings, "catalog")  # one for all: each entry names its actor
     known = _connections.get(where)
     if known is None or known.closed:
         known = _connections[where] = psycopg.connect(where, autocommit=True)
@@ -313,15 +292,3 @@ def _connection(settings: Settings) -> psycopg.Connection:
 def _close() -> None:
     for connection in _connections.values():
         connection.close()
-
-
-def _caller() -> str:
-    return os.environ.get("PGAPPNAME") or f"python|{user()}|"
-
-
-def user() -> str:
-    """Who runs this process, as the system knows them."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())

@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 
-from searchflow import tracing, warehouse
+from searchflow import actor, tracing, warehouse
 from searchflow.errors import SearchFlowError
 from searchflow.ops import audit_log, record
 from searchflow.services import locks, postgres
@@ -63,7 +63,7 @@ def noted(
     status, problem = "completed", None
     with _ticket(settings, name, run, started), tracing.span(f"stage {name}", run=run) as span:
         try:
-            with audit_log.announced(name, run):
+            with actor.announced(name, run):
                 yield report
         except BaseException as error:
             status, problem = ("stopped" if was_stopped(error) else "failed"), shown(error)
@@ -106,7 +106,7 @@ def shown(error: BaseException) -> str:
 
 
 def _write(settings: Settings, row: dict[str, Any]) -> None:
-    with audit_log.announced(row["stage"], row["run_id"]):
+    with actor.announced(row["stage"], row["run_id"]):
         with warehouse.connect(settings) as connection:
             record.rows(connection, "ops.stage_runs", [row])
         audit_log.append(settings, "run", row["stage"], rows=row["rows_out"], detail=row["status"])

@@ -20,12 +20,12 @@ END = "# --- end ---"
 
 def sqlmesh_environment(settings: Settings) -> dict[str, str]:
     """What `config.yaml` refers to."""
-    state = conninfo_to_dict(postgres.conninfo(settings, "sqlmesh"))
+    state = conninfo_to_dict(postgres.plain_conninfo(settings, "sqlmesh"))
     password = ""
     if settings.postgres_url is not None:
         password = str(conninfo_to_dict(settings.postgres_url.get_secret_value()).get("password") or "")
     return {
-        "SEARCHFLOW_CATALOG": f"postgres:{postgres.conninfo(settings, 'catalog')}",
+        "SEARCHFLOW_CATALOG": f"postgres:{postgres.plain_conninfo(settings, 'catalog')}",
         # Not SEARCHFLOW_DATA_PATH: that is a setting, and one written for this home would follow us to another.
         "SEARCHFLOW_LAKE_PATH": settings.data_path,
         "SEARCHFLOW_EXTENSIONS": str(settings.extensions_dir),

@@ -51,6 +51,11 @@ def follower(stream: str) -> str:
     return f"follow {stream}"
 
 
+def turn(event_type: str) -> str:
+    """Name the lock that a worker holds while it commits events of a type."""
+    return f"commit of {event_type} events"
+
+
 def models_follower(environment: str) -> str:
     """Name the lock of the one process that keeps the models of an environment up to date."""
     return f"follow models {environment}"

@@ -19,6 +19,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
+from searchflow import actor
 from searchflow.errors import ConfigurationError, ServiceError, is_disk_full
 from searchflow.services import process, remains
 from searchflow.settings import Settings
@@ -98,7 +99,17 @@ def _passable(path: Path) -> None:
 
 
 def conninfo(settings: Settings, database: str) -> str:
-    """A libpq connection string for one of `DATABASES`, without a password: that stands in a file only we can read."""
+    """Write a libpq connection string for one of `DATABASES`, with the name of who acts, where a block says it.
+
+    It has no password: that stands in a file that only this account can read.
+    """
+    name = actor.inside()
+    plain = plain_conninfo(settings, database)
+    return plain if name is None else f"{plain} {actor.option(name)}"
+
+
+def plain_conninfo(settings: Settings, database: str) -> str:
+    """Write the same string without a name, for files and for comparing."""
     name = f"{settings.postgres_prefix}{database}"
     if settings.postgres_url is None:
         return make_conninfo(host=str(socket_folder(settings)), user="postgres", dbname=name)
@@ -156,7 +167,7 @@ def _without_password(settings: Settings, given: dict[str, str], file: str) -> d
 
 def async_url(settings: Settings, database: str) -> str:
     """The URL that SQLAlchemy with asyncpg wants (Prefect's database)."""
-    parts = conninfo_to_dict(conninfo(settings, database))
+    parts = conninfo_to_dict(plain_conninfo(settings, database))
     query = {key: str(parts[key]) for key in ("passfile", "sslmode") if parts.get(key)}
     host = str(parts.get("host") or "localhost")
     user = quote(str(parts.get("user") or ""), safe="")

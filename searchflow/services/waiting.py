@@ -9,6 +9,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from searchflow import actor
+
 SILENT_SECONDS = 5.0
 """So long a wait needs no word."""
 PAUSE_SECONDS = 0.05
@@ -23,7 +25,9 @@ def say(message: str) -> None:
 def command() -> str:
     """What this process is called in its connections and locks, for example `searchflow transform`; never its arguments,
     which may name people."""
-    return os.environ.get("PGAPPNAME", "").partition("|")[0] or Path(sys.argv[0] or "python").name
+    return (actor.inside() or os.environ.get(actor.VARIABLE, "")).partition("|")[0] or Path(
+        sys.argv[0] or "python"
+    ).name
 
 
 def wait_for(take: Callable[[], bool], *, whom: Callable[[], str]) -> None:

@@ -99,7 +99,7 @@ _OF_EVERY_EVENT = ("event_id", "event_type", "timestamp", "session_id", "user_id
 
 
 def _is_personal_part(table: str, column: str) -> bool:
-    """Return whether nothing says that a part is public: a whole document (`payload`), or a field of it (`payload $.email`)."""
+    """Return whether nothing says that a part is public: a whole document (`payload`), or a field (`payload $.email`)."""
     document, _, path = column.partition(" ")
     if table not in DOCUMENTS:  # a raw table of the company's own: what a field is taken from is a document
         return table.startswith("raw.") and bool(path)

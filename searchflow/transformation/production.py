@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from searchflow import warehouse
+from searchflow import actor, warehouse
 from searchflow.ops import audit_log
 from searchflow.settings import ROOT, Settings
 from searchflow.transformation import drift, promotions
@@ -153,7 +153,7 @@ def note_plan(
     made = Promotion(
         deployed.plan_id,
         datetime.fromtimestamp(deployed.finalized_ts / 1000, UTC),
-        by or audit_log.user(),
+        by or actor.user(),
         opened.version if isinstance(opened, Production) else promotions.version_of(root),
         _ids(deployed.snapshots),
         files,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from searchflow import warehouse
 from searchflow.errors import ConfigurationError, ServiceError
 from searchflow.garbage import collect_rarely
-from searchflow.services import forks, sqlmesh_environment
+from searchflow.services import forks, postgres, sqlmesh_environment
 from searchflow.settings import ROOT, Settings
 from searchflow.transformation.broken import unbroken
 from searchflow.transformation.files import signature_of
@@ -185,7 +185,11 @@ def environment_file(settings: Settings) -> Path:
     """A `.env` that says where this home's servers are, for SQLMesh to read instead of the repository's."""
     path = settings.run_dir / "sqlmesh.env"
     partial = path.with_name(f"{path.name}.{os.getpid()}")
-    lines = [f"{name}='{value}'" for name, value in sqlmesh_environment(settings).items()]
+    # What models commit is entered in the audit log under the name of the run that opened the project.
+    values = sqlmesh_environment(settings) | {
+        "SEARCHFLOW_CATALOG": f"postgres:{postgres.conninfo(settings, 'catalog')}"
+    }
+    lines = [f"{name}='{value}'" for name, value in values.items()]
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
         handle.write("\n".join(lines) + "\n")
     partial.replace(path)

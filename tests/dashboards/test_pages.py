@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from dashboards import PROCESS, formats, source
-from searchflow.ops import audit_log
+from searchflow import actor
 from searchflow.settings import load_settings
 from tests.dashboards.conftest import Open, metrics, open_page
 from tests.dashboards.showroom import HOSTILE_CAMPAIGN, HOSTILE_PLATFORM, validate
@@ -158,10 +158,14 @@ def test_operations_shows_the_accounts_and_what_ran(pages: Open) -> None:
     assert not app.multiselect
 
 
-def test_the_audit_section_leaves_out_what_these_pages_read_unless_asked(pages: Open) -> None:
-    with audit_log.announced(PROCESS):
-        pages("operations", section="Runs")
-        shown = [pages("operations", section="Audit", **own).dataframe[0].value for own in ({}, {"own-reads": "true"})]
+def test_the_audit_section_leaves_out_what_these_pages_read_unless_asked(
+    pages: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        actor.VARIABLE, f"{PROCESS}|{actor.user()}|"
+    )  # as a process that announced itself: pages are threads
+    pages("operations", section="Runs")
+    shown = [pages("operations", section="Audit", **own).dataframe[0].value for own in ({}, {"own-reads": "true"})]
     ours = [((table["process"] == PROCESS) & (table["action"] == "read")).any() for table in shown]
     assert ours == [False, True]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from searchflow import warehouse
+from searchflow import actor, warehouse
 from searchflow.ops import audit_log
 from searchflow.ops.audit_log import AuditBroken
 from searchflow.services import postgres
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.integration
 
 def written(settings: Settings, rows: int = 3) -> None:
     """A small commit (inlined in the catalog) and a large one (a file), under a name and a run."""
-    with audit_log.announced("ingestion", "run-7"), warehouse.connect(settings) as connection:
+    with actor.announced("ingestion", "run-7"), warehouse.connect(settings) as connection:
         connection.execute(f"INSERT INTO ops.stage_runs (run_id) SELECT 'r' FROM range({rows})")
         connection.execute("INSERT INTO ops.stage_runs (run_id) SELECT 'r' FROM range(5000)")
 

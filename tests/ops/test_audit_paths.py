@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 import activations
 from dashboards import source
-from searchflow import lifecycle, maintenance, streams, warehouse
+from searchflow import actor, lifecycle, maintenance, streams, warehouse
 from searchflow.cli import explore
 from searchflow.errors import UsageError
 from searchflow.ingestion import feeds, ingest_lines, worker
@@ -202,12 +202,12 @@ def test_every_question_is_entered_also_one_that_fails_and_however_its_tables_ar
 
 def test_the_log_is_filtered_by_actor_table_time_and_run(scene: Scene) -> None:
     settings = scene.settings
-    with audit_log.announced("ingestion", "run-7"):
+    with actor.announced("ingestion", "run-7"):
         audit_log.append(settings, "read", "raw.click_events, raw.search_events", rows=7)
     [entry] = audit_log.show(settings, run_id="run-7")
     at, tick = entry["logged_at"], timedelta(microseconds=1)
     hits = [
-        {"object": "raw.search_events"}, {"object": "raw.click"}, {"actor": audit_log.user()}, {"process": "ingestion"},
+        {"object": "raw.search_events"}, {"object": "raw.click"}, {"actor": actor.user()}, {"process": "ingestion"},
         {"since": at}, {"until": at + tick},
     ]  # fmt: skip
     for given in hits:

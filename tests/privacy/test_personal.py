@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ import activations
 from searchflow import warehouse
 from searchflow.ops import audit_log
 from searchflow.privacy import export, masking
-from searchflow.settings import Settings
+from searchflow.settings import ROOT, Settings
 from searchflow.tables import RAW_TABLES
-from searchflow.transformation.marks import DECLARED, DOCUMENTS, personal_columns
+from searchflow.transformation.marks import DECLARED, DOCUMENTS, marked, personal_columns
 
 pytestmark = pytest.mark.integration
 HOSTILE = '=HYPERLINK("http://evil.example")'
@@ -97,3 +98,56 @@ def test_a_pseudonym_is_stable_and_depends_on_the_key(company: Settings, platfor
 def test_text_that_a_spreadsheet_would_run_becomes_text(text: str) -> None:
     assert export.harmless(text) == f"'{text}"
     assert export.harmless(-1.5) == -1.5
+
+
+def test_a_raw_document_that_no_mark_judges_is_masked_and_never_exported(
+    fresh_platform: Settings, tmp_path: Path
+) -> None:
+    with warehouse.connect(fresh_platform) as connection:
+        connection.execute("""
+            CREATE TABLE raw.crm_notes (id BIGINT, user_id VARCHAR, amount DECIMAL(18, 2), noted_at TIMESTAMP,
+                note VARCHAR, body STRUCT(phone VARCHAR), tags VARCHAR[], content BLOB);
+            INSERT INTO raw.crm_notes VALUES (1, 'u-1', 2.50, '2026-05-20', 'Zoé called', {phone: '+1 555'}, ['zoe'], 'x');
+            INSERT INTO raw.ad_spend VALUES ('2026-05-20', 'g', 'c', 'CAD', 1, 1, 1, '{"mail": "zoe@example.org"}',
+                '2026-05-20', 'f', '1', 'b')""")
+    made = masking.make_views(fresh_platform)
+    assert {"masked.raw_crm_notes", "masked.raw_ad_spend", "masked.raw_search_events"} <= set(made)
+    with warehouse.connect(fresh_platform, read_only=True) as connection:
+        [row] = connection.execute("SELECT * EXCLUDE (noted_at) FROM masked.raw_crm_notes").fetchall()
+        assert [str(value) for value in row] == ["1", "u-1", "2.50", "•••", "None", "None", "None"]
+        assert connection.execute("SELECT payload FROM masked.raw_ad_spend").fetchall() == [("•••",)]
+    for table, columns in {
+        "raw.crm_notes": ["id", "user_id", "amount", "noted_at"],
+        "raw.search_events": ["event_id", "event_ts", "user_id", "session_id"],
+    }.items():
+        export.export(fresh_platform, table, tmp_path / "out.csv")
+        header = (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+        assert header[: len(columns)] == columns
+        assert not {"payload", "note", "body", "tags", "content"} & set(header)
+    export.export(fresh_platform, "raw.ad_spend", tmp_path / "spend.csv")
+    assert "zoe" not in (tmp_path / "spend.csv").read_text(encoding="utf-8")
+
+
+def test_a_column_that_a_model_takes_from_a_document_is_personal_unless_its_field_is_declared(tmp_path: Path) -> None:
+    from searchflow.transformation import bare, lineage
+
+    for name in ("models", "seeds", "macros", "audits", "materializations", "linter"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("config.yaml", "external_models.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    model = tmp_path / "models" / "staging" / "stg_click_events.sql"
+    more = """
+  LOWER(@JSON_TEXT(payload, '$.email'))::TEXT AS contact, /* not declared */
+  @JSON_TEXT(payload, '$.result_provider.name')::TEXT AS seller, /* inside of a declared field */
+  payload::TEXT AS whole, /* all of it */
+  LENGTH(payload)::INT AS size, /* made from all of it */
+"""
+    last = "  ingested_at::TIMESTAMP AS ingested_at"
+    assert model.read_text().count(last) == 1
+    model.write_text(model.read_text().replace(last, f"{more}{last}"))
+    found = marked(lineage.trees(bare._load(tmp_path)))["staging.stg_click_events"]
+    assert found == {
+        "contact": "raw.click_events.payload $.email",
+        "whole": "raw.click_events.payload",
+        "size": "raw.click_events.payload",
+    }

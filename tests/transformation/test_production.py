@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from searchflow import warehouse
+from searchflow import actor, warehouse
 from searchflow.cli.app import run
 from searchflow.errors import ConfigurationError, UsageError
 from searchflow.ops import audit_log
@@ -127,7 +127,7 @@ def test_a_deployment_is_checked_shown_promoted_and_taken_back(
     assert searches(settings) == ({TODAY: 2}, 2)
     assert not deployment.prepare(settings, now=later(2), root=root).differs
     [entry, *_] = audit_log.show(settings, action="promote")
-    assert f"by {audit_log.user()}" in entry["detail"]
+    assert f"by {actor.user()}" in entry["detail"]
     assert "marts.days, marts.total" in entry["detail"]
 
     ingest(settings, tmp_path, 2, YESTERDAY, later(5))
