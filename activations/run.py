@@ -103,10 +103,9 @@ class Run:
         retries: Retries,
         now: datetime,
         mode: str,
-        by: str = "",
     ) -> None:
         self.settings, self.sync, self.connection, self.ledger = settings, sync, connection, ledger
-        self.retries, self.now, self.mode, self.by = retries, now, mode, by or audit_log.user()
+        self.retries, self.now, self.mode, self.by = retries, now, mode, audit_log.user()
         self.run_id = new_run_id(now)
         self.plan = Plan(sync.name)
         self.tally = Tally()

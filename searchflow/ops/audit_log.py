@@ -10,11 +10,11 @@ and the newest entry that a process of this home has made (`head.json`).
 from __future__ import annotations
 
 import atexit
-import getpass
 import hashlib
 import hmac
 import json
 import os
+import pwd
 import re
 import threading
 from collections.abc import Iterable, Iterator
@@ -318,8 +318,8 @@ def _caller() -> str:
 
 
 def user() -> str:
-    """Who runs this process, as the system knows them."""
+    """The account that runs this process, as the operating system knows it: no variable of the environment is asked."""
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
         return str(os.getuid())
