@@ -102,7 +102,12 @@ def attach_statements(settings: Settings, *, read_only: bool = True) -> list[str
 
 
 def connect(
-    settings: Settings, *, read_only: bool = False, memory_limit: str | None = None, threads: int | None = None
+    settings: Settings,
+    *,
+    read_only: bool = False,
+    memory_limit: str | None = None,
+    threads: int | None = None,
+    spill: Path | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A connection with the lake attached and in use: tables are `raw.search_events`, `marts.fct_search_funnel`.
 
@@ -114,6 +119,8 @@ def connect(
     config: dict[str, str | bool | int | float | list[str]] = {
         "extension_directory": str(settings.extensions_dir),
         "allow_unsigned_extensions": True,
+        # DuckDB's own choice is the folder from which the command was called.
+        "temp_directory": str(spill or settings.home / "spill"),
     }
     if memory_limit:
         config["memory_limit"] = memory_limit
@@ -141,11 +148,22 @@ def beside(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     return other
 
 
-def confine(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Take from a connection what a person's query must not have: other files, the network, other extensions."""
+JUDGED = ("SET explain_output = 'all'", "SET python_enable_replacements = false")
+"""Settings of each session whose queries `searchflow.read_only` judges."""
+
+
+def confine(connection: duckdb.DuckDBPyConnection, settings: Settings, *, locked: bool = True) -> None:
+    """Take from a connection what a person's query must not have: other files, the network, other extensions, variables of
+    Python. What is left of the lake's folder is judged by `searchflow.read_only`. Not `locked`: our own code may still choose
+    the time zone, for example."""
+    if "://" in settings.data_path:
+        connection.execute("LOAD httpfs")  # later it could not be loaded by itself
+    for statement in JUDGED:
+        connection.execute(statement)
     connection.execute("SET allowed_directories = ?", [[settings.data_path]])
     connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
+    if locked:
+        connection.execute("SET lock_configuration = true")
 
 
 HARMLESS_TABLE_FUNCTIONS = frozenset(
@@ -165,8 +183,13 @@ def table_functions(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]
 
 def tables_named(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
     """Tables that a SELECT names with their schema, wherever they stand in it and however they are written."""
+    return {".".join(name[-2:]) for name in names_in(connection, sql)}
+
+
+def names_in(connection: duckdb.DuckDBPyConnection, sql: str) -> set[tuple[str, ...]]:
+    """The same in parts: catalog (where it is written), schema and table."""
     return {
-        f"{node['schema_name']}.{node['table_name']}"
+        tuple(part for part in (node.get("catalog_name"), node["schema_name"], node["table_name"]) if part)
         for node in _nodes(connection, sql)
         if node.get("type") == "BASE_TABLE" and node.get("schema_name")
     }

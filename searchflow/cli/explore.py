@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import duckdb
 import typer
 
-from searchflow import warehouse
+from searchflow import read_only, spill, warehouse
 from searchflow.cli import listing
 from searchflow.cli.output import Json, print_json, print_table
 from searchflow.cli.query_errors import explained
@@ -40,24 +40,28 @@ def query(
 ) -> None:
     """Run read-only SQL on the warehouse, on a consistent snapshot. It cannot write, read files or reach the network."""
     settings = with_servers(settings_of_command())
-    with warehouse.connect(settings, read_only=True) as connection:
+    with spill.folder(settings) as place, warehouse.connect(settings, read_only=True, spill=place) as connection:
         if shown := _SHOW_TABLES.fullmatch(sql):  # DuckDB itself shows one schema, the one in which nothing is
             _print(_shown(connection, shown[1]), ["name", "description"], as_json)
             return
         statement = _only_select(connection, sql)
-        tables = warehouse.tables_named(connection, sql)
         if LEDGER.search(sql):  # what syncs sent: opened only for those who ask
             from activations.ledger import make_readable
 
             make_readable(connection, settings)
         warehouse.confine(connection, settings)
+        tables: set[str] | None = None
         try:
+            tables = read_only.tables_read(connection, statement)
             cursor = connection.execute(statement)
             names = [column[0] for column in cursor.description or []]
             rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         except duckdb.Error as error:  # it may quote a value, so it is a read too
             audit_log.append_query(settings, sql, None, tables=tables, problem="failed")
             raise explained(connection, sql, error) from None
+        except UsageError:
+            audit_log.append_query(settings, sql, None, problem="refused")
+            raise
     audit_log.append_query(settings, sql, len(rows), tables=tables)
     _print(rows, names, as_json)
 
