@@ -9,10 +9,11 @@ from searchflow import warehouse
 from searchflow.errors import NotFoundError
 from searchflow.ops import audit_log
 from searchflow.privacy.masking import pseudonym
-from searchflow.privacy.personal import personal_columns
+from searchflow.privacy.personal import SENT, identifying, marked
 from searchflow.settings import Settings
 
-IDENTIFIERS = ("user_id", "visitor_id", "idempotency_key")
+IDENTIFIERS = frozenset({"user_id", "visitor_id", "idempotency_key"})
+"""Names that mean a user in whichever table they are, one of your own included."""
 BLOCK = 10_000
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """A cell that begins so is a formula to a spreadsheet; an apostrophe makes it text (OWASP: CSV injection)."""
@@ -24,7 +25,11 @@ def export(settings: Settings, table: str, path: Path) -> int:
     Raises:
         NotFoundError: there is no such table.
     """
-    personal = personal_columns(settings).get(table, {})
+    from searchflow.transformation.lineage import lineage_of_all  # it loads SQLMesh
+
+    nodes = list(lineage_of_all(settings))
+    personal = {*marked(nodes).get(table, {}), *SENT.get(table, ())}
+    users = IDENTIFIERS | identifying(nodes).get(table, set())
     with warehouse.connect(settings, read_only=True) as connection:
         known = [
             row[0]
@@ -35,7 +40,9 @@ def export(settings: Settings, table: str, path: Path) -> int:
         ]
         if table not in known:
             raise NotFoundError("table", table, known)
-        columns = [row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall() if row[0] not in personal]
+        described = connection.execute(f"DESCRIBE {table}").fetchall()
+        columns = [row[0] for row in described if row[0] not in personal]
+        masked = {row[0] for row in described if row[0] in users and row[1] == "VARCHAR"}
         quoted = ", ".join(f'"{column}"' for column in columns)
         audit_log.append(settings, "export", table, detail=f"columns {', '.join(columns)}")
         found = connection.execute(f"SELECT {quoted} FROM {table}")
@@ -44,14 +51,14 @@ def export(settings: Settings, table: str, path: Path) -> int:
             writer = csv.writer(file)
             writer.writerow(columns)
             while block := found.fetchmany(BLOCK):
-                writer.writerows([_cells(settings, columns, row) for row in block])
+                writer.writerows([_cells(settings, columns, masked, row) for row in block])
                 rows += len(block)
     return rows
 
 
-def _cells(settings: Settings, columns: list[str], row: tuple[object, ...]) -> list[object]:
+def _cells(settings: Settings, columns: list[str], masked: set[str], row: tuple[object, ...]) -> list[object]:
     return [
-        pseudonym(settings, str(value)) if column in IDENTIFIERS and value is not None else harmless(value)
+        pseudonym(settings, str(value)) if column in masked and value is not None else harmless(value)
         for column, value in zip(columns, row, strict=True)
     ]
 

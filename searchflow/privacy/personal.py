@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from searchflow.settings import Settings
@@ -27,6 +27,22 @@ DOCUMENTS: dict[str, tuple[str, ...]] = {
 """Whole documents as received. They are masked, but do not pass their mark on: the columns taken from them are judged one
 by one, in `DECLARED`."""
 
+SENT: dict[str, tuple[str, ...]] = {"ops.sync_rejections": ("payload",)}
+"""Rows as they were sent to a destination: an export leaves them out."""
+USERS: dict[str, tuple[str, ...]] = {
+    "raw.search_events": ("user_id",),
+    "raw.click_events": ("user_id",),
+    "raw.conversion_events": ("user_id",),
+    "raw.user_profiles": ("user_id",),
+}
+"""Table -> columns that say who a user is. Each text that a model makes from them can hold a user id."""
+KEYS: dict[str, tuple[str, ...]] = {
+    "ops.sync_assignments": ("unit",),
+    "ops.sync_rejections": ("key",),
+    "ops.quarantined_rows": ("key",),
+}
+"""The same in tables that no model makes: the key of a row that is about a user is the user's id."""
+
 
 def personal_columns(settings: Settings) -> dict[str, dict[str, str]]:
     """Table -> personal column -> the declared column that it comes from ("raw.user_profiles.email")."""
@@ -37,15 +53,28 @@ def personal_columns(settings: Settings) -> dict[str, dict[str, str]]:
 
 def marked(nodes: Iterable[Node]) -> dict[str, dict[str, str]]:
     """The same, of these columns and what each is made from."""
-    found: dict[str, dict[str, str]] = {}
-    for declared in (DECLARED, DOCUMENTS):
-        for table, columns in declared.items():
-            found.setdefault(table, {}).update({column: f"{table}.{column}" for column in columns})
+    found = _followed(nodes, DECLARED)
+    for table, columns in DOCUMENTS.items():
+        found.setdefault(table, {}).update({column: f"{table}.{column}" for column in columns})
+    return found
+
+
+def identifying(nodes: Iterable[Node]) -> dict[str, set[str]]:
+    """Table -> columns that can hold a user id, numbers that are made from ids included."""
+    found = {table: set(columns) for table, columns in _followed(nodes, USERS).items()}
+    for table, columns in KEYS.items():
+        found.setdefault(table, set()).update(columns)
+    return found
+
+
+def _followed(nodes: Iterable[Node], declared: Mapping[str, tuple[str, ...]]) -> dict[str, dict[str, str]]:
+    """Table -> column -> the declared column that it is, or is made from."""
+    found = {table: {column: f"{table}.{column}" for column in columns} for table, columns in declared.items()}
     for node in nodes:
         pending, seen = list(node.parents), set()
         while pending:
             parent = pending.pop()
-            if parent.column in DECLARED.get(parent.table, ()):
+            if parent.column in declared.get(parent.table, ()):
                 found.setdefault(node.table, {})[node.column] = f"{parent.table}.{parent.column}"
                 break
             if (parent.table, parent.column) not in seen:

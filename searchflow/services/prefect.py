@@ -52,6 +52,7 @@ def _server_environment(settings: Settings) -> dict[str, str]:
         "PREFECT_HOME": str(settings.home / "prefect"),
         "PREFECT_API_DATABASE_CONNECTION_URL": postgres.async_url(settings, "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_UI_API_URL": settings.prefect_api_url,
         "PREFECT_SERVER_API_AUTH_STRING": auth_string(settings),
         "PREFECT_API_AUTH_STRING": auth_string(settings),

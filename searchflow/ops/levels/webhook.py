@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from searchflow import targets
 from searchflow.settings import Settings
 
 SECONDS = 5.0
@@ -24,6 +25,9 @@ def post(
 ) -> str | None:
     """Send it. Returns why it could not be sent, without the address: that may hold a secret; None when it was taken."""
     assert settings.webhook_url is not None
+    url = settings.webhook_url.get_secret_value()
+    if why := targets.refused(settings, url):
+        return why
     body = json.dumps(payload, ensure_ascii=False, sort_keys=True).encode()
     headers = {
         "Content-Type": "application/json",
@@ -37,7 +41,7 @@ def post(
             sleep(PAUSE * 2**attempt)
         try:
             answer = httpx.post(
-                settings.webhook_url.get_secret_value(),
+                url,
                 content=body,
                 headers=headers,
                 timeout=SECONDS,
