@@ -37,13 +37,14 @@ soak: $(READY) ## Four minutes of a working day of `searchflow up`: every alarm 
 test-long: $(READY) ## Thirty minutes of it, with every act
 	$(BIN)/python -m tests.chaos.soak --minutes 30
 
-check: $(READY) ## Lint, types, SQLMesh linter and formats, and that docs and code agree
+check: $(READY) ## Lint, types, SQLMesh linter and formats, that docs and code agree, and known security holes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/sqlmesh --ignore-warnings lint
 	$(BIN)/sqlmesh format --check
 	$(BIN)/python -m searchflow.devtools.docs
+	$(BIN)/python -m searchflow.devtools.known_holes
 
 format: $(READY) ## Format Python and models
 	$(BIN)/ruff check --fix .

@@ -86,7 +86,6 @@ def run_sync(
     now: datetime,
     dry_run: bool = False,
     approve: bool = False,
-    by: str = "",
     gate: Gate | None = None,
     retry_rejected: bool = False,
     on_progress: OnProgress | None = None,
@@ -111,7 +110,7 @@ def run_sync(
     with Ledger(settings) as ledger, closing(warehouse.connect(settings)) as connection:
         ledger.lock(sleep)
         ledger.prepare()
-        run = Run(settings, sync, connection, ledger, Retries(sleep=sleep), now, "approved" if approve else "run", by)
+        run = Run(settings, sync, connection, ledger, Retries(sleep=sleep), now, "approved" if approve else "run")
         with run.recorded():
             run.prepare(gate, retry_rejected=retry_rejected)
             run.send(on_progress)

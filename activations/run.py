@@ -131,10 +131,9 @@ class Run:
         retries: Retries,
         now: datetime,
         mode: str,
-        by: str = "",
     ) -> None:
         self.settings, self.sync, self.connection, self.ledger = settings, sync, connection, ledger
-        self.retries, self.now, self.mode, self.by = retries, now, mode, by or actor.user()
+        self.retries, self.now, self.mode, self.by = retries, now, mode, actor.user()
         self.run_id = new_run_id(now)
         self.plan = Plan(sync.name)
         self.tally = Tally()

@@ -54,7 +54,6 @@ def undo_run(
     undone: str,
     *,
     now: datetime,
-    by: str,
     sleep: Callable[[float], None] = time.sleep,
     folder: Path = SYNCS_DIR,
 ) -> UndoResult:
@@ -78,10 +77,10 @@ def undo_run(
         attach(connection, settings)
         run = Run(settings, sync, connection, ledger, Retries(sleep=sleep), now, "undo")
         counts = _stage(connection, sync, undone)
-        ledger.hold(sync, undone, by, now)  # first: killed from here on, nothing sends the same again
+        ledger.hold(sync, undone, run.by, now)  # first: killed from here on, nothing sends the same again
         audit_log.append(
             settings, "undo", f"{sync.kind} {sync.name}", rows=counts["restored"] + counts["removed"],
-            detail=f"by {by}: run {undone}, sync run {run.run_id}",
+            detail=f"by {run.by}: run {undone}, sync run {run.run_id}",
         )  # fmt: skip
         with run.recorded():
             if planner.staged(connection):

@@ -1,7 +1,7 @@
 """Optional login with an OpenID provider, by Streamlit's own means; configured by settings, off when there are none.
 
-It guards the pages and the reports. `/healthz` and `/metrics` hold counts for machines: below a public address that asks
-for a login they are not served at all, only at the root, which is this machine's.
+It guards the pages and the reports. `/healthz` and `/metrics` hold counts for machines: `dashboards.machine` says who may ask
+for those.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from searchflow.services import prefect
 from searchflow.settings import Settings
 
 KEPT_SECONDS = 20.0
@@ -44,19 +45,21 @@ def known(settings: Settings, *, wait: bool = False, clock: Callable[[], float] 
     if clock() - found.asked_at < KEPT_SECONDS:
         return found
     if wait:
-        _ask(settings.prefect_api_url, clock)
+        _ask(settings, clock)
         return _known[settings.prefect_api_url]
-    threading.Thread(target=_ask, args=(settings.prefect_api_url, clock), daemon=True).start()
+    threading.Thread(target=_ask, args=(settings, clock), daemon=True).start()
     return found
 
 
-def _ask(api: str, clock: Callable[[], float]) -> None:
+def _ask(settings: Settings, clock: Callable[[], float]) -> None:
+    api = settings.prefect_api_url
     if not _asking.acquire(blocking=False):
         return
     try:
-        with httpx.Client(base_url=api, timeout=PATIENCE, trust_env=False) as client:
+        login = prefect.login(settings)
+        with httpx.Client(base_url=api, auth=login, timeout=PATIENCE, trust_env=False) as client:
             _known[api] = Known(clock(), True, _next_refresh(client), _runs(client))
-    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+    except (httpx.HTTPError, OSError, ValueError, KeyError, TypeError):
         _known[api] = Known(clock())
     finally:
         _asking.release()

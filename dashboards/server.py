@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import logging
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from dashboards import REPORTS, login, source, theme
+from dashboards import REPORTS, login, machine, source, theme
 from dashboards.compression import KeptGzip
 from dashboards.filters import Filters
 from dashboards.origin import SameOrigin
@@ -34,6 +34,7 @@ from searchflow.ops import metrics
 from searchflow.services import ports
 from searchflow.settings import Settings
 
+Answer = Callable[[Request], Awaitable[Response]]
 SCRIPT = Path(__file__).parent / "script" / "visit.py"
 ADDRESS = "127.0.0.1"
 OPTIONS: dict[str, Any] = {
@@ -101,11 +102,21 @@ def application(settings: Settings, port: int) -> st.App:
 
 
 def routes(settings: Settings, below: str = "") -> list[BaseRoute]:
-    """What is served beside the pages: at the root for whoever is on this machine, and below the public address."""
-    reports = Mount(f"{below}{REPORTS}", app=Reports(settings))
-    if below and login.wanted(settings):  # figures for machines are for those of the house
-        return [reports]
-    return [Route(f"{below}/healthz", _health), Route(f"{below}/metrics", _metrics), reports]
+    """What is served beside the pages: at the root for programs on this machine, and below the public address."""
+
+    def guarded(answer: Answer) -> Answer:
+        async def answered(request: Request) -> Response:
+            if not machine.may_ask(settings, request, below):
+                return PlainTextResponse(machine.REFUSED, status_code=403)
+            return await answer(request)
+
+        return answered
+
+    return [
+        Route(f"{below}/healthz", guarded(_health)),
+        Route(f"{below}/metrics", guarded(_metrics)),
+        Mount(f"{below}{REPORTS}", app=Reports(settings)),
+    ]
 
 
 @asynccontextmanager
@@ -175,7 +186,7 @@ def _reading() -> Iterator[metrics.Query]:
 _kept_metrics = metrics.Metrics(_reading)
 
 
-async def _health(_request: Request) -> JSONResponse:
+async def _health(_request: Request) -> Response:
     """200 while pages are served. Whether the warehouse answers is told beside it: a page can say that in words."""
     state = await asyncio.to_thread(_warehouse_state)
     return JSONResponse({"status": "ok", "warehouse": state, "at": utc_now().isoformat(timespec="seconds")})

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from searchflow import warehouse
+from searchflow import confined, read_only, warehouse
 from searchflow.errors import ServiceError
 from searchflow.ops import audit_log
 from searchflow.settings import Settings, load_settings
@@ -28,6 +28,8 @@ _lock = threading.Lock()
 _settings: Settings | None = None
 _connection: duckdb.DuckDBPyConnection | None = None
 _answers: OrderedDict[tuple[Any, ...], pa.Table] = OrderedDict()
+_tables: dict[str, set[str]] = {}
+"""Text of a query -> the tables that it reads."""
 
 
 class NotBuiltError(Exception):
@@ -46,6 +48,7 @@ def configure(settings: Settings | None) -> None:
             _connection.close()
         _settings, _connection = settings, None
         _answers.clear()
+        _tables.clear()
 
 
 def current_settings() -> Settings:
@@ -74,8 +77,9 @@ class Reading:
                 _answers.move_to_end(key)
                 return known
         bound = {name: list(v) if isinstance(v, tuple) else v for name, v in given.items()}
+        tables = _tables_read(self.cursor, sql, bound)
         found = self.cursor.execute(sql, bound or None).to_arrow_table()
-        audit_log.append_query(current_settings(), sql, found.num_rows)
+        audit_log.append_query(current_settings(), sql, found.num_rows, tables=tables)
         with _lock:
             _answers[key] = found
             while len(_answers) > KEPT_ANSWERS:
@@ -120,6 +124,17 @@ class Reading:
             raise NotBuiltError(missing)
 
 
+def _tables_read(cursor: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any]) -> set[str]:
+    """What a query of a page reads, by the same rule as a person's query; judged once for each text."""
+    with _lock:
+        known = _tables.get(sql)
+    if known is None:
+        known = read_only.tables_read(cursor, sql, values)
+        with _lock:
+            _tables[sql] = known
+    return known
+
+
 @contextmanager
 def reading() -> Iterator[Reading]:
     """One snapshot for as long as the block lasts.
@@ -141,7 +156,7 @@ def _begin() -> duckdb.DuckDBPyConnection:
     for attempt in (1, 2):
         cursor = _connect().cursor()
         try:
-            cursor.execute(f"USE {warehouse.CATALOG}; SET TimeZone = 'UTC'; BEGIN")
+            cursor.execute(f"USE {warehouse.CATALOG}; SET TimeZone = 'UTC'; {'; '.join(confined.JUDGED)}; BEGIN")
             warehouse.snapshot_id(cursor)
         except duckdb.Error as error:
             cursor.close()
@@ -161,6 +176,7 @@ def _connect() -> duckdb.DuckDBPyConnection:
     with _lock:
         if _connection is None:
             _connection = warehouse.connect(settings, read_only=True, memory_limit=MEMORY_LIMIT)
+            confined.confine(_connection, settings, locked=False)
         return _connection
 
 

@@ -16,7 +16,6 @@ from prefect.tasks import exponential_backoff
 
 import activations
 from flows.support import is_retryable, models_at_rest, stage, table_artifact, utc_now
-from searchflow import actor
 from searchflow.errors import DeliveryFailed, NegativeAnswer
 from searchflow.progress import progress
 from searchflow.settings import Settings, load_settings
@@ -33,9 +32,7 @@ FOR_PEOPLE = ("blocked", "stale", "samples")
     retry_condition_fn=is_retryable,
     cache_policy=NO_CACHE,
 )
-def run_sync(
-    name: str, now: datetime, dry_run: bool, approve: bool, retry_rejected: bool = False, by: str = ""
-) -> dict[str, Any]:
+def run_sync(name: str, now: datetime, dry_run: bool, approve: bool, retry_rejected: bool = False) -> dict[str, Any]:
     """Send what changed since the last acknowledged delivery."""
     with progress(f"sync {name}") as bar:
 
@@ -48,7 +45,6 @@ def run_sync(
             now=now,
             dry_run=dry_run,
             approve=approve,
-            by=by,
             retry_rejected=retry_rejected,
             on_progress=on_progress,
         )
@@ -91,12 +87,11 @@ def activate(
     dry_run: bool = False,
     approve: bool = False,
     retry_rejected: bool = False,
-    by: str = "",
 ) -> dict[str, Any]:
     """Run syncs by name (default: all), after the suites of their gates that have to look again. One that is blocked or
     fails does not stop the others.
 
-    `by` is who approves (default: the user of this process); the audit log names them.
+    Who approves is the account that runs this process; the audit log names it.
 
     Raises:
         NegativeAnswer: after all have run, when any was blocked or failed.
@@ -112,7 +107,7 @@ def activate(
         for name in names:
             try:
                 # Each with its own moment, read when the models are at rest: what it waited for is in what it sends.
-                results[name] = run_sync(name, utc_now(), dry_run, approve, retry_rejected, by)
+                results[name] = run_sync(name, utc_now(), dry_run, approve, retry_rejected)
             except NegativeAnswer as error:
                 problems.append(error)
         changes = [sum(int(result[key]) for key in ("added", "changed", "removed")) for result in results.values()]
@@ -127,10 +122,10 @@ def activate(
 
 
 @flow(name="undo")
-def undo(sync: str, run_id: str, by: str = "") -> dict[str, Any]:
+def undo(sync: str, run_id: str) -> dict[str, Any]:
     """Restore what a run of a sync changed, and hold the sync until somebody approves its next run."""
     settings = load_settings()
     with stage(settings, "undo") as noted:
-        result = asdict(activations.undo_run(settings, sync, run_id, now=utc_now(), by=by or actor.user()))
+        result = asdict(activations.undo_run(settings, sync, run_id, now=utc_now()))
         noted.rows_out, noted.rejected = result["restored"] + result["removed"], result["rejected"]
     return result

@@ -7,8 +7,8 @@ names. A thread that is started inside of such a block takes the name along with
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,10 +48,10 @@ def current() -> str:
 
 
 def user() -> str:
-    """Tell who runs this process, as the system knows them."""
+    """Tell the account that runs this process, as the operating system knows it: no variable of the environment is asked."""
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
         return str(os.getuid())
 
 

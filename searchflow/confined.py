@@ -1,4 +1,4 @@
-"""What SQL that a person wrote may read: only the lake, only a SELECT, only harmless table functions.
+"""How SQL that a person wrote is confined: no file, no network, only a SELECT, only harmless table functions.
 
 The statement is read as DuckDB parses it, so no way of writing a name hides one.
 """
@@ -14,12 +14,22 @@ import duckdb
 from searchflow.errors import UsageError
 from searchflow.settings import Settings
 
+JUDGED = ("SET explain_output = 'all'", "SET python_enable_replacements = false")
+"""Settings of each session whose queries `searchflow.read_only` judges."""
 
-def confine(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Take from a connection what a person's query must not have: other files, the network, other extensions."""
+
+def confine(connection: duckdb.DuckDBPyConnection, settings: Settings, *, locked: bool = True) -> None:
+    """Take from a connection what a person's query must not have: other files, the network, other extensions, variables of
+    Python. What is left of the lake's folder is judged by `searchflow.read_only`. Not `locked`: our own code may still choose
+    the time zone, for example."""
+    if "://" in settings.data_path:
+        connection.execute("LOAD httpfs")  # later it could not be loaded by itself
+    for statement in JUDGED:
+        connection.execute(statement)
     connection.execute("SET allowed_directories = ?", [[settings.data_path]])
     connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
+    if locked:
+        connection.execute("SET lock_configuration = true")
 
 
 HARMLESS_TABLE_FUNCTIONS = frozenset(
@@ -39,8 +49,13 @@ def table_functions(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]
 
 def tables_named(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
     """Tables that a SELECT names with their schema, wherever they stand in it and however they are written."""
+    return {".".join(name[-2:]) for name in names_in(connection, sql)}
+
+
+def names_in(connection: duckdb.DuckDBPyConnection, sql: str) -> set[tuple[str, ...]]:
+    """Return the tables that a SELECT names with their schema, in parts: catalog (where it is written), schema and table."""
     return {
-        f"{node['schema_name']}.{node['table_name']}"
+        tuple(part for part in (node.get("catalog_name"), node["schema_name"], node["table_name"]) if part)
         for node in _nodes(connection, sql)
         if node.get("type") == "BASE_TABLE" and node.get("schema_name")
     }

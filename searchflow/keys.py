@@ -1,4 +1,5 @@
-"""The home's secret key, and keys derived from it, one a purpose: learning one tells nothing about the others."""
+"""The home's secrets: its key, keys derived from it (one a purpose: learning one tells nothing about the others), and the
+password of its Prefect server."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from searchflow.settings import Settings
@@ -21,19 +23,28 @@ def derived(settings: Settings, purpose: str) -> bytes:
 
 
 def _of_home(settings: Settings) -> bytes:
-    """Made at first use; only this account may read it. It never has a default."""
-    path = settings.home / "keys" / "secret"
+    return _kept(settings, "secret", lambda: secrets.token_bytes(BYTES))
+
+
+def prefect_password(settings: Settings) -> str:
+    """The password of this home's Prefect server. Remove the file `keys/prefect` while the server is down to have another."""
+    return _kept(settings, "prefect", lambda: secrets.token_urlsafe(BYTES).encode()).decode().strip()
+
+
+def _kept(settings: Settings, name: str, make: Callable[[], bytes]) -> bytes:
+    """A secret of this home. It is made at first use, and never has a default; only this account may read its file."""
+    path = settings.home / "keys" / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write_once(path)
+        _write_once(path, make())
     return path.read_bytes()
 
 
-def _write_once(path: Path) -> None:
+def _write_once(path: Path, content: bytes) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(BYTES))
+        file.write(content)
     try:
         os.link(partial, path)  # the first of several processes wins, and no reader sees half a key
     except FileExistsError:

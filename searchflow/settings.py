@@ -67,6 +67,10 @@ class Settings(BaseSettings):
         None, description="Told of each breach and recovery of a service level (http or https); unset: nobody."
     )
     webhook_secret: SecretStr | None = Field(None, description="Signs what the webhook is sent; unset: not signed.")
+    local_targets: bool = Field(
+        False,
+        description="Notices and HTTP syncs may go to this machine and to link-local addresses.",
+    )
     prefect_port: int = Field(4200, ge=1, le=65535, description="Loopback port of the Prefect server and its UI.")
     dashboards_port: int = Field(8501, ge=1, le=65535, description="Loopback port of the dashboards.")
     dashboards_url: str | None = Field(

@@ -75,7 +75,12 @@ def attach_statements(settings: Settings, *, read_only: bool = True, snapshot: i
 
 
 def connect(
-    settings: Settings, *, read_only: bool = False, memory_limit: str | None = None, threads: int | None = None
+    settings: Settings,
+    *,
+    read_only: bool = False,
+    memory_limit: str | None = None,
+    threads: int | None = None,
+    spill: Path | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A connection with the lake attached and in use: tables are `raw.search_events`, `marts.fct_search_funnel`.
 
@@ -87,6 +92,8 @@ def connect(
     config: dict[str, str | bool | int | float | list[str]] = {
         "extension_directory": str(settings.extensions_dir),
         "allow_unsigned_extensions": True,
+        # DuckDB's own choice is the folder from which the command was called.
+        "temp_directory": str(spill or settings.home / "spill"),
     }
     if memory_limit:
         config["memory_limit"] = memory_limit

@@ -42,6 +42,7 @@ class CommandLine:
             "SEARCHFLOW_HOME": str(self.home),
             "SEARCHFLOW_PREFECT_PORT": str(free_port()),
             "SEARCHFLOW_DASHBOARDS_PORT": str(free_port()),
+            "SEARCHFLOW_LOCAL_TARGETS": "true",
             "DO_NOT_TRACK": "1",
             **self.environment,
         }

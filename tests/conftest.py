@@ -18,6 +18,7 @@ os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 for name in [name for name in os.environ if name.startswith("SEARCHFLOW_") and name != "SEARCHFLOW_ENV_FILE"]:
     del os.environ[name]
+os.environ["SEARCHFLOW_LOCAL_TARGETS"] = "true"  # receivers of tests are on loopback
 
 from searchflow import lifecycle  # noqa: E402
 from searchflow.garbage import collect_rarely  # noqa: E402

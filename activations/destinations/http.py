@@ -36,6 +36,7 @@ from msgspec import Meta
 from activations.base import Batch, Delivery, Destination, Operation, Rejection, halves
 from activations.declaration import Sync
 from activations.errors import Retryable
+from searchflow import targets
 from searchflow.errors import ConfigurationError
 from searchflow.settings import Settings
 
@@ -59,7 +60,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def open_destination(sync: Sync, options: Options, settings: Settings) -> HttpApi:
     """Does not connect yet."""
-    return HttpApi(sync, options)
+    return HttpApi(sync, options, settings)
 
 
 def _retry_after(response: httpx.Response) -> float | None:
@@ -85,8 +86,8 @@ def _safe(reason: object) -> str:
 class HttpApi(Destination):
     """One client, kept for the run."""
 
-    def __init__(self, sync: Sync, options: Options) -> None:
-        self._sync, self._options = sync, options
+    def __init__(self, sync: Sync, options: Options, settings: Settings) -> None:
+        self._sync, self._options, self._settings = sync, options, settings
         self._where = f"activations/syncs/{sync.name}.yaml, destination.url"
         self._client = httpx.Client(timeout=options.timeout_seconds)
 
@@ -106,6 +107,10 @@ class HttpApi(Destination):
 
     def deliver(self, batch: Batch) -> Delivery:
         """Send a batch."""
+        if why := targets.refused(self._settings, self._options.url):
+            raise ConfigurationError(
+                self._where, f"nothing is sent: {why}.", f"Set {targets.VARIABLE}=true if it is meant."
+            )
         try:
             response = self._client.post(
                 self._options.url,

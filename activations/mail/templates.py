@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import jinja2
+import jinja2.sandbox
 
 from activations.mail import suppression
 from activations.mail.message import Message, one_line
@@ -40,7 +41,8 @@ def triggers() -> list[str]:
 
 @cache
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    """A template fills in values; it reaches nothing of the program behind them, and changes none."""
+    return jinja2.sandbox.ImmutableSandboxedEnvironment(
         loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=jinja2.select_autoescape(enabled_extensions=("html",), default=False),
         undefined=jinja2.StrictUndefined,

@@ -191,7 +191,6 @@ def activate(
         str | None,
         typer.Option("--undo", metavar="RUN", help="Restore what this run of one sync changed, and hold it."),
     ] = None,
-    by: Annotated[str, typer.Option("--by", help="Who approves or undoes, for the audit log; default: you.")] = "",
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -201,13 +200,13 @@ def activate(
 
     names = [activations.load_sync(name).name for name in syncs or []]
     if undo is not None:
-        _undo(settings, names, undo, by, as_json, verbose)
+        _undo(settings, names, undo, as_json, verbose)
         return
 
     def flow() -> Any:
         from flows.activation import activate as run
 
-        return run(syncs=names or None, dry_run=dry_run, approve=approve, retry_rejected=retry_rejected, by=by)
+        return run(syncs=names or None, dry_run=dry_run, approve=approve, retry_rejected=retry_rejected)
 
     results = run_flow(settings, flow, verbose=verbose)
     if as_json:
@@ -267,14 +266,14 @@ def _value(value: object) -> object:
     return "nothing" if value is None else value
 
 
-def _undo(settings: Any, names: list[str], undone: str, by: str, as_json: bool, verbose: bool) -> None:
+def _undo(settings: Any, names: list[str], undone: str, as_json: bool, verbose: bool) -> None:
     if len(names) != 1:
         raise UsageError("--undo goes with the name of one sync: `searchflow activate SYNC --undo RUN`.")
 
     def flow() -> Any:
         from flows.activation import undo as run
 
-        return run(names[0], undone, by)
+        return run(names[0], undone)
 
     result = run_flow(settings, flow, verbose=verbose)
     if as_json:

@@ -115,6 +115,7 @@ def where_to_look(settings: Settings) -> dict[str, str]:
     return {
         "quality report": str(settings.reports_dir / "quality" / "index.html"),
         "Prefect": settings.prefect_api_url.removesuffix("/api"),
+        "its password": f"{command} login",
         "dashboards": f"{command} dashboards",
         "SQL": f'{command} query "SELECT * FROM marts.mart_kpi_daily ORDER BY kpi_date DESC LIMIT 7"',
         "dead letters": f"{command} dlq list",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from searchflow import warehouse
+from searchflow import actor, warehouse
 from searchflow.cli.output import Json, console, print_json, print_table, safe
 from searchflow.cli.support import flows_of, settings_of_command, start_servers, with_servers
 from searchflow.errors import UsageError
@@ -116,7 +115,7 @@ def replay(
     settings = _started()
     with _marts_watched(settings, transform) as watch:
         with _noted(settings, "replay") as stage:
-            result = replaying.replay(settings, selection, clock=utc_now, actor=getpass.getuser(), fix=chosen)
+            result = replaying.replay(settings, selection, clock=utc_now, actor=actor.user(), fix=chosen)
             stage.rows_in, stage.rows_out, stage.rejected = result.tried, result.stored, result.refused.total()
         changes = watch(result.batches)
     if as_json:
@@ -147,7 +146,7 @@ def discard(
         raise UsageError("Say which letters (--reason, --type, --source, --since, --until, --id), or --all.")
     settings = _started()
     with _noted(settings, "discard") as stage:
-        count = closing.discard(settings, selection, why=why, clock=utc_now, actor=getpass.getuser())
+        count = closing.discard(settings, selection, why=why, clock=utc_now, actor=actor.user())
         stage.rows_in = stage.rows_out = count
     if as_json:
         print_json({"discarded": count})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from searchflow import actor
 from searchflow.cli.output import Json, console, print_json, print_table, safe
 from searchflow.cli.support import Verbose, run_flow, settings_of_command, start_servers, with_servers
 from searchflow.errors import UsageError
@@ -101,7 +101,7 @@ def resolve(
 
     settings = _started()
     decided = overview.from_log(settings, log, utc_now()) if log is not None else dict.fromkeys(keys or (), bool(sent))
-    overview.resolve(settings, decided, by=getpass.getuser(), now=utc_now())
+    overview.resolve(settings, decided, by=actor.user(), now=utc_now())
     taken = sum(decided.values())
     if as_json:
         print_json({"sent": taken, "not_sent": len(decided) - taken})
@@ -200,7 +200,7 @@ def _change(who: list[str], *, suppressed: bool, reason: str, as_json: bool) -> 
     from activations.mail import suppression
 
     changed, same = suppression.change(
-        _started(), who, suppressed=suppressed, reason=reason, by=getpass.getuser(), now=utc_now()
+        _started(), who, suppressed=suppressed, reason=reason, by=actor.user(), now=utc_now()
     )
     if as_json:
         print_json({"changed": changed, "unchanged": same})

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import duckdb
 import typer
 
-from searchflow import confined, warehouse
+from searchflow import confined, read_only, spill, warehouse
 from searchflow.cli import listing
 from searchflow.cli.interrupt import ended_by_ctrl_c
 from searchflow.cli.output import Json, print_json, print_table
@@ -41,18 +41,19 @@ def query(
 ) -> None:
     """Run read-only SQL on the warehouse, on a consistent snapshot. It cannot write, read files or reach the network."""
     settings = with_servers(settings_of_command())
-    with warehouse.connect(settings, read_only=True) as connection:
+    with spill.folder(settings) as place, warehouse.connect(settings, read_only=True, spill=place) as connection:
         if shown := _SHOW_TABLES.fullmatch(sql):  # DuckDB itself shows one schema, the one in which nothing is
             _print(_shown(connection, shown[1]), ["name", "description"], as_json)
             return
         statement = _only_select(connection, sql)
-        tables = confined.tables_named(connection, sql)
         if LEDGER.search(sql):  # what syncs sent: opened only for those who ask
             from activations.ledger import make_readable
 
             make_readable(connection, settings)
         confined.confine(connection, settings)
+        tables: set[str] | None = None
         try:
+            tables = read_only.tables_read(connection, statement)
             with ended_by_ctrl_c(connection):
                 cursor = connection.execute(statement)
                 names = [column[0] for column in cursor.description or []]
@@ -60,6 +61,9 @@ def query(
         except duckdb.Error as error:  # it may quote a value, so it is a read too
             audit_log.append_query(settings, sql, None, tables=tables, problem="failed")
             raise explained(connection, sql, error) from None
+        except UsageError:
+            audit_log.append_query(settings, sql, None, problem="refused")
+            raise
     audit_log.append_query(settings, sql, len(rows), tables=tables)
     _print(rows, names, as_json)
 

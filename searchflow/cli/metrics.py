@@ -59,6 +59,8 @@ def _serve(found: figures.Metrics, port: int) -> None:
     """One small page, for scrapers."""
     import uvicorn
     from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.requests import Request
     from starlette.responses import PlainTextResponse, Response
     from starlette.routing import Route
@@ -71,4 +73,7 @@ def _serve(found: figures.Metrics, port: int) -> None:
         except (SearchFlowError, duckdb.Error):
             return PlainTextResponse("the warehouse does not answer: see `searchflow status`\n", status_code=503)
 
-    uvicorn.run(Starlette(routes=[Route("/metrics", answer)]), host="127.0.0.1", port=port, log_level="warning")
+    # A page of another site could let its own name point here, and read the figures: only this machine's names are answered.
+    asked_for = Middleware(TrustedHostMiddleware, allowed_hosts=[ports.LOOPBACK, "localhost"])
+    page = Starlette(routes=[Route("/metrics", answer)], middleware=[asked_for])
+    uvicorn.run(page, host=ports.LOOPBACK, port=port, log_level="warning")

@@ -17,6 +17,7 @@ NEEDS: dict[str, str] = {
     "down": NOTHING,
     "status": NOTHING,
     "dashboards": STARTS,
+    "login": NOTHING,
     "generate": STARTS_PREFECT,
     "generate --to files": NOTHING,
     "generate --to stdout": NOTHING,

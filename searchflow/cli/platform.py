@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: `searchflow down`")(down)
     app.command(epilog="Example: `searchflow status --json`")(status)
     app.command(epilog="Example: `searchflow dashboards --port 8600`")(dashboards)
+    app.command(epilog="Example: `searchflow login`, then open the address and paste the password")(login)
 
 
 def up(
@@ -61,6 +62,7 @@ def up(
     where = {
         "home": str(settings.home),
         "Prefect": settings.prefect_api_url.removesuffix("/api"),
+        "Prefect's password": "searchflow login",
         "dashboards": f"http://127.0.0.1:{settings.dashboards_port}",
         "stream server": valkey.shown(settings),
         "logs": str(settings.logs_dir),
@@ -217,6 +219,19 @@ def _when(run: dict[str, Any], now: datetime) -> dict[str, Any]:
     """A run with its start as an age, for people."""
     age = _age(run["started_at"], now)
     return {name: _ago(age) if name == "started_at" else value for name, value in run.items()}
+
+
+def login(as_json: Json = False) -> None:
+    """Show the address of this home's Prefect pages, and the password that they and Prefect's API ask for. It is for the
+    people who run this home: who has it can run code as this account."""
+    settings = settings_of_command()
+    if not lifecycle.exists(settings):
+        lifecycle.require(settings)
+    address, password = settings.prefect_api_url.removesuffix("/api"), prefect.auth_string(settings)
+    if as_json:
+        print_json({"address": address, "password": password})
+        return
+    typer.echo(f"Address:  {address}\nPassword: {password}")
 
 
 def _dashboards_port(settings: Settings, port: int | None) -> int:

@@ -11,9 +11,11 @@ from searchflow.ops import audit_log
 from searchflow.privacy.masking import pseudonym
 from searchflow.quoting import identifier
 from searchflow.settings import Settings
-from searchflow.transformation.marks import personal_columns
+from searchflow.transformation import marks
+from searchflow.transformation.lineage import lineage_of_all
 
-IDENTIFIERS = ("user_id", "visitor_id", "idempotency_key")
+IDENTIFIERS = frozenset({"user_id", "visitor_id", "idempotency_key"})
+"""Names that mean a user in whichever table they are, one of your own included."""
 BLOCK = 10_000
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """A cell that begins so is a formula to a spreadsheet; an apostrophe makes it text (OWASP: CSV injection)."""
@@ -26,7 +28,8 @@ def export(settings: Settings, table: str, path: Path) -> int:
         NotFoundError: there is no such table.
     """
     with warehouse.connect(settings, read_only=True) as connection:
-        personal = personal_columns(settings, connection).get(table, {})
+        left_out = {*marks.personal_columns(settings, connection).get(table, {}), *marks.SENT.get(table, ())}
+        users = IDENTIFIERS | marks.identifying(lineage_of_all(settings)).get(table, set())
         known = [
             row[0]
             for row in connection.execute(
@@ -36,7 +39,9 @@ def export(settings: Settings, table: str, path: Path) -> int:
         ]
         if table not in known:
             raise NotFoundError("table", table, known)
-        columns = [row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall() if row[0] not in personal]
+        described = connection.execute(f"DESCRIBE {table}").fetchall()
+        columns = [row[0] for row in described if row[0] not in left_out]
+        masked = {row[0] for row in described if row[0] in users and row[1] == "VARCHAR"}
         quoted = ", ".join(identifier(column) for column in columns)
         audit_log.append(settings, "export", table, detail=f"columns {', '.join(columns)}")
         found = connection.execute(f"SELECT {quoted} FROM {table}")
@@ -45,14 +50,14 @@ def export(settings: Settings, table: str, path: Path) -> int:
             writer = csv.writer(file)
             writer.writerow(columns)
             while block := found.fetchmany(BLOCK):
-                writer.writerows([_cells(settings, columns, row) for row in block])
+                writer.writerows([_cells(settings, columns, masked, row) for row in block])
                 rows += len(block)
     return rows
 
 
-def _cells(settings: Settings, columns: list[str], row: tuple[object, ...]) -> list[object]:
+def _cells(settings: Settings, columns: list[str], masked: set[str], row: tuple[object, ...]) -> list[object]:
     return [
-        pseudonym(settings, str(value)) if column in IDENTIFIERS and value is not None else harmless(value)
+        pseudonym(settings, str(value)) if column in masked and value is not None else harmless(value)
         for column, value in zip(columns, row, strict=True)
     ]
 

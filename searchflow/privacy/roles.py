@@ -65,6 +65,11 @@ ROLES: dict[str, tuple[str, tuple[Grant, ...]]] = {
     ),
 }
 """Role -> what it is for, and its grants. Everything that is not named here is refused."""
+DECISIONS: dict[str, tuple[str, ...]] = {
+    "transform": ("promote",),
+    "activate": ("approve", "undo", "suppress", "unsuppress"),
+}
+"""Role -> the decisions of people that it may enter into the audit log. `grant` and `erase` are the owner's alone."""
 
 
 def name_of(settings: Settings, role: str) -> str:
@@ -84,6 +89,7 @@ def create(settings: Settings) -> list[str]:
             known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone()
             if known is None:
                 connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
+            _join(connection, name)
     for database in postgres.DATABASES:
         with psycopg.connect(postgres.conninfo(settings, database)) as connection:
             _close(connection, database, settings, names)
@@ -91,10 +97,33 @@ def create(settings: Settings) -> list[str]:
                 for grant in grants:
                     if grant.database == database:
                         _open(connection, settings, name_of(settings, role), grant, names)
+            if database == "catalog":
+                _let_decide(connection, settings)
     audit_log.append(
         settings, "grant", "roles", rows=len(names), detail=f"privileges of {', '.join(names)} as declared"
     )
     return names
+
+
+def _join(connection: psycopg.Connection, name: str) -> None:
+    """Make the account that makes the roles a member of them, unless it is superuser: only a member gives a schema away, and
+    brings tables of the role up to date."""
+    row = connection.execute("SELECT pg_has_role(current_user, %s, 'USAGE')", [name]).fetchone()
+    if row != (True,):
+        connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(name)))
+
+
+def _let_decide(connection: psycopg.Connection, settings: Settings) -> None:
+    """Let the roles that decide enter their decisions into the audit log, and no other role (see `audit_log.sql`)."""
+    for role, actions in DECISIONS.items():
+        name, policy = sql.Identifier(name_of(settings, role)), sql.Identifier(f"decisions_of_{role}")
+        listed = sql.SQL(", ").join(map(sql.Literal, actions))
+        connection.execute(sql.SQL("DROP POLICY IF EXISTS {} ON audit.log").format(policy))
+        connection.execute(
+            sql.SQL("CREATE POLICY {} ON audit.log FOR INSERT TO {} WITH CHECK (action IN ({}))").format(
+                policy, name, listed
+            )
+        )
 
 
 def _close(connection: psycopg.Connection, database: str, settings: Settings, names: list[str]) -> None:
@@ -103,7 +132,8 @@ def _close(connection: psycopg.Connection, database: str, settings: Settings, na
     everybody = sql.SQL(", ").join([sql.SQL("PUBLIC"), *map(sql.Identifier, names)])
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(full, everybody))
     for (schema,) in connection.execute("SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_)'"):
-        for what in ("SCHEMA {}", "ALL TABLES IN SCHEMA {}", "ALL SEQUENCES IN SCHEMA {}"):
+        # The schema last: a member of the role that owns it looks into it with that role's rights.
+        for what in ("ALL TABLES IN SCHEMA {}", "ALL SEQUENCES IN SCHEMA {}", "SCHEMA {}"):
             target = sql.SQL(what).format(sql.Identifier(schema))
             connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(target, everybody))
 
@@ -117,9 +147,10 @@ def _open(connection: psycopg.Connection, settings: Settings, name: str, grant: 
     if grant.owns:
         connection.execute(sql.SQL("GRANT CREATE, TEMPORARY ON DATABASE {} TO {}").format(database, role))
         connection.execute(sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(schema, role))
-        _give(connection, grant.schema, role)
     usage = sql.SQL("USAGE, CREATE" if grant.create else "USAGE")
     connection.execute(sql.SQL("GRANT {} ON SCHEMA {} TO {}").format(usage, schema, role))
+    if grant.owns:
+        _give(connection, grant.schema, role)
     connection.execute(sql.SQL("GRANT {} ON ALL TABLES IN SCHEMA {} TO {}").format(privileges, schema, role))
     for owner in [sql.SQL("CURRENT_USER"), *map(sql.Identifier, names)]:  # small commits make tables of their own
         connection.execute(

@@ -1,4 +1,5 @@
-"""The Prefect server: its database is in our PostgreSQL, its API and UI are on loopback, and it calls nobody.
+"""The Prefect server: its database is in our PostgreSQL, its API and UI are on loopback behind a password, and it calls
+nobody.
 
 The settings below are for a small machine; why each is there is in docs/reference/prefect.md.
 """
@@ -11,6 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 
+from searchflow import keys
 from searchflow.errors import ServiceError
 from searchflow.services import ports, postgres, process
 from searchflow.settings import ROOT, Settings
@@ -18,12 +20,24 @@ from searchflow.settings import ROOT, Settings
 NAME = "prefect-server"
 START_SECONDS = 120
 """The first start makes Prefect's tables, which takes about ten seconds on two cores."""
+USER = "searchflow"
+
+
+def login(settings: Settings) -> tuple[str, str]:
+    """Name and password that the API of this home's server asks for, as an HTTP client takes them."""
+    return USER, keys.prefect_password(settings)
+
+
+def auth_string(settings: Settings) -> str:
+    """The login as Prefect takes it: in its variables, and in the field of its login page."""
+    return ":".join(login(settings))
 
 
 def client_environment(settings: Settings) -> dict[str, str]:
     """What a process needs so that its flows report to our server."""
     return {
         "PREFECT_API_URL": settings.prefect_api_url,
+        "PREFECT_API_AUTH_STRING": auth_string(settings),  # in the environment, which no other account can read
         "PREFECT_HOME": str(settings.home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",  # without our server a flow fails clearly, not on a second one
@@ -38,7 +52,11 @@ def _server_environment(settings: Settings) -> dict[str, str]:
         "PREFECT_HOME": str(settings.home / "prefect"),
         "PREFECT_API_DATABASE_CONNECTION_URL": postgres.async_url(settings, "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_UI_API_URL": settings.prefect_api_url,
+        "PREFECT_SERVER_API_AUTH_STRING": auth_string(settings),
+        "PREFECT_API_AUTH_STRING": auth_string(settings),
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(_own_origins(settings)),
         "DO_NOT_TRACK": "1",
         # one transaction for many task events, not one each
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
@@ -47,6 +65,11 @@ def _server_environment(settings: Settings) -> dict[str, str]:
         "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
         "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
     }
+
+
+def _own_origins(settings: Settings) -> list[str]:
+    """Where the server's own pages come from: no page of another site may read what the API answers."""
+    return [f"http://{host}:{settings.prefect_port}" for host in (ports.LOOPBACK, "localhost")]
 
 
 def healthy(settings: Settings, *, timeout: float = 5.0) -> bool:

@@ -8,7 +8,7 @@ column that a model takes from it by a way that no declaration knows: the whole 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import duckdb
 
@@ -34,6 +34,19 @@ DOCUMENTS: dict[str, tuple[str, ...]] = {
 """Raw table -> its documents. They are masked; of the columns taken from them each is judged by its field."""
 JUDGED = frozenset(part.split()[0] for part in f"{EVENT_COLUMNS},{PROVENANCE_COLUMNS}".split(",")) - {*DOCUMENT_COLUMNS}
 """Columns that are public in any raw table: ids, times, provenance."""
+SENT: dict[str, tuple[str, ...]] = {"ops.sync_rejections": ("payload",)}
+"""Rows as they were sent to a destination: an export leaves them out."""
+USERS: dict[str, tuple[str, ...]] = {
+    **{each.raw_table: ("user_id",) for each in EVENT_TYPES.values()},
+    "raw.user_profiles": ("user_id",),
+}
+"""Table -> columns that say who a user is. Each text that a model makes from them can hold a user id."""
+KEYS: dict[str, tuple[str, ...]] = {
+    "ops.sync_assignments": ("unit",),
+    "ops.sync_rejections": ("key",),
+    "ops.quarantined_rows": ("key",),
+}
+"""Table that no model makes -> its keys: the key of a row that is about a user is the user's id."""
 PLAIN = re.compile(
     r"(BOOLEAN|DATE|DOUBLE|FLOAT|U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL.*|TIME.*|INTERVAL|UUID)", re.I
 )
@@ -79,18 +92,34 @@ def marked(nodes: Iterable[Node]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _origin(node: Node) -> str | None:
-    """The declared column that a column is made from, or else the part of a document that nothing declares public."""
-    pending, seen, taken = list(node.parents), set(), None
+def identifying(nodes: Iterable[Node]) -> dict[str, set[str]]:
+    """Table -> columns that can hold a user id, numbers that are made from ids included."""
+    found = {table: set(columns) for table, columns in (*USERS.items(), *KEYS.items())}
+    for node in nodes:
+        if any(parent.column in USERS.get(parent.table, ()) for parent in _ancestors(node)):
+            found.setdefault(node.table, set()).add(node.column)
+    return found
+
+
+def _ancestors(node: Node) -> Iterator[Node]:
+    """What a column is made from, at any distance."""
+    pending, seen = list(node.parents), set()
     while pending:
         parent = pending.pop()
+        yield parent
+        if (parent.table, parent.column) not in seen:
+            seen.add((parent.table, parent.column))
+            pending += parent.parents
+
+
+def _origin(node: Node) -> str | None:
+    """The declared column that a column is made from, or else the part of a document that nothing declares public."""
+    taken = None
+    for parent in _ancestors(node):
         if parent.column in DECLARED.get(parent.table, ()):
             return f"{parent.table}.{parent.column}"
         if taken is None and _is_personal_part(parent.table, parent.column):
             taken = f"{parent.table}.{parent.column}"
-        if (parent.table, parent.column) not in seen:
-            seen.add((parent.table, parent.column))
-            pending += parent.parents
     return taken
 
 

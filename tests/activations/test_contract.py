@@ -16,7 +16,7 @@ from activations.declaration import Sync, destination_types
 from activations.destinations import _redis, http, postgres_table, redis_hash, redis_stream
 from activations.testing import Check, Trial, checks
 from searchflow import services, streams
-from searchflow.settings import Settings
+from searchflow.settings import Settings, load_settings
 from tests.activations.api import running_api
 
 pytestmark = pytest.mark.integration
@@ -92,7 +92,7 @@ class Api(Trial):
         return pa.table({name: pa.array([row[name] for row in texts], pa.string()) for name in fields})
 
     def unreachable(self, sync: Sync) -> Destination:
-        return http.HttpApi(sync, http.Options(url=f"http://{NOBODY}/"))
+        return http.HttpApi(sync, http.Options(url=f"http://{NOBODY}/"), load_settings())
 
     def refuse(self, sync: Sync, key: str) -> None:
         self.api.refuses = lambda row: row["id"] == key

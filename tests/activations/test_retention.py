@@ -44,8 +44,8 @@ def test_old_runs_leave_the_log_and_what_was_sent_stays_known(scene: Scene) -> N
     with pytest.raises(
         UsageError, match=r"has left the log of syncs, which begins at 2025-12-10.*SEARCHFLOW_LEDGER_DAYS"
     ):
-        undo_run(scene.settings, SYNC, first.run_id, now=NOW, by="Ada")
-    undone = undo_run(scene.settings, SYNC, second.run_id, now=NOW, by="Ada")
+        undo_run(scene.settings, SYNC, first.run_id, now=NOW)
+    undone = undo_run(scene.settings, SYNC, second.run_id, now=NOW)
     assert (undone.restored, undone.removed) == (2, 0)
     assert scene.reconcile(SYNC).drifted == 0
     scene.model(CRM, [crm_row(f"u{number}") for number in range(8)])

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
 import pytest
 
 from searchflow import markdown
 from searchflow.services import prefect
 from searchflow.settings import Settings
 from tests.browser.conftest import free_port
+from tests.prefect_api import call
 from tests.privacy.hostile import HOSTILE
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
@@ -34,12 +34,19 @@ def served(showroom: Settings) -> Iterator[Settings]:
 
 def leave(settings: Settings, rows: list[dict[str, str]]) -> None:
     from prefect import flow  # not before it is needed: the import takes hold of logging and warnings
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
     from flows.support import table_artifact
 
-    with temporary_settings({PREFECT_API_URL: settings.prefect_api_url}):
+    ours = {PREFECT_API_URL: settings.prefect_api_url, PREFECT_API_AUTH_STRING: prefect.auth_string(settings)}
+    with temporary_settings(ours):
         flow(table_artifact)("hostile", rows, "Rows")
+
+
+def log_in(page: Any, password: str) -> None:
+    """Do what `searchflow login` tells people to do: paste the password into the page."""
+    page.locator("input").first.fill(password)
+    page.keyboard.press("Enter")
 
 
 def test_hostile_texts_in_a_table_neither_link_load_nor_run(browser: Any, served: Settings) -> None:
@@ -47,12 +54,14 @@ def test_hostile_texts_in_a_table_neither_link_load_nor_run(browser: Any, served
     with ThreadPoolExecutor(1) as elsewhere:  # the browser keeps an event loop running in this thread
         elsewhere.submit(leave, served, rows).result()
     newest = {"sort": "CREATED_DESC", "limit": 1, "artifacts": {"key": {"any_": ["hostile"]}}}
-    [made] = httpx.post(f"{served.prefect_api_url}/artifacts/filter", json=newest).raise_for_status().json()
+    answer = call(served, "/artifacts/filter", newest)
+    [made] = answer.raise_for_status().json()
     page = browser.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     own = served.prefect_api_url.removesuffix("/api")
     page.goto(f"{own}/artifacts/artifact/{made['id']}")
+    log_in(page, prefect.auth_string(served))
     page.get_by_text("DROP TABLE raw.search_events").first.wait_for()
     assert page.evaluate("window.hacked") is None
     leading = page.evaluate("[...document.querySelectorAll('a[href], img[src]')].map(each => each.href || each.src)")

@@ -22,6 +22,7 @@ from searchflow.ingestion.pace import Pace
 from searchflow.settings import Settings
 from tests import foreign
 from tests.commands import CommandLine
+from tests.prefect_api import call
 
 
 def test_batches_grow_while_behind_and_shrink_when_caught_up() -> None:
@@ -182,7 +183,7 @@ def test_the_command_follows_in_one_run_and_sigterm_ends_it_with_its_counts(home
     assert (result["received"], result["stored"]) == (900, 900)
     [run] = _runs(settings, None)
     assert run["state_type"] == "COMPLETED"
-    shown = httpx.post(f"{settings.prefect_api_url}/artifacts/filter", json={}, timeout=30).json()
+    shown = call(settings, "/artifacts/filter", {}).json()
     [live] = [artifact for artifact in shown if artifact["key"] == "ingestion-live"]  # one, updated in place
     assert live["description"].startswith("Received 900 so far")
     with warehouse.connect(settings, read_only=True) as connection:
@@ -197,7 +198,7 @@ def _runs(settings: Settings, state: str | None) -> list[dict[str, Any]]:
     if state is not None:
         question["flow_runs"] = {"state": {"type": {"any_": [state]}}}  # type: ignore[dict-item]
     try:
-        answer = httpx.post(f"{settings.prefect_api_url}/flow_runs/filter", json=question, timeout=30)
+        answer = call(settings, "/flow_runs/filter", question)
     except httpx.HTTPError:
         return []
     return list(answer.json()) if answer.is_success else []

@@ -9,12 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 
 from searchflow import lifecycle
 from searchflow.services import prefect
 from tests.commands import CommandLine
+from tests.prefect_api import call
 
 pytestmark = pytest.mark.integration
 
@@ -65,5 +65,5 @@ def test_a_schedule_of_ten_seconds_runs_and_the_list_commands_answer(cli: Comman
 
 def scheduled_and_completed(cli: CommandLine) -> list[object]:
     query = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
-    answer = httpx.post(f"{cli.settings.prefect_api_url}/flow_runs/filter", json=query, timeout=30)
+    answer = call(cli.settings, "/flow_runs/filter", query)
     return [run for run in answer.raise_for_status().json() if run["auto_scheduled"]]

@@ -17,6 +17,7 @@ import pytest
 from searchflow import lifecycle
 from searchflow.services import prefect, process
 from tests.commands import CommandLine
+from tests.prefect_api import call
 
 pytestmark = pytest.mark.integration
 NAMES = ("dashboards", "flows", "live-traffic", "postgres", "prefect-server", "valkey")
@@ -73,7 +74,7 @@ def test_live_traffic_is_ingested_also_after_a_kill_and_down_leaves_the_data(cli
 
 def flow_runs(cli: CommandLine, which: dict[str, object]) -> list[dict[str, Any]]:
     question = {"flow_runs": which, "flows": {"name": {"any_": ["ingestion"]}}, "sort": "START_TIME_DESC"}
-    answer = httpx.post(f"{cli.settings.prefect_api_url}/flow_runs/filter", json=question, timeout=30)
+    answer = call(cli.settings, "/flow_runs/filter", question)
     return list(answer.raise_for_status().json())
 
 

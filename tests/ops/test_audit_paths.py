@@ -108,7 +108,7 @@ def test_every_write_path_is_entered(scene: Scene) -> None:
 
     def undo() -> None:
         [(run,)] = scene.lake("SELECT run_id FROM ops.sync_runs WHERE sync = 'recommendations' AND status = 'done'")
-        activations.undo_run(settings, "recommendations", run, now=NOW, by="Ada")
+        activations.undo_run(settings, "recommendations", run, now=NOW)
 
     def webhook() -> None:
         with receiving() as receiver:
@@ -157,7 +157,7 @@ def test_every_write_path_is_entered(scene: Scene) -> None:
         ),
         "undo": (undo, {("undo", "redis_hash recommendations"), ("send", "redis_hash recommendations")}),
         "approve": (
-            lambda: scene.run("recommendations", approve=True, by="Grace"),
+            lambda: scene.run("recommendations", approve=True),
             {("approve", "redis_hash recommendations")},
         ),
         "webhook": (webhook, {("send", "webhook")}),

@@ -14,7 +14,8 @@ from searchflow.ops import audit_log
 from searchflow.privacy import export, masking
 from searchflow.settings import ROOT, Settings
 from searchflow.tables import RAW_TABLES
-from searchflow.transformation.marks import DECLARED, DOCUMENTS, marked, personal_columns
+from searchflow.transformation.lineage import lineage_of_all
+from searchflow.transformation.marks import DECLARED, DOCUMENTS, identifying, marked, personal_columns
 
 pytestmark = pytest.mark.integration
 HOSTILE = '=HYPERLINK("http://evil.example")'
@@ -84,6 +85,40 @@ def test_an_export_has_pseudonyms_no_personal_column_and_no_formula(company: Set
         {"user_id": masking.pseudonym(company, "u-2"), "country": "CA"},
     ]
     assert audit_log.show(company, action="export")[0]["object"] == "marts.dim_users"
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "masked"),
+    [
+        ("ops.sync_assignments", {"sync": "s", "unit": "u-1", "arm": "treated"}, "unit"),
+        ("ops.sync_rejections", {"sync": "s", "key": "u-1", "payload": '{"user_id": "u-1"}'}, "key"),
+        ("ops.quarantined_rows", {"suite": "s", "key": "u-1"}, "key"),
+    ],
+)
+def test_an_export_masks_a_user_id_under_another_name(
+    company: Settings, tmp_path: Path, table: str, row: dict[str, str], masked: str
+) -> None:
+    with warehouse.connect(company) as connection:
+        values = ", ".join("?" for _ in row)
+        connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({values})", list(row.values()))
+    path = tmp_path / "rows.csv"
+    export.export(company, table, path)
+    [found] = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+    assert found[masked] == masking.pseudonym(company, "u-1")
+    assert "u-1" not in path.read_text(encoding="utf-8")
+
+
+def test_every_text_that_a_model_makes_from_a_user_id_is_known(platform: Settings) -> None:
+    found = identifying(lineage_of_all(platform))
+    for table, column in (
+        ("intermediate.int_identity", "visitor_id"),
+        ("intermediate.int_user_journeys", "visitor_id"),
+        ("marts.dim_users", "user_id"),
+        ("activation.act_abandoned_search_emails", "idempotency_key"),
+        ("activation.act_recommendations", "user_id"),
+    ):
+        assert column in found[table], table
+    assert "unit" not in found.get("ops.service_levels", ())  # that one is a unit of measure
 
 
 def test_a_pseudonym_is_stable_and_depends_on_the_key(company: Settings, platform: Settings) -> None:

@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from searchflow import lifecycle, warehouse
 from searchflow.ingestion import feeds, worker
 from tests import foreign
 from tests.commands import CommandLine
+from tests.prefect_api import call
 
 pytestmark = pytest.mark.integration
 SECRET = "ana@example.org"
@@ -52,7 +52,7 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
 
 
 def asked(cli: CommandLine, what: str, question: dict[str, Any]) -> list[dict[str, Any]]:
-    answer = httpx.post(f"{cli.settings.prefect_api_url}/{what}/filter", json=question, timeout=30)
+    answer = call(cli.settings, f"/{what}/filter", question)
     return list(answer.raise_for_status().json())
 
 

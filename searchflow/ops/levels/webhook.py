@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from searchflow import targets
 from searchflow.backoff import Backoff
 from searchflow.settings import Settings
 
@@ -21,6 +22,9 @@ AGAIN = Backoff(attempts=3, first=1.0, doubling=True)
 def post(settings: Settings, payload: dict[str, Any], *, now: datetime) -> str | None:
     """Send it. Returns why it could not be sent, without the address: that may hold a secret; None when it was taken."""
     assert settings.webhook_url is not None
+    url = settings.webhook_url.get_secret_value()
+    if why := targets.refused(settings, url):
+        return why
     body = json.dumps(payload, ensure_ascii=False, sort_keys=True).encode()
     headers = {
         "Content-Type": "application/json",
@@ -32,7 +36,7 @@ def post(settings: Settings, payload: dict[str, Any], *, now: datetime) -> str |
     for _ in AGAIN.tries():
         try:
             answer = httpx.post(
-                settings.webhook_url.get_secret_value(),
+                url,
                 content=body,
                 headers=headers,
                 timeout=SECONDS,

@@ -19,6 +19,7 @@ import psutil
 from searchflow.services import process
 from searchflow.settings import CLOCK_MARKER, ROOT, Settings, load_settings
 from tests.commands import CommandLine
+from tests.prefect_api import call
 
 NOT_COPIED = shutil.ignore_patterns(
     ".git", ".venv", ".searchflow", ".env", ".cache", ".mypy_cache", ".ruff_cache", ".pytest_cache", "*.egg-info"
@@ -158,7 +159,7 @@ class Platform(CommandLine):
         page = self._api("POST", "/events/filter", {"filter": wanted, "limit": 50})
         found = list(page["events"])
         while page.get("next_page"):
-            page = httpx.get(page["next_page"], timeout=30).raise_for_status().json()
+            page = call(self.settings, page["next_page"], method="GET").raise_for_status().json()
             found += page["events"]
         return found
 
@@ -169,5 +170,4 @@ class Platform(CommandLine):
             offset += len(rows)
 
     def _api(self, method: str, place: str, body: dict[str, Any] | None = None) -> Any:
-        answer = httpx.request(method, f"{self.settings.prefect_api_url}{place}", json=body, timeout=30)
-        return answer.raise_for_status().json()
+        return call(self.settings, place, body, method=method).raise_for_status().json()

@@ -1,0 +1,58 @@
+"""Are there known security holes in the locked versions? Asks pip-audit, and says so where its data cannot be had.
+
+    python -m searchflow.devtools.known_holes
+
+Exit status 0: none is known, or nobody could be asked; 1: there are some, and each is named.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from searchflow.settings import ROOT
+
+PROGRAM = "pip-audit==2.10.1"
+SECONDS = 300
+ARGUMENTS = ("--no-deps", "--disable-pip", "--progress-spinner", "off", "--format", "json")
+
+
+def main(lock: Path = ROOT / "requirements.lock", program: str = PROGRAM) -> int:
+    """Ask, print one line a hole, and return the exit status."""
+    uv = Path(sys.executable).with_name("uv")
+    command = [str(uv), "tool", "run", program, "-r", str(lock), *ARGUMENTS]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return _unknown(type(error).__name__)
+    try:
+        packages = json.loads(done.stdout)["dependencies"]
+    except (ValueError, KeyError, TypeError):
+        last = done.stderr.strip().splitlines()
+        return _unknown(last[-1] if last else "it said nothing")
+    asked = [each for each in packages if "skip_reason" not in each]
+    if not asked:
+        return _unknown(f"it knows none of {len(packages)} packages")
+    holes = [(each["name"], each.get("version", "?"), hole) for each in packages for hole in each.get("vulns", [])]
+    for name, version, hole in holes:
+        _say(f"{name} {version}: {hole['id']}, mended in {', '.join(hole['fix_versions']) or 'no release yet'}")
+    if not holes:
+        _say(
+            f"No known security holes in {len(asked)} of {len(packages)} locked packages; the others are not known to it."
+        )
+    return 1 if holes else 0
+
+
+def _unknown(why: str) -> int:
+    _say(f"Known security holes: not checked, pip-audit or its data cannot be had here ({why[:200]}).")
+    return 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
