@@ -9,7 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
 
 # Tests never read or write the repository's .env, and nothing phones home.
@@ -23,9 +25,37 @@ from searchflow import services  # noqa: E402
 from searchflow.collector import collect_rarely  # noqa: E402
 from searchflow.services import postgres, valkey  # noqa: E402
 from searchflow.settings import Settings, load_settings  # noqa: E402
+from tests import clusters, order  # noqa: E402
+from tests.failures import AtOnce  # noqa: E402
 
 _numbers = itertools.count(1)
 collect_rarely()
+# Histories that the properties of the models are tried on: `make test-long` asks for the thorough profile.
+hypothesis.settings.register_profile("few", max_examples=15, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=600, deadline=None)
+hypothesis.settings.load_profile("few")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell failures at once, in the process that reports."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(AtOnce(config))
+
+
+def pytest_unconfigure() -> None:
+    """Leave no folder behind."""
+    clusters.clear()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first, so that no worker has one to itself at the end."""
+    order.slowest_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> order.WholeHomes | None:
+    """Hand out files in that order."""
+    return order.WholeHomes(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @contextmanager
@@ -43,7 +73,7 @@ def running_platform() -> Iterator[Settings]:
     with temporary_home() as home:
         settings = load_settings(home=home)
         try:
-            services.start(settings)
+            clusters.start(settings)
             yield settings
         finally:
             services.stop_all(settings)

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from searchflow import services
 from searchflow.services import prefect
+from tests import clusters
 from tests.commands import CommandLine
 
 pytestmark = pytest.mark.integration
@@ -35,7 +35,7 @@ if __name__ == "__main__":
 @pytest.fixture
 def cli(home: Path) -> CommandLine:
     line = CommandLine(home)
-    services.start(line.settings)
+    clusters.start(line.settings, migrated=True)
     prefect.start(line.settings)
     return line
 
