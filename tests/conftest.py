@@ -23,7 +23,7 @@ for name in [name for name in os.environ if name.startswith("SEARCHFLOW_") and n
 
 from searchflow import services  # noqa: E402
 from searchflow.collector import collect_rarely  # noqa: E402
-from searchflow.services import postgres, valkey  # noqa: E402
+from searchflow.services import valkey  # noqa: E402
 from searchflow.settings import Settings, load_settings  # noqa: E402
 from tests import clusters, order  # noqa: E402
 from tests.failures import AtOnce  # noqa: E402
@@ -37,14 +37,16 @@ hypothesis.settings.load_profile("few")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell failures at once, in the process that reports."""
+    """Tell failures at once, in the process that reports; it keeps what the workers share."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(AtOnce(config))
+        clusters.open_folder()
 
 
-def pytest_unconfigure() -> None:
+def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave no folder behind."""
-    clusters.clear()
+    if not hasattr(config, "workerinput"):
+        clusters.remove_folder()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -92,13 +94,8 @@ def fresh_platform(platform: Settings) -> Iterator[Settings]:
     with temporary_home() as home:
         with valkey.client(platform) as client:
             client.flushall()
-        settings = load_settings(
-            home=home,
-            redis_url=valkey.url(platform),
-            postgres_url=f"postgresql://postgres@/postgres?host={postgres.socket_folder(platform)}",
-            postgres_prefix=f"t{next(_numbers)}_",
-        )
-        services.start(settings)
+        settings = clusters.beside(platform, home, f"t{next(_numbers)}_")
+        clusters.start_beside(platform, settings)
         yield settings
         services.stop_all(settings)
 

@@ -28,7 +28,8 @@ from searchflow.ingestion import feeds, worker
 from searchflow.ops import levels, status
 from searchflow.ops.levels import webhook
 from searchflow.services import postgres, process, valkey
-from searchflow.settings import Settings, load_settings
+from searchflow.settings import Settings
+from tests import clusters
 from tests.chaos.soak import judgement, observer, resources, truth
 from tests.chaos.soak.books import Books, Noting
 from tests.chaos.soak.journal import ALARM, CLOSED_GATE, STATUS, Cause, Expected
@@ -88,14 +89,8 @@ def taken(post: Post) -> list[Mail]:
 def home_beside(platform: Settings, **more: Any) -> Iterator[Settings]:
     """A home on the session's servers."""
     with temporary_home() as folder:
-        settings = load_settings(
-            home=folder,
-            redis_url=valkey.url(platform),
-            postgres_url=f"postgresql://postgres@/postgres?host={postgres.socket_folder(platform)}",
-            postgres_prefix=f"planted{next(MADE)}_",
-            **more,
-        )
-        services.start(settings)
+        settings = clusters.beside(platform, folder, f"planted{next(MADE)}_", **more)
+        clusters.start_beside(platform, settings)
         yield settings
         services.stop_all(settings)
 
