@@ -27,14 +27,16 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## The whole platform once, from nothing: see what it does in about a minute
 	@$(BIN)/searchflow demo
 
-test: $(READY) ## All tests, on real embedded servers in temporary folders
+test: $(READY) ## All tests but the long ones, on real embedded servers in temporary folders
 	$(BIN)/sqlmesh --ignore-warnings test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: $(READY) ## Four minutes of a working day of `searchflow up`: every alarm must be true (docs/reference/soak.md)
 	$(BIN)/python -m tests.chaos.soak --minutes 4
 
-test-long: $(READY) ## Thirty minutes of it, with every act
+test-long: $(READY) ## What `make test` runs a few of: kills, planted faults and histories by the hundred; thirty minutes of soak
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
+	$(BIN)/python -m pytest tests/models_truth --hypothesis-profile=thorough --timeout=3600
 	$(BIN)/python -m tests.chaos.soak --minutes 30
 
 check: $(READY) ## Lint, types, SQLMesh linter and formats, that docs and code agree, and known security holes

@@ -9,7 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
 
 # Tests never read or write the repository's .env, and nothing phones home.
@@ -22,11 +24,41 @@ os.environ["SEARCHFLOW_LOCAL_TARGETS"] = "true"  # receivers of tests are on loo
 
 from searchflow import lifecycle  # noqa: E402
 from searchflow.garbage import collect_rarely  # noqa: E402
-from searchflow.services import postgres, valkey  # noqa: E402
+from searchflow.services import valkey  # noqa: E402
 from searchflow.settings import Settings, load_settings  # noqa: E402
+from tests import clusters, order  # noqa: E402
+from tests.failures import AtOnce  # noqa: E402
 
 _numbers = itertools.count(1)
 collect_rarely()
+# Histories that the properties of the models are tried on: `make test-long` asks for the thorough profile.
+hypothesis.settings.register_profile("few", max_examples=15, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=600, deadline=None)
+hypothesis.settings.load_profile("few")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell failures at once, in the process that reports; it keeps what the workers share."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(AtOnce(config))
+        clusters.open_folder()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave no folder behind."""
+    if not hasattr(config, "workerinput"):
+        clusters.remove_folder()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first, so that no worker has one to itself at the end."""
+    order.slowest_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> order.WholeHomes | None:
+    """Hand out files in that order."""
+    return order.WholeHomes(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @contextmanager
@@ -44,7 +76,7 @@ def running_platform() -> Iterator[Settings]:
     with temporary_home() as home:
         settings = load_settings(home=home)
         try:
-            lifecycle.start(settings)
+            clusters.start(settings)
             yield settings
         finally:
             lifecycle.stop_all(settings)
@@ -63,13 +95,8 @@ def fresh_platform(platform: Settings) -> Iterator[Settings]:
     with temporary_home() as home:
         with valkey.client(platform) as client:
             client.flushall()
-        settings = load_settings(
-            home=home,
-            redis_url=valkey.url(platform),
-            postgres_url=f"postgresql://postgres@/postgres?host={postgres.socket_folder(platform)}",
-            postgres_prefix=f"t{next(_numbers)}_",
-        )
-        lifecycle.start(settings)
+        settings = clusters.beside(platform, home, f"t{next(_numbers)}_")
+        clusters.start_beside(platform, settings)
         yield settings
         lifecycle.stop_all(settings)
 

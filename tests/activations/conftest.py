@@ -11,6 +11,7 @@ import pytest
 
 from searchflow import lifecycle
 from searchflow.settings import Settings, load_settings
+from tests import clusters
 from tests.activations.post import Post, Recorder, free_port, serving
 from tests.activations.scene import Scene
 from tests.commands import CommandLine
@@ -23,7 +24,7 @@ def activation_home() -> Iterator[Settings]:
     home = Path(tempfile.mkdtemp(prefix="sf-"))
     settings = load_settings(home=home)
     try:
-        lifecycle.start(settings)
+        clusters.start(settings)
         yield settings
     finally:
         lifecycle.stop_all(settings)
@@ -60,6 +61,7 @@ def company() -> Iterator[CommandLine]:
     """A simulated company of four days in a home of its own, from its events to its destinations."""
     with temporary_home() as home:
         line = CommandLine(home)
+        clusters.give(line.settings, migrated=True)
         line.json("demo", "--days", "4", "--events", "4000", "--seed", "7")
         yield line
         lifecycle.stop_all(line.settings)

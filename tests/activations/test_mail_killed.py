@@ -63,7 +63,7 @@ def test_killed_between_any_two_steps(post: Post, tmp_path: Path) -> None:
     everything_went_once(post)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_killed_at_random_moments_of_the_conversation(post: Post, tmp_path: Path, seed: int) -> None:
     """By its own server, in the midst of commands and answers."""
     chance = random.Random(seed)

@@ -143,12 +143,13 @@ def _fill_and_free(settings: Settings, disk: Path) -> None:
     compare(settings, sent, finished=True)
 
 
-def test_postgres_starts_after_every_kill(home: Path) -> None:
+@pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.long)])
+def test_postgres_starts_after_every_kill(home: Path, kills: int) -> None:
     """Its process id stays taken until the parent collects it, its backends in long queries do not notice."""
     settings = load_settings(home=home)
     process.prepare_home(settings)
     postgres.start(settings)
-    for _ in range(5):
+    for _ in range(kills):
         with psycopg.connect(postgres.conninfo(settings, "ledger"), autocommit=True) as idle:
             busy = threading.Thread(target=_long_query, args=(settings,))
             busy.start()

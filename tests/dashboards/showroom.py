@@ -19,6 +19,7 @@ import duckdb
 from searchflow import lifecycle, warehouse
 from searchflow.ops import record
 from searchflow.settings import Settings, load_settings
+from tests import clusters
 
 NOBODY = 9
 """A port on which no Prefect server answers, whatever else runs on this machine."""
@@ -213,7 +214,7 @@ def opened() -> Iterator[Settings]:
     home = Path(tempfile.mkdtemp(prefix="sf-"))
     settings = load_settings(home=home, prefect_port=NOBODY)
     try:
-        lifecycle.start(settings)
+        clusters.start(settings)
         with warehouse.connect(settings) as connection:
             build(connection)
             run_everything(connection, datetime.now(UTC))

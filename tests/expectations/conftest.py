@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from searchflow import lifecycle, warehouse
-from searchflow.services import postgres, valkey
-from searchflow.settings import Settings, load_settings
+from searchflow.settings import Settings
+from tests import clusters
 from tests.expectations.small_company import MODELS, RAW
 
 TABLE = re.compile(r"\b(?:raw|ops|staging|marts|activation)\.\w+")
@@ -23,14 +23,9 @@ TABLE = re.compile(r"\b(?:raw|ops|staging|marts|activation)\.\w+")
 def company_home(platform: Settings) -> Iterator[Settings]:
     """An empty home for these tests, with databases of its own on the session's servers."""
     folder = Path(tempfile.mkdtemp(prefix="sf-"))
-    settings = load_settings(
-        home=folder,
-        redis_url=valkey.url(platform),
-        postgres_url=f"postgresql://postgres@/postgres?host={postgres.socket_folder(platform)}",
-        postgres_prefix=f"quality_{folder.name.removeprefix('sf-')}_",
-    )
+    settings = clusters.beside(platform, folder, f"quality_{folder.name.removeprefix('sf-')}_")
     try:
-        lifecycle.start(settings)
+        clusters.start_beside(platform, settings)
         yield settings
     finally:
         lifecycle.stop_all(settings)

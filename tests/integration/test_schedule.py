@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from searchflow import lifecycle
 from searchflow.services import prefect
+from tests import clusters
 from tests.commands import CommandLine
 from tests.prefect_api import call
 
@@ -35,7 +35,7 @@ if __name__ == "__main__":
 @pytest.fixture
 def cli(home: Path) -> CommandLine:
     line = CommandLine(home)
-    lifecycle.start(line.settings)
+    clusters.start(line.settings, migrated=True)
     prefect.start(line.settings)
     return line
 

@@ -1,6 +1,6 @@
 """The models say what an independent computation says, row by row, whatever the events are.
 
-Hundreds of histories instead of a few: `pytest tests/models_truth --hypothesis-profile=thorough`.
+Hundreds of histories instead of a few: `make test-long`, or `pytest tests/models_truth --hypothesis-profile=thorough`.
 """
 
 from __future__ import annotations

@@ -13,8 +13,9 @@ import pytest
 
 from searchflow import lifecycle, warehouse
 from searchflow.ops import record
-from searchflow.services import postgres, valkey
-from searchflow.settings import Settings, load_settings
+from searchflow.services import postgres
+from searchflow.settings import Settings
+from tests import clusters
 
 OPS = (
     "ingestion_batches", "ingestion_metrics", "transformed_batches", "model_runs", "sync_runs", "stage_runs",
@@ -25,14 +26,9 @@ OPS = (
 @pytest.fixture(scope="session")
 def watched_home(platform: Settings) -> Iterator[Settings]:
     folder = Path(tempfile.mkdtemp(prefix="sf-"))
-    settings = load_settings(
-        home=folder,
-        redis_url=valkey.url(platform),
-        postgres_url=f"postgresql://postgres@/postgres?host={postgres.socket_folder(platform)}",
-        postgres_prefix=f"watched_{folder.name.removeprefix('sf-')}_",
-    )
+    settings = clusters.beside(platform, folder, f"watched_{folder.name.removeprefix('sf-')}_")
     try:
-        lifecycle.start(settings)
+        clusters.start_beside(platform, settings)
         yield settings
     finally:
         lifecycle.stop_all(settings)

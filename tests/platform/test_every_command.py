@@ -18,6 +18,7 @@ from searchflow import lifecycle
 from searchflow.cli.needs import NEEDS, NOTHING, OWN, PREFECT, READS, STARTS, STARTS_PREFECT
 from searchflow.services import postgres, process, valkey
 from searchflow.settings import Settings
+from tests import clusters
 from tests.commands import CommandLine
 
 pytestmark = pytest.mark.integration
@@ -185,7 +186,7 @@ def test_what_starts_servers_says_so_and_starts_just_those(cli: CommandLine) -> 
     """Prefect is not let up here: its port is taken, which ends each command once it has said what it starts."""
     import socket
 
-    process.prepare_home(cli.settings)
+    clusters.give(cli.settings)
     with socket.create_server(("127.0.0.1", int(cli.environment["SEARCHFLOW_PREFECT_PORT"]))), cli.warm():
         for name in calls(STARTS, STARTS_PREFECT):
             if name == "dashboards":  # becomes the server, in the place of the shell

@@ -15,8 +15,9 @@ from psycopg import sql
 from searchflow import lifecycle, warehouse
 from searchflow.publishing import publish, target
 from searchflow.publishing.parts import mart
-from searchflow.services import postgres, valkey
-from searchflow.settings import ROOT, Settings, load_settings
+from searchflow.services import postgres
+from searchflow.settings import ROOT, Settings
+from tests import clusters
 from tests.dashboards.showroom import MODELS, TABLES, build, run_everything, validate
 
 pytestmark = pytest.mark.integration
@@ -28,13 +29,8 @@ TROUBLE = 'a "quote", a comma,\na line, \\N and \x00 a NUL'
 @pytest.fixture(scope="module")
 def shop(platform: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """The showroom's marts in a home of their own on the session's servers; one user's content means trouble."""
-    settings = load_settings(
-        home=tmp_path_factory.mktemp("shop"),
-        redis_url=valkey.url(platform),
-        postgres_url=f"postgresql://postgres@/postgres?host={postgres.socket_folder(platform)}",
-        postgres_prefix="shop_",
-    )
-    lifecycle.start(settings)
+    settings = clusters.beside(platform, tmp_path_factory.mktemp("shop"), "shop_")
+    clusters.start_beside(platform, settings)
     with warehouse.connect(settings) as lake:
         build(lake)
         lake.execute("ALTER TABLE marts.dim_users ADD COLUMN email VARCHAR")
@@ -54,10 +50,15 @@ def lake(shop: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-@pytest.fixture
-def bi(shop: Settings) -> Iterator[psycopg.Connection]:
-    """What a BI tool sees: the reading role."""
+@pytest.fixture(scope="module")
+def published(shop: Settings) -> None:
+    """Published once; a test that changes a mart publishes it again before it ends."""
     run(shop)
+
+
+@pytest.fixture
+def bi(shop: Settings, published: None) -> Iterator[psycopg.Connection]:
+    """What a BI tool sees: the reading role."""
     with psycopg.connect(target.conninfo(shop), autocommit=True) as connection:
         connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(target.role(shop))))
         yield connection

@@ -15,6 +15,7 @@ from searchflow.cli import listing
 from searchflow.ops import record, views
 from searchflow.ops.descriptions import DESCRIPTIONS
 from searchflow.settings import load_settings
+from tests import clusters
 from tests.commands import CommandLine
 from tests.conftest import temporary_home
 from tests.platform.test_misuse import refused
@@ -37,7 +38,7 @@ def cli() -> Iterator[CommandLine]:
     with temporary_home() as home:
         settings = load_settings(home=home)
         try:
-            lifecycle.start(settings)
+            clusters.start(settings)
             with warehouse.connect(settings) as connection:
                 for statement in filter(str.strip, MODELS.split(";")):
                     connection.execute(statement)

@@ -126,7 +126,13 @@ def test_killed_once_the_raw_rows_are_gone_the_next_transformation_is_right(crow
     assert transformed(crowd) == {}
 
 
-@pytest.mark.parametrize(("seed", "person"), list(zip(SEEDS, PEOPLE[1:], strict=True)))
+@pytest.mark.parametrize(
+    ("seed", "person"),
+    [
+        pytest.param(seed, person, marks=pytest.mark.long if seed != SEEDS[0] else ())
+        for seed, person in zip(SEEDS, PEOPLE[1:], strict=True)
+    ],
+)
 def test_killed_at_random_the_next_transformation_is_right(crowd: Settings, seed: int, person: str) -> None:
     draw = random.Random(seed)
     step, delay = draw.choice(STEPS), draw.uniform(0, 1.5)

@@ -15,7 +15,7 @@ import pytest
 
 from searchflow import lifecycle, warehouse
 from searchflow.ingestion import feeds, worker
-from tests import foreign
+from tests import clusters, foreign
 from tests.commands import CommandLine
 from tests.prefect_api import call
 
@@ -32,7 +32,7 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
 
     with temporary_home() as home:
         line = CommandLine(home)
-        lifecycle.start(line.settings)
+        clusters.start(line.settings, migrated=True)
         folder = tmp_path_factory.mktemp("events")
         search = foreign.search(1, timestamp=LONG_AGO.isoformat(), session_id="s", user_id="ana")
         (folder / "events.jsonl").write_bytes(foreign.line(**search))
