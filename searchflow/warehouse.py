@@ -17,6 +17,7 @@ from typing import Any
 
 import duckdb
 
+from searchflow import spill as spilling
 from searchflow.errors import ServiceError, UsageError
 from searchflow.services import postgres
 from searchflow.settings import Settings
@@ -119,8 +120,7 @@ def connect(
     config: dict[str, str | bool | int | float | list[str]] = {
         "extension_directory": str(settings.extensions_dir),
         "allow_unsigned_extensions": True,
-        # DuckDB's own choice is the folder from which the command was called.
-        "temp_directory": str(spill or settings.home / "spill"),
+        "temp_directory": str(spill or spilling.place(settings)),
     }
     if memory_limit:
         config["memory_limit"] = memory_limit

@@ -50,7 +50,7 @@ def query(
 
             make_readable(connection, settings)
         warehouse.confine(connection, settings)
-        tables: set[str] | None = None
+        tables = warehouse.tables_named(connection, sql)  # for the log, when the query cannot even be bound
         try:
             tables = read_only.tables_read(connection, statement)
             cursor = connection.execute(statement)
@@ -60,7 +60,7 @@ def query(
             audit_log.append_query(settings, sql, None, tables=tables, problem="failed")
             raise explained(connection, sql, error) from None
         except UsageError:
-            audit_log.append_query(settings, sql, None, problem="refused")
+            audit_log.append_query(settings, sql, None, tables=tables, problem="refused")
             raise
     audit_log.append_query(settings, sql, len(rows), tables=tables)
     _print(rows, names, as_json)
