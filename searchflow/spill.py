@@ -1,7 +1,12 @@
-"""Where a query for people spills what does not fit into memory: a folder of its own in the home, gone with the query."""
+"""Where DuckDB spills what does not fit into memory: a folder in the home for each connection, gone with it.
+
+Left to itself DuckDB uses the folder from which the command was called, and connections that share one write into the same
+files.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,29 +17,38 @@ import psutil
 
 from searchflow.settings import Settings
 
-PREFIX = "query-"
+QUERY, WORK = "query", "work"
+_numbers = itertools.count(1)
+
+
+def place(settings: Settings, kind: str = WORK) -> Path:
+    """A folder that no other connection uses. DuckDB makes it when it spills, and removes it at the end."""
+    room = settings.home / "spill"
+    room.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return room / f"{kind}-{os.getpid()}-{next(_numbers)}"
 
 
 @contextmanager
 def folder(settings: Settings) -> Iterator[Path]:
-    """A folder for this process alone, erased at the end; what killed processes have left is erased first."""
+    """A folder for a query of a person, erased at the end; what killed processes have left is erased first."""
     clean(settings)
-    place = settings.home / "spill" / f"{PREFIX}{os.getpid()}"
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    made = place(settings, QUERY)
+    made.mkdir(mode=0o700)
     try:
-        yield place
+        yield made
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def clean(settings: Settings) -> int:
     """Erase the folders of processes that have ended. Returns how many there were."""
-    ended = [each for each in (settings.home / "spill").glob(f"{PREFIX}*") if not _lives(each)]
+    found = [each for kind in (QUERY, WORK) for each in (settings.home / "spill").glob(f"{kind}-*-*")]
+    ended = [each for each in found if not _lives(each)]
     for each in ended:
         shutil.rmtree(each, ignore_errors=True)
     return len(ended)
 
 
-def _lives(place: Path) -> bool:
-    number = place.name.removeprefix(PREFIX)
+def _lives(made: Path) -> bool:
+    number = made.name.split("-")[1]
     return number.isdigit() and psutil.pid_exists(int(number))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 
+from searchflow import spill as spilling
 from searchflow.errors import ServiceError
 from searchflow.quoting import literal
 from searchflow.services import postgres
@@ -92,8 +93,7 @@ def connect(
     config: dict[str, str | bool | int | float | list[str]] = {
         "extension_directory": str(settings.extensions_dir),
         "allow_unsigned_extensions": True,
-        # DuckDB's own choice is the folder from which the command was called.
-        "temp_directory": str(spill or settings.home / "spill"),
+        "temp_directory": str(spill or spilling.place(settings)),
     }
     if memory_limit:
         config["memory_limit"] = memory_limit

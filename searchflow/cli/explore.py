@@ -51,7 +51,7 @@ def query(
 
             make_readable(connection, settings)
         confined.confine(connection, settings)
-        tables: set[str] | None = None
+        tables = confined.tables_named(connection, sql)  # for the log, when the query cannot even be bound
         try:
             tables = read_only.tables_read(connection, statement)
             with ended_by_ctrl_c(connection):
@@ -62,7 +62,7 @@ def query(
             audit_log.append_query(settings, sql, None, tables=tables, problem="failed")
             raise explained(connection, sql, error) from None
         except UsageError:
-            audit_log.append_query(settings, sql, None, problem="refused")
+            audit_log.append_query(settings, sql, None, tables=tables, problem="refused")
             raise
     audit_log.append_query(settings, sql, len(rows), tables=tables)
     _print(rows, names, as_json)

@@ -29,6 +29,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "up": ("up", "--rate", "0"),
     "down": ("down",),
     "status": ("status",),
+    "login": ("login",),
     "dashboards": ("dashboards",),
     "generate": ("generate", "--days", "1"),
     "generate --to files": ("generate", "--to", "files", "--days", "2", "--events", "50"),
@@ -169,6 +170,8 @@ def test_on_a_stopped_home_what_reads_starts_nothing_and_says_what_to_run(cli: C
 def test_what_needs_no_server_starts_none(cli: CommandLine) -> None:
     with cli.warm():
         for name in calls(NOTHING):
+            if name == "login":  # of a home that is there
+                process.prepare_home(cli.settings)
             done = run(cli, name)
             assert done.returncode == (1 if name == "status" else 0), (name, done.stderr)
             assert "Traceback" not in done.stderr

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from activations import sync_files
+import activations
 from activations.mail import templates
 from searchflow.errors import ConfigurationError
 from searchflow.ops.levels.declaration import load_levels
@@ -24,7 +24,7 @@ def test_a_sync_file_makes_no_object(tmp_path: Path, value: str) -> None:
     text = (ROOT / "activations" / "syncs" / "crm_user_segments.yaml").read_text()
     (tmp_path / "crm_user_segments.yaml").write_text(f"{text}\nextra: {value}\n")
     with pytest.raises(ConfigurationError, match="crm_user_segments"):
-        sync_files.load_sync("crm_user_segments", tmp_path)
+        activations.load_sync("crm_user_segments", tmp_path)
 
 
 @pytest.mark.parametrize("value", TAGGED)

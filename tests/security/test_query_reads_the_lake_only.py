@@ -139,8 +139,9 @@ def test_what_does_not_fit_into_memory_is_spilled_into_the_home_and_erased(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_query_has_left_is_erased_by_the_next(platform: Settings) -> None:
-    left = platform.home / "spill" / f"{spill.PREFIX}999999999"
+@pytest.mark.parametrize("kind", [spill.QUERY, spill.WORK])
+def test_what_a_killed_process_has_left_is_erased_by_the_next_query(platform: Settings, kind: str) -> None:
+    left = platform.home / "spill" / f"{kind}-999999999-1"
     left.mkdir(parents=True)
     (left / "duckdb_temp_storage-0.tmp").write_text("rows of people")
     with spill.folder(platform):
