@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import psycopg
 import pytest
@@ -18,7 +18,7 @@ from searchflow.settings import Settings
 pytestmark = pytest.mark.integration
 WRITERS = ("ingest", "transform", "activate")
 ENTRY = "INSERT INTO audit.log (action, object, detail) VALUES ('{}', 'x', '')"
-DENIED = {
+DENIED: dict[str, tuple[str, Collection[str]]] = {
     "SELECT * FROM audit.log": ("catalog", roles.ROLES),
     "UPDATE audit.log SET actor = 'x'": ("catalog", roles.ROLES),
     "DELETE FROM audit.log": ("catalog", roles.ROLES),
