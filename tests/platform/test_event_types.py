@@ -80,14 +80,17 @@ def test_files_that_other_programs_read_are_made_from_the_declaration(scratch: P
 def test_an_event_of_a_further_type_is_stored_counted_masked_and_erased(
     scratch: Path, fresh_platform: Settings
 ) -> None:
+    redis_url, postgres_url = fresh_platform.redis_url, fresh_platform.postgres_url
+    assert redis_url is not None
+    assert postgres_url is not None
     answer = run(
         scratch,
         "tests.platform.further_type",
         "events",
         "cancellation",
         SEARCHFLOW_HOME=str(fresh_platform.home),
-        SEARCHFLOW_REDIS_URL=fresh_platform.redis_url or "",
-        SEARCHFLOW_POSTGRES_URL=fresh_platform.postgres_url or "",
+        SEARCHFLOW_REDIS_URL=redis_url.get_secret_value(),
+        SEARCHFLOW_POSTGRES_URL=postgres_url.get_secret_value(),
         SEARCHFLOW_POSTGRES_PREFIX=fresh_platform.postgres_prefix,
     )
     found: dict[str, Any] = json.loads(answer)
