@@ -1,4 +1,4 @@
-"""The run of the tests itself: failures are told as they happen, and the written order names files that are there."""
+"""The run of the tests itself: failures are told as they happen, the order names files that are there, copies are true."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ import sys
 import time
 from pathlib import Path
 
-from searchflow.settings import ROOT
-from tests import order
+import psycopg
+import pytest
+
+from searchflow import services
+from searchflow.services import postgres
+from searchflow.settings import ROOT, Settings
+from tests import clusters, order
+from tests.conftest import temporary_home
 
 TESTS = """
 import time
@@ -66,3 +72,32 @@ def test_each_file_of_the_order_is_there_and_shares_a_home_with_one_that_is() ->
     assert not set(order.ONE_HOME) & set(order.ONE_HOME.values()), "a chain of files"
     assert order.scope_of("tests/verification/test_causes.py::test_x") == "tests/verification/test_verify.py"
     assert order.scope_of("tests/verification/test_verify.py::test_x") == "tests/verification/test_verify.py"
+
+
+def rows(settings: Settings) -> dict[tuple[str, str], int]:
+    """How many rows each table of each database has."""
+    found = {}
+    for database in postgres.DATABASES:
+        with psycopg.connect(postgres.conninfo(settings, database)) as connection:
+            tables = connection.execute(
+                "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
+                "WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+            ).fetchall()
+            for (table,) in tables:
+                [(count,)] = connection.execute(f"SELECT count(*) FROM {table}").fetchall()  # type: ignore[call-overload]
+                found[database, table] = count
+    return found
+
+
+@pytest.mark.integration
+def test_a_copied_home_holds_what_a_first_start_makes(own_servers: Settings) -> None:
+    with temporary_home() as first, temporary_home() as second:
+        made, copied = (
+            clusters.beside(own_servers, home, prefix) for home, prefix in ((first, "made_"), (second, "copied_"))
+        )
+        services.start(made)
+        clusters.start_beside(own_servers, copied)
+        assert rows(made) == rows(copied) == rows(own_servers)
+        assert len(rows(made)) > 50
+        services.stop_all(made)
+        services.stop_all(copied)
