@@ -33,16 +33,17 @@ def pseudonym(settings: Settings, user_id: str) -> str:
 def make_views(settings: Settings) -> list[str]:
     """Make a masked view of every table that holds something personal. Returns their names. Run it after models changed."""
     made = []
-    with warehouse.connect(settings) as connection, warehouse.transaction(connection):
+    with warehouse.connect(settings) as connection:
         marks = personal_columns(settings, connection)
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
-        for table, columns in sorted(marks.items()):
-            types = _columns(connection, table)
-            if types:
-                name = f"{SCHEMA}.{table.replace('.', '_')}"
-                shown = ", ".join(_shown(column, kind, column in columns) for column, kind in types.items())
-                connection.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT {shown} FROM {table}")
-                made.append(name)
+        with warehouse.transaction(connection):
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+            for table, columns in sorted(marks.items()):
+                types = _columns(connection, table)
+                if types:
+                    name = f"{SCHEMA}.{table.replace('.', '_')}"
+                    shown = ", ".join(_shown(column, kind, column in columns) for column, kind in types.items())
+                    connection.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT {shown} FROM {table}")
+                    made.append(name)
     return made
 
 
