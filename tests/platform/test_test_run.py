@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from searchflow import services
+from searchflow import lifecycle
 from searchflow.services import postgres
 from searchflow.settings import ROOT, Settings
 from tests import clusters, order
@@ -95,9 +95,9 @@ def test_a_copied_home_holds_what_a_first_start_makes(own_servers: Settings) -> 
         made, copied = (
             clusters.beside(own_servers, home, prefix) for home, prefix in ((first, "made_"), (second, "copied_"))
         )
-        services.start(made)
+        lifecycle.start(made)
         clusters.start_beside(own_servers, copied)
         assert rows(made) == rows(copied) == rows(own_servers)
         assert len(rows(made)) > 50
-        services.stop_all(made)
-        services.stop_all(copied)
+        lifecycle.stop_all(made)
+        lifecycle.stop_all(copied)
