@@ -15,7 +15,7 @@ from typing import Any
 
 from searchflow.settings import ROOT, Settings, load_settings
 
-TIMEOUT = 240
+TIMEOUT = 540  # seconds: a whole demo, beside whatever else a slow machine does; below the timeout of a test
 
 
 def free_port() -> int:

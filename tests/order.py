@@ -14,6 +14,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 SLOWEST_FIRST = (
+    "tests/chaos/test_all_at_once.py",
     "tests/privacy/test_erasure.py",
     "tests/chaos/test_soak_planted.py",
     "tests/integration/test_up.py",
@@ -32,7 +33,6 @@ SLOWEST_FIRST = (
     "tests/ingestion/test_files.py",
     "tests/privacy/test_roles.py",
     "tests/ops/test_audit_log.py",
-    "tests/chaos/test_all_at_once.py",
     "tests/chaos/test_servers_killed.py",
     "tests/chaos/test_ingestion_killed.py",
     "tests/activations/test_flow.py",

@@ -64,7 +64,7 @@ def test_after_many_kills_every_destination_equals_the_model(scene: Scene, tmp_p
         command = [sys.executable, "-m", "tests.activations.mayhem", str(scene.settings.home), str(folder)]
         done = subprocess.run(
             [*command, str(SEED), str(KILLS), *SYNCS, *SHIPPED],
-            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240,
+            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=540,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         ended = json.loads(done.stdout)

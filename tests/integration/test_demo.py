@@ -43,7 +43,7 @@ def test_the_demo_runs_twice_and_a_second_one_beside_it_changes_nothing(cli: Com
     assert beside.returncode == 2
     assert beside.stderr.count("\n") == 1
     assert f"process {running.pid}" in beside.stderr
-    out, err = running.communicate(timeout=240)
+    out, err = running.communicate(timeout=540)
     assert running.returncode == 0, err[-3000:]
     (cli.home / "said").write_text(out + err)
     first = json.loads(out)
@@ -97,7 +97,7 @@ def publication(cli: CommandLine, **changes: str) -> dict[str, Any]:
     code = "import json; from flows.publication import publish; print(json.dumps(publish()))"
     given = cli.environment | prefect.client_environment(cli.settings) | changes
     done = subprocess.run(
-        [sys.executable, "-c", code], env=given, cwd=ROOT, capture_output=True, text=True, timeout=240
+        [sys.executable, "-c", code], env=given, cwd=ROOT, capture_output=True, text=True, timeout=540
     )
     assert done.returncode == 0, done.stderr[-3000:]
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -127,7 +127,7 @@ def test_sqlmesh_works_by_itself_while_the_services_run(cli: CommandLine) -> Non
         env=cli.environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=540,
         check=False,
     )
     assert done.returncode == 0, (done.stdout[-2000:], done.stderr[-2000:])

@@ -147,7 +147,7 @@ def test_plain_sqlmesh_says_in_one_line_that_the_servers_are_down(home: Path) ->
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=540,
         check=False,
     )
     assert done.returncode == 1
