@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 from typing import Annotated
@@ -37,8 +38,11 @@ from searchflow.cli.output import printable
 from searchflow.errors import SearchFlowError, ServiceError, StorageError, is_disk_full
 from searchflow.garbage import collect_rarely
 from searchflow.passing import FROM_SERVERS
-from searchflow.settings import load_settings
+from searchflow.services import process
+from searchflow.settings import Settings, load_settings
 
+NO_ROOM_BYTES = 2**20
+"""With less on its disk no server can write; each needs more for one transaction."""
 LAST_WORDS_SECONDS = 8.0
 """For what a library does at the end of a command that has failed and has said so."""
 
@@ -161,13 +165,28 @@ def _explained(error: Exception) -> SearchFlowError | None:
     """What a person can act on behind an error of a library: the disk is full, or a server went away. None: a bug."""
     if is_disk_full(error):
         return StorageError("The disk is full. Free some space and run the same command again: nothing is lost.")
-    if not isinstance(error, FROM_SERVERS):
+    import httpx
+
+    if not isinstance(error, (*FROM_SERVERS, httpx.HTTPStatusError)):
         return None
+    settings = load_settings()
     try:
-        lifecycle.require(load_settings())
+        lifecycle.require(settings)
     except ServiceError as down:
         return down
+    if isinstance(error, httpx.HTTPStatusError) and error.response.is_server_error:
+        return _of_prefect(settings, error.response.status_code)
     return None
+
+
+def _of_prefect(settings: Settings, status: int) -> SearchFlowError:
+    """What an answer of 500 means: Prefect's server tells no reason, a full disk included."""
+    if shutil.disk_usage(settings.home).free < NO_ROOM_BYTES:
+        return process.disk_full(settings)
+    return ServiceError(
+        f"The Prefect server answered {status}: its log in {settings.logs_dir} says why. Run the same command again: "
+        "nothing is lost."
+    )
 
 
 def _say(message: str, status: int) -> int:
