@@ -223,9 +223,10 @@ def _fill_during(command: CommandLine, arguments: tuple[str, ...]) -> None:
     found = os.statvfs(command.home)
     with (command.home / "filler").open("wb") as filler, contextlib.suppress(OSError):
         filler.write(bytes(found.f_bavail * found.f_frsize - 400_000))
-    started = time.monotonic()
-    _, said = child.communicate(timeout=120)
-    assert time.monotonic() - started < 30
+    try:
+        _, said = child.communicate(timeout=400)  # by itself; seconds on a quiet machine
+    finally:
+        child.kill()
     lines = [line for line in said.splitlines() if line.startswith("searchflow: ")]
     assert child.returncode == 2, said
     assert [line.partition(".")[0] for line in lines] in (

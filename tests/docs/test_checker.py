@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from searchflow.devtools import docs, markdown, tables
 from searchflow.devtools.commands import simple_commands
-from searchflow.settings import Settings
+from searchflow.settings import ROOT, Settings
 
 
 @pytest.fixture
@@ -18,6 +19,8 @@ def repository(tmp_path: Path) -> Path:
     (tmp_path / "models" / "marts" / "dim_users.sql").write_text(
         "/* Users: one row per user. And more. */\nMODEL (\n  name marts.dim_users,\n  kind FULL\n);\n"
     )
+    types = Path("searchflow") / "event_types"
+    shutil.copytree(ROOT / types, tmp_path / types, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     (tmp_path / "deploy").mkdir()
     (tmp_path / "deploy" / "prefect.yaml").write_text(
         "deployments:\n  - {name: maintain, entrypoint: 'flows.maintenance:maintain', description: Small.,\n"
