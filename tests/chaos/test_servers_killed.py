@@ -227,6 +227,7 @@ def _fill_during(command: CommandLine, arguments: tuple[str, ...]) -> None:
         _, said = child.communicate(timeout=400)  # by itself; seconds on a quiet machine
     finally:
         child.kill()
+        child.wait()
     lines = [line for line in said.splitlines() if line.startswith("searchflow: ")]
     assert child.returncode == 2, said
     assert [line.partition(".")[0] for line in lines] in (
