@@ -11,6 +11,8 @@ not repeat a transaction that lost to ours.
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -38,6 +40,9 @@ LEAST_DELETED = 0.3
 """Share of deleted rows from which a file is written anew without them."""
 EXPIRED_AT_ONCE = 10_000
 """Their numbers stand in the statement, one by one."""
+HELD_SECONDS = 3.0
+"""So long upkeep keeps transformations away at a time. Table by table it would wait for a whole transformation before each,
+because those who wait have their turn."""
 POSITIONS = "position_"
 """How the names of the tables of positions begin."""
 
@@ -73,8 +78,7 @@ def run(settings: Settings, *, now: datetime) -> Upkeep:
             with alone():
                 _tidy(connection, [each for each in ours if each[1].startswith(POSITIONS)], result)
             settings.run_dir.mkdir(parents=True, exist_ok=True)
-            for table in _tables(connection, ours=False):
-                _tidy_model(settings, connection, table, result, alone)
+            _tidy_models(settings, connection, result, alone)
         older_than = now - KEEP
         expire(connection, older_than, result)
         result.files_deleted = len(call(connection, "ducklake_cleanup_old_files", result, older_than=older_than))
@@ -169,17 +173,18 @@ def _tables(connection: duckdb.DuckDBPyConnection, *, ours: bool) -> list[tuple[
     return [(schema, table) for schema, table in found if (schema in OURS) == ours]
 
 
-def _tidy_model(
-    settings: Settings,
-    connection: duckdb.DuckDBPyConnection,
-    table: tuple[str, str],
-    result: Upkeep,
-    alone: lake_calls.Alone,
+def _tidy_models(
+    settings: Settings, connection: duckdb.DuckDBPyConnection, result: Upkeep, alone: lake_calls.Alone
 ) -> None:
-    """Tidy one table of a model. A transformation or an erasure that waits has its turn before the next one."""
-    with locked(settings, "transformation", wait=True):
-        if table in _tables(connection, ours=False):  # a plan may have dropped it in between
-            _tidy(connection, [table], result, alone)
+    """Tidy the models' tables, as many at a time as fit. A transformation or an erasure that waits has its turn between."""
+    left = deque(_tables(connection, ours=False))
+    while left:
+        with locked(settings, "transformation", wait=True):
+            until, there = time.monotonic() + HELD_SECONDS, _tables(connection, ours=False)
+            while left and time.monotonic() < until:
+                table = left.popleft()
+                if table in there:  # a plan may have dropped it in between
+                    _tidy(connection, [table], result, alone)
 
 
 def _tidy(
