@@ -54,7 +54,7 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
 def test_foreign_files_and_streams_go_all_the_way_and_again_adds_nothing(cli: CommandLine, tmp_path: Path) -> None:
     events = documents()
     refused = [line for lines in foreign.refused().values() for line in lines]
-    recent = foreign.search(913, timestamp=(TODAY + timedelta(hours=1)).isoformat())
+    recent = foreign.search(913, timestamp=(TODAY + timedelta(days=1)).isoformat())
     refused += [foreign.line(**recent), foreign.line(**{**events[0], "query": "something else"})]
     refused = [
         line for line in refused if b'"timestamp": "2026-05-20T12:06:00' not in line
