@@ -92,11 +92,17 @@ def marked(nodes: Iterable[Node]) -> dict[str, dict[str, str]]:
     return found
 
 
+_PUBLIC = {inner for each in EVENT_TYPES.values() for fields in each.objects.values() for inner in fields}
+"""Fields inside the contract's objects, a country for example: a column named so holds no id."""
+
+
 def identifying(nodes: Iterable[Node]) -> dict[str, set[str]]:
     """Table -> columns that can hold a user id, numbers that are made from ids included."""
     found = {table: set(columns) for table, columns in (*USERS.items(), *KEYS.items())}
     for node in nodes:
-        if any(parent.column in USERS.get(parent.table, ()) for parent in _ancestors(node)):
+        if node.column not in _PUBLIC and any(
+            parent.column in USERS.get(parent.table, ()) for parent in _ancestors(node)
+        ):
             found.setdefault(node.table, set()).add(node.column)
     return found
 
