@@ -34,6 +34,8 @@ class Node:
     personal: str | None = None
     """The declared column that its personal content comes from."""
     parents: list[Node] = field(default_factory=list)
+    carried: list[Node] = field(default_factory=list)
+    """Those of the parents whose value it may hold. The others only decide: in a condition, a partition or an order."""
 
 
 def model_names(settings: Settings, *, root: Path = ROOT) -> list[str]:
@@ -63,29 +65,64 @@ def trees(context: Context) -> list[Node]:
     ]
 
 
-def dependencies(context: Context, model: Model, column: str) -> list[tuple[str, str]]:
-    """The (table, column) pairs that a column of a SQL model is made from; what only filters or joins is not among them.
+def dependencies(context: Context, model: Model, column: str) -> dict[tuple[str, str], bool]:
+    """The (table, column) pairs that a column of a SQL model is made from, each with whether its value may be carried over.
+    What only filters or joins is not among them.
 
     Of a model in Python only its tables are known: their column is "*".
     """
     if not model.is_sql:
-        return sorted((_name(context, table), WHOLE) for table in model.depends_on)
+        return dict.fromkeys(sorted((_name(context, table), WHOLE) for table in model.depends_on), True)
     from sqlmesh.core.lineage import lineage as walk_columns
 
     root = walk_columns(column, model, trim_selects=False)
-    found = {_leaf(context, node, path) for node, path in _leaves(root, None) if node.expression.find(exp.Table)}
-    return sorted(found - {(model.name, column)})
+    found: dict[tuple[str, str], bool] = {}
+    for node, path, carried in _leaves(root, None, True):
+        if node.expression.find(exp.Table):
+            leaf = _leaf(context, node, path)
+            found[leaf] = found.get(leaf, False) or carried
+    found.pop((model.name, column), None)
+    return dict(sorted(found.items()))
 
 
-def _leaves(node: LineageNode, path: str | None) -> Iterator[tuple[LineageNode, str | None]]:
-    """Columns of other models below this one, with the field that is taken from each on the way."""
+def _leaves(node: LineageNode, path: str | None, carried: bool) -> Iterator[tuple[LineageNode, str | None, bool]]:
+    """Columns of other models below this one, with the field that is taken from each on the way, and whether its value is."""
     if not node.downstream:
-        yield node, path
+        yield node, path, carried
         return
-    extracts = {} if isinstance(node.expression, exp.Table) else _extracts(node.expression)
+    plain = isinstance(node.expression, exp.Table)
+    extracts = {} if plain else _extracts(node.expression)
+    deciding = frozenset() if plain else deciding_columns(node.expression)
     for below in node.downstream:
-        for field_ in extracts.get(exp.to_column(below.name).name, [path]):
-            yield from _leaves(below, field_)
+        name = exp.to_column(below.name).name
+        for field_ in extracts.get(name, [path]):
+            yield from _leaves(below, field_, carried and name not in deciding)
+
+
+def deciding_columns(expression: exp.Expression) -> frozenset[str]:
+    """Names of columns that stand in conditions, partitions and orders of an expression, and nowhere else in it."""
+    columns = list(expression.find_all(exp.Column))
+    return frozenset(
+        {each.name for each in columns if _decides(each)} - {each.name for each in columns if not _decides(each)}
+    )
+
+
+def _decides(column: exp.Column) -> bool:
+    """True inside the condition of a CASE, a FILTER, a partition, an order, or what `arg_max` looks at."""
+    below: exp.Expression = column
+    while (above := below.parent) is not None and not isinstance(above, exp.Query):
+        if isinstance(above, DECIDING.get(below.arg_key or "", ())):
+            return True
+        below = above
+    return False
+
+
+DECIDING: dict[str, tuple[type[exp.Expression], ...]] = {
+    "this": (exp.If, exp.Case, exp.Where, exp.Ordered),
+    "partition_by": (exp.Window,),
+    "expression": (exp.ArgMax, exp.ArgMin),
+}
+"""Place in a part of SQL -> the parts whose value does not come from there."""
 
 
 def _extracts(expression: exp.Expression) -> dict[str, list[str | None]]:
@@ -119,5 +156,9 @@ def _node(context: Context, table: str, column: str, seen: dict[tuple[str, str],
     described = model.column_descriptions.get(column) if model else None
     node = seen[table, column] = Node(table, column, described)
     if model is not None and not model.kind.is_external and not model.kind.is_seed and column != WHOLE:
-        node.parents = [_node(context, *parent, seen) for parent in dependencies(context, model, column)]
+        for parent, carried in dependencies(context, model, column).items():
+            made_from = _node(context, *parent, seen)
+            node.parents.append(made_from)
+            if carried:
+                node.carried.append(made_from)
     return node

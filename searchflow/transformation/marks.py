@@ -8,7 +8,7 @@ column that a model takes from it by a way that no declaration knows: the whole 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import duckdb
 
@@ -92,36 +92,30 @@ def marked(nodes: Iterable[Node]) -> dict[str, dict[str, str]]:
     return found
 
 
-_PUBLIC = {inner for each in EVENT_TYPES.values() for fields in each.objects.values() for inner in fields}
-"""Fields inside the contract's objects, a country for example: a column named so holds no id."""
-
-
 def identifying(nodes: Iterable[Node]) -> dict[str, set[str]]:
-    """Table -> columns that can hold a user id, numbers that are made from ids included."""
+    """Table -> columns that can hold a user id. One for which ids only decide, like a user's newest country, holds none."""
     found = {table: set(columns) for table, columns in (*USERS.items(), *KEYS.items())}
     for node in nodes:
-        if node.column not in _PUBLIC and any(
-            parent.column in USERS.get(parent.table, ()) for parent in _ancestors(node)
-        ):
+        if any(each.column in USERS.get(each.table, ()) for each in _reached(node, lambda at: at.carried)):
             found.setdefault(node.table, set()).add(node.column)
     return found
 
 
-def _ancestors(node: Node) -> Iterator[Node]:
+def _reached(node: Node, below: Callable[[Node], list[Node]]) -> Iterator[Node]:
     """What a column is made from, at any distance."""
-    pending, seen = list(node.parents), set()
+    pending, seen = list(below(node)), set()
     while pending:
         parent = pending.pop()
         yield parent
         if (parent.table, parent.column) not in seen:
             seen.add((parent.table, parent.column))
-            pending += parent.parents
+            pending += below(parent)
 
 
 def _origin(node: Node) -> str | None:
     """The declared column that a column is made from, or else the part of a document that nothing declares public."""
     taken = None
-    for parent in _ancestors(node):
+    for parent in _reached(node, lambda at: at.parents):
         if parent.column in DECLARED.get(parent.table, ()):
             return f"{parent.table}.{parent.column}"
         if taken is None and _is_personal_part(parent.table, parent.column):

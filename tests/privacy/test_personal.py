@@ -119,6 +119,8 @@ def test_every_text_that_a_model_makes_from_a_user_id_is_known(platform: Setting
     ):
         assert column in found[table], table
     assert "unit" not in found.get("ops.service_levels", ())  # that one is a unit of measure
+    assert found["marts.dim_users"].isdisjoint({"country", "platform", "device_type"})  # an id only decides which one
+    assert "previous_segment" not in found["marts.mart_user_segment_history"]
 
 
 def test_a_pseudonym_is_stable_and_depends_on_the_key(company: Settings, platform: Settings) -> None:
