@@ -63,11 +63,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> order.WholeH
 
 @contextmanager
 def temporary_home() -> Iterator[Path]:
-    """A short path: sockets have little room for one."""
+    """A short path: sockets have little room for one. What still runs in it at the end is stopped, also after a failure."""
     folder = Path(tempfile.mkdtemp(prefix="sf-"))
     try:
         yield folder
     finally:
+        if (folder / "run").exists():
+            lifecycle.stop_all(load_settings(home=folder))
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -75,11 +77,8 @@ def temporary_home() -> Iterator[Path]:
 def running_platform() -> Iterator[Settings]:
     with temporary_home() as home:
         settings = load_settings(home=home)
-        try:
-            clusters.start(settings)
-            yield settings
-        finally:
-            lifecycle.stop_all(settings)
+        clusters.start(settings)
+        yield settings
 
 
 @pytest.fixture(scope="session")
@@ -113,5 +112,3 @@ def home() -> Iterator[Path]:
     """An empty folder for a home; nothing runs in it yet."""
     with temporary_home() as folder:
         yield folder
-        if (folder / "run").exists():
-            lifecycle.stop_all(load_settings(home=folder))

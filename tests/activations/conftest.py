@@ -64,4 +64,3 @@ def company() -> Iterator[CommandLine]:
         clusters.give(line.settings, migrated=True)
         line.json("demo", "--days", "4", "--events", "4000", "--seed", "7")
         yield line
-        lifecycle.stop_all(line.settings)

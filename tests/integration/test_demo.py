@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from searchflow import lifecycle, services, warehouse
+from searchflow import services, warehouse
 from searchflow.services import postgres, prefect
 from searchflow.settings import ROOT
 from tests.commands import CommandLine
@@ -30,7 +30,6 @@ def cli() -> Iterator[CommandLine]:
     with temporary_home() as home:
         line = CommandLine(home)
         yield line
-        lifecycle.stop_all(line.settings)
 
 
 def test_the_demo_runs_twice_and_a_second_one_beside_it_changes_nothing(cli: CommandLine) -> None:

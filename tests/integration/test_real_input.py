@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from searchflow import lifecycle, services, streams
+from searchflow import services, streams
 from tests import foreign
 from tests.commands import CommandLine
 
@@ -48,7 +48,6 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
         line = CommandLine(home)
         with line.warm():
             yield line
-        lifecycle.stop_all(line.settings)
 
 
 def test_foreign_files_and_streams_go_all_the_way_and_again_adds_nothing(cli: CommandLine, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from searchflow import lifecycle, warehouse
+from searchflow import warehouse
 from searchflow.ingestion import feeds, worker
 from tests import clusters, foreign
 from tests.commands import CommandLine
@@ -48,7 +48,6 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
             )
         with line.warm():
             yield line
-        lifecycle.stop_all(line.settings)
 
 
 def asked(cli: CommandLine, what: str, question: dict[str, Any]) -> list[dict[str, Any]]:
