@@ -21,6 +21,7 @@ from searchflow.devtools.markdown import Page, Piece, read
 from searchflow.devtools.places import broken_links, missing_arguments, missing_paths, unlisted
 from searchflow.settings import ROOT
 
+PARTS = (sync_deployments.PART, raw_tables.PART)
 PROGRAMS = ("searchflow ", "sqlmesh ", "make ")
 
 
@@ -33,8 +34,8 @@ def documents(root: Path) -> list[Path]:
 def problems(root: Path = ROOT) -> list[str]:
     """Every problem of every page, as `file:line: what is wrong`."""
     found = [(path, piece) for path in documents(root) for piece in page_problems(read(path), root)]
-    found += sync_deployments.stale(root)
-    found += raw_tables.stale(root)
+    for part in PARTS:
+        found += part.stale(root)
     found += tables.stale_tables(root)
     found += unlisted(root)
     return [
@@ -72,7 +73,7 @@ def _words(piece: Piece) -> list[list[str]]:
 def main(arguments: list[str]) -> int:
     """Write the tables when asked, check, print what is wrong."""
     if "--write" in arguments:
-        written = sync_deployments.write(ROOT) + raw_tables.write(ROOT)  # before the tables, which show the files
+        written = [path for part in PARTS for path in part.write(ROOT)]  # before the tables, which show the files
         for path in written + tables.write_tables(ROOT):
             sys.stdout.write(f"{path.relative_to(ROOT)}: written\n")
     found = problems()

@@ -6,16 +6,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from searchflow import event_types
-from searchflow.devtools.markdown import Piece
+from searchflow.devtools.made_part import MadePart
 from searchflow.event_types import EventType
 from searchflow.tables import event_columns
-
-PLACE = Path("external_models.yaml")
-BEGIN, END = "# made:event-types (by `make docs`, from searchflow/event_types/)", "# made:end"
 
 
 def block(root: Path) -> list[str]:
@@ -38,26 +35,10 @@ def _table(event_type: EventType) -> Sequence[str]:
     ]
 
 
-def stale(root: Path) -> Iterator[tuple[Path, Piece]]:
-    """Yield a problem when the file does not hold what is declared."""
-    path = root / PLACE
-    if path.exists() and BEGIN in (text := path.read_text(encoding="utf-8")) and text != _written(root, text):
-        line = text.splitlines().index(BEGIN) + 1
-        yield path, Piece(line, "the raw tables differ from searchflow/event_types/ (run `make docs`)")
-
-
-def write(root: Path) -> list[Path]:
-    """Write the part again; return the file when it changed."""
-    path = root / PLACE
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if BEGIN not in text or (written := _written(root, text)) == text:
-        return []
-    path.write_text(written, encoding="utf-8")
-    return [path]
-
-
-def _written(root: Path, text: str) -> str:
-    lines = text.splitlines()
-    begin = lines.index(BEGIN)
-    end = lines.index(END, begin)
-    return "\n".join([*lines[: begin + 1], *block(root), *lines[end:]]) + "\n"
+PART = MadePart(
+    place=Path("external_models.yaml"),
+    begin="# made:event-types (by `make docs`, from searchflow/event_types/)",
+    end="# made:end",
+    lines=block,
+    differs="the raw tables differ from searchflow/event_types/",
+)

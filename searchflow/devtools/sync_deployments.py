@@ -6,15 +6,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
-from searchflow.devtools.markdown import Piece
-
-PLACE = Path("deploy") / "prefect.yaml"
-BEGIN, END = "  # made:syncs (by `make docs`, from activations/syncs/)", "  # made:end"
+from searchflow.devtools.made_part import MadePart
 
 
 def block(root: Path) -> list[str]:
@@ -40,26 +36,10 @@ def _schedules(cron: str | None) -> list[str]:
     return ["    schedules:", f"      - cron: {json.dumps(cron)}", "        timezone: UTC"]
 
 
-def stale(root: Path) -> Iterator[tuple[Path, Piece]]:
-    """A problem when the file does not hold what the syncs say."""
-    path = root / PLACE
-    if path.exists() and BEGIN in (text := path.read_text(encoding="utf-8")) and text != _written(root, text):
-        line = text.splitlines().index(BEGIN) + 1
-        yield path, Piece(line, "the deployments of syncs differ from activations/syncs/ (run `make docs`)")
-
-
-def write(root: Path) -> list[Path]:
-    """Write the part anew; returns the file when it changed."""
-    path = root / PLACE
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if BEGIN not in text or (written := _written(root, text)) == text:
-        return []
-    path.write_text(written, encoding="utf-8")
-    return [path]
-
-
-def _written(root: Path, text: str) -> str:
-    lines = text.splitlines()
-    begin = lines.index(BEGIN)
-    end = lines.index(END, begin)
-    return "\n".join([*lines[: begin + 1], *block(root), *lines[end:]]) + "\n"
+PART = MadePart(
+    place=Path("deploy") / "prefect.yaml",
+    begin="  # made:syncs (by `make docs`, from activations/syncs/)",
+    end="  # made:end",
+    lines=block,
+    differs="the deployments of syncs differ from activations/syncs/",
+)
