@@ -5,9 +5,7 @@
 # Seen: 0.0001. When the exponent is below what the scale can hold, the first digit alone decides: 5 to 9 round up to one
 #   unit, 1 to 4 to zero, and two numbers of one size may differ: '9e-10' is 0.0001 and '15e-6' is 0.0000.
 # Why it matters here: JSON writes small numbers so (Python's json does below 1e-4), and staging reads money from documents
-#   as text into DECIMAL(38, 4): a commission of almost nothing is a hundredth of a cent in its row. What is converted is
-#   rounded to two digits behind it, so no figure of a mart changes; a proof that computes with Python's Decimal at four
-#   digits differs from the table.
+#   as text into decimals: a price of almost nothing became a cent. Our macro sends such a text by way of a double.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -18,6 +18,20 @@ def json_text(evaluator, document, path):  # type: ignore[no-untyped-def]
 
 
 @macro()
+def to_decimal(evaluator, text, precision, scale):  # type: ignore[no-untyped-def]
+    """A number of a JSON document, given as text, as a decimal; null when it is none or has too many digits.
+
+    DuckDB 1.5.5 reads a text in scientific notation that is far below the last digit as one unit of that digit ('9e-10' as
+    0.0001), so such a text goes by way of a double. Example: `@TO_DECIMAL(x, 18, 2)` renders `CASE WHEN x ILIKE '%e-%' THEN
+    TRY_CAST(TRY_CAST(x AS DOUBLE) AS DECIMAL(18, 2)) ELSE TRY_CAST(x AS DECIMAL(18, 2)) END`.
+    """
+    kind = exp.DataType.build(f"DECIMAL({precision.name}, {scale.name})", dialect="duckdb")
+    double = exp.TryCast(this=text.copy(), to=exp.DataType.build("DOUBLE"))
+    tiny = exp.ILike(this=text.copy(), expression=exp.Literal.string("%e-%"))
+    return exp.Case().when(tiny, exp.TryCast(this=double, to=kind.copy())).else_(exp.TryCast(this=text.copy(), to=kind))
+
+
+@macro()
 def minutes(evaluator, count):  # type: ignore[no-untyped-def]
     """A length of time. Example: `event_ts - @MINUTES(30)` renders `event_ts - INTERVAL '30' MINUTE`."""
     return exp.Interval(this=exp.Literal.string(count.name), unit=exp.var("MINUTE"))

@@ -62,6 +62,7 @@ def require(settings: Settings, *, streams: bool = True) -> None:
 
     Raises:
         ServiceError: one does not answer, or there is no such home; says what to run.
+        StorageError: a full disk has ended one.
     """
     if not exists(settings):
         raise ServiceError(
@@ -70,6 +71,8 @@ def require(settings: Settings, *, streams: bool = True) -> None:
         )
     wanted = [name for name in stopped(settings) if streams or name != "Valkey"]
     if wanted:
+        if process.out_of_room(settings):
+            raise process.disk_full(settings)
         raise ServiceError(
             f"{' and '.join(wanted)} of {settings.home} {'is' if len(wanted) == 1 else 'are'} stopped. "
             "Run `searchflow up`."

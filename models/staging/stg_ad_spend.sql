@@ -33,7 +33,7 @@ SELECT
   spend.spend_date::DATE AS spend_date, /* Day of the spending */
   spend.utm_source::TEXT AS utm_source, /* Where the money went */
   spend.utm_campaign::TEXT AS utm_campaign, /* For which campaign */
-  SUM(ROUND(spend.cost::TEXT::DECIMAL(38, 4) * rates.rate_to_reporting, 2))::DECIMAL(38, 4) AS cost_reporting, /* Cost in the reporting currency; null for a currency without a rate */
+  SUM(ROUND(@TO_DECIMAL(spend.cost::TEXT, 38, 4) * rates.rate_to_reporting, 2))::DECIMAL(38, 4) AS cost_reporting, /* Cost in the reporting currency; null for a currency without a rate */
   SUM(spend.impressions)::DECIMAL(38, 0) AS impressions, /* How often it was shown */
   SUM(spend.clicks)::DECIMAL(38, 0) AS clicks /* How often it was clicked */
 FROM raw.ad_spend AS spend

@@ -23,7 +23,7 @@ SELECT
   @JSON_TEXT(payload, '$.result_id')::TEXT AS result_id, /* The result */
   TRY_CAST(@JSON_TEXT(payload, '$.result_position') AS INT) AS result_position, /* Its place in the list, from 1 */
   @JSON_TEXT(payload, '$.result_type')::TEXT AS result_type, /* flight, hotel, car, package; others are kept */
-  TRY_CAST(@JSON_TEXT(payload, '$.result_price') AS DECIMAL(18, 2)) AS result_price, /* Price shown */
+  @TO_DECIMAL(@JSON_TEXT(payload, '$.result_price'), 18, 2)::DECIMAL(18, 2) AS result_price, /* Price shown */
   @JSON_TEXT(payload, '$.result_provider')::TEXT AS result_provider, /* Who sells it */
   @JSON_TEXT(payload, '$.result_destination')::TEXT AS result_destination, /* Where it leads the traveller */
   ingested_at::TIMESTAMP AS ingested_at, /* When we knew, UTC */

@@ -24,8 +24,8 @@ WITH typed AS (
     session_id,
     user_id,
     LOWER(@JSON_TEXT(payload, '$.click_event_id')) AS click_event_id,
-    TRY_CAST(@JSON_TEXT(payload, '$.booking_value') AS DECIMAL(38, 4)) AS booking_value,
-    TRY_CAST(@JSON_TEXT(payload, '$.commission') AS DECIMAL(38, 4)) AS commission,
+    @TO_DECIMAL(@JSON_TEXT(payload, '$.booking_value'), 38, 4) AS booking_value,
+    @TO_DECIMAL(@JSON_TEXT(payload, '$.commission'), 38, 4) AS commission,
     UPPER(COALESCE(@JSON_TEXT(payload, '$.currency'), 'CAD')) AS currency, /* the contract's default */
     @JSON_TEXT(payload, '$.product_type') AS product_type,
     @JSON_TEXT(payload, '$.provider') AS provider,

@@ -22,8 +22,8 @@ SELECT
   session_id::TEXT AS session_id, /* The client's session */
   user_id::TEXT AS user_id, /* Null for an anonymous visitor */
   @JSON_TEXT(payload, '$.query')::TEXT AS query, /* What was typed; may be empty */
-  TRY_CAST(@JSON_TEXT(payload, '$.filters.price_min') AS DECIMAL(18, 2)) AS price_min, /* Lowest price asked for */
-  TRY_CAST(@JSON_TEXT(payload, '$.filters.price_max') AS DECIMAL(18, 2)) AS price_max, /* Highest price asked for */
+  @TO_DECIMAL(@JSON_TEXT(payload, '$.filters.price_min'), 18, 2)::DECIMAL(18, 2) AS price_min, /* Lowest price asked for */
+  @TO_DECIMAL(@JSON_TEXT(payload, '$.filters.price_max'), 18, 2)::DECIMAL(18, 2) AS price_max, /* Highest price asked for */
   TRY_CAST(@JSON_TEXT(payload, '$.filters.dates[0]') AS DATE) AS check_in, /* First night or departure */
   TRY_CAST(@JSON_TEXT(payload, '$.filters.dates[1]') AS DATE) AS check_out, /* Last morning or return */
   TRY_CAST(@JSON_TEXT(payload, '$.filters.travelers') AS INT) AS travelers, /* How many travel */

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import threading
 from typing import Annotated
@@ -41,10 +40,11 @@ from searchflow.passing import FROM_SERVERS
 from searchflow.services import process
 from searchflow.settings import Settings, load_settings
 
-NO_ROOM_BYTES = 2**20
-"""With less on its disk no server can write; each needs more for one transaction."""
 LAST_WORDS_SECONDS = 8.0
 """For what a library does at the end of a command that has failed and has said so."""
+
+INTERRUPTED = 130
+"""The exit status after Ctrl-C: 128 and the number of SIGINT."""
 
 # Typer carries its own copy of click; its public BadParameter leads to the bases.
 _BadCall: type[Exception] = typer.BadParameter.__mro__[2]
@@ -147,11 +147,13 @@ def run(arguments: list[str]) -> int:
         if known is None:
             raise
         return _say(str(known), known.exit_status)
+    if outcome == INTERRUPTED:  # Ctrl-C came between two calls of a library, and Typer has caught it
+        return _stopped()
     return outcome if isinstance(outcome, int) else 0
 
 
 def _stopped() -> int:
-    return _say("Stopped. Nothing is lost: the same command goes on where this one ended.", 130)
+    return _say("Stopped. Nothing is lost: the same command goes on where this one ended.", INTERRUPTED)
 
 
 def _reader_gone() -> int:
@@ -172,7 +174,7 @@ def _explained(error: Exception) -> SearchFlowError | None:
     settings = load_settings()
     try:
         lifecycle.require(settings)
-    except ServiceError as down:
+    except (ServiceError, StorageError) as down:
         return down
     if isinstance(error, httpx.HTTPStatusError) and error.response.is_server_error:
         return _of_prefect(settings, error.response.status_code)
@@ -181,7 +183,7 @@ def _explained(error: Exception) -> SearchFlowError | None:
 
 def _of_prefect(settings: Settings, status: int) -> SearchFlowError:
     """What an answer of 500 means: Prefect's server tells no reason, a full disk included."""
-    if shutil.disk_usage(settings.home).free < NO_ROOM_BYTES:
+    if process.out_of_room(settings):
         return process.disk_full(settings)
     return ServiceError(
         f"The Prefect server answered {status}: its log in {settings.logs_dir} says why. Run the same command again: "

@@ -31,7 +31,7 @@ from searchflow.ingestion.pace import Pace, Paced
 from searchflow.ingestion.stream_source import StreamSource
 from searchflow.ingestion.worker import THREADS, Clock, Draining, IngestionResult, OnCommit, drain, utc_now
 from searchflow.passing import FROM_SERVERS, is_passing
-from searchflow.services import postgres, valkey
+from searchflow.services import postgres, process, valkey
 from searchflow.settings import Settings
 
 AGAIN = Backoff(attempts=5, first=0.5, doubling=True, longest=10.0)
@@ -122,6 +122,9 @@ def keep_working(
             stop.set()  # the disk is the same for all that follow beside: this is the end, and is said once
             raise
         except (SearchFlowError, *FROM_SERVERS) as error:
+            if process.out_of_room(settings):
+                stop.set()
+                raise process.disk_full(settings) from error
             if on_trouble is not None:
                 on_trouble(error)
             if not is_passing(error):

@@ -282,14 +282,20 @@ def _answers(settings: Settings) -> bool:
 
 
 def check(settings: Settings) -> None:
-    """Raise a ServiceError that names the variable when the server does not answer or refuses us."""
+    """Ask the server for a connection.
+
+    Raises:
+        ServiceError: it does not answer or refuses us; names the variable that says where it is.
+        StorageError: a full disk has ended it.
+    """
     try:
         with psycopg.connect(server_conninfo(settings), connect_timeout=5):
             pass
     except psycopg.OperationalError as error:
         reason = _first_line(error)
         if settings.postgres_url is None:
-            raise ServiceError(f"The embedded PostgreSQL does not answer: {reason}. Run `searchflow up`.") from None
+            message = f"The embedded PostgreSQL does not answer: {reason}. Run `searchflow up`."
+            raise process.away(settings, message) from None
         raise ServiceError(
             f"The PostgreSQL server of SEARCHFLOW_POSTGRES_URL refused us or is not there: {reason}. "
             "Correct the URL, or unset it to use the embedded server."

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 import stat
 import subprocess
 import time
@@ -23,7 +24,7 @@ from typing import IO, Any
 
 import psutil
 
-from searchflow.errors import BusyError, ServiceError, StorageError, is_disk_full
+from searchflow.errors import BusyError, SearchFlowError, ServiceError, StorageError, is_disk_full
 from searchflow.services import forks, waiting
 from searchflow.settings import Settings
 
@@ -31,6 +32,8 @@ UNIX_SOCKET_PATH_LIMIT = 100
 """Bytes. Linux allows 107 and macOS 103 for the whole path of a socket."""
 NOTING_SECONDS = 1.0
 """What Prefect's runner needs to report a run that ended before it is told to end itself."""
+NO_ROOM_BYTES = 16 * 2**20
+"""With less on its disk PostgreSQL cannot begin its next write-ahead segment (16 MiB by default), and ends."""
 ROOMS = ("run", "logs", "feeds", "reports", "lake", "quality", "answer_key", "valkey", "prefect")
 """Folders of the home, for this account only: they hold people's data, or could."""
 
@@ -188,6 +191,16 @@ def failed_start(settings: Settings, name: str) -> ServiceError | StorageError:
     return ServiceError(
         f"The embedded {name} did not start: {last}. Read {path}, or set a URL to a server of your own."
     )
+
+
+def out_of_room(settings: Settings) -> bool:
+    """True when the disk of the home has no room for a server to write."""
+    return settings.home.is_dir() and shutil.disk_usage(settings.home).free < NO_ROOM_BYTES
+
+
+def away(settings: Settings, message: str) -> SearchFlowError:
+    """The error for an embedded server that does not answer: `message`, unless a full disk has ended it."""
+    return disk_full(settings) if out_of_room(settings) else ServiceError(message)
 
 
 def disk_full(settings: Settings) -> StorageError:

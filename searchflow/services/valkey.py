@@ -103,7 +103,12 @@ def _answers(settings: Settings) -> bool:
 
 
 def check(settings: Settings) -> None:
-    """Raise a ServiceError that names the variable when the server does not answer or refuses us."""
+    """Ask the server for an answer.
+
+    Raises:
+        ServiceError: it does not answer or refuses us; names the variable that says where it is.
+        StorageError: a full disk has ended it.
+    """
     whose = "embedded Valkey" if settings.redis_url is None else f"server of SEARCHFLOW_REDIS_URL ({shown(settings)})"
     todo = (
         "Run `searchflow up`."
@@ -122,7 +127,10 @@ def check(settings: Settings) -> None:
     except (redis.RedisError, OSError) as error:
         if "NOAUTH" in str(error) or "WRONGPASS" in str(error):
             raise ServiceError(f"The {whose} refused the user or password. {todo}") from None
-        raise ServiceError(f"The {whose} cannot be reached ({type(error).__name__}). {todo}") from None
+        message = f"The {whose} cannot be reached ({type(error).__name__}). {todo}"
+        if settings.redis_url is None:
+            raise process.away(settings, message) from None
+        raise ServiceError(message) from None
 
 
 def stop(settings: Settings) -> bool:

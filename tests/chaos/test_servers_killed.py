@@ -218,20 +218,21 @@ def _fill_during(command: CommandLine, arguments: tuple[str, ...]) -> None:
     sent, draw = Sent(), random.Random(14)
     for _ in range(150):
         publish(command.settings, sent, draw)
-    child = command.start(*arguments, SEARCHFLOW_BATCH_EVENTS="150", SEARCHFLOW_FOLLOW_BATCH_EVENTS="150")
-    until(lambda: worker.waiting(command.settings)["search"] < 900)
-    found = os.statvfs(command.home)
-    with (command.home / "filler").open("wb") as filler, contextlib.suppress(OSError):
-        filler.write(bytes(found.f_bavail * found.f_frsize - 400_000))
-    try:
-        _, said = child.communicate(timeout=400)  # by itself; seconds on a quiet machine
-    finally:
-        child.kill()
-        child.wait()
+    batches = {"SEARCHFLOW_BATCH_EVENTS": "150", "SEARCHFLOW_FOLLOW_BATCH_EVENTS": "150"}
+    with command.start(*arguments, **batches) as child:
+        try:
+            until(lambda: worker.waiting(command.settings)["search"] < 900)
+            found = os.statvfs(command.home)
+            with (command.home / "filler").open("wb") as filler, contextlib.suppress(OSError):
+                filler.write(bytes(found.f_bavail * found.f_frsize - 400_000))
+            _, said = child.communicate(timeout=400)  # by itself; seconds on a quiet machine
+        finally:
+            child.kill()
     lines = [line for line in said.splitlines() if line.startswith("searchflow: ")]
     assert child.returncode == 2, said
     assert [line.partition(".")[0] for line in lines] in (
         ["searchflow: The disk is full"],
+        [f"searchflow: The disk that holds {command.home} is full"],
         ["searchflow: The disk is full: the batch was not committed and stays in its source"],
     )
 
