@@ -12,7 +12,7 @@ from pathlib import Path
 from searchflow.services import postgres, prefect, valkey
 from tests.chaos.soak.books import ERASED, REPLAYED
 from tests.chaos.soak.journal import ALARM, FAILED_RUN, STATUS, Expected
-from tests.chaos.soak.scene import FORGOTTEN, WRITTEN_TO, Scene, say
+from tests.chaos.soak.scene import FORGOTTEN, WRITTEN_TO, Scene
 
 SEEN, TOLD, OVER = 120.0, 180.0, 600.0
 """Seconds: until `status` shows it, until monitoring has told it, and until the next run of everything has gone well."""
@@ -161,9 +161,6 @@ def destination_gone(scene: Scene) -> None:
 
 def deploys(scene: Scene) -> None:
     """A good change is promoted, a bad one refused; both beside everything else. Nothing is told."""
-    if not scene.platform.has("deploy"):
-        say("there is no `searchflow deploy` yet: nothing is deployed")
-        return
     models = scene.platform.tree / "models" / "marts"
     with scene.cause("good deploy"):
         (models / "mart_soak_daily.sql").write_text(GOOD_MODEL)

@@ -111,10 +111,6 @@ class Platform(CommandLine):
             err = f"not done within {self.longest:.0f} s\n{err}"
         return subprocess.CompletedProcess(command.args, command.returncode, out, err)
 
-    def has(self, command: str) -> bool:
-        """Is there such a command?"""
-        return self.run(command, "--help").returncode == 0
-
     def kill(self, name: str) -> None:
         """SIGKILL for a recorded process and its children, as the out-of-memory killer would."""
         record = process.running(self.settings, name)

@@ -117,8 +117,7 @@ def _prepare(platform: Platform, seed: int) -> tuple[Books, generators.Simulatio
     with streams.connect(settings) as client:
         generators.publish_range(settings, wanted, Noting(client, sent), quiet=True)
     (settings.feeds_dir / "user_profiles_soak.csv").write_text(profiles(platform.now()))
-    models = ["deploy", "--yes"] if platform.has("deploy") else ["transform"]
-    for command in (["ingest"], models, ["validate"], ["activate"]):
+    for command in (["ingest"], ["deploy", "--yes"], ["validate"], ["activate"]):
         done = platform.run(*command)
         assert done.returncode == 0, done.stderr[-2000:]
     return sent, wanted.simulation
