@@ -91,7 +91,7 @@ def numbers(kind: msgspec.inspect.FloatType) -> st.SearchStrategy[float]:
     if kind.multiple_of:
         return whole(int(low), int(high)).map(float)
     some = st.floats(low, high, allow_nan=False, allow_infinity=False)
-    special = [each for each in (low, high, 0.005, 1e-320, 1_000_000.0, 1e14) if low <= each <= high]
+    special = [each for each in (low, high, 0.005, 9e-10, 1e-320, 1_000_000.0, 1e14) if low <= each <= high]
     return st.sampled_from(special) | some
 
 
