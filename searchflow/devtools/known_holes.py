@@ -1,8 +1,8 @@
-"""Are there known security holes in the locked versions? Asks pip-audit, and says so where its data cannot be had.
+"""The search for known security holes in the locked versions. It runs pip-audit, and says when its data is not available.
 
     python -m searchflow.devtools.known_holes
 
-Exit status 0: none is known, or nobody could be asked; 1: there are some, and each is named.
+The exit status is 0 when no hole is known or pip-audit could not be asked, and 1 when there are holes; each is named.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ARGUMENTS = ("--no-deps", "--disable-pip", "--progress-spinner", "off", "--forma
 
 
 def main(lock: Path = ROOT / "requirements.lock", program: str = PROGRAM) -> int:
-    """Ask, print one line a hole, and return the exit status."""
+    """Run pip-audit, print one line for each hole, and return the exit status."""
     uv = Path(sys.executable).with_name("uv")
     command = [str(uv), "tool", "run", program, "-r", str(lock), *ARGUMENTS]
     try:
