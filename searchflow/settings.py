@@ -72,8 +72,8 @@ class Settings(BaseSettings):
         False,
         description="Notices and HTTP syncs may go to this machine and to link-local addresses.",
     )
-    prefect_port: int = Field(4200, ge=1, le=65535, description="Loopback port of the Prefect server and its UI.")
-    dashboards_port: int = Field(8501, ge=1, le=65535, description="Loopback port of the dashboards.")
+    prefect_port: int = Field(4200, ge=1, le=65535, description="The loopback port of the Prefect server and its UI.")
+    dashboards_port: int = Field(8501, ge=1, le=65535, description="The loopback port of the dashboards.")
     dashboards_url: str | None = Field(
         None,
         pattern=r"^https?://[^/?#@]+(/[\w.~/-]*)?$",
@@ -95,13 +95,13 @@ class Settings(BaseSettings):
         description="Events before this are dead letters (timestamp_too_old).",
     )
     future_tolerance_seconds: int = Field(300, ge=0, description="Events further ahead than this are dead letters.")
-    batch_events: int = Field(100_000, ge=1, description="Most events in one commit while draining a backlog.")
-    follow_batch_events: int = Field(20_000, ge=1, description="Most events in one commit while following.")
-    follow_batch_seconds: float = Field(1.0, gt=0, description="Longest wait before a commit while following.")
+    batch_events: int = Field(100_000, ge=1, description="The most events in one commit while draining a backlog.")
+    follow_batch_events: int = Field(20_000, ge=1, description="The most events in one commit while following.")
+    follow_batch_seconds: float = Field(1.0, gt=0, description="The longest wait before a commit while following.")
     inline_rows: int = Field(300, ge=0, description="Commits smaller than this stay in the catalog until maintenance.")
     lateness_hours: float = Field(1.0, gt=0, description="An event that arrives later than this counts as late.")
     stream_shards: int = Field(
-        1, ge=1, le=8, description="Streams an event type. Drain before lowering it: higher shards are not read."
+        1, ge=1, le=8, description="Streams for each event type. Drain before lowering it: higher shards are not read."
     )
     stream_capacity: int = Field(2_000_000, ge=1000, description="Producers slow down above this many events waiting.")
     smtp_url: SecretStr | None = Field(
@@ -122,8 +122,8 @@ class Settings(BaseSettings):
         description="No message is sent between these hours of the recipient's own day; `0-0`: never quiet.",
     )
     email_time_zone: str = Field("UTC", description="The time zone of people whose own is not known.")
-    email_cap_day: int = Field(1, ge=1, description="Most messages a person gets in 24 hours.")
-    email_cap_month: int = Field(3, ge=1, description="Most messages a person gets in 30 days.")
+    email_cap_day: int = Field(1, ge=1, description="The most messages that a person gets in 24 hours.")
+    email_cap_month: int = Field(3, ge=1, description="The most messages that a person gets in 30 days.")
     email_expire_hours: float = Field(72.0, gt=0, description="A search older than this gets no message any more.")
     ledger_days: int = Field(
         90,

@@ -156,7 +156,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _stopped() -> int:
-    return _say("Stopped. Nothing is lost: the same command goes on where this one ended.", INTERRUPTED)
+    return _say("Stopped. Nothing is lost: the same command continues where this one ended.", INTERRUPTED)
 
 
 def _reader_gone() -> int:

@@ -27,7 +27,9 @@ def bench(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME", help="The benchmarks to run; default: all.")
     ] = None,
-    size: Annotated[float, typer.Option(min=0.001, max=100.0, help="1.0 is the full measurement.")] = 1.0,
+    size: Annotated[
+        float, typer.Option(min=0.001, max=100.0, help="The share of the full measurement, which is 1.0.")
+    ] = 1.0,
     show: Annotated[bool, typer.Option("--list", help="List the benchmarks and measure nothing.")] = False,
     peer: Annotated[bool, typer.Option(help="Compare with other tools, installed in a temporary environment.")] = False,
     as_json: Json = False,

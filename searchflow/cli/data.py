@@ -19,7 +19,7 @@ TEN_YEARS = 10 * 365 * 86400.0
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the commands to the application."""
     app.command(epilog="Example: `searchflow ingest --from ./events --json`")(ingest)
     app.command(epilog="Example: `searchflow transform --env dev`")(transform)
     app.command(epilog="Example: `searchflow validate marts`")(validate)
@@ -108,7 +108,7 @@ def _accept_gap(event_type: str, as_json: bool) -> None:
     if as_json:
         print_json({"event_type": event_type, "entries_lost": lost})
     else:
-        typer.echo(f"{lost:,} entries of {event_type} events are given up; `searchflow ingest` goes on behind them.")
+        typer.echo(f"{lost:,} entries of {event_type} events are given up; `searchflow ingest` continues after them.")
 
 
 def transform(

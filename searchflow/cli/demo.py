@@ -160,7 +160,7 @@ def show(summary: dict[str, Any]) -> None:
         f"{warned} warned\n"
     )
     console.print(f"[bold]Answer key[/bold]: {_verdict(summary['verified'])}\n", highlight=False)
-    print_table("Seconds a stage", [{"stage": name, "seconds": value} for name, value in summary["seconds"].items()])
+    print_table("Seconds per stage", [{"stage": name, "seconds": value} for name, value in summary["seconds"].items()])
     print_table("Look further", [{"what": name, "where": _short(place)} for name, place in summary["look"].items()])
 
 

@@ -50,7 +50,7 @@ def deploy(
         return
     typer.echo(f"Promoted: {result['models']} models made in {result['seconds']} s.")
     typer.echo(
-        "To go back: `searchflow deploy --back`. The models of before are kept for a week (snapshot_ttl in config.yaml)."
+        "To go back: `searchflow deploy --back`. The previous models are kept for a week (snapshot_ttl in config.yaml)."
     )
 
 

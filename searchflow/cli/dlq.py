@@ -201,7 +201,7 @@ def _print_result(result: replaying.ReplayResult, *, would: bool = False) -> Non
     if result.days:
         days = sorted(result.days)
         typer.echo(
-            f"Days touched: {len(days)} ({days[0]} to {days[-1]})" if len(days) > 1 else f"Day touched: {days[0]}"
+            f"Days changed: {len(days)} ({days[0]} to {days[-1]})" if len(days) > 1 else f"Day changed: {days[0]}"
         )
 
 

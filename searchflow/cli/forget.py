@@ -72,8 +72,8 @@ def _show(certificate: dict[str, Any], path: str) -> None:
     for sentence in certificate["left_to_others"]:
         console.print(f"Left to others: {sentence}.", markup=False)
     console.print(
-        f"Begun {certificate['began_at'][:19]}, complete {certificate['completed_at'][:19]} UTC; looked everywhere again: "
-        f"nothing found.\nCertificate {path}\nSHA-256 {certificate['sha256']}",
+        f"Begun {certificate['began_at'][:19]}, complete {certificate['completed_at'][:19]} UTC; a last search everywhere "
+        f"found nothing.\nCertificate {path}\nSHA-256 {certificate['sha256']}",
         markup=False,
         soft_wrap=True,
     )

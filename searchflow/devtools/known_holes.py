@@ -34,19 +34,19 @@ def main(lock: Path = ROOT / "requirements.lock", program: str = PROGRAM) -> int
         return _unknown(last[-1] if last else "it said nothing")
     asked = [each for each in packages if "skip_reason" not in each]
     if not asked:
-        return _unknown(f"it knows none of {len(packages)} packages")
+        return _unknown(f"its data has none of {len(packages)} packages")
     holes = [(each["name"], each.get("version", "?"), hole) for each in packages for hole in each.get("vulns", [])]
     for name, version, hole in holes:
-        _say(f"{name} {version}: {hole['id']}, mended in {', '.join(hole['fix_versions']) or 'no release yet'}")
+        _say(f"{name} {version}: {hole['id']}, fixed in {', '.join(hole['fix_versions']) or 'no release yet'}")
     if not holes:
         _say(
-            f"No known security holes in {len(asked)} of {len(packages)} locked packages; the others are not known to it."
+            f"No known security holes in {len(asked)} of {len(packages)} locked packages; pip-audit does not know the others."
         )
     return 1 if holes else 0
 
 
 def _unknown(why: str) -> int:
-    _say(f"Known security holes: not checked, pip-audit or its data cannot be had here ({why[:200]}).")
+    _say(f"Known security holes: not checked, because pip-audit or its data is not available here ({why[:200]}).")
     return 0
 
 

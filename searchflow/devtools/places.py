@@ -28,7 +28,9 @@ def broken_links(page: MarkdownPage, root: Path) -> Iterator[Piece]:
         if not target.is_relative_to(root) or not target.exists():
             yield Piece(link.line, f"the link {link.text} leads to nothing")
         elif fragment and target.suffix == ".md" and fragment not in read(target).anchors:
-            yield Piece(link.line, f"the link {link.text} names a heading that {target.relative_to(root)} has not")
+            yield Piece(
+                link.line, f"the link {link.text} names a heading that {target.relative_to(root)} does not have"
+            )
 
 
 def unlisted(root: Path) -> Iterator[tuple[Path, Piece]]:

@@ -87,9 +87,8 @@ def drain(job: Job, clock: Callable[[], Any]) -> None:
                 if waited < FOLLOWER_SECONDS and locks.is_held(job.settings, locks.follower(name)):
                     time.sleep(0.1)
                     continue
-                with contextlib.suppress(
-                    FencedError
-                ):  # a worker that a user started was faster; it leaves the person out too
+                # A worker that a user started may be faster; it leaves the person out too.
+                with contextlib.suppress(FencedError):
                     worker.ingest_stream(job.settings, event_type, shard=shard, clock=clock)
 
 

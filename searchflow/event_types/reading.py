@@ -94,7 +94,7 @@ def _field_problems(name: str, field: Field, known: dict[str, EventType]) -> Ite
     if field.refers_to is not None and field.type != "identifier":
         yield [*at, "type"], "a field that refers to an event is an identifier"
     if field.any_time and field.refers_to is None:
-        yield [*at, "any_time"], "it says when an event may be that the field refers to, and the field refers to none"
+        yield [*at, "any_time"], "it says when the referenced event may be, but the field refers to no event"
     if field.default is not None and (field.required or not _fits(field)):
         yield [*at, "default"], f"an optional field of type {field.type} cannot have this default"
     if field.fields and field.type != "object":

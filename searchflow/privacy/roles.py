@@ -132,13 +132,13 @@ def _let_decide(connection: psycopg.Connection, settings: Settings) -> None:
 def _close(connection: psycopg.Connection, database: str, settings: Settings, names: list[str]) -> None:
     """Take all privileges from everyone, also those left over from an earlier release."""
     full = sql.Identifier(f"{settings.postgres_prefix}{database}")
-    everybody = sql.SQL(", ").join([sql.SQL("PUBLIC"), *map(sql.Identifier, names)])
-    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(full, everybody))
+    everyone = sql.SQL(", ").join([sql.SQL("PUBLIC"), *map(sql.Identifier, names)])
+    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(full, everyone))
     for (schema,) in connection.execute("SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_)'"):
         # The schema comes last: a member of the role that owns it looks into it with that role's rights.
         for what in ("ALL TABLES IN SCHEMA {}", "ALL SEQUENCES IN SCHEMA {}", "SCHEMA {}"):
             target = sql.SQL(what).format(sql.Identifier(schema))
-            connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(target, everybody))
+            connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(target, everyone))
 
 
 def _open(connection: psycopg.Connection, settings: Settings, name: str, grant: Grant, names: list[str]) -> None:
