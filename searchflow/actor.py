@@ -17,7 +17,7 @@ from contextvars import ContextVar
 VARIABLE = "PGAPPNAME"
 """The environment variable that names libpq's sessions, also those that libraries open."""
 LONGEST = 63
-"""The most bytes of a session's name; PostgreSQL cuts longer names."""
+"""The length to which names are cut: PostgreSQL cuts longer ones."""
 
 _inside: ContextVar[str | None] = ContextVar("actor", default=None)
 

@@ -95,8 +95,8 @@ def publish(
 ) -> int:
     """Append `lines` to the stream of `event_type`, `batch` events to an entry. Return the number of written events.
 
-    With several `shards` the entries go to their streams in turn. With a `capacity` in events, this waits while so many
-    are unread (back-pressure; nothing is ever dropped) and passes the number of waiting entries to `on_wait`.
+    With several `shards` the entries go to their streams in turn. With a `capacity` in events, this waits while that
+    many or more are unread (back-pressure; nothing is ever dropped) and passes the number of waiting entries to `on_wait`.
 
     Raises:
         ServiceError: the server is full or went away; what was written until then stays written.
