@@ -1,4 +1,4 @@
-"""The stream server as a place: everything that our own keys hold of the person, and the server's log of commands.
+"""The stream server as a place: everything that our own keys hold of the person, and its append-only file of commands.
 
 Entries are not cut out of event streams: waiting entries are ingested, which leaves the person out and removes them
 (`drain`).

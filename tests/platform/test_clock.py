@@ -29,7 +29,7 @@ def test_a_home_that_no_test_made_refuses_a_moved_clock(home: Path) -> None:
 def test_the_marker_alone_moves_nothing(home: Path) -> None:
     (home / CLOCK_MARKER).touch()
     assert load_settings(home=home).clock_offset_s == 0
-    with pytest.raises(ConfigurationError, match="not a test.s home"):
+    with pytest.raises(ConfigurationError, match="not a test's home"):
         load_settings(home=home / "other", clock_offset_s=1)
 
 
