@@ -1,8 +1,8 @@
-"""Who acts: the name of a command, a flow or a part of one in the audit log and in PostgreSQL's list of sessions.
+"""The name under which a command, a flow or a part of one appears in the audit log and in PostgreSQL's list of sessions.
 
-A process says once, at its start, what it is; libraries and child processes find that in the environment. A part of the
-process, such as a run of a stage, says so for a block, and only for its own thread: two runs in one process keep their own
-names. A thread that is started inside of such a block takes the name along with `contextvars.copy_context`.
+A process announces its name once, at its start; libraries and child processes find it in the environment. A part of the
+process, such as a run of a stage, announces its own name for a block, and only for its own thread: two runs in one process
+keep their own names. A thread that is started inside such a block takes the name along with `contextvars.copy_context`.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 VARIABLE = "PGAPPNAME"
-"""What libpq calls its sessions by, also those that libraries open."""
+"""The environment variable that names libpq's sessions, also those that libraries open."""
 LONGEST = 63
-"""PostgreSQL cuts longer names."""
+"""The length to which names are cut: PostgreSQL cuts longer ones."""
 
 _inside: ContextVar[str | None] = ContextVar("actor", default=None)
 
 
 def announce(process: str, run_id: str = "") -> None:
-    """Say what this process is. Called once, at its start."""
+    """Name this process in its environment. Call this once, at the start of the process."""
     os.environ[VARIABLE] = _name(process, run_id)
 
 
 @contextmanager
 def announced(process: str, run_id: str = "") -> Iterator[None]:
-    """Say what the block is: every connection that its thread opens in it has this name."""
+    """Name the block: every connection that its thread opens inside it has this name."""
     before = _inside.set(_name(process, run_id))
     try:
         yield
@@ -38,17 +38,17 @@ def announced(process: str, run_id: str = "") -> Iterator[None]:
 
 
 def inside() -> str | None:
-    """Tell the name of the block around, or None outside of one."""
+    """Return the name of the surrounding block, or None outside such a block."""
     return _inside.get()
 
 
 def current() -> str:
-    """Tell the name of the block around, else that of the process."""
+    """Return the name of the surrounding block, or else the name of the process."""
     return _inside.get() or os.environ.get(VARIABLE) or f"python|{user()}|"
 
 
 def user() -> str:
-    """Tell the account that runs this process, as the operating system knows it: no variable of the environment is asked."""
+    """Return the account that runs this process as the operating system knows it; environment variables do not count."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -56,7 +56,7 @@ def user() -> str:
 
 
 def option(name: str) -> str:
-    r"""Write a name as a part of a libpq connection string, without quotes, which other programs would have to escape.
+    r"""Return a name as a part of a libpq connection string, without quotes, which other programs would have to escape.
 
     >>> option("searchflow ingest|ada|7")
     'application_name=searchflow\\ ingest|ada|7'

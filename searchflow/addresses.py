@@ -10,11 +10,11 @@ import idna
 
 
 class NoDomain(ValueError):
-    """A domain that IDNA 2008 does not allow."""
+    """The error for a domain that IDNA 2008 does not allow."""
 
 
 def ascii_domain(domain: str) -> str:
-    """Return a domain as it goes over the wire. One that is ASCII already stays as it is.
+    """Return a domain as it goes over the wire. A domain that is ASCII already stays as it is.
 
     Raises:
         NoDomain: IDNA 2008 does not allow it.
@@ -40,8 +40,8 @@ def ascii_address(address: str) -> str:
 def comparable(address: str) -> str:
     """Return an e-mail address so that two spellings of one mailbox are equal, and two mailboxes are not.
 
-    Spaces around do not matter, nor does case in ASCII, nor how the domain is written. What is beyond ASCII before the
-    @ stays as it is: lower case and normal forms make one mailbox of some that are two (the sign of kelvin, and k).
+    Surrounding spaces, case in ASCII and the spelling of the domain do not matter. Characters beyond ASCII before the @
+    stay as they are: lower case and normal forms would turn some pairs of mailboxes into one (the kelvin sign, and k).
 
     Raises:
         NoDomain: IDNA 2008 does not allow its domain.

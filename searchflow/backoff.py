@@ -1,4 +1,4 @@
-"""Try again, later and later: the one place that says how long to wait between attempts.
+"""Waiting between attempts, longer and longer: the one place that says how long.
 
     for attempt in Backoff(attempts=12, first=0.05).tries():
         try:
@@ -7,8 +7,8 @@
             continue
     raise GaveUp
 
-The caller judges the errors, since only it knows which of them pass; this counts and sleeps. Jitter keeps processes that
-failed together from coming back together.
+The caller judges the errors, since only the caller knows which of them are temporary. `Backoff` counts and sleeps. Jitter
+keeps processes that failed together from coming back together.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Backoff:
-    """How often, and how long between. Sleeping and chance are injected, so that a test takes no time."""
+    """The number of attempts and the waits between them. Sleeping and chance are injected, so that a test takes no time."""
 
     attempts: int
     first: float
-    """Seconds before the second attempt, at the most."""
+    """The most seconds to wait before the second attempt."""
     doubling: bool = False
-    """Each wait is twice the one before; else the second is twice, the third three times the first."""
+    """True when each wait is twice the one before; otherwise the second is twice and the third three times the first."""
     longest: float = math.inf
     jitter: bool = False
-    """Wait anything from nothing to the whole time."""
+    """True when each wait is a random part of its time, from nothing to the whole."""
     sleep: Callable[[float], None] = field(default=time.sleep, compare=False)
     chance: Callable[[], float] = field(default=random.random, compare=False)
 
     def wait(self, attempt: int) -> float:
-        """Tell the seconds to wait after this attempt, counted from 1.
+        """Return the seconds to wait after this attempt; attempts are counted from 1.
 
         >>> [Backoff(5, 0.5, doubling=True, longest=3.0).wait(attempt) for attempt in (1, 2, 3, 4)]
         [0.5, 1.0, 2.0, 3.0]
@@ -47,7 +47,7 @@ class Backoff:
         return self.chance() * whole if self.jitter else whole
 
     def tries(self) -> Iterator[int]:
-        """Count the attempts from 1, and sleep between two of them."""
+        """Yield the number of each attempt, from 1, and sleep between two attempts."""
         for attempt in range(1, self.attempts + 1):
             yield attempt
             if attempt < self.attempts:

@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 def read(path: Path, kind: type[T]) -> tuple[T, str]:
-    """A file as a struct, and its text, to find lines in.
+    """Read a file into a struct. Return the struct and the file's text, in which `line_of` finds lines.
 
     Raises:
-        ConfigurationError: it is not there, not YAML, or not of that shape; names the line and the field.
+        ConfigurationError: the file is not there, not YAML, or not of that shape; names the line and the field.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -41,7 +41,7 @@ def read(path: Path, kind: type[T]) -> tuple[T, str]:
 def invalid(
     path: Path, text: str, error: msgspec.ValidationError, within: Sequence[str | int] = ()
 ) -> ConfigurationError:
-    """What msgspec found, with its line."""
+    """Make an error of what msgspec found, with its line in the file."""
     problem, _, place = str(error).partition(" - at `$")
     steps = list(within)
     for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", place):
@@ -51,13 +51,13 @@ def invalid(
 
 
 def wrong(path: Path, text: str, steps: Sequence[str | int], problem: str) -> ConfigurationError:
-    """A problem of the field that `steps` lead to."""
+    """Make an error about the field that `steps` lead to."""
     dotted = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
     return at_line(path, line_of(text, steps), dotted or "the file", problem)
 
 
 def at_line(path: Path, line: int, what: str, problem: str) -> ConfigurationError:
-    """A problem of a line."""
+    """Make an error about one line of a file."""
     place = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     problem = (problem[:1].lower() + problem[1:]).rstrip(".")
     problem += "" if problem.endswith("?") else "."
@@ -65,7 +65,7 @@ def at_line(path: Path, line: int, what: str, problem: str) -> ConfigurationErro
 
 
 def line_of(text: str, steps: Sequence[str | int]) -> int:
-    """Where a field stands: as near as the file has it."""
+    """Return the line of the field that `steps` lead to, or of its nearest parent that the file has."""
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     line = 1
     for step in steps:

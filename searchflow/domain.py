@@ -1,9 +1,9 @@
 """The words and numbers of the domain: segments, channels, attribution models and the like with their labels, the variables of
 `config.yaml`, and exchange rates.
 
-This module is the source of the names for everything but SQL. Which row gets which name is the models' rule: SQLMesh loads
-`macros/` on its own, so `macros/domain.py` (channels) and `macros/segments.py` write the names again, and
-`tests/models_truth/test_domain.py` holds the two together.
+This module is the source of the names for everything but SQL. The models decide which row gets which name. SQLMesh loads
+`macros/` on its own, so `macros/domain.py` (channels) and `macros/segments.py` repeat the names, and
+`tests/models_truth/test_domain.py` checks that both agree.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SEGMENTS = {
     "abandoned_search": "Abandoned search",
     "regular": "Regular",
 }
-"""Of users: name -> label, in order of precedence. The first whose rule holds is the user's."""
+"""The segments of users: name -> label, in order of precedence. A user's segment is the first whose rule holds."""
 CHANNELS = {
     "direct": "Direct",
     "paid_search": "Paid search",
@@ -39,7 +39,7 @@ CHANNELS = {
     "affiliate": "Affiliate",
     "other": "Other",
 }
-"""What brings visits: name -> label."""
+"""The channels that bring visits: name -> label."""
 ATTRIBUTION_MODELS = {
     "first_touch": "First touch",
     "last_touch": "Last touch",
@@ -49,22 +49,22 @@ ATTRIBUTION_MODELS = {
     "time_decay": "Time decay",
     "markov": "Markov",
 }
-"""Ways to credit a booking to visits: name -> label."""
+"""The ways to credit a booking to visits: name -> label."""
 PRODUCT_TYPES = {"flight": "Flight", "hotel": "Hotel", "car": "Car", "package": "Package"}
-"""What a result offers: name -> label. An event may say another one; it is kept and reported."""
+"""The products that a result offers: name -> label. An event may say another one; it is kept and reported."""
 PLATFORMS = {"web": "Web", "ios": "iOS", "android": "Android"}
-"""Where a search is made: name -> label. An event may say another one; it is kept and reported."""
+"""The platforms on which a search is made: name -> label. An event may say another one; it is kept and reported."""
 DEVICE_TYPES = {"desktop": "Desktop", "mobile": "Mobile", "tablet": "Tablet"}
-"""On what a search is made: name -> label. An event may say another one; it is kept and reported."""
+"""The devices with which a search is made: name -> label. An event may say another one; it is kept and reported."""
 LABELS = SEGMENTS | CHANNELS | ATTRIBUTION_MODELS | PRODUCT_TYPES | PLATFORMS | DEVICE_TYPES
 
 RATE_UNIT = 100_000_000
-"""Rates have eight decimals; whole numbers keep money exact."""
+"""The factor that makes a rate of eight decimals a whole number; whole numbers keep money exact."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What the models call variables."""
+    """The numbers that the models read as variables, and the exchange rates."""
 
     session_gap: timedelta
     bot_session_searches: int
@@ -91,8 +91,11 @@ def load(
     promoted: Mapping[str, Any] | None = None,
     connection: duckdb.DuckDBPyConnection | None = None,
 ) -> Rules:
-    """Read the numbers and the rates: of production, given the variables it was `promoted` with and a `connection` to the
-    lake; without them, or before the first promotion (None), of the files in `root`."""
+    """Read the numbers and the rates.
+
+    They are those of production when the caller gives the variables that it was `promoted` with and a `connection` to the
+    lake. Without these, or before the first promotion (None), they come from the files in `root`.
+    """
     said = yaml.safe_load(_without_templates(root / "config.yaml"))["variables"] if promoted is None else promoted
     rates = _rates_of(connection) if connection is not None and promoted is not None else None
     return Rules(
@@ -107,7 +110,7 @@ def load(
         new_user=timedelta(days=said["new_user_days"]),
         at_risk=timedelta(days=said["at_risk_days"]),
         abandoned=timedelta(hours=said["abandoned_hours"]),
-        # What was promoted before this variable was declared had an hour.
+        # Models that were promoted before this variable was declared used one hour.
         abandoned_after=timedelta(hours=said.get("abandoned_after_hours", 1)),
         recommendations_per_user=said["recommendations_per_user"],
         half_life_days=said["recommendation_half_life_days"],
@@ -118,7 +121,7 @@ def load(
 
 
 def _without_templates(path: Path) -> str:
-    """The variables only: connections above them hold templates that are no YAML."""
+    """Return only the variables of the file: the connections above them hold templates that are not YAML."""
     text = path.read_text(encoding="utf-8")
     return text[text.index("\nvariables:") :]
 
@@ -130,7 +133,7 @@ def _rates_in(root: Path) -> pl.DataFrame:
 
 
 def _rates_of(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame | None:
-    """The rates of production; None when its models have none."""
+    """Return the rates of production; None when its models have none."""
     there = connection.execute(
         "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'seeds' AND table_name = 'fx_rates'"
     ).fetchone()
@@ -149,9 +152,9 @@ def _rates(rates: pl.DataFrame, reporting: str) -> pl.DataFrame:
 
 
 def in_reporting_currency(bookings: pl.DataFrame, rules: Rules) -> pl.DataFrame:
-    """`bookings` (timestamp, cents, currency) with their value in whole cents of the reporting currency: `value`.
+    """Return `bookings` (timestamp, cents, currency) with a column `value`: whole cents of the reporting currency.
 
-    Half a cent is rounded up. Without a rate the value is 0, as the models count it.
+    Half a cent is rounded up. Without a rate the value is 0, as in the models.
     """
     import polars as pl
 

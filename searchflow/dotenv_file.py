@@ -1,4 +1,4 @@
-"""The file `.env`: is it readable, and what does it say? Read by our settings, by SQLMesh and by Prefect."""
+"""The file `.env`: whether it is readable, and what it says. Our settings, SQLMesh and Prefect read it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from searchflow.errors import ConfigurationError
 
 
 def check(path: Path) -> None:
-    """Refuse a file that cannot be read as settings; one that is not there is fine.
+    """Refuse a file that cannot be read as settings; a missing file is fine.
 
     Raises:
         ConfigurationError: names the file and the line.
@@ -27,15 +27,15 @@ def check(path: Path) -> None:
 
 
 def _blank_lines(text: str) -> int:
-    """Empty lines before a statement belong to it."""
+    """Count the empty lines before a statement; the parser counts them as a part of it."""
     return len(text) - len(text.lstrip("\n"))
 
 
 def text(path: Path) -> str:
-    """What the file holds; nothing when it is not there.
+    """Return the text of the file; empty when the file is not there.
 
     Raises:
-        ConfigurationError: it cannot be read, or is not UTF-8.
+        ConfigurationError: the file cannot be read, is not UTF-8, or holds a NUL character.
     """
     try:
         content = path.read_bytes()
@@ -56,6 +56,6 @@ def text(path: Path) -> str:
 
 
 def values(path: Path) -> dict[str, str]:
-    """Name -> value, as every reader of the file sees them."""
+    """Return name -> value, as every reader of the file sees them."""
     found = dotenv_values(stream=io.StringIO(text(path)))
     return {name: value for name, value in found.items() if value is not None}

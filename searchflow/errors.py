@@ -1,4 +1,4 @@
-"""Every error SearchFlow raises on purpose. Each message is one line and ends with what to do next.
+"""Every error that SearchFlow raises on purpose. Each message is one line and ends with what to do next.
 
 SearchFlowError                  exit status 2: it could not be done as asked
 ├── UsageError                   the call is wrong: a bad argument, a file that is not there
@@ -6,7 +6,7 @@ SearchFlowError                  exit status 2: it could not be done as asked
 ├── ConfigurationError           a setting is missing or wrong; names the variable and where it was looked for
 ├── BusyError                    another run holds this home folder
 ├── ServiceError                 a server did not start, does not answer or refuses us
-│   └── PortInUseError           the port is taken by somebody else's process
+│   └── PortInUseError           another program's process has taken the port
 ├── StorageError                 the disk is full or a folder cannot be written
 ├── SourceGapError               the stream was trimmed past our position: events are gone
 ├── FencedError                  another worker moved the position; this one must stop
@@ -27,17 +27,17 @@ from difflib import get_close_matches
 
 
 class SearchFlowError(Exception):
-    """Base of all errors that a person can act on. `exit_status` is what the command line returns."""
+    """The base of all errors that a person can act on. The command line ends with `exit_status`."""
 
     exit_status = 2
 
 
 class UsageError(SearchFlowError):
-    """The call itself is wrong."""
+    """An error in the call itself: a bad argument, or a file that is not there."""
 
 
 class NotFoundError(UsageError):
-    """An unknown name was given. The message lists what exists, the closest first."""
+    """The error for an unknown name. The message suggests the closest known name, and lists all of them."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
@@ -48,7 +48,7 @@ class NotFoundError(UsageError):
 
 
 class ConfigurationError(SearchFlowError):
-    """A setting is missing or cannot be used."""
+    """The error for a setting that is missing or cannot be used."""
 
     def __init__(self, variable: str, problem: str, todo: str) -> None:
         self.variable, self.problem, self.todo = variable, problem, todo
@@ -56,15 +56,15 @@ class ConfigurationError(SearchFlowError):
 
 
 class BusyError(SearchFlowError):
-    """Another process is doing the same on the same home folder."""
+    """The error when another process is doing the same work on the same home folder."""
 
 
 class ServiceError(SearchFlowError):
-    """A server did not start, does not answer or refuses us."""
+    """The error for a server that did not start, does not answer or refuses us."""
 
 
 class PortInUseError(ServiceError):
-    """A port we were told to listen on belongs to another process."""
+    """The error for a port that we were told to listen on and that belongs to another process."""
 
     def __init__(self, port: int, variable: str, what: str) -> None:
         self.port, self.variable = port, variable
@@ -74,47 +74,47 @@ class PortInUseError(ServiceError):
 
 
 class StorageError(SearchFlowError):
-    """A folder cannot be written, or the disk is full."""
+    """The error for a full disk, or for a folder that cannot be written."""
 
 
 class SourceGapError(SearchFlowError):
-    """Entries that we had not read yet were removed from the stream."""
+    """The error when entries that we had not read yet were removed from the stream."""
 
 
 class FencedError(SearchFlowError):
-    """Another worker committed a newer position for the same shard."""
+    """The error when another worker committed a newer position for the same shard."""
 
 
 class NegativeAnswer(SearchFlowError):
-    """It ran, and the answer is no."""
+    """The answer "no" of a command that ran to its end."""
 
     exit_status = 1
 
 
 class GateFailed(NegativeAnswer):
-    """A quality gate blocks what was asked."""
+    """The error when a quality gate blocks what was asked."""
 
 
 class TransformationFailed(NegativeAnswer):
-    """A model or one of its audits failed."""
+    """The error when a model or one of its audits failed."""
 
 
 class BrokenFileError(NegativeAnswer):
-    """A file cannot be read to its end. What stood before the break is stored, and other files are read."""
+    """The error for a file that cannot be read to its end. What stood before the break is stored; other files are read."""
 
 
 class DeliveryFailed(NegativeAnswer):
-    """A sync ended with rows that were not delivered."""
+    """The error when a sync ended with rows that were not delivered."""
 
 
 class AccountingError(NegativeAnswer):
-    """The accounting identity does not hold."""
+    """The error when the accounting identity does not hold: received = stored + duplicates + dead letters."""
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """True when `error`, or what caused it, is the disk (or a quota) running full.
+    """Return True when `error`, or what caused it, is a disk (or a quota) that ran full.
 
-    DuckDB, PostgreSQL and Valkey report it as text inside errors of their own, so the text is looked at too.
+    DuckDB, PostgreSQL and Valkey report this as text inside their own errors, so the text is searched too.
     """
     seen: BaseException | None = error
     while seen is not None:
@@ -128,16 +128,16 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 _STATEMENT = re.compile(r'query\s+".*"\s*:', re.DOTALL)
-"""The whole text of a commit to the catalog, with smallest and largest values of columns in it."""
+"""A commit to the catalog: its whole text, which holds the smallest and largest values of columns."""
 _VALUE = re.compile(r"""'[^'\n]*'|"[^"\n]*[^"\w.\n][^"\n]*"|Failing row contains .*""")
-"""What is quoted, other than a plain name."""
+"""Quoted text other than a plain name."""
 _NOISE = ("LINE ", "^", "Consider increasing", "This error signals", "For more information")
 
 
 def engine_reason(error: BaseException, most: int = 400) -> str:
-    """What an engine said, in one line: its first line, and what it adds below about the cause.
+    """Return what an engine said, in one line: its first line, and what it adds below about the cause.
 
-    DuckLake says only "Failed to commit" in the first line. Below stand the reason, the statement and a stack trace; the
+    DuckLake says only "Failed to commit" in the first line. The reason, the statement and a stack trace follow below. The
     statement and quoted values may hold people's data and are left out.
     """
     first, _, below = str(error).strip().partition("\n")

@@ -1,9 +1,9 @@
-"""The event contract, version 1 (CONTRACTS section 1): what a valid event is, and why another one is not.
+"""The event contract, version 1 (CONTRACTS section 1): which lines are valid events, and why other lines are not.
 
-The structs are made from the declarations of `searchflow.event_types`. `decode` is the fast way for the good ones; `explain`
+The structs are made from the declarations of `searchflow.event_types`. `decode` is the fast way for valid events; `explain`
 says in words what is wrong with the rest. Fields that are not declared are kept in the payload and ignored here. Each
-field has a range that its column in the models holds, so that no accepted value becomes null there; what lies outside is a
-dead letter (docs/decisions/0022-ranges-and-held-events.md).
+field has a range that its column in the models can hold, so that no accepted value becomes null there; an event with a
+value outside the range is a dead letter (docs/decisions/0022-ranges-and-held-events.md).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ SCHEMA_VERSION = 1
 MAX_EVENT_BYTES = 64 * 1024
 
 MOST_AMOUNT = 1e15
-"""Amounts stay below it: a double tells cents apart up to about 10 to the power of 13, whole units up to 9 times 10^15."""
+"""The limit that amounts stay below: a double tells cents apart up to about 10^13, and whole units up to 9 times 10^15."""
 MOST_COUNT = 2**31 - 1
-"""What an INT column holds."""
+"""The largest number that an INT column holds."""
 
 Identifier = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=0, le=MOST_COUNT)]
@@ -49,7 +49,7 @@ KINDS: dict[str, Any] = {
     "number": float,
     "boolean": bool,
 }
-"""Kind of a declared field -> its type."""
+"""The kind of a declared field -> its type."""
 RANGED: dict[str, Any] = {
     "amount": Amount,
     "whole": Whole,
@@ -57,14 +57,14 @@ RANGED: dict[str, Any] = {
     "latitude": Latitude,
     "longitude": Longitude,
 }
-"""Kind of a field inside an object -> its type. A value of another JSON type is kept, and told as a schema change."""
+"""The kind of a field inside an object -> its type. A value of another JSON type is kept and reported as a schema change."""
 _ANY_NUMBER = str | bool | list[Any] | dict[str, Any] | None
 _ANY_ARRAY = str | bool | float | dict[str, Any] | None
 
 
 class Event(Struct, tag_field="event_type", kw_only=True, gc=False):
-    """What every event has. Holds nothing that could refer back to it, so the garbage collector may leave it alone:
-    walking through a batch of events again and again took longer than decoding it."""
+    """The fields that every event has. An event holds nothing that could refer back to it, so the garbage collector may
+    leave it alone: walking through a batch of events again and again took longer than decoding it."""
 
     event_id: Identifier
     timestamp: Moment
@@ -73,7 +73,7 @@ class Event(Struct, tag_field="event_type", kw_only=True, gc=False):
 
 
 def event_class(event_type: EventType) -> type[Event]:
-    """The struct that checks the events of a declared type."""
+    """Make the struct that checks the events of a declared type."""
     session = (
         ("session_id", Identifier) if event_type.session == "required" else ("session_id", Identifier | None, None)
     )
@@ -98,7 +98,7 @@ def _member(event_type: EventType, name: str, field: Field) -> Any:
 
 
 def _object_class(name: str, fields: Mapping[str, str]) -> Any:
-    """What an object may hold: only what has a range is looked at, the rest stays in the payload."""
+    """Make the struct of an object: it checks only the fields with a range, and the rest stays in the payload."""
     members = [
         (inner, RANGED[kind] | (_ANY_ARRAY if kind == "dates" else _ANY_NUMBER), None)
         for inner, kind in fields.items()
@@ -128,7 +128,7 @@ REASON_CODES = (
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why a line is not stored as an event: one of `REASON_CODES` and a sentence that shows no value."""
+    """The reason why a line is not stored as an event: one of `REASON_CODES` and a sentence that shows no value."""
 
     code: str
     reason: str
@@ -136,11 +136,11 @@ class Rejection:
 
 
 UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError)
-"""What a decoder raises for a line that is no event."""
+"""The errors that a decoder raises for a line that is not an event."""
 
 
 def decode(lines: Sequence[bytes]) -> tuple[list[int], list[Event], dict[int, Rejection]]:
-    """Decode many lines: (positions of the good ones, the events, position -> rejection for the others)."""
+    """Decode many lines. Return (positions of the valid ones, their events, position -> rejection for the others)."""
     good: list[int] = []
     events: list[Event] = []
     rejected: dict[int, Rejection] = {}
@@ -155,7 +155,7 @@ def decode(lines: Sequence[bytes]) -> tuple[list[int], list[Event], dict[int, Re
 
 
 def event_type_of(event: Event) -> str:
-    """Its name in the contract."""
+    """Return the name of an event's type in the contract."""
     return str(type(event).__struct_config__.tag)
 
 
@@ -163,13 +163,16 @@ _LONG_FRACTION = re.compile(rb'"timestamp"\s*:\s*"[^"]*[.,]\d{7}')
 
 
 def is_plain(line: bytes) -> bool:
-    """False for a line that a fast decoder must not take: msgspec rounds a moment to the microsecond, which may be the next
-    day's, where the contract truncates it. An escaped digit or name would hide such a moment from a search in bytes."""
+    """Return False for a line that the fast decoder must not take.
+
+    msgspec rounds a moment to the microsecond, which may fall on the next day; the contract truncates it. An escaped digit
+    or name would hide such a moment from a search in bytes.
+    """
     return len(line) <= MAX_EVENT_BYTES and b"\\u00" not in line and _LONG_FRACTION.search(line) is None
 
 
 def decode_one(line: bytes) -> Event | Rejection:
-    """The event, or why the line is none."""
+    """Return the event of a line, or the reason why the line is not an event."""
     if is_plain(line):
         try:
             return _DECODER.decode(line)
@@ -179,7 +182,7 @@ def decode_one(line: bytes) -> Event | Rejection:
 
 
 def explain(line: bytes) -> Event | Rejection:
-    """The slow, exact way: the event if the line is one after all, else why it is none."""
+    """Decode a line the slow, exact way: return its event, or the reason why the line is not an event."""
     if len(line) > MAX_EVENT_BYTES:
         return Rejection("too_large", f"the event has {len(line):,} bytes; at most {MAX_EVENT_BYTES:,} are allowed")
     try:
@@ -216,7 +219,7 @@ def _explain_document(document: dict[str, Any]) -> Event | Rejection:
 
 
 def _check_timestamp(text: str) -> datetime | str:
-    """The moment, or a sentence on what is wrong with it. ISO 8601 has more forms than the fast decoder knows."""
+    """Return the moment, or a sentence that says what is wrong. ISO 8601 has more forms than the fast decoder knows."""
     try:
         moment = datetime.fromisoformat(text.upper())  # digits beyond microseconds are cut off
     except ValueError:
@@ -239,7 +242,7 @@ def _from_validation(message: str, document: dict[str, Any], event_type: str) ->
 
 
 def _at(document: Any, path: str) -> Any:
-    """The value at a path as msgspec writes it: `filters.dates[0]`."""
+    """Return the value at a path as msgspec writes it: `filters.dates[0]`."""
     for step in re.findall(r"[^.\[\]]+", path):
         if isinstance(document, list):
             document = document[int(step)] if step.isdigit() and int(step) < len(document) else None
@@ -249,7 +252,7 @@ def _at(document: Any, path: str) -> Any:
 
 
 def same_document(one: str | bytes, other: str | bytes) -> bool:
-    """True when two payloads are the same JSON document, whatever the order of fields or the white space."""
+    """Return True when two payloads are the same JSON document; the order of fields and white space do not matter."""
     if one == other:
         return True
     try:

@@ -1,8 +1,8 @@
-"""How often Python looks for unreachable objects.
+"""The setting of how often Python looks for unreachable objects.
 
-Loading libraries and SQLMesh's syntax trees makes millions of small objects that stay. Python's collector, as it comes, walks
-them again after every few hundred new ones: a quarter of the CPU of a first plan (16 s of it, then 11 to 12), a sixth
-of the start of a command. What has no cycles, nearly everything here, is freed at once all the same.
+Loading libraries and SQLMesh's syntax trees makes millions of small objects that stay. With its defaults, Python's collector
+walks them again after every few hundred new ones. That took a quarter of the CPU of a first plan (16 s, now 11 to 12) and a
+sixth of the start of a command. Objects without cycles, nearly everything here, are still freed at once.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import gc
 
 NEW_OBJECTS, YOUNG_ROUNDS, MIDDLE_ROUNDS = 200_000, 20, 100
-"""New objects until the next look: some 20 MB at the most that wait for it."""
+"""The thresholds of the three generations: the first is new objects until the next look, at most some 20 MB that wait."""
 
 
 def collect_rarely() -> None:
-    """For this process, from now on."""
+    """Let this process look for unreachable objects rarely from now on."""
     gc.set_threshold(NEW_OBJECTS, YOUNG_ROUNDS, MIDDLE_ROUNDS)

@@ -1,6 +1,6 @@
-"""Which suites of checks stand before which sync: the `gate` of each file in `activations/syncs/`, read without the engine.
+"""The suites of checks that must pass before a sync: the `gate` of each file in `activations/syncs/`, read without the engine.
 
-The quality report and the syncs ask the same files, so neither keeps a list of its own. A gate names suites
+The quality report and the syncs read the same files, so neither keeps its own list. A gate names suites
 (`marts.dim_users`) or whole groups of them (`raw`).
 """
 
@@ -18,7 +18,7 @@ SYNCS_DIR = ROOT / "activations" / "syncs"
 
 
 class GatedSync(msgspec.Struct, frozen=True):
-    """What a sync's file says to people and about its gate."""
+    """The part of a sync's file that names the sync, its title and its gate."""
 
     name: str
     gate: list[str]
@@ -26,17 +26,17 @@ class GatedSync(msgspec.Struct, frozen=True):
 
     @property
     def shown(self) -> str:
-        """The title, else the name."""
+        """The title of the sync, or its name when it has no title."""
         return self.title or self.name
 
     def waits_for(self, suite: str) -> bool:
-        """True when the sync must not run while this suite fails."""
+        """Return True when the sync must not run while this suite fails."""
         return suite in self.gate or suite.partition(".")[0] in self.gate
 
 
 @cache
 def gated_syncs(folder: Path = SYNCS_DIR) -> tuple[GatedSync, ...]:
-    """Read the sync files, in the order of their names; once a process, since a report asks for each of its tables.
+    """Read the sync files, in the order of their names. A process reads them once, since a report asks for each table.
 
     Raises:
         ConfigurationError: a file is wrong; names the file, the line and the field.
@@ -45,5 +45,5 @@ def gated_syncs(folder: Path = SYNCS_DIR) -> tuple[GatedSync, ...]:
 
 
 def syncs_behind(suite: str, folder: Path = SYNCS_DIR) -> tuple[str, ...]:
-    """Name the syncs that must not run while this suite fails."""
+    """Return the names of the syncs that must not run while this suite fails."""
     return tuple(sync.name for sync in gated_syncs(folder) if sync.waits_for(suite))

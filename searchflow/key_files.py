@@ -1,6 +1,6 @@
-"""The files of an answer key, by name: the simulator writes them, `searchflow verify` reads them, an erasure changes them.
+"""The names of an answer key's files: the simulator writes them, `searchflow verify` reads them, an erasure changes them.
 
-A run is a folder. Its rows stand in numbered parts of four kinds, its totals in single files, and the manifest seals them.
+A run is a folder. Its rows are in numbered parts of four kinds, its totals are in single files, and the manifest seals them.
 """
 
 from __future__ import annotations
@@ -8,20 +8,20 @@ from __future__ import annotations
 from pathlib import Path
 
 FORMAT = 2
-"""Raised when a reader of the older form would misread the newer one."""
+"""The version of the files. Raise it when a reader of the older form would misread the newer one."""
 MANIFEST = "manifest.json"
-"""The SHA-256 of each file. A folder without it is not sealed."""
+"""The file with the SHA-256 of each other file. A folder without it is not sealed."""
 ATTEMPT = "attempt"
-"""How often the run was begun."""
+"""The file that counts how often the run was begun."""
 JOURNAL = "journal.arrow"
-"""The lines since the last part, of a run that nobody repeats after a kill."""
+"""The file with the lines since the last part, for a run that nothing repeats after a kill."""
 PROFILES, KPIS = "profiles.parquet", "kpis_daily.parquet"
 LINES, VISITS, BOOKINGS, JOURNEYS = "lines", "visits", "bookings", "journeys"
-"""Kinds of parts."""
+"""The four kinds of numbered parts."""
 
 
 def part_name(kind: str, number: int) -> str:
-    """Name a part.
+    """Return the file name of a part.
 
     >>> part_name(LINES, 3)
     'lines_00003.parquet'
@@ -30,10 +30,10 @@ def part_name(kind: str, number: int) -> str:
 
 
 def is_part(name: str, kind: str) -> bool:
-    """True when a file of this name is a part of the kind."""
+    """Return True when a file of this name is a part of the kind."""
     return name.startswith(f"{kind}_") and name.endswith(".parquet")
 
 
 def parts(folder: Path, kind: str) -> list[Path]:
-    """Find the parts of a kind in a run's folder, in their order."""
+    """Return the parts of a kind in a run's folder, in the order of their numbers."""
     return sorted(folder.glob(f"{kind}_*.parquet"))

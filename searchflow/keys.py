@@ -1,5 +1,7 @@
-"""The home's secrets: its key, keys derived from it (one a purpose: learning one tells nothing about the others), and the
-password of its Prefect server."""
+"""The home's secrets: its key, one key derived from it for each purpose, and the password of its Prefect server.
+
+A process that learns one derived key learns nothing about the others.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ BYTES = 32
 
 
 def derived(settings: Settings, purpose: str) -> bytes:
-    """The key for a purpose: HMAC-SHA256 of its name with `SEARCHFLOW_SECRET_KEY`, or with the home's own key."""
+    """Return the key for a purpose: HMAC-SHA256 of its name with `SEARCHFLOW_SECRET_KEY`, or with the home's own key."""
     if settings.secret_key is not None:
         return hmac.new(settings.secret_key.get_secret_value().encode(), purpose.encode(), hashlib.sha256).digest()
     return hmac.new(_of_home(settings), purpose.encode(), hashlib.sha256).digest()
@@ -27,12 +29,15 @@ def _of_home(settings: Settings) -> bytes:
 
 
 def prefect_password(settings: Settings) -> str:
-    """The password of this home's Prefect server. Remove the file `keys/prefect` while the server is down to have another."""
+    """Return the password of this home's Prefect server.
+
+    To get another one, remove the file `keys/prefect` while the server is down.
+    """
     return _kept(settings, "prefect", lambda: secrets.token_urlsafe(BYTES).encode()).decode().strip()
 
 
 def _kept(settings: Settings, name: str, make: Callable[[], bytes]) -> bytes:
-    """A secret of this home. It is made at first use, and never has a default; only this account may read its file."""
+    """Return a secret of this home. It is made at first use and never has a default; only this account may read its file."""
     path = settings.home / "keys" / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,10 +1,10 @@
-"""DuckLake's own functions for upkeep, called so that a lost race harms nothing.
+"""Calls of DuckLake's own functions for upkeep, made so that a lost race harms nothing.
 
-When another commit comes first, DuckLake tries a commit again by itself. For a flush of inlined rows that is wrong in
-DuckLake d8a1881e (DuckDB 1.5.5): what it tries again has forgotten the deletions that it was to flush, so rows that were
-deleted are there again, and a later rewrite of their file ends with an INTERNAL error that takes the whole DuckDB with
-it. A flush is therefore tried once, and the whole statement again. All other commits, those of a merge or a rewrite
-too, were seen to be right when DuckLake repeats them (`tests/platform/test_lost_races.py`).
+When another commit comes first, DuckLake tries a commit again by itself. For a flush of inlined rows this is wrong in
+DuckLake d8a1881e (DuckDB 1.5.5): the second try has forgotten the deletions that it had to flush. Deleted rows come back,
+and a later rewrite of their file ends with an INTERNAL error that takes the whole DuckDB with it. So DuckLake may try a
+flush only once, and this module repeats the whole statement. Tests have shown that DuckLake repeats all other commits
+correctly, also those of a merge or a rewrite (`tests/platform/test_lost_races.py`).
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from searchflow.errors import SearchFlowError, engine_reason
 FLUSH = "ducklake_flush_inlined_data"
 AGAIN = Backoff(attempts=12, first=0.05)
 POLITE_ATTEMPTS = 3
-"""From then on nobody else may commit beside a flush."""
+"""The number of attempts after which no other process may commit beside a flush."""
 LOST_RACES = ("conflict", "could not serialize", "failed to delete flushed inlined data", "maximum retry count")
-"""What errors say when another commit came first."""
+"""The texts in errors that mean that another commit came first."""
 
 Alone = Callable[[], AbstractContextManager[object]]
 
 
 class LostRaceError(SearchFlowError):
-    """Others were faster each time. Nothing was changed."""
+    """The error when other commits were faster at each attempt. Nothing was changed."""
 
 
 def call(
     connection: duckdb.DuckDBPyConnection, function: str, *places: str, alone: Alone = nullcontext, **options: object
 ) -> list[tuple[object, ...]]:
-    """The rows of one of DuckLake's functions. `alone` keeps others from committing while it lasts.
+    """Call one of DuckLake's functions and return its rows. `alone` keeps other processes from committing while it lasts.
 
     Raises:
-        LostRaceError: others were faster at each attempt.
-        SearchFlowError: it failed for another reason.
+        LostRaceError: other commits were faster at each attempt.
+        SearchFlowError: the call failed for another reason.
     """
     named = ", ".join(f"{name} => ${name}" for name in options)
     arguments = ", ".join([f"'{each}'" for each in (warehouse.CATALOG, *places)] + ([named] if named else []))
@@ -52,7 +52,7 @@ def call(
                 raise SearchFlowError(
                     f"Maintenance stopped at {function}: {engine_reason(error)}. Nothing is lost; run it again."
                 ) from error
-    raise LostRaceError(f"Maintenance came to nothing at {function}: other commits came first. Run it again.")
+    raise LostRaceError(f"Maintenance gave up at {function}: other commits came first each time. Run it again.")
 
 
 def _once(

@@ -1,4 +1,4 @@
-"""Start and stop the servers of one home, in order."""
+"""The start and the stop of the servers of one home, in order."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from searchflow.settings import Settings
 
 SERVERS = (valkey.NAME, postgres.NAME)
 RUNNER = "flows"
-"""Runs the deployments. Told to end, it kills its flow runs with SIGKILL; so they are told first."""
+"""The process that runs the deployments. On SIGTERM it kills its flow runs with SIGKILL, so they get SIGTERM first."""
 PATIENCE, PATIENCE_WITH_RUNS = 20.0, 60.0
-"""Seconds. A follower of the models finishes its pass, over all of them a quarter of a minute on a busy machine."""
+"""The seconds to wait for an end. A follower of the models finishes its pass; one over all models takes a quarter of a minute
+on a busy machine."""
 
 
 def start(settings: Settings) -> None:
-    """Start what is embedded, check what is configured, make databases and the lake's tables. Safe to call again.
+    """Start the embedded servers, check the configured ones, and make databases and the lake's tables. Safe to call again.
 
     Raises:
         ServiceError, StorageError, ConfigurationError: each names what to change.
@@ -37,7 +38,7 @@ def start(settings: Settings) -> None:
 
 
 def enter_home(settings: Settings) -> None:
-    """Check the servers that are configured, then make the home folder: a wrong URL leaves no traces."""
+    """Check the configured servers, then make the home folder: so a wrong URL leaves no traces."""
     if settings.redis_url is not None:
         valkey.check(settings)
     if settings.postgres_url is not None:
@@ -46,23 +47,24 @@ def enter_home(settings: Settings) -> None:
 
 
 def stopped(settings: Settings) -> list[str]:
-    """Servers of this home, by the names people know, that `start` would start. None of a server that a URL names."""
+    """Return the servers that `start` would start, by the names that people know. A server that a URL names is never one."""
     embedded = ((valkey.NAME, "Valkey", settings.redis_url), (postgres.NAME, "PostgreSQL", settings.postgres_url))
     return [title for name, title, url in embedded if url is None and process.running(settings, name) is None]
 
 
 def exists(settings: Settings) -> bool:
-    """True when this home has been started before: with servers of its own, or on servers that URLs name."""
+    """Return True when this home was started before, with its own servers or on servers that URLs name."""
     return settings.run_dir.is_dir()
 
 
 def require(settings: Settings, *, streams: bool = True) -> None:
-    """Check that the servers answer and hold what `start` makes, without starting or making anything. Without `streams`
-    only PostgreSQL is asked.
+    """Check that the servers answer and hold what `start` makes, without starting or making anything.
+
+    Without `streams` only PostgreSQL is checked.
 
     Raises:
-        ServiceError: one does not answer, or there is no such home; says what to run.
-        StorageError: a full disk has ended one.
+        ServiceError: a server does not answer, or there is no such home; says what to run.
+        StorageError: a full disk has ended a server.
     """
     if not exists(settings):
         raise ServiceError(

@@ -1,4 +1,4 @@
-"""Lines of any length in little memory: of one above the contract's size no more is kept than its head and a digest."""
+"""Lines of any length in little memory: of a line above the contract's size only its head and a digest are kept."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class LongLine:
         self.add(piece)
 
     def add(self, piece: bytes) -> None:
-        """The next bytes of the line."""
+        """Add the next bytes of the line."""
         if len(self.head) < MAX_EVENT_BYTES:
             self.head += piece[: MAX_EVENT_BYTES - len(self.head)]
         self.length += len(piece)
         self._digest.update(piece)
 
     def rejection(self, event_type: str | None = None) -> Rejection:
-        """Why it is no event, with what its dead letter does not hold."""
+        """Return the reason why the line is not an event, with the length and the digest that its dead letter lacks."""
         return Rejection(
             "too_large",
             f"the event has {self.length:,} bytes; at most {MAX_EVENT_BYTES:,} are allowed. The first "
@@ -32,14 +32,14 @@ class LongLine:
 
 
 class Splitter:
-    """Takes pieces of a text and gives its lines without their newlines. Blank ones are left out."""
+    """A splitter of a text that comes in pieces. It gives the lines without their newlines and leaves out blank ones."""
 
     def __init__(self) -> None:
         self._rest = b""
         self._long: LongLine | None = None
 
     def feed(self, piece: bytes) -> list[bytes | LongLine]:
-        """The lines that this piece ends."""
+        """Take the next piece, and return the lines that end in it."""
         found: list[bytes | LongLine] = []
         if self._long is not None:
             head, newline, piece = piece.partition(b"\n")
@@ -55,7 +55,7 @@ class Splitter:
         return found
 
     def end(self) -> list[bytes | LongLine]:
-        """What stands behind the last newline."""
+        """Return what stands behind the last newline."""
         found: list[bytes | LongLine] = [self._long] if self._long is not None else []
         if self._rest.strip():
             found.append(self._rest)

@@ -1,10 +1,9 @@
-"""Upkeep of the lake and the streams: small commits out of the catalog, small files into larger ones, what nobody needs
-any more away.
+"""Upkeep of the lake and the streams: it moves small commits out of the catalog, merges small files, and removes old data.
 
-Safe beside readers and writers. Each step is a transaction of its own; where a writer was faster, the step is tried
-again (a flush at last while no worker commits) and then left to the next run. Positions change with every commit, so a
-busy worker would always be faster there: their small tables are tidied while no worker commits, for a fraction of a
-second. Nothing is deleted that was needed within `KEEP`: a reader may hold an old snapshot, and files of a transaction
+Upkeep is safe beside readers and writers. Each step is its own transaction. Where a writer was faster, the step is tried
+again (a flush, at last, while no worker commits) and then left to the next run. Positions change with every commit, so a
+busy worker would always be faster there: their small tables are tidied while no worker commits, which takes a fraction of
+a second. Nothing is deleted that was needed within `KEEP`: a reader may hold an old snapshot, and files of a transaction
 that is still open look like orphans. Models are tidied between transformations, never beside one, because SQLMesh does
 not repeat a transaction that lost to ours.
 """
@@ -32,24 +31,25 @@ from searchflow.services.process import locked
 from searchflow.settings import Settings
 
 KEEP = timedelta(hours=24)
-"""A dashboard, suite, time-travel query or open transaction may need a snapshot or a file; none does for a day."""
+"""The time for which a snapshot or a file may still be needed. No dashboard, suite, time-travel query or open transaction
+needs one for longer than a day."""
 CATALOG_TABLES = f"__ducklake_metadata_{warehouse.CATALOG}"
 OURS = ("raw", "ops")
-"""Schemas that ingestion and the other parts append to; all others belong to SQLMesh."""
+"""The schemas that ingestion and the other parts append to; all others belong to SQLMesh."""
 LEAST_DELETED = 0.3
-"""Share of deleted rows from which a file is written anew without them."""
+"""The share of deleted rows from which a file is rewritten without them."""
 EXPIRED_AT_ONCE = 10_000
-"""Their numbers stand in the statement, one by one."""
+"""The most snapshots that one statement expires: it lists their numbers one by one."""
 HELD_SECONDS = 3.0
-"""So long upkeep keeps transformations away at a time. Table by table it would wait for a whole transformation before each,
-because those who wait have their turn."""
+"""The seconds for which upkeep keeps transformations away at a time. If it let go after each table, it would wait for a whole
+transformation before the next, because waiting processes take turns."""
 POSITIONS = "position_"
-"""How the names of the tables of positions begin."""
+"""The prefix of the tables that hold positions."""
 
 
 @dataclass
 class Upkeep:
-    """The lake before and after, and what was removed. `skipped` names steps that a writer was faster than."""
+    """The lake before and after upkeep, and what was removed. `skipped` names the steps at which a writer was faster."""
 
     files_before: int = 0
     files_after: int = 0
@@ -62,10 +62,10 @@ class Upkeep:
 
 
 def run(settings: Settings, *, now: datetime) -> Upkeep:
-    """Flush inlined rows, merge files, expire snapshots, delete files nobody needs, trim the streams.
+    """Flush inlined rows, merge files, expire snapshots, delete files that are no longer needed, and trim the streams.
 
     Raises:
-        SearchFlowError: a step failed for another reason than a faster writer. What was done before it stays done.
+        SearchFlowError: a step failed for another reason than a faster writer. The steps before it stay done.
         ServiceError: the catalog or the stream server does not answer.
     """
     result = Upkeep()
@@ -87,12 +87,12 @@ def run(settings: Settings, *, now: datetime) -> Upkeep:
         result.entries_trimmed = trim_streams(settings, connection)
     for what, count in (("streams", result.entries_trimmed), ("files", result.files_deleted + result.orphans_deleted)):
         if count:
-            audit_log.append(settings, "trim", what, rows=count, detail="nobody needs them any more")
+            audit_log.append(settings, "trim", what, rows=count, detail="no longer needed")
     return result
 
 
 def merge_events(settings: Settings) -> Upkeep:
-    """Only merge what small commits left of raw events: every read of today opens each of their files.
+    """Merge only the small files that commits of raw events left: every read of today opens each of them.
 
     Raises:
         SearchFlowError: a step failed for another reason than a faster writer.
@@ -105,10 +105,10 @@ def merge_events(settings: Settings) -> Upkeep:
 
 
 def expire(connection: duckdb.DuckDBPyConnection, older_than: datetime, result: Upkeep | None = None) -> int:
-    """Expire the snapshots from before `older_than` that no mart was made at. Returns how many.
+    """Expire the snapshots from before `older_than` at which no mart was made. Return their number.
 
-    A check over several tables reads what a mart was made from at that mart's snapshot (`ops.made_until`). Of a mart that is
-    made less often than every `KEEP` it is not kept: the files of a month would stay for it.
+    A check over several tables reads the sources of a mart at that mart's snapshot (`ops.made_until`). The snapshot is not
+    kept for a mart that is made less often than every `KEEP`: it would keep the files of a month.
     """
     known = connection.execute(
         f"SELECT snapshot_id FROM ducklake_snapshots('{warehouse.CATALOG}') WHERE snapshot_time < ?", [older_than]
@@ -122,7 +122,7 @@ def expire(connection: duckdb.DuckDBPyConnection, older_than: datetime, result: 
 
 
 def in_use(connection: duckdb.DuckDBPyConnection) -> set[int]:
-    """The snapshots at which the models that there are were made."""
+    """Return the snapshots at which the existing models were made."""
     found = connection.execute(
         "SELECT made.lake_snapshot FROM ops.made_until AS made "
         "JOIN duckdb_views() AS views ON made.model = views.schema_name || '.' || views.view_name "
@@ -134,10 +134,10 @@ def in_use(connection: duckdb.DuckDBPyConnection) -> set[int]:
 
 
 def delete_orphans(connection: duckdb.DuckDBPyConnection, older_than: datetime, result: Upkeep | None = None) -> int:
-    """Delete files that no snapshot ever named, written before `older_than`: left by writers that were killed.
+    """Delete files from before `older_than` that no snapshot ever named: killed writers left them. Return their number.
 
     Raises:
-        SearchFlowError: a file of a name that the catalog knows would be deleted. DuckLake compares whole paths as text.
+        SearchFlowError: a file whose name the catalog knows would be deleted. DuckLake compares whole paths as text.
     """
     result = result or Upkeep()
     found = call(connection, "ducklake_delete_orphaned_files", result, older_than=older_than, dry_run=True)
@@ -147,16 +147,19 @@ def delete_orphans(connection: duckdb.DuckDBPyConnection, older_than: datetime, 
     endangered = {PurePosixPath(str(row[0])).name for row in found} & {PurePosixPath(row[0]).name for row in known}
     if endangered:
         raise SearchFlowError(
-            f"{len(endangered)} files would be deleted as orphans that have the name of one in the catalog, for example "
-            f"{min(endangered)}: the path of the lake is written in two ways, or copies lie in its folder. Nothing was "
+            f"{len(endangered)} files have the name of a file in the catalog and would be deleted as orphans, for example "
+            f"{min(endangered)}: the path of the lake is written in two ways, or its folder holds copies. Nothing was "
             "deleted; move the copies elsewhere."
         )
     return len(call(connection, "ducklake_delete_orphaned_files", result, older_than=older_than)) if found else 0
 
 
 def trim_streams(settings: Settings, connection: duckdb.DuckDBPyConnection) -> int:
-    """Remove entries whose events are stored. Ingestion does so after each commit; a worker that was killed between
-    the two, and has had nothing to do since, has not. Returns how many entries went."""
+    """Remove entries whose events are stored. Return the number of removed entries.
+
+    Ingestion does this after each commit. A worker that was killed between the two, and has had nothing to do since, has
+    not done it.
+    """
     with streams.connect(settings) as client:
         return sum(
             streams.trim(client, key, StreamPosition.parse(place).entry_id)
@@ -166,7 +169,7 @@ def trim_streams(settings: Settings, connection: duckdb.DuckDBPyConnection) -> i
 
 
 def _tables(connection: duckdb.DuckDBPyConnection, *, ours: bool) -> list[tuple[str, str]]:
-    """(schema, table) of ours, or of SQLMesh."""
+    """Return (schema, table) of our own tables, or of those that belong to SQLMesh."""
     found = connection.execute(
         "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ? ORDER BY ALL", [warehouse.CATALOG]
     ).fetchall()
@@ -176,7 +179,7 @@ def _tables(connection: duckdb.DuckDBPyConnection, *, ours: bool) -> list[tuple[
 def _tidy_models(
     settings: Settings, connection: duckdb.DuckDBPyConnection, result: Upkeep, alone: lake_calls.Alone
 ) -> None:
-    """Tidy the models' tables, as many at a time as fit. A transformation or an erasure that waits has its turn between."""
+    """Tidy the models' tables, as many at a time as fit. A waiting transformation or erasure takes its turn in between."""
     left = deque(_tables(connection, ours=False))
     while left:
         with locked(settings, "transformation", wait=True):
@@ -193,7 +196,7 @@ def _tidy(
     result: Upkeep,
     alone: lake_calls.Alone = nullcontext,
 ) -> None:
-    """Rows out of the catalog into files, deleted rows out of the files, and small files into larger ones."""
+    """Move rows from the catalog into files, remove deleted rows from files, and merge small files."""
     for schema, table in tables:
         call(connection, lake_calls.FLUSH, result, alone=alone, schema_name=schema, table_name=table)
         call(connection, "ducklake_rewrite_data_files", result, table, schema=schema, delete_threshold=LEAST_DELETED)
@@ -208,7 +211,10 @@ def call(
     alone: lake_calls.Alone = nullcontext,
     **options: object,
 ) -> list[tuple[object, ...]]:
-    """The rows of one of DuckLake's functions; none, and a note in `result`, when writers were faster at each attempt."""
+    """Call one of DuckLake's functions and return its rows.
+
+    When writers were faster at each attempt, return no rows and note the step in `result.skipped`.
+    """
     try:
         return lake_calls.call(connection, function, *places, alone=alone, **options)
     except lake_calls.LostRaceError:

@@ -1,4 +1,4 @@
-"""Text that came from outside, where Markdown is rendered: dashboards and Prefect's artifacts."""
+"""Escapes for text that came from outside, where Markdown is rendered: dashboards and Prefect's artifacts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ACTIVE = re.compile(r"[\\`*\[\]<>!|~&$]|://|www\.|@|^\s*[#+=>-]|[^\S ]", re.IGN
 
 
 def escaped(text: str) -> str:
-    r"""The text with every mark escaped: no link, image, HTML or emphasis can come out of it.
+    r"""Return the text with every mark escaped: no link, image, HTML or emphasis can come out of it.
 
     >>> escaped("![x](http://evil)")
     '\\!\\[x\\]\\(http\\://evil\\)'
@@ -18,8 +18,10 @@ def escaped(text: str) -> str:
 
 
 def cell(text: str) -> str:
-    r"""The text for a cell of a table that programs read too: as it is when it holds nothing that Markdown would render,
-    else escaped and on one line, with signs that do not print made visible.
+    r"""Return the text for a cell of a table that programs read too.
+
+    The text stays as it is when it holds nothing that Markdown would render. Otherwise it is escaped and on one line, and
+    characters that do not print are made visible.
 
     >>> cell("marts.fct_search_funnel"), cell("see http://evil"), cell("one\r\ntwo\x1b[2J")
     ('marts.fct_search_funnel', 'see http\\://evil', 'one\\\\r\\\\ntwo\\\\x1b\\[2J')

@@ -1,4 +1,4 @@
-"""A home that was copied or moved: the catalog holds the folder of the Parquet files as an absolute path, and follows.
+"""The correction of the catalog in a home that was copied or moved: it holds the Parquet files' folder as an absolute path.
 
 Everything else in a home is relative to it: files of tables in the catalog, PostgreSQL's cluster, Valkey's append-only file.
 Process records name the home that they belong to (`searchflow/services/process.py`).
@@ -16,10 +16,10 @@ STORED = "SELECT value FROM ducklake_metadata WHERE key = 'data_path' AND scope 
 
 
 def follow(settings: Settings) -> None:
-    """Have the catalog look for its files where this home has them. Nothing to do in a home that was not moved.
+    """Let the catalog look for its files where this home has them. In a home that was not moved this changes nothing.
 
     Raises:
-        ConfigurationError: the catalog is on a server that other homes may use, or the folder was chosen by a person.
+        ConfigurationError: the catalog is on a server that other homes may use, or a person chose the folder.
     """
     with psycopg.connect(postgres.conninfo(settings, "catalog")) as connection:
         if connection.execute("SELECT to_regclass('ducklake_metadata')").fetchone() == (None,):

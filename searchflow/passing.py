@@ -1,4 +1,4 @@
-"""Which errors pass by themselves: a server that was away comes back, another process ends. The one place that judges it."""
+"""The one place that judges which errors pass by themselves: a server that was away comes back, another process ends."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import redis
 from searchflow.errors import ConfigurationError, SearchFlowError, SourceGapError, StorageError, UsageError
 
 FROM_SERVERS = (duckdb.Error, psycopg.Error, redis.RedisError, OSError)
-"""Errors of libraries that a server which is away may cause, anywhere."""
+"""The errors of libraries that a server which is away may cause, anywhere."""
 FINAL = (UsageError, ConfigurationError, StorageError, SourceGapError)
-"""What only a person can change."""
+"""The errors whose cause only a person can change."""
 
 
 def is_passing(error: BaseException) -> bool:
-    """True when the same work may succeed later although nobody does anything. A bug does not pass.
+    """Return True when the same work may succeed later although no one does anything. A bug does not pass.
 
     >>> is_passing(ConnectionResetError()), is_passing(UsageError("no such file")), is_passing(ValueError())
     (True, False, False)

@@ -1,4 +1,4 @@
-"""Progress bars on standard error, for people: silent when standard error is not a terminal.
+"""Progress bars on standard error, for people. They are silent when standard error is not a terminal.
 
 Bars that overlap (in nested blocks or in threads) share one display.
 """
@@ -19,25 +19,25 @@ _users = 0
 
 
 class Bar:
-    """One line of progress."""
+    """One line of the progress display."""
 
     def __init__(self, display: Progress | None, task: TaskID | None) -> None:
         self._display, self._task = display, task
 
     def advance(self, count: float = 1) -> None:
-        """Count `count` more as done."""
+        """Add `count` to what is done."""
         if self._display is not None and self._task is not None:
             self._display.advance(self._task, count)
 
     def update(self, *, done: float | None = None, total: float | None = None, label: str | None = None) -> None:
-        """Set what is known."""
+        """Set what is done, the total or the label; None leaves a value as it is."""
         if self._display is not None and self._task is not None:
             self._display.update(self._task, completed=done, total=total, description=label)
 
 
 @contextmanager
 def progress(label: str, total: float | None = None, *, quiet: bool = False) -> Iterator[Bar]:
-    """A progress bar for the block. Shows nothing when `quiet` or when nobody watches."""
+    """Yield a progress bar for the block. It shows nothing when `quiet`, or when standard error is not a terminal."""
     if quiet or not sys.stderr.isatty():
         yield Bar(None, None)
         return

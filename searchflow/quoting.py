@@ -1,13 +1,14 @@
-"""SQL text from names and values that are not ours: the one place that knows how DuckDB and PostgreSQL quote.
+"""SQL text from names and values that are not our own: the one place that knows how DuckDB and PostgreSQL quote.
 
-Values go into statements as parameters; this is for the places where a statement takes none (ATTACH, COPY, SET), and for names.
+Values go into statements as parameters. These functions are for names, and for statements that take no parameters (ATTACH,
+COPY, SET).
 """
 
 from __future__ import annotations
 
 
 def identifier(name: str) -> str:
-    """Quote one name, whatever characters it has; a double quote inside is doubled.
+    """Quote one name, whatever characters it has; a double quote inside it is doubled.
 
     >>> identifier("user_id")
     '"user_id"'
@@ -21,7 +22,7 @@ def quoted(name: str) -> str:
 
 
 def literal(text: object) -> str:
-    """Quote a text, or what is written as one (a path); a single quote inside is doubled.
+    """Quote a text, or a value that is written as text (a path); a single quote inside it is doubled.
 
     >>> literal("l'amour")
     "'l''amour'"

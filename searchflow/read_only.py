@@ -1,7 +1,7 @@
-"""What a query for people may read: tables of the lake, and the ledger's log of rows. Nothing else that DuckDB could reach.
+"""The limit of what a person's query may read: tables of the lake, and the ledger's log of rows, but nothing else.
 
-Judged is the plan that DuckDB has bound, not the text: a path in the place of a table, another attached database and what a
-view is made of look alike in the text. The catalog's own server is attached too, because DuckLake needs it.
+This module judges the plan that DuckDB has bound, not the text: in the text, a path in the place of a table, another attached
+database and the sources of a view look alike. The catalog's own server is attached too, because DuckLake needs it.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from searchflow.errors import UsageError
 LEDGER_TABLE = ("ledger", "activation", "sync_rows")
 LAKE_SCAN, LEDGER_SCAN = "DUCKLAKE_SCAN", "POSTGRES_SCAN"
 WITHOUT_TABLE = frozenset({"DUMMY_SCAN", "CHUNK_GET", "EXPRESSION_GET", "EMPTY_RESULT", "CTE_SCAN", "DELIM_GET"})
-"""Leaves of a plan that read nothing which is stored."""
+"""The leaves of a plan that read no stored data."""
 OF_VIEWS = frozenset({"ducklake_snapshots"})
-"""Table functions of the lake's own views; a query may not call them itself."""
+"""The table functions of the lake's own views; a query may not call them itself."""
 OF_DUCKDB = frozenset({"information_schema", "pg_catalog"})
-"""Schemas of DuckDB's own views; what those read is judged with the plan."""
+"""The schemas of DuckDB's own views; what these views read is judged with the plan."""
 
 Name = tuple[str, ...]
 
 
 def tables_read(connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any] | None = None) -> set[str]:
-    """Names of the tables that one SELECT reads, `schema.table` each: those it names, and those behind views. It is bound for
-    that: call this on a connection after `confined.confine`.
+    """Return the tables that one SELECT reads, as `schema.table`: those that it names, and those behind views.
+
+    DuckDB binds the query for this, so call it on a connection after `confined.confine`.
 
     Raises:
-        UsageError: it reads something else.
-        duckdb.Error: it cannot be bound.
+        UsageError: the query reads something else.
+        duckdb.Error: the query cannot be bound.
     """
     plan = _bound_plan(connection, sql, values)
     named = {tuple(part.lower() for part in name) for name in confined.names_in(connection, sql)}
@@ -56,7 +57,7 @@ def tables_read(connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping
 
 
 def _reaches_out(label: str, has_children: bool, functions: frozenset[str]) -> bool:
-    """True for a part of a plan that reads something by itself, and is not known to be harmless."""
+    """Return True for a part of a plan that reads something by itself and is not known to be harmless."""
     harmless = confined.HARMLESS_TABLE_FUNCTIONS | OF_VIEWS
     if label.lower() in harmless or label in WITHOUT_TABLE:
         return False
@@ -65,19 +66,19 @@ def _reaches_out(label: str, has_children: bool, functions: frozenset[str]) -> b
 
 def _refused(what: str) -> UsageError:
     return UsageError(
-        f"The query reads {what}, which is no table of the lake. `searchflow tables` lists those that can be read."
+        f"The query reads {what}, which is not a table of the lake. `searchflow tables` lists those that can be read."
     )
 
 
 def _allowed(name: Name, schemas: frozenset[str]) -> bool:
-    """True for a table of the lake by its schema, for DuckDB's own views, and for the ledger's log of rows."""
+    """Return True for a table in a schema of the lake, for DuckDB's own views, and for the ledger's log of rows."""
     if name == LEDGER_TABLE:
         return True
     return (len(name) == 2 or name[0] == warehouse.CATALOG) and name[-2] in schemas | OF_DUCKDB
 
 
 def _schemas(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
-    """Schemas of the lake, in lower case, that share their name with no attached database."""
+    """Return the schemas of the lake, in lower case, that share their name with no attached database."""
     rows = connection.execute(
         "SELECT lower(schema_name) FROM duckdb_schemas() WHERE database_name = ? "
         "EXCEPT SELECT lower(database_name) FROM duckdb_databases()",
@@ -94,7 +95,10 @@ def _table_functions(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
 
 
 def _with_schema(connection: duckdb.DuckDBPyConnection, tables: set[str]) -> set[str]:
-    """Tables of the lake that a plan scans: it says their names without the schema, so that equal ones are all named."""
+    """Return the lake's tables with these names, with their schemas.
+
+    A plan names the tables that it scans without their schema, so all tables with an equal name are returned.
+    """
     rows = connection.execute(
         "SELECT lower(schema_name || '.' || table_name) FROM duckdb_tables() "
         "WHERE database_name = ? AND list_contains(?::VARCHAR[], table_name)",
@@ -104,7 +108,7 @@ def _with_schema(connection: duckdb.DuckDBPyConnection, tables: set[str]) -> set
 
 
 def _bound_plan(connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any] | None) -> list[Any]:
-    """The plan before DuckDB optimizes it: a scan that it would leave out is still in it."""
+    """Return the plan before DuckDB optimizes it, so that it still has the scans that the optimizer would leave out."""
     rows = connection.execute(f"EXPLAIN (FORMAT json) {sql}", values or None).fetchall()
     plans = dict(row[:2] for row in rows)
     if "logical_plan" not in plans:

@@ -1,7 +1,7 @@
-"""Settings, in one typed place: environment variables with the prefix SEARCHFLOW_, and the file `.env`.
+"""The settings, in one typed place: environment variables with the prefix SEARCHFLOW_, and the file `.env`.
 
-The environment wins over `.env`. Values are read once, at the start of a command or flow, and passed on; nothing reads
-the environment deeper inside.
+The environment wins over `.env`. Values are read once, at the start of a command or flow, and passed on; nothing deeper
+inside reads the environment.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from searchflow import dotenv_file, zones
 from searchflow.errors import ConfigurationError
 
 CLOCK_MARKER = "clock-may-be-moved"
-"""The file in a home of a test that lets SEARCHFLOW_CLOCK_OFFSET_S count."""
+"""The file in a test's home without which SEARCHFLOW_CLOCK_OFFSET_S is refused."""
 ROOT = Path(__file__).resolve().parent.parent
 """The repository: models, syncs and suites are read from here (this is an application, installed in place)."""
 
 
 _UNSAFE = re.compile(r"""['"\\\x00-\x1f\x7f]|\$\{""")
-"""What means something in one of the places that a path gets to: SQL, connection strings, YAML, `.env`."""
+"""The characters that have a meaning where a path is written: in SQL, connection strings, YAML or `.env`."""
 KEPT_PORTS = {"prefect_port": "prefect-server", "dashboards_port": "dashboards"}
-"""Setting -> the server whose port the home remembers, in `run/<server>.port`."""
+"""The setting -> the server whose port the home remembers, in `run/<server>.port`."""
 
 
 def _check_path(path: str) -> None:
@@ -46,7 +46,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
     )
 
-    home: Path = Field(ROOT / ".searchflow", description="Data, logs and embedded servers live here.")
+    home: Path = Field(ROOT / ".searchflow", description="The folder of the data, the logs and the embedded servers.")
     redis_url: SecretStr | None = Field(None, description="A Redis or Valkey server (7.0 or later); unset: embedded.")
     postgres_url: SecretStr | None = Field(None, description="A PostgreSQL server (15 or later); unset: embedded.")
     publish_url: SecretStr | None = Field(
@@ -64,15 +64,16 @@ class Settings(BaseSettings):
         None, description="Signs the audit log's anchors and makes pseudonyms; unset: a key made in home."
     )
     webhook_url: SecretStr | None = Field(
-        None, description="Told of each breach and recovery of a service level (http or https); unset: nobody."
+        None,
+        description="The address that is told of each breach and recovery of a service level (http or https); unset: none.",
     )
-    webhook_secret: SecretStr | None = Field(None, description="Signs what the webhook is sent; unset: not signed.")
+    webhook_secret: SecretStr | None = Field(None, description="Signs the notices to the webhook; unset: not signed.")
     local_targets: bool = Field(
         False,
         description="Notices and HTTP syncs may go to this machine and to link-local addresses.",
     )
-    prefect_port: int = Field(4200, ge=1, le=65535, description="Loopback port of the Prefect server and its UI.")
-    dashboards_port: int = Field(8501, ge=1, le=65535, description="Loopback port of the dashboards.")
+    prefect_port: int = Field(4200, ge=1, le=65535, description="The loopback port of the Prefect server and its UI.")
+    dashboards_port: int = Field(8501, ge=1, le=65535, description="The loopback port of the dashboards.")
     dashboards_url: str | None = Field(
         None,
         pattern=r"^https?://[^/?#@]+(/[\w.~/-]*)?$",
@@ -84,23 +85,23 @@ class Settings(BaseSettings):
         description="Dashboards ask for a login with this OpenID provider (…/.well-known/openid-configuration).",
     )
     oidc_client_id: str | None = Field(None, description="The dashboards' name at that provider.")
-    oidc_client_secret: SecretStr | None = Field(None, description="Their secret there.")
+    oidc_client_secret: SecretStr | None = Field(None, description="The dashboards' secret at that provider.")
     oidc_allowed: str = Field(
         "",
-        description="Who may log in: addresses and @domains, separated by commas; empty: all whom the provider knows.",
+        description="Who may log in: addresses and @domains, separated by commas; empty: everyone whom the provider knows.",
     )
     history_start: datetime = Field(
         datetime(2015, 1, 1, tzinfo=UTC),
         description="Events before this are dead letters (timestamp_too_old).",
     )
     future_tolerance_seconds: int = Field(300, ge=0, description="Events further ahead than this are dead letters.")
-    batch_events: int = Field(100_000, ge=1, description="Most events in one commit while draining a backlog.")
-    follow_batch_events: int = Field(20_000, ge=1, description="Most events in one commit while following.")
-    follow_batch_seconds: float = Field(1.0, gt=0, description="Longest wait before a commit while following.")
+    batch_events: int = Field(100_000, ge=1, description="The most events in one commit while draining a backlog.")
+    follow_batch_events: int = Field(20_000, ge=1, description="The most events in one commit while following.")
+    follow_batch_seconds: float = Field(1.0, gt=0, description="The longest wait before a commit while following.")
     inline_rows: int = Field(300, ge=0, description="Commits smaller than this stay in the catalog until maintenance.")
     lateness_hours: float = Field(1.0, gt=0, description="An event that arrives later than this counts as late.")
     stream_shards: int = Field(
-        1, ge=1, le=8, description="Streams an event type. Drain before lowering it: higher shards are not read."
+        1, ge=1, le=8, description="Streams for each event type. Drain before lowering it: higher shards are not read."
     )
     stream_capacity: int = Field(2_000_000, ge=1000, description="Producers slow down above this many events waiting.")
     smtp_url: SecretStr | None = Field(
@@ -118,21 +119,20 @@ class Settings(BaseSettings):
     email_quiet_hours: str = Field(
         "21-8",
         pattern=r"^([01]?[0-9]|2[0-3])-([01]?[0-9]|2[0-3])$",
-        description="Nobody is written to between these hours of their own day; `0-0`: never quiet.",
+        description="No message is sent between these hours of the recipient's own day; `0-0`: never quiet.",
     )
-    email_time_zone: str = Field("UTC", description="The day of people whose time zone is not known.")
-    email_cap_day: int = Field(1, ge=1, description="Most messages a person gets in 24 hours.")
-    email_cap_month: int = Field(3, ge=1, description="Most messages a person gets in 30 days.")
-    email_expire_hours: float = Field(72.0, gt=0, description="A search older than this is not written about any more.")
-
+    email_time_zone: str = Field("UTC", description="The time zone of people whose own is not known.")
+    email_cap_day: int = Field(1, ge=1, description="The most messages that a person gets in 24 hours.")
+    email_cap_month: int = Field(3, ge=1, description="The most messages that a person gets in 30 days.")
+    email_expire_hours: float = Field(72.0, gt=0, description="A search older than this gets no message any more.")
     ledger_days: int = Field(
         90,
         ge=1,
-        description="Days that the log of syncs keeps what was done with each row; older runs cannot be undone.",
+        description="Days for which the log of syncs keeps what was done with each row; older runs cannot be undone.",
     )
     clock_offset_s: float = Field(
         0.0,
-        description="Only in a home of a test (it holds the file `clock-may-be-moved`): seconds by which SearchFlow's clock "
+        description="Only in a test's home (it holds the file `clock-may-be-moved`): seconds by which SearchFlow's clock "
         "differs from the system's.",
     )
 
@@ -165,7 +165,7 @@ class Settings(BaseSettings):
 
     @property
     def data_path(self) -> str:
-        """Where Parquet files are: a folder (absolute) or an s3:// URL; ends with a slash."""
+        """The place of the Parquet files: an absolute folder or an s3:// URL; it ends with a slash."""
         if self.data_location is None:
             return f"{self.home / 'lake'}/"
         if "://" in self.data_location:
@@ -174,32 +174,32 @@ class Settings(BaseSettings):
 
     @property
     def extensions_dir(self) -> Path:
-        """DuckDB's extensions, linked from their wheels."""
+        """The folder of DuckDB's extensions, linked from their wheels."""
         return self.home / "extensions"
 
     @property
     def logs_dir(self) -> Path:
-        """One log file a server or background process."""
+        """The folder with one log file for each server and background process."""
         return self.home / "logs"
 
     @property
     def run_dir(self) -> Path:
-        """Process records and locks."""
+        """The folder of process records and locks."""
         return self.home / "run"
 
     @property
     def feeds_dir(self) -> Path:
-        """Daily batches: ad_spend*.csv and user_profiles*.csv (or .jsonl)."""
+        """The folder of daily batches: ad_spend*.csv and user_profiles*.csv (or .jsonl)."""
         return self.home / "feeds"
 
     @property
     def reports_dir(self) -> Path:
-        """The data-quality report and other pages for people."""
+        """The folder of the data-quality report and other pages for people."""
         return self.home / "reports"
 
     @property
     def answer_key_dir(self) -> Path:
-        """The simulator's sealed truth. Only `searchflow verify` reads it."""
+        """The folder of the simulator's sealed truth. Only `searchflow verify` reads it."""
         return self.home / "answer_key"
 
     @property
@@ -209,7 +209,7 @@ class Settings(BaseSettings):
 
 
 def env_file() -> Path | None:
-    """The `.env` to read and write: SEARCHFLOW_ENV_FILE when set (empty: none), else the repository's."""
+    """Return the `.env` to read and write: SEARCHFLOW_ENV_FILE when set (empty: none), else the repository's."""
     named = os.environ.get("SEARCHFLOW_ENV_FILE")
     if named is None:
         return ROOT / ".env"
@@ -219,7 +219,7 @@ def env_file() -> Path | None:
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings; `overrides` win over everything.
 
-    A port that nobody chose is the one that the home's server took when it was started.
+    A port that no user chose is the one that the home's server took when it was last started.
 
     Raises:
         ConfigurationError: a value or the file `.env` cannot be used; names what to change.
@@ -244,14 +244,14 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def default_home() -> Path:
-    """The home of a command that is told of none in the environment: what `.env` says, else the one in the repository."""
+    """Return the home of a command whose environment names none: the one in `.env`, else the one in the repository."""
     file = env_file()
     named = dotenv_file.values(file).get("SEARCHFLOW_HOME") if file is not None else None
     return Path(os.path.abspath(Path(named).expanduser())) if named else ROOT / ".searchflow"
 
 
 def with_ports(settings: Settings, ports: dict[str, int]) -> Settings:
-    """The same settings with other ports; they do not count as chosen by a person (`model_fields_set`)."""
+    """Return the settings with other ports. These do not count as chosen by a person (`model_fields_set`)."""
     changed = settings.model_copy(update=ports)
     changed.model_fields_set.difference_update(ports.keys() - settings.model_fields_set)
     return changed
@@ -266,7 +266,7 @@ def _kept_ports(settings: Settings) -> dict[str, int]:
 
 
 def kept_port(settings: Settings, server: str) -> int | None:
-    """The port that this home's server took when it was last started."""
+    """Return the port that this home's server took when it was last started, or None."""
     try:
         port = int((settings.run_dir / f"{server}.port").read_text())
     except (OSError, ValueError):
@@ -275,10 +275,10 @@ def kept_port(settings: Settings, server: str) -> int | None:
 
 
 def _check_clock(settings: Settings) -> None:
-    """A moved clock writes false times for good: no home has one unless a test made the home for it."""
+    """Refuse a moved clock unless a test made this home for it: a moved clock writes false times for good."""
     if settings.clock_offset_s and not (settings.home / CLOCK_MARKER).is_file():
         raise ConfigurationError(
             "SEARCHFLOW_CLOCK_OFFSET_S",
-            f"it moves the clock, and {settings.home} is no home of a test.",
+            f"it moves the clock, and {settings.home} is not a test's home.",
             "Unset it.",
         )

@@ -1,6 +1,6 @@
-"""Where DuckDB spills what does not fit into memory: a folder in the home for each connection, gone with it.
+"""The folders into which DuckDB spills what does not fit into memory: one in the home for each connection, gone with it.
 
-Left to itself DuckDB uses the folder from which the command was called, and connections that share one write into the same
+By itself DuckDB uses the folder from which the command was called, and connections that share a folder write into the same
 files.
 """
 
@@ -22,7 +22,7 @@ _numbers = itertools.count(1)
 
 
 def place(settings: Settings, kind: str = WORK) -> Path:
-    """A folder that no other connection uses. DuckDB makes it when it spills, and removes it at the end."""
+    """Return a folder that no other connection uses. DuckDB makes it when it spills, and removes it at the end."""
     room = settings.home / "spill"
     room.mkdir(parents=True, exist_ok=True, mode=0o700)
     return room / f"{kind}-{os.getpid()}-{next(_numbers)}"
@@ -30,7 +30,7 @@ def place(settings: Settings, kind: str = WORK) -> Path:
 
 @contextmanager
 def folder(settings: Settings) -> Iterator[Path]:
-    """A folder for a query of a person, erased at the end; what killed processes have left is erased first."""
+    """Yield a folder for a person's query and erase it at the end. First erase what killed processes have left."""
     clean(settings)
     made = place(settings, QUERY)
     made.mkdir(mode=0o700)
@@ -41,7 +41,7 @@ def folder(settings: Settings) -> Iterator[Path]:
 
 
 def clean(settings: Settings) -> int:
-    """Erase the folders of processes that have ended. Returns how many there were."""
+    """Erase the folders of processes that have ended. Return the number of these folders."""
     found = [each for kind in (QUERY, WORK) for each in (settings.home / "spill").glob(f"{kind}-*-*")]
     ended = [each for each in found if not _lives(each)]
     for each in ended:

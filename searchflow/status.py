@@ -18,7 +18,7 @@ from searchflow.services import ports, postgres, prefect, process, valkey
 from searchflow.settings import Settings
 
 BACKGROUND = ("flows", "live-traffic", "dashboards")
-"""Processes that `searchflow up` starts beside the servers."""
+"""The processes that `searchflow up` starts beside the servers."""
 
 
 @dataclass
@@ -30,29 +30,29 @@ class Status:
     services: dict[str, str]
     lag: dict[str, dict[str, Any]] = field(default_factory=dict)
     ingestion: list[dict[str, Any]] = field(default_factory=list)
-    """Each source in the last hour: what became of its events, and its rate over the last five minutes."""
+    """The sources of the last hour: what became of the events of each, and its rate over the last five minutes."""
     freshness: list[dict[str, Any]] = field(default_factory=list)
     last_runs: list[dict[str, Any]] = field(default_factory=list)
     last_syncs: list[dict[str, Any]] = field(default_factory=list)
     quality: list[dict[str, Any]] = field(default_factory=list)
     open_dead_letters: int = 0
     held_events: int = 0
-    """Stored events that a model could not digest, and that staging therefore leaves out."""
+    """The number of stored events that a model could not process, and that staging therefore leaves out."""
     accounting: Accounting | None = None
     levels: list[Evaluated] = field(default_factory=list)
-    """Every service level for each of its targets, as it is now."""
+    """The present state of every service level for each of its targets."""
     production: dict[str, Any] = field(default_factory=dict)
-    """How the model files differ from what was promoted, when the caller has looked."""
+    """The differences between the model files and what was promoted, when the caller has looked."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Return the status as plain data, for `--json`."""
         document = asdict(self)
         document["accounting"] = self.accounting.as_dict() if self.accounting else None
         return document
 
 
 def collect(settings: Settings, *, now: datetime) -> Status:
-    """Look at everything without changing anything; what does not answer is said, not raised."""
+    """Look at everything without changing anything. A server that does not answer is reported, not raised."""
     declared = levels.load_levels()
     services = {
         "stream server": _health(valkey.check, settings),
@@ -67,7 +67,7 @@ def collect(settings: Settings, *, now: datetime) -> Status:
         status.lag = _lag(settings, now)
     if services["PostgreSQL"] == "up":
         try:
-            # One snapshot: what the levels judge is what the tables show.
+            # One snapshot, so that the levels judge what the tables show.
             with warehouse.connect(settings, read_only=True) as connection, warehouse.transaction(connection):
                 _from_warehouse(connection, status, now)
                 status.levels = levels.evaluate(connection, declared, _facts(status), now=now)
@@ -80,7 +80,7 @@ def collect(settings: Settings, *, now: datetime) -> Status:
 
 
 def _facts(status: Status) -> levels.Facts:
-    """What service levels need and the lake does not hold."""
+    """Collect the facts that service levels need and that the lake does not hold."""
     missed = None
     if status.accounting is not None:
         counted = status.accounting
@@ -91,7 +91,7 @@ def _facts(status: Status) -> levels.Facts:
 
 
 def _background(settings: Settings, name: str) -> str:
-    """A recorded process counts as up when it runs, and has the port that it is to serve."""
+    """Return the state of a background process: it is up when it runs and has the port that it serves."""
     if process.running(settings, name) is None:
         return "not running"
     if name not in ports.TITLES or (whose := ports.listener(settings, name)) == "ours":
@@ -109,7 +109,7 @@ def _health(check: Any, settings: Settings) -> str:
 
 
 def _lag(settings: Settings, now: datetime) -> dict[str, dict[str, Any]]:
-    """Entries waiting by event type, and how long the oldest of them waits; shards together."""
+    """Return the waiting entries of each event type and how long the oldest has waited, over all shards."""
     waiting = meter.backlogs(settings, now)
     return {
         event_type: {

@@ -1,8 +1,8 @@
 """The event streams: how entries are written and read (CONTRACTS section 2).
 
-An entry holds one event or several separated by newlines in its field `data`; the field `codec` says `zstd` when it is
-compressed, and `traceparent` (W3C) which span published it, where that is traced. Batching makes a producer about six
-times cheaper than one entry an event; readers treat both alike.
+The field `data` of an entry holds one event, or several separated by newlines. The field `codec` is `zstd` when the data is
+compressed. The field `traceparent` (W3C) names the span that published the entry, where that is traced. Batching makes a
+producer about six times cheaper than one entry for each event; readers treat both alike.
 """
 
 from __future__ import annotations
@@ -26,54 +26,54 @@ from searchflow.services import valkey
 from searchflow.settings import Settings
 
 EVENT_STREAMS = {name: each.stream for name, each in event_types.EVENT_TYPES.items()}
-"""The first shard of each type; where there are more, the second is `searchflow:events:search:1` and so on."""
+"""The stream of each type's first shard; where there are more, the second is `searchflow:events:search:1` and so on."""
 EVENT_TYPES = event_types.NAMES
 START = "0-0"
 """The position before the first entry."""
 
 MAX_DECOMPRESSED = 32 * 1024 * 1024
-"""Bytes: 500 events of the largest size. A larger entry is not a batch of events but an attack or an accident."""
+"""The most bytes of events in an entry: 500 of the largest size. A larger entry is not a batch but an attack or an accident."""
 MAX_READ = 256 * 1024 * 1024
-"""Bytes, those of lines that are too large and not kept among them."""
+"""The most bytes in an entry, with those of lines that are too large and not kept."""
 MAX_LINES = 100_000
 MAX_NEWLINES = 1_000_000
-"""Blank lines cost time too."""
+"""The most newlines in an entry: blank lines cost time too."""
 COMPRESSED_BYTES = 256
-"""Decompressed at a time: four bytes may become 128 KiB, so a piece is at most 8 MiB."""
+"""The compressed bytes to decompress at a time: four bytes may become 128 KiB, so a piece is at most 8 MiB."""
 PART_BYTES = 1024 * 1024
 AT_ONCE_BYTES = 4 * 1024 * 1024
-"""A frame that says it is no larger is decompressed by one call, which is faster and never gives more."""
+"""The size up to which one call decompresses a whole frame, which is faster. The call never gives more than the frame says."""
 
 
 def shard_name(event_type: str, shard: int) -> str:
-    """The stream of one shard. Shard 0 has the contract's name, so adding shards leaves nothing behind."""
+    """Return the stream of one shard. Shard 0 has the contract's name, so adding shards leaves nothing behind."""
     stream = EVENT_STREAMS[event_type]
     return stream if shard == 0 else f"{stream}:{shard}"
 
 
 def names(settings: Settings) -> dict[str, list[str]]:
-    """The streams of each event type, by shard."""
+    """Return the streams of each event type, in the order of their shards."""
     shards = range(settings.stream_shards)
     return {event_type: [shard_name(event_type, shard) for shard in shards] for event_type in EVENT_TYPES}
 
 
 def connect(settings: Settings) -> redis.Redis:
-    """A client; bytes in, bytes out. Checks that the server answers.
+    """Check that the server answers, and return a client for it: bytes in, bytes out.
 
     Raises:
-        ServiceError: it does not, or it refuses us.
+        ServiceError: the server does not answer, or it refuses us.
     """
     valkey.check(settings)
     return valkey.client(settings)
 
 
 def encode(lines: Sequence[bytes], codec: str | None) -> dict[bytes, bytes]:
-    """The fields of one entry for `lines` (each one event, without a newline)."""
+    """Return the fields of one entry for `lines` (each one event, without a newline)."""
     return encode_text(b"\n".join(lines), codec)
 
 
 def encode_text(data: bytes | memoryview, codec: str | None) -> dict[bytes, bytes]:
-    """The fields of one entry for events that are one text already: newlines between them, none at the end."""
+    """Return the fields of one entry for events that are one text already: newlines between them, none at the end."""
     if codec is None:
         return {b"data": bytes(data)}
     if codec == "zstd":
@@ -93,10 +93,10 @@ def publish(
     on_wait: Callable[[int], None] | None = None,
     on_published: Callable[[int], None] | None = None,
 ) -> int:
-    """Append `lines` to the stream of `event_type`, `batch` events an entry. Returns how many events were written.
+    """Append `lines` to the stream of `event_type`, `batch` events to an entry. Return the number of written events.
 
-    With several `shards` the entries go to their streams in turn. With `capacity`, waits while that many entries or
-    more are unread (back-pressure; nothing is ever dropped) and tells `on_wait` the number waiting.
+    With several `shards` the entries go to their streams in turn. With a `capacity` in events, this waits while that
+    many or more are unread (back-pressure; nothing is ever dropped) and passes the number of waiting entries to `on_wait`.
 
     Raises:
         ServiceError: the server is full or went away; what was written until then stays written.
@@ -128,7 +128,10 @@ def publish_entries(
     on_wait: Callable[[int], None] | None = None,
     on_published: Callable[[int], None] | None = None,
 ) -> int:
-    """`publish` for entries that are joined already: (events with newlines between them, how many), at most `batch`."""
+    """Publish entries that are joined already: (events with newlines between them, their number), at most `batch` each.
+
+    The other arguments, the result and the errors are those of `publish`.
+    """
     turns = itertools.cycle(shard_name(event_type, shard) for shard in range(shards))
     for _ in range(random.randrange(shards)):  # noqa: S311 (many small calls do not all begin with shard 0)
         next(turns)
@@ -184,7 +187,7 @@ def _wait_for_room(
 
 
 def decode(fields: dict[bytes, bytes]) -> list[bytes]:
-    """The lines of one entry. A blank line is not an event.
+    """Return the lines of one entry. A blank line is not an event and is left out.
 
     Raises:
         ValueError: the entry has no `data`, an unknown codec, does not decompress or holds too much; the message says
@@ -200,7 +203,7 @@ def decode(fields: dict[bytes, bytes]) -> list[bytes]:
 
 
 def decode_bounded(fields: dict[bytes, bytes]) -> list[bytes | LongLine]:
-    """`decode` in little memory, whatever the entry holds: of a line that is too large its head and a digest.
+    """Decode an entry in little memory, whatever it holds: a line that is too large becomes its head and a digest.
 
     Raises:
         ValueError: see `decode`.
@@ -226,7 +229,7 @@ def decode_bounded(fields: dict[bytes, bytes]) -> list[bytes | LongLine]:
 
 
 def _small(pieces: Iterator[bytes]) -> Iterator[bytes | None]:
-    """The pieces in parts of a size whose lines, however short, fit into memory; None at the end."""
+    """Yield the pieces in parts so small that their lines, however short, fit into memory; yield None at the end."""
     for piece in pieces:
         if len(piece) <= PART_BYTES:
             yield piece
@@ -236,7 +239,7 @@ def _small(pieces: Iterator[bytes]) -> Iterator[bytes | None]:
 
 
 class EntryTooLarge(ValueError):
-    """An entry that no batch of events is."""
+    """The error for an entry that is too large to be a batch of events."""
 
     def __init__(self, value: int, most: int, what: str) -> None:
         super().__init__(
@@ -245,7 +248,7 @@ class EntryTooLarge(ValueError):
 
 
 def _pieces(fields: dict[bytes, bytes]) -> Iterator[bytes]:
-    """The bytes of an entry, decompressed piece by piece, so that none is large."""
+    """Yield the bytes of an entry, decompressed piece by piece, so that no piece is large."""
     data = fields.get(b"data")
     if data is None:
         raise ValueError("the entry has no field `data`")
@@ -259,7 +262,7 @@ def _pieces(fields: dict[bytes, bytes]) -> Iterator[bytes]:
 
 
 def _decompressed(data: bytes) -> Iterator[bytes]:
-    """All frames of a compressed text, one behind the other."""
+    """Yield all frames of a compressed text, one after the other."""
     decompressor = zstandard.ZstdDecompressor()
     try:
         if 0 <= _content_size(data) <= AT_ONCE_BYTES:
@@ -281,7 +284,7 @@ def _decompressed(data: bytes) -> Iterator[bytes]:
 
 
 def _content_size(data: bytes) -> int:
-    """What the first frame says of its size, or -1."""
+    """Return the size that the first frame states, or -1."""
     try:
         return zstandard.frame_content_size(data)
     except zstandard.ZstdError:
@@ -291,7 +294,7 @@ def _content_size(data: bytes) -> int:
 def read(
     client: redis.Redis, stream: str, after: str, *, entries: int, block_ms: int | None = None
 ) -> list[tuple[str, dict[bytes, bytes]]]:
-    """Up to `entries` entries after position `after`: (entry id, fields). Empty when nothing came within `block_ms`."""
+    """Read up to `entries` entries after position `after`: (entry id, fields). Empty when nothing came within `block_ms`."""
     answer: Any = client.xread({stream: after}, count=entries, block=block_ms)
     if not answer:
         return []
@@ -301,20 +304,20 @@ def read(
 
 
 def as_pair(position: str) -> tuple[int, int]:
-    """An entry id as numbers, so that positions compare."""
+    """Return an entry id as two numbers, so that positions can be compared."""
     milliseconds, _, sequence = position.partition("-")
     return int(milliseconds), int(sequence or 0)
 
 
 def after(position: str) -> str:
-    """The smallest entry id behind `position`."""
+    """Return the smallest entry id after `position`."""
     milliseconds, sequence = as_pair(position)
     return f"{milliseconds}-{sequence + 1}"
 
 
 @dataclass(frozen=True)
 class StreamState:
-    """Numbers a stream keeps of itself: entries ever added, entries there now, the id of the newest ever added."""
+    """The numbers that a stream keeps of itself: entries ever added, entries now, and the id of the newest ever added."""
 
     added: int
     length: int
@@ -322,12 +325,12 @@ class StreamState:
 
     @property
     def removed(self) -> int:
-        """Entries removed so far, by anyone: they go from the oldest on."""
+        """The number of entries that any process has removed so far; the oldest go first."""
         return self.added - self.length
 
 
 def state(client: redis.Redis, stream: str) -> StreamState:
-    """The numbers of one stream; zeros when it does not exist yet."""
+    """Return the numbers of one stream; zeros when it does not exist yet."""
     try:
         info = client.xinfo_stream(stream)
     except redis.ResponseError:
@@ -339,5 +342,5 @@ def state(client: redis.Redis, stream: str) -> StreamState:
 
 
 def trim(client: redis.Redis, stream: str, position: str) -> int:
-    """Remove everything up to and including `position`. Returns how many entries went."""
+    """Remove all entries up to and including `position`. Return the number of removed entries."""
     return int(client.xtrim(stream, minid=after(position), approximate=False))

@@ -1,6 +1,7 @@
-"""The raw tables as they are declared, and the making of every table and view that the platform itself keeps in the lake.
+"""The declarations of the raw tables, and the code that makes every table and view that the platform keeps in the lake.
 
-SQLMesh makes the tables of its models; these exist before it runs. A table that a newer release widens gets its columns here.
+SQLMesh makes the tables of its models; the tables here exist before it runs. When a newer release adds columns to a table,
+this module adds them to the existing one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ PROVENANCE_COLUMNS = """
 
 
 def event_columns(event_type: EventType) -> str:
-    """The columns of an event type's raw table; an event whose type needs no session may come without one."""
+    """Return the columns of an event type's raw table. Where the type needs no session, the session may be null."""
     return (
         EVENT_COLUMNS.format(session=" NOT NULL" if event_type.session == "required" else "") + "," + PROVENANCE_COLUMNS
     )
@@ -44,24 +45,25 @@ RAW_TABLES = {
     resolved_by VARCHAR, resolution VARCHAR""",
 }
 COMPRESSION = "lz4"
-"""Of files in `raw`: they are searched for the ids of each batch, and LZ4 unpacks faster than DuckLake's own choice, Snappy."""
+"""The compression of files in `raw`: each batch searches them for its ids, and LZ4 unpacks faster than DuckLake's own choice,
+Snappy."""
 PARTITIONED = tuple(each.table for each in EVENT_TYPES.values())
 
 
 def prepare(settings: Settings) -> None:
-    """Make the lake's schemas and platform tables. Called under the services lock: concurrent CREATEs conflict."""
+    """Make the lake's schemas and platform tables. Call this under the services lock: concurrent CREATEs conflict."""
     with warehouse.connect(settings) as connection:
-        # In one transaction: a fraction of the time of a commit a table, and a table that is made and partitioned by one
-        # commit has no superseded shape.
+        # One transaction takes a fraction of the time of one commit for each table, and a table that one commit makes and
+        # partitions has no superseded shape.
         with warehouse.transaction(connection):
             _make_tables(connection)
-        compress_lightly(connection, "raw")  # DuckLake takes it for schemas that are committed only
+        compress_lightly(connection, "raw")  # DuckLake accepts this only for schemas that are committed
         views.prepare(connection, warehouse.CATALOG)
         _drop_superseded(connection)
 
 
 def compress_lightly(connection: duckdb.DuckDBPyConnection, schema: str) -> None:
-    """Have the schema's files written with LZ4 from now on; older files are read as they are."""
+    """Let DuckLake write the schema's files with LZ4 from now on; older files are read as they are."""
     known = connection.execute(
         f"SELECT value FROM ducklake_options('{warehouse.CATALOG}') "
         "WHERE option_name = 'parquet_compression' AND scope = 'SCHEMA' AND scope_entry = ?",
@@ -74,7 +76,7 @@ def compress_lightly(connection: duckdb.DuckDBPyConnection, schema: str) -> None
 
 
 def _make_tables(connection: duckdb.DuckDBPyConnection) -> None:
-    """What is missing of tables and columns."""
+    """Make the tables and columns that are missing."""
     existing: dict[str, list[str]] = dict(
         connection.execute(
             "SELECT schema_name || '.' || table_name, list(column_name) FROM duckdb_columns() "
@@ -104,7 +106,7 @@ def _make_tables(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def note_event_types(connection: duckdb.DuckDBPyConnection) -> None:
-    """Bring `ops.event_types` to what is declared: models and people read there which types exist."""
+    """Make `ops.event_types` equal to the declarations: models and people read there which types exist."""
     declared = [
         (each.name, each.title, each.plural, each.stream, each.raw_table, [ref.event_type for ref in each.references])
         for each in sorted(EVENT_TYPES.values(), key=lambda each: each.name)
@@ -115,17 +117,18 @@ def note_event_types(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, columns: str, present: list[str]) -> None:
-    """Columns that a newer release declares; DuckLake adds them without touching a file."""
+    """Add the columns that a newer release declares. DuckLake adds them without touching a file."""
     for column in (part.strip() for part in columns.split(",")):
         if column.split()[0] not in present:
             connection.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
 
 
 def _drop_superseded(connection: duckdb.DuckDBPyConnection) -> None:
-    """Let no flush that comes later drop a catalog table that open connections know.
+    """Flush now, so that no later flush drops a catalog table that open connections know.
 
-    A table whose partitions or columns were changed has one for inlined rows of each shape; a flush drops the older
-    ones, and DuckDB 1.5 ends a process whose connection still looks into one. Here nobody else is connected yet.
+    A table whose partitions or columns were changed has one catalog table of inlined rows for each of its shapes. A flush
+    drops the older ones, and DuckDB 1.5 ends a process whose connection still looks into one. Here no other process is
+    connected yet.
     """
     tables = f"__ducklake_metadata_{warehouse.CATALOG}.ducklake_inlined_data_tables"
     if connection.execute(f"SELECT 1 FROM {tables} GROUP BY table_id HAVING count(*) > 1 LIMIT 1").fetchone():

@@ -1,7 +1,7 @@
-"""Where notices and HTTP syncs may go: not to this machine, and not to link-local addresses, unless a setting allows it.
+"""The check of where notices and HTTP syncs may go: not to this machine or link-local addresses, unless a setting allows it.
 
-A service on loopback trusts who asks it, and a cloud's link-local address hands out credentials: an address in a
-configuration must not make us ask either. What a name resolves to counts, each time before something is sent.
+A service on loopback trusts its callers, and a cloud's link-local address hands out credentials. An address in a
+configuration must not make us call either. A name is resolved each time before something is sent, and the result counts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ VARIABLE = "SEARCHFLOW_LOCAL_TARGETS"
 
 
 def refused(settings: Settings, url: str) -> str:
-    """Why nothing may be sent to an address, without naming it (it may hold a secret); empty when it may."""
+    """Return why nothing may be sent to an address, or an empty text when sending is allowed.
+
+    The text does not name the address, which may hold a secret.
+    """
     if settings.local_targets:
         return ""
     for address in _addresses(url):
@@ -26,7 +29,7 @@ def refused(settings: Settings, url: str) -> str:
 
 
 def is_local(text: str) -> bool:
-    """True for an address that means this machine or its own link, also when IPv6 carries it."""
+    """Return True for an address that means this machine or its own link, also when an IPv6 address carries it."""
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         carried = address.ipv4_mapped or address.sixtofour
@@ -36,7 +39,10 @@ def is_local(text: str) -> bool:
 
 
 def _addresses(url: str) -> list[str]:
-    """What the host of an address resolves to now; nothing when it does not: the request itself will say so."""
+    """Return the addresses that the host of a URL resolves to now.
+
+    The list is empty when the host does not resolve: the request itself will report that.
+    """
     try:
         parts = urlsplit(url)
         found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)

@@ -1,9 +1,9 @@
-"""OpenTelemetry spans of publish, ingest, model and sync, sent over OTLP/HTTP when an endpoint is set, and else nothing.
+"""OpenTelemetry spans of publish, ingest, model and sync, sent over OTLP/HTTP when an endpoint is set.
 
 The variables are OpenTelemetry's own (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`,
-`OTEL_SDK_DISABLED` ...) and are read by its SDK. Without an endpoint nothing of it is imported. What crosses a process is
-a W3C `traceparent`: a field of a stream entry, a column of the ops tables. Whoever goes on from there links to it rather
-than becoming its child, because one batch goes on from many.
+`OTEL_SDK_DISABLED` ...), and its SDK reads them. Without an endpoint there are no spans and the SDK is not imported. From one
+process to the next goes a W3C `traceparent`: a field of a stream entry, a column of the ops tables. A process that continues
+from there links to that span and does not become its child, because one batch continues from many.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 MOST_LINKS = 64
-"""A batch of a backlog has hundreds of origins; a few say where it came from."""
+"""The most links of a span. A batch of a backlog has hundreds of origins; a few say where it came from."""
 SECONDS = 5.0
-"""For one export. A receiver that is away costs a command so much at its end, and never stops it."""
+"""The time limit of one export. A receiver that is away costs a command this time at its end, and never stops it."""
 
 Attribute = str | int | float | bool | None
 
 
 def enabled() -> bool:
-    """True when somebody listens."""
+    """Return True when an endpoint is set and the SDK is not disabled."""
     listening = any(os.environ.get(name) for name in ENDPOINTS)
     return listening and os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true"
 
 
 @contextmanager
 def span(name: str, *, links: Iterable[str | None] = (), **attributes: Attribute) -> Iterator[Span | None]:
-    """A span around a block, the child of the one around it. None, at no cost, when nobody listens.
+    """Yield a span around the block, a child of the surrounding one. Without an endpoint yield None, at no cost.
 
-    An error is noted by its type only: its text may quote data.
+    Of an error only the type is noted, since its text may quote data.
     """
     if not enabled():
         yield None
@@ -58,7 +58,10 @@ def span(name: str, *, links: Iterable[str | None] = (), **attributes: Attribute
 
 
 def finished(name: str, *, after: float, seconds: float, failed: bool = False, **attributes: Attribute) -> str | None:
-    """A span of something that is over, below the present one and begun `after` seconds of it. Returns its traceparent."""
+    """Record a span of work that is over and return its traceparent.
+
+    It is a child of the present span, began `after` seconds into it, and lasted `seconds`.
+    """
     if not enabled():
         return None
     from opentelemetry import trace
@@ -74,13 +77,13 @@ def finished(name: str, *, after: float, seconds: float, failed: bool = False, *
 
 
 def note(current: Span | None, **attributes: Attribute) -> None:
-    """Say more about a span; nothing when there is none."""
+    """Add attributes to a span; without a span this does nothing."""
     if current is not None:
         current.set_attributes(_set(attributes))
 
 
 def traceparent() -> str | None:
-    """The present span as W3C text, to go on from elsewhere; None when there is none."""
+    """Return the present span as W3C text, from which another process can continue; None when there is no span."""
     if not enabled():
         return None
     from opentelemetry import trace
@@ -96,7 +99,7 @@ def _text(of: Span) -> str | None:
 
 
 def _links(texts: Iterable[str | None]) -> list[Link]:
-    """Texts may come from any producer: what is no traceparent is left out."""
+    """Return links to the spans that the texts name. Any producer may write the texts; invalid ones are left out."""
     from opentelemetry import trace
     from opentelemetry.trace import Link
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -112,19 +115,19 @@ def _links(texts: Iterable[str | None]) -> list[Link]:
 
 
 def _set(attributes: dict[str, Attribute]) -> dict[str, Any]:
-    """Names under ours, without those that are not known."""
+    """Return the attributes with our prefix, without those whose value is None."""
     return {f"searchflow.{name}": value for name, value in attributes.items() if value is not None}
 
 
 @functools.cache
 def tracer() -> Tracer:
-    """Ours alone: a global one would also send Prefect's spans, and those of whatever else is installed."""
+    """Return the tracer of SearchFlow alone: a global one would also send spans of Prefect and other installed libraries."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)  # one line when it gives up, none a retry
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)  # one line when it gives up, none for a retry
     ours = Resource.create({"service.name": "searchflow", "service.version": version("searchflow")})
     provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
     own = any(name.endswith("_TIMEOUT") for name in os.environ if name.startswith("OTEL_EXPORTER_OTLP_"))
@@ -138,6 +141,6 @@ _providers: list[TracerProvider] = []
 
 
 def flush() -> None:
-    """Send what waits, for whoever cannot wait for the end of the process."""
+    """Send the waiting spans now, for a caller that cannot wait for the end of the process."""
     for provider in _providers:
         provider.force_flush()

@@ -1,7 +1,7 @@
 """The warehouse: DuckLake (Parquet files, catalog in PostgreSQL) through DuckDB.
 
-Every connection is its own in-memory DuckDB with the lake attached as `lake`; readers see consistent snapshots while
-others write. All timestamps are UTC without a zone.
+Every connection is its own in-memory DuckDB with the lake attached as `lake`. Readers see consistent snapshots while
+other processes write. All timestamps are UTC without a zone.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from searchflow.settings import Settings
 
 CATALOG = "lake"
 COMMIT_SETTINGS = {"ducklake_max_retry_count": 200, "ducklake_retry_wait_ms": 20, "ducklake_retry_backoff": 1.01}
-"""Of DuckLake, when another commit took the next snapshot's number first; a real conflict ends at once.
+"""DuckLake's settings for when another commit took the next snapshot's number first; a real conflict ends at once.
 
-By itself it tries ten times, which is too few beside busy workers, and waits half as long again each time (from 100 ms):
-with eight writers that never rest, commits waited 30 to 48 seconds while others made 45 a second. `config.yaml` says
-the same to SQLMesh."""
+By default DuckLake tries ten times, which is too few beside busy workers, and makes each wait half as long again (from
+100 ms). With eight writers that never rest, commits waited 30 to 48 seconds while other writers made 45 a second.
+`config.yaml` gives SQLMesh these values too."""
 # wheel name -> the name DuckDB loads it by
 EXTENSIONS = {"ducklake": "ducklake", "postgres": "postgres_scanner", "httpfs": "httpfs"}
 
 
 @functools.cache
 def _platform() -> str:
-    # On a connection of its own: duckdb.sql() shares one among all threads.
+    # This opens its own connection: duckdb.sql() shares one among all threads.
     with duckdb.connect(":memory:") as connection:
         row = connection.execute("PRAGMA platform").fetchone()
     assert row is not None
@@ -59,8 +59,10 @@ def stage_extensions(folder: Path) -> None:
 
 
 def attach_statements(settings: Settings, *, read_only: bool = True, snapshot: int | None = None) -> list[str]:
-    """Write the SQL that turns a fresh DuckDB connection into a warehouse connection; with `snapshot`, one that sees the lake
-    as it was then."""
+    """Return the SQL that turns a fresh DuckDB connection into a warehouse connection.
+
+    With `snapshot`, the connection sees the lake as it was then.
+    """
     location = literal(f"ducklake:postgres:{postgres.conninfo(settings, 'catalog')}")
     options = [f"DATA_PATH {literal(settings.data_path)}", f"DATA_INLINING_ROW_LIMIT {settings.inline_rows}"]
     if read_only:
@@ -83,13 +85,13 @@ def connect(
     threads: int | None = None,
     spill: Path | None = None,
 ) -> duckdb.DuckDBPyConnection:
-    """A connection with the lake attached and in use: tables are `raw.search_events`, `marts.fct_search_funnel`.
+    """Open a connection with the lake attached and in use: tables are `raw.search_events`, `marts.fct_search_funnel`.
 
     Raises:
         ServiceError: the catalog does not answer.
     """
     # The extensions come from wheels whose hashes requirements.lock pins, so their signatures need no second check:
-    # it costs a quarter of a second a connection. `confined` takes the right to load any from a person's query.
+    # it costs a quarter of a second for each connection. `confined` stops a person's query from loading any extension.
     config: dict[str, str | bool | int | float | list[str]] = {
         "extension_directory": str(settings.extensions_dir),
         "allow_unsigned_extensions": True,
@@ -106,7 +108,7 @@ def connect(
             connection.execute(statement)
     except duckdb.Error as error:
         connection.close()
-        postgres.check(settings)  # says it better when the server is the reason
+        postgres.check(settings)  # its error is clearer when the server is the reason
         raise ServiceError(
             f"The warehouse cannot be opened: {str(error).splitlines()[0][:300]}. Run `searchflow status`."
         ) from error
@@ -114,7 +116,7 @@ def connect(
 
 
 def beside(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    """Another connection for another thread, with transactions of its own; it shares the attached lake and opens at once."""
+    """Open a connection for another thread, with its own transactions. It shares the attached lake and opens at once."""
     other = connection.cursor()
     other.execute("SET TimeZone = 'UTC'")
     other.execute(f"USE {CATALOG}")
@@ -123,12 +125,12 @@ def beside(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
 
 @contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """One DuckLake transaction: all of it becomes visible at once, or nothing does."""
+    """Run the block as one DuckLake transaction: all of it becomes visible at once, or nothing does."""
     connection.execute("BEGIN")
     try:
         yield
     except BaseException:
-        # Without its catalog there is nothing to roll back; what ended the transaction is the news.
+        # Without its catalog there is nothing to roll back; the error that ended the transaction is the one to raise.
         with suppress(duckdb.Error):
             connection.execute("ROLLBACK")
         raise
@@ -136,14 +138,14 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 def current_snapshot(connection: duckdb.DuckDBPyConnection) -> int:
-    """The snapshot that this connection reads: the newest, or the one that it is pinned to."""
+    """Return the snapshot that this connection reads: the newest, or the one that it is pinned to."""
     row = connection.execute(f"FROM {CATALOG}.current_snapshot()").fetchone()
     assert row is not None
     return int(row[0])
 
 
 def snapshot_id(connection: duckdb.DuckDBPyConnection) -> int:
-    """The newest snapshot: changes exactly when the data does."""
+    """Return the newest snapshot. Its number changes exactly when the data does."""
     row = connection.execute(f"SELECT max(snapshot_id) FROM ducklake_snapshots('{CATALOG}')").fetchone()
     assert row is not None
     return int(row[0] or 0)

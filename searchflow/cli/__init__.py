@@ -1,4 +1,4 @@
-"""The command line. It may import every package, and imports what is slow only inside the command that needs it."""
+"""The command line. It may import every package. A command imports slow libraries only inside its function."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line; never returns. Ctrl-C while libraries are loaded ends it as quietly as later."""
+    """Run the command line; this never returns. Ctrl-C while libraries are loaded ends it as quietly as later."""
     try:
         from searchflow.cli.app import main as run
 

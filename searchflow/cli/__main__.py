@@ -1,4 +1,4 @@
-"""`python -m searchflow.cli`, for processes that must not depend on the console script's place."""
+"""The module behind `python -m searchflow.cli`, for processes that must not depend on the console script's place."""
 
 from searchflow.cli import main
 

@@ -1,4 +1,4 @@
-"""The commands, put together, and how errors end: one line on standard error and an exit status."""
+"""The application with all commands, and the end of every error: one line on standard error and an exit status."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from searchflow.services import process
 from searchflow.settings import Settings, load_settings
 
 LAST_WORDS_SECONDS = 8.0
-"""For what a library does at the end of a command that has failed and has said so."""
+"""The time that libraries get at the end of a command that has failed and has said so."""
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C: 128 and the number of SIGINT."""
@@ -97,7 +97,7 @@ app.add_typer(privacy.app, name="privacy")
 
 
 def main() -> None:
-    """Run the command line; never returns."""
+    """Run the command line; this never returns."""
     collect_rarely()
     status = run(sys.argv[1:])
     if status:
@@ -106,8 +106,11 @@ def main() -> None:
 
 
 def _end_within(seconds: float, status: int) -> None:
-    """Leave after `seconds` whatever still runs. Prefect's client hands its last logs and events to its server when a
-    process ends, and waits without end when that server cannot write either, as on a full disk."""
+    """End this process after `seconds`, whatever still runs.
+
+    Prefect's client hands its last logs and events to its server when a process ends. It waits without end when that server
+    cannot write either, as on a full disk.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     timer = threading.Timer(seconds, os._exit, [status])
@@ -140,7 +143,7 @@ def run(arguments: list[str]) -> int:
             return _reader_gone()
         raise
     except Exception as error:
-        # DuckDB raises an error of its own when Ctrl-C comes during a query, and names the interrupt as its cause.
+        # DuckDB raises its own error when Ctrl-C comes during a query, and names the interrupt as its cause.
         if isinstance(error.__cause__, KeyboardInterrupt):
             return _stopped()
         known = _explained(error)
@@ -153,18 +156,24 @@ def run(arguments: list[str]) -> int:
 
 
 def _stopped() -> int:
-    return _say("Stopped. Nothing is lost: the same command goes on where this one ended.", INTERRUPTED)
+    return _say("Stopped. Nothing is lost: the same command continues where this one ended.", INTERRUPTED)
 
 
 def _reader_gone() -> int:
-    """`| head` has enough: that is no failure. What is still in the buffer must not fail again when the interpreter ends."""
+    """Return success when a reader such as `| head` has enough.
+
+    What is still in the buffer must not fail again when the interpreter ends, so it goes to nothing.
+    """
     with open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), 1)
     return 0
 
 
 def _explained(error: Exception) -> SearchFlowError | None:
-    """What a person can act on behind an error of a library: the disk is full, or a server went away. None: a bug."""
+    """Return the cause of a library's error on which a person can act: a full disk, or a server that went away.
+
+    None means that the error is a bug.
+    """
     if is_disk_full(error):
         return StorageError("The disk is full. Free some space and run the same command again: nothing is lost.")
     import httpx
@@ -182,7 +191,7 @@ def _explained(error: Exception) -> SearchFlowError | None:
 
 
 def _of_prefect(settings: Settings, status: int) -> SearchFlowError:
-    """What an answer of 500 means: Prefect's server tells no reason, a full disk included."""
+    """Return the error for an answer of 500: Prefect's server names no reason, not even a full disk."""
     if process.out_of_room(settings):
         return process.disk_full(settings)
     return ServiceError(

@@ -1,4 +1,4 @@
-"""The audit log: show and verify."""
+"""The commands of the audit log: `searchflow audit show` and `searchflow audit verify`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from searchflow.errors import UsageError
 from searchflow.ops import audit_log
 
 app = typer.Typer(
-    help="The audit log: who read or changed what, and proof that nobody edited it.", no_args_is_help=True
+    help="The audit log: who read or changed what, and proof that no one edited it.", no_args_is_help=True
 )
 
 
@@ -25,11 +25,11 @@ def show(
     process: Annotated[str | None, typer.Option(help="Only this command or flow.")] = None,
     run: Annotated[str | None, typer.Option(help="Only this flow run.")] = None,
     action: Annotated[str | None, typer.Option(help="run, read, write, define, maintain, send, ...")] = None,
-    object: Annotated[str | None, typer.Option(help="Only this table or destination, or those that begin so.")] = None,  # noqa: A002
-    hours: Annotated[float | None, typer.Option(min=0, help="Only the last hours.")] = None,
-    since: Annotated[datetime | None, typer.Option(help="Only since then (UTC).")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Only before then (UTC).")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many entries.")] = 50,
+    object: Annotated[str | None, typer.Option(help="Only this table or destination, or names that begin so.")] = None,  # noqa: A002
+    hours: Annotated[float | None, typer.Option(min=0, help="Only entries of the last hours.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only entries since this time (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only entries before this time (UTC).")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The most entries to show.")] = 50,
     as_json: Json = False,
 ) -> None:
     """Show the newest entries, the newest first."""

@@ -1,4 +1,4 @@
-"""`searchflow bench`: figures of this installation, each beside a limit measured in the same run."""
+"""The command `searchflow bench`: figures of this installation, each beside a limit measured in the same run."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ EXIT_NO = 1
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command to the application."""
     app.command(epilog="Example: `searchflow bench generate publish --size 0.1`")(bench)
 
 
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Which ones; default: all.")] = None,
-    size: Annotated[float, typer.Option(min=0.001, max=100.0, help="1.0 is the full measurement.")] = 1.0,
-    show: Annotated[bool, typer.Option("--list", help="Show which there are, and measure nothing.")] = False,
-    peer: Annotated[bool, typer.Option(help="Install other tools to compare with in a temporary environment.")] = False,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="The benchmarks to run; default: all.")
+    ] = None,
+    size: Annotated[
+        float, typer.Option(min=0.001, max=100.0, help="The share of the full measurement, which is 1.0.")
+    ] = 1.0,
+    show: Annotated[bool, typer.Option("--list", help="List the benchmarks and measure nothing.")] = False,
+    peer: Annotated[bool, typer.Option(help="Compare with other tools, installed in a temporary environment.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Measure this installation: speed as a ratio to a limit measured in the same run. Servers are started in a
-    temporary folder and stopped again; the home folder is not touched. Exit status 1 when a figure misses its target."""
+    """Measure the speed of this installation, as a ratio to a limit measured in the same run. The command starts servers in
+    a temporary folder and stops them again; it does not touch the home. Exit status 1 when a figure misses its target."""
     from benchmarks import registry
 
     chosen = {name: registry.load(name) for name in names or registry.names()}
@@ -94,5 +98,5 @@ def _row(figure: Figure) -> dict[str, Any]:
 
 
 def _short(value: float) -> float | int:
-    """Whole from a hundred on: more digits would claim a precision that no run has."""
+    """Round a figure for people. From a hundred on it is whole: more digits would claim a precision that no run has."""
     return round(value) if abs(value) >= 100 else round(value, 3)

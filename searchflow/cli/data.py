@@ -1,4 +1,4 @@
-"""Commands that move data: ingest, transform, validate, activate, reconcile."""
+"""The commands that move data: ingest, transform, validate, activate, reconcile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TEN_YEARS = 10 * 365 * 86400.0
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the commands to the application."""
     app.command(epilog="Example: `searchflow ingest --from ./events --json`")(ingest)
     app.command(epilog="Example: `searchflow transform --env dev`")(transform)
     app.command(epilog="Example: `searchflow validate marts`")(validate)
@@ -29,16 +29,17 @@ def register(app: typer.Typer) -> None:
 
 def ingest(
     source: Annotated[str, typer.Option("--from", help="`redis`, a *.jsonl file, or a folder of them.")] = "redis",
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until told to stop.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Continue until stopped.")] = False,
     shard: Annotated[int | None, typer.Option(min=0, help="Only this shard of each stream; default: all.")] = None,
     accept_gap: Annotated[
-        str | None, typer.Option(help="Go on behind entries of this event type that were removed before we read them.")
+        str | None,
+        typer.Option(help="Continue after entries of this event type that were removed before we read them."),
     ] = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
     """Ingest events into raw, exactly once: from the streams, or from files (with ad spend and user profiles beside
-    them). Without `--follow` until the source is drained. Exit status 1 when a file could not be read to its end."""
+    them). Without `--follow` it ends when the source is drained. Exit status 1 when a file could not be read to its end."""
     settings = settings_of_command()
     if accept_gap is not None:
         _accept_gap(accept_gap, as_json)
@@ -77,7 +78,7 @@ def ingest(
 
 
 def _reasons(settings: Settings, since: datetime) -> list[dict[str, Any]]:
-    """Why events were refused since a moment, the most frequent reasons first."""
+    """Return the reasons why events were refused since a moment, the most frequent first."""
     from searchflow import warehouse
     from searchflow.ingestion.dead_letters import remedies
 
@@ -107,21 +108,21 @@ def _accept_gap(event_type: str, as_json: bool) -> None:
     if as_json:
         print_json({"event_type": event_type, "entries_lost": lost})
     else:
-        typer.echo(f"{lost:,} entries of {event_type} events are given up; `searchflow ingest` goes on behind them.")
+        typer.echo(f"{lost:,} entries of {event_type} events are given up; `searchflow ingest` continues after them.")
 
 
 def transform(
     env: Annotated[str, typer.Option("--env", help="`prod`, or the name of a virtual environment.")] = "prod",
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Begin no other model once one has failed.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Start no other model once one has failed.")] = False,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Go on until told to stop: searches within seconds.")
+        bool, typer.Option("--follow", help="Continue until stopped: searches are there within seconds.")
     ] = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Bring production's models up to date, as they were promoted by `searchflow deploy`; the first time, promote the files.
-    With `--env` another name than `prod`: build the files beside production. A model that fails stops those behind it, and
-    no other. `sqlmesh plan dev` in the repository root works too."""
+    """Bring production's models up to date, as `searchflow deploy` promoted them; the first time, promote the files.
+    With another name than `prod` as `--env`, build the files beside production. A model that fails stops only the models
+    that are made from it. `sqlmesh plan dev` in the repository root works too."""
 
     def flow() -> Any:
         from flows.transformation import transform as run
@@ -136,7 +137,7 @@ def transform(
         print_json(result)
     else:
         if follow and not result["passes"]:
-            typer.echo("No pass: another process follows already. `searchflow status` shows how fresh the models are.")
+            typer.echo("No pass: another process already follows. `searchflow status` shows how fresh the models are.")
             return
         if follow:
             typer.echo(f"{result['passes']} passes, {result['failed_passes']} of them failed.")
@@ -146,7 +147,7 @@ def transform(
 
 
 def _tell_drift(settings: Settings) -> None:
-    """Say when the files are not what production is made of: a transformation does not promote them."""
+    """Tell the user when the files differ from production: a transformation does not promote them."""
     from searchflow.transformation import drift
 
     found = drift.look(settings)
@@ -163,7 +164,7 @@ def validate(
     settings = settings_of_command()
     from expectations import load_suites
 
-    load_suites(selection)  # an unknown name is said before anything starts
+    load_suites(selection)  # an unknown name is reported before anything starts
 
     def flow() -> Any:
         from flows.validation import check as run
@@ -183,13 +184,13 @@ def validate(
 def activate(
     syncs: Annotated[list[str] | None, typer.Argument(help="Names of syncs; default: all.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")] = False,
-    approve: Annotated[bool, typer.Option("--approve", help="Let a change pass that is above its limits.")] = False,
+    approve: Annotated[bool, typer.Option("--approve", help="Allow a change that is above its limits.")] = False,
     retry_rejected: Annotated[
-        bool, typer.Option("--retry-rejected", help="Try rejected rows again that have not changed since.")
+        bool, typer.Option("--retry-rejected", help="Try rejected rows again, also those that have not changed since.")
     ] = False,
     undo: Annotated[
         str | None,
-        typer.Option("--undo", metavar="RUN", help="Restore what this run of one sync changed, and hold it."),
+        typer.Option("--undo", metavar="RUN", help="Restore what this run of one sync changed, and hold the sync."),
     ] = None,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -226,14 +227,14 @@ def _show_counts(results: list[dict[str, Any]], *, dry_run: bool) -> None:
 
 
 def _would(result: dict[str, Any]) -> str:
-    """What a run would do, in a word."""
+    """Return in a word what a run would do."""
     if result["blocked"]:
         return "stop"
     return "send" if any(result[kind] for kind in ("added", "changed", "removed", "refreshed")) else "do nothing"
 
 
 def _show_rows(results: list[dict[str, Any]]) -> None:
-    """Of each sync some rows of each kind, with old and new values."""
+    """Print some rows of each kind for each sync, with old and new values."""
     for result in results:
         rows = [{"": sample["kind"], "key": sample["key"], "row": _difference(sample)} for sample in result["samples"]]
         if rows:
@@ -241,7 +242,7 @@ def _show_rows(results: list[dict[str, Any]]) -> None:
 
 
 def _show_hurdles(results: list[dict[str, Any]]) -> None:
-    """What stands between the plan and the destination."""
+    """Print what would stop or delay each sync before it sends anything."""
     rows = [{"sync": result["sync"], "": "would stop", "why": why} for result in results for why in result["blocked"]]
     rows += [
         {"sync": result["sync"], "": "looks first", "why": f"{suite} has not looked at the data that would be sent"}
@@ -253,7 +254,10 @@ def _show_hurdles(results: list[dict[str, Any]]) -> None:
 
 
 def _difference(sample: dict[str, Any]) -> str:
-    """What of a row changes; all of it but its key when it comes or goes. Without the old values, the new ones."""
+    """Describe what changes in a row: its changed values, old -> new.
+
+    Of a row that is added or removed it gives all values but the key; without the old values, it gives the new ones.
+    """
     before, after = sample["before"], sample["after"]
     if before is None or after is None:
         row = {name: value for name, value in (after or before or {}).items() if value != sample["key"]}
@@ -287,7 +291,7 @@ def _undo(settings: Any, names: list[str], undone: str, as_json: bool, verbose: 
 
 def reconcile(
     syncs: Annotated[list[str] | None, typer.Argument(help="Names of syncs; default: all.")] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Write again what is lost or different.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Write lost and different rows again.")] = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:

@@ -1,4 +1,4 @@
-"""`searchflow demo`: the whole platform once, from nothing, and a summary of what happened and where to look."""
+"""The command `searchflow demo`: the whole platform once, from nothing, and a summary with places to look at."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from searchflow.services import process
 from searchflow.settings import ROOT, Settings
 
 BUSY = (
-    "Another `searchflow demo` (process {pid}) is at work in this home folder; nothing was changed. Wait for it to end, "
+    "Another `searchflow demo` (process {pid}) is running in this home folder; nothing was changed. Wait for it to end, "
     "or set SEARCHFLOW_HOME to another folder."
 )
 LAYERS = ("raw", "staging", "intermediate", "marts", "activation")
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command to the application."""
     app.command(epilog="Example: `searchflow demo --days 420 --events 250000 --json`")(demo)
 
 
 def demo(
     days: Annotated[int | None, typer.Option(min=1, max=3650, help="Days of history [default: 400]")] = None,
     events: Annotated[int | None, typer.Option(min=1, help="Events over that history [default: 250,000]")] = None,
-    seed: Annotated[int | None, typer.Option(help="Another seed, another world [default: 42]")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed; another seed makes another world [default: 42]")] = None,
     until: Annotated[str | None, typer.Option(help="History ends at this time (UTC) [default: now]")] = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """The whole platform once: start the servers, simulate history up to now, publish, ingest, model, validate,
-    activate, report. Run twice, the second run adds only what is new."""
+    """Run the whole platform once: start the servers, simulate history up to now, publish, ingest, model, validate,
+    activate, report. A second run adds only what is new."""
     if until is not None:
         from generators.settings import parse_moment
 
-        parse_moment("--until", until)  # what is wrong is said before anything starts
+        parse_moment("--until", until)  # a wrong value is reported before anything starts
     settings = settings_of_command()
     lifecycle.enter_home(settings)
     with process.locked(settings, "demo", wait=False, busy=BUSY):
@@ -60,19 +60,19 @@ def demo(
 
 
 def verified(settings: Settings) -> dict[str, Any]:
-    """What `searchflow verify` says, in short."""
+    """Return the outcome of `searchflow verify`, in short."""
     from searchflow import verification
 
     try:
         report = verification.verify(settings)
-    except UsageError as error:  # a key of an older version, or one that somebody changed
+    except UsageError as error:  # a key of an older version, or one that was changed
         return {"passed": None, "checks": 0, "failed": [], "seconds": 0.0, "error": str(error)}
     failed = [check.check for check in report.checks if not check.passed]
     return {"passed": report.passed, "checks": len(report.checks), "failed": failed, "seconds": report.seconds}
 
 
 def summarize(settings: Settings, results: dict[str, Any], started: float, total: float) -> dict[str, Any]:
-    """The demo's document: what this run did, and what the platform holds now."""
+    """Return the demo's document: what this run did, and what the platform holds now."""
     generated, ingested = results["generate"], results["ingest"]
     gates: dict[str, Any] = {}
     for stage in ("validate raw", "validate marts", "validate activation"):
@@ -110,7 +110,7 @@ def summarize(settings: Settings, results: dict[str, Any], started: float, total
 
 
 def where_to_look(settings: Settings) -> dict[str, str]:
-    """Paths, addresses and commands to go on with."""
+    """Return the paths, addresses and commands with which a user continues."""
     command = "searchflow" if shutil.which("searchflow") else ".venv/bin/searchflow"
     return {
         "quality report": str(settings.reports_dir / "quality" / "index.html"),
@@ -125,7 +125,7 @@ def where_to_look(settings: Settings) -> dict[str, str]:
 
 
 def show(summary: dict[str, Any]) -> None:
-    """The summary for people."""
+    """Print the summary for people."""
     events, totals = summary["events"], summary["accounting"]
     by_layer = [
         {"layer": "generated", "rows": events["generated"], "what": "events of simulated travellers, this run"},
@@ -160,7 +160,7 @@ def show(summary: dict[str, Any]) -> None:
         f"{warned} warned\n"
     )
     console.print(f"[bold]Answer key[/bold]: {_verdict(summary['verified'])}\n", highlight=False)
-    print_table("Seconds a stage", [{"stage": name, "seconds": value} for name, value in summary["seconds"].items()])
+    print_table("Seconds per stage", [{"stage": name, "seconds": value} for name, value in summary["seconds"].items()])
     print_table("Look further", [{"what": name, "where": _short(place)} for name, place in summary["look"].items()])
 
 

@@ -1,4 +1,4 @@
-"""`searchflow deploy`: the working tree becomes production, after linter, unit tests, a look at the diff, and a yes."""
+"""The command `searchflow deploy`: it makes the working tree production, after linter, unit tests, the diff, and a yes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from searchflow.transformation.deployment import Prepared
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command to the application."""
     app.command(epilog="Example: `searchflow deploy --plan` (shows, and changes nothing)")(deploy)
 
 
@@ -23,16 +23,16 @@ def deploy(
     plan: Annotated[bool, typer.Option("--plan", help="Check and show; change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask. For scripts.")] = False,
     back: Annotated[
-        bool, typer.Option("--back", help="The models that were production before these, as they were promoted.")
+        bool, typer.Option("--back", help="Promote again the models that were production before these, as they were.")
     ] = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Make the model files production. Runs the linter and the unit tests, shows what would change, asks, and promotes.
-    Until then, and when a test fails, production goes on as it was promoted."""
+    """Make the model files production. The command runs the linter and the unit tests, shows what would change, asks, and
+    promotes. Until then, and when a test fails, production stays as it was promoted."""
     settings = settings_of_command()
     if not (plan or yes) and (as_json or not sys.stdin.isatty()):
-        raise UsageError("There is no terminal to ask on. Look with `searchflow deploy --plan`, then give --yes.")
+        raise UsageError("There is no terminal to ask on. Look at `searchflow deploy --plan`, then give --yes.")
     settings = start_servers(settings, existing=True) if plan else start_platform(settings, verbose=verbose)
     prepared = _prepared(settings, back)
     if not as_json:
@@ -50,7 +50,7 @@ def deploy(
         return
     typer.echo(f"Promoted: {result['models']} models made in {result['seconds']} s.")
     typer.echo(
-        "To go back: `searchflow deploy --back`. What was production before is kept for a week (snapshot_ttl in config.yaml)."
+        "To go back: `searchflow deploy --back`. The previous models are kept for a week (snapshot_ttl in config.yaml)."
     )
 
 
@@ -79,7 +79,7 @@ def _show(prepared: Prepared) -> None:
     if prepared.tests:
         typer.echo(f"Linter and {prepared.tests} unit tests: passed in {prepared.seconds:.1f} s.")
     if not prepared.differs:
-        typer.echo("Nothing to deploy: production is what the files say.")
+        typer.echo("Nothing to deploy: production is equal to the files.")
         return
     typer.echo(prepared.text)
     if prepared.files:

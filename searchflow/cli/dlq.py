@@ -1,4 +1,4 @@
-"""Dead letters: list, show, replay, discard, and the fixes there are."""
+"""The commands of dead letters: `searchflow dlq` with list, show, replay, discard and fixes."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ app = typer.Typer(help="Dead letters: what was refused, why, and the way back.",
 Reason = Annotated[str | None, typer.Option(help="Only this reason code.")]
 Kind = Annotated[str | None, typer.Option("--type", help="Only this event type.")]
 Source = Annotated[str | None, typer.Option(help="Only from sources whose name begins so, such as `file:`.")]
-Since = Annotated[datetime | None, typer.Option(help="Only received since then (UTC).")]
-Until = Annotated[datetime | None, typer.Option(help="Only received before then (UTC).")]
-Ids = Annotated[list[str] | None, typer.Option("--id", help="Only letters whose id begins so; can be repeated.")]
+Since = Annotated[datetime | None, typer.Option(help="Only those received since this time (UTC).")]
+Until = Annotated[datetime | None, typer.Option(help="Only those received before this time (UTC).")]
+Ids = Annotated[list[str] | None, typer.Option("--id", help="Only dead letters whose id begins so; can be repeated.")]
 
 
 def _settings() -> Settings:
@@ -66,7 +66,7 @@ def show(letter_id: Annotated[str, typer.Argument(help="The id, or its beginning
     settings = _settings()
     with warehouse.connect(settings, read_only=True) as connection:
         letter = letters.show(connection, letter_id)
-    audit_log.append(settings, "read", "raw.dead_letters", rows=1, detail=f"letter {letter['dead_letter_id']}")
+    audit_log.append(settings, "read", "raw.dead_letters", rows=1, detail=f"dead letter {letter['dead_letter_id']}")
     letter["raw_payload"] = letters.printable(bytes(letter["raw_payload"]))
     if as_json:
         print_json(letter)
@@ -97,16 +97,16 @@ def replay(
     until: Until = None,
     letter: Ids = None,
     fix: Annotated[
-        str | None, typer.Option(help="Repair each letter first: a name from `searchflow dlq fixes`.")
+        str | None, typer.Option(help="Repair each dead letter first with this fix from `searchflow dlq fixes`.")
     ] = None,
     param: Annotated[list[str] | None, typer.Option(help="A parameter of the fix, as name=value.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would happen, and write nothing.")] = False,
     transform: Annotated[
-        bool, typer.Option("--transform/--no-transform", help="Bring what is stored into the models at once.")
+        bool, typer.Option("--transform/--no-transform", help="Bring the stored events into the models at once.")
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """Validate open letters again and store those that pass now, each at most once; then show which marts changed."""
+    """Validate open dead letters again and store those that pass now, each at most once; then show which marts changed."""
     selection = letters.Selection("open", reason, kind, source, since, until, tuple(letter or ()))
     chosen = _fix(fix, param or [])
     if dry_run:
@@ -130,20 +130,20 @@ def replay(
 
 @app.command(epilog="Example: `searchflow dlq discard --reason invalid_json --why 'load test of 3 May'`")
 def discard(
-    why: Annotated[str, typer.Option(help="Kept with the letters, and in the audit log.")],
+    why: Annotated[str, typer.Option(help="The reason, kept with the dead letters and in the audit log.")],
     reason: Reason = None,
     kind: Kind = None,
     source: Source = None,
     since: Since = None,
     until: Until = None,
     letter: Ids = None,
-    every: Annotated[bool, typer.Option("--all", help="Discard every open letter.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Discard every open dead letter.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Close open letters without storing them. Their bytes stay."""
+    """Close open dead letters without storing them. Their bytes stay."""
     selection = letters.Selection("open", reason, kind, source, since, until, tuple(letter or ()))
     if selection.everything != every:
-        raise UsageError("Say which letters (--reason, --type, --source, --since, --until, --id), or --all.")
+        raise UsageError("Choose dead letters (--reason, --type, --source, --since, --until, --id), or give --all.")
     settings = _started()
     with _noted(settings, "discard") as stage:
         count = closing.discard(settings, selection, why=why, clock=utc_now, actor=actor.user())
@@ -151,11 +151,11 @@ def discard(
     if as_json:
         print_json({"discarded": count})
     else:
-        typer.echo(f"{count:,} letters discarded.")
+        typer.echo(f"{count:,} dead letters discarded.")
 
 
 def _noted(settings: Settings, name: str) -> AbstractContextManager[stages.Stage]:
-    """A run in `ops.stage_runs`, as flows have one."""
+    """Note the block as a run in `ops.stage_runs`, as flows do."""
     return stages.noted(settings, name, str(uuid.uuid4()), clock=utc_now)
 
 
@@ -189,9 +189,9 @@ def _document(result: replaying.ReplayResult) -> dict[str, Any]:
 
 def _print_result(result: replaying.ReplayResult, *, would: bool = False) -> None:
     verb = "would be stored" if would else "stored"
-    taken = f", {result.taken:,} closed by somebody else meanwhile" if result.taken else ""
+    taken = f", {result.taken:,} closed meanwhile by another process" if result.taken else ""
     typer.echo(
-        f"{result.tried:,} letters tried: {result.stored:,} {verb}, {result.duplicates:,} duplicates of stored events, "
+        f"{result.tried:,} dead letters tried: {result.stored:,} {verb}, {result.duplicates:,} duplicates of stored events, "
         f"{result.refused.total():,} still refused{taken}."
     )
     if result.refused:
@@ -201,13 +201,13 @@ def _print_result(result: replaying.ReplayResult, *, would: bool = False) -> Non
     if result.days:
         days = sorted(result.days)
         typer.echo(
-            f"Days touched: {len(days)} ({days[0]} to {days[-1]})" if len(days) > 1 else f"Day touched: {days[0]}"
+            f"Days changed: {len(days)} ({days[0]} to {days[-1]})" if len(days) > 1 else f"Day changed: {days[0]}"
         )
 
 
 @contextmanager
 def _marts_watched(settings: Settings, transform: bool) -> Iterator[Any]:
-    """Gives a function that runs the transformation and returns what it changed since the block began."""
+    """Yield a function that runs the transformation and returns what changed since the block began."""
     if not transform:
         yield lambda batches: None
         return
@@ -233,7 +233,7 @@ def _print_changes(changes: differences.Changes) -> None:
     print_table("marts.mart_kpi_daily, old -> new", rows)
     if changes.other_batches:
         typer.echo(
-            f"The same transformation brought in {changes.other_batches} other commit(s): their changes are in it."
+            f"The transformation also brought in {changes.other_batches} other commit(s): their changes are included."
         )
     for name in changes.not_compared:
         typer.echo(f"{name} was not compared: its model's definition changed.")

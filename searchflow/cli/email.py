@@ -1,4 +1,4 @@
-"""E-mail: deliver, what became of messages, the suppression list, and what a template looks like."""
+"""The commands of e-mail: delivery, the state of messages, the suppression list, and previews of templates."""
 
 from __future__ import annotations
 
@@ -22,19 +22,23 @@ app = typer.Typer(help="E-mail: delivery from the outbox, the suppression list, 
 EXIT_NO = 1
 TEN_YEARS = 10 * 365 * 86400.0
 
-Who = Annotated[list[str] | None, typer.Argument(help="User ids, or addresses.")]
+Who = Annotated[list[str] | None, typer.Argument(help="User ids or e-mail addresses.")]
 Token = Annotated[str | None, typer.Option(help="The token of an unsubscribe link.")]
-File = Annotated[Path | None, typer.Option("--from", help="A file with one user id or address a line.", exists=True)]
+File = Annotated[
+    Path | None, typer.Option("--from", help="A file with one user id or address on each line.", exists=True)
+]
 
 
 @app.command(epilog="Example: `searchflow email deliver --follow`")
 def deliver(
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until told to stop.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Send at most so many: to begin carefully.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Continue until stopped.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Send at most this many messages, to begin carefully.")
+    ] = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Deliver what is in the outbox and may go now, over SMTP, each message once."""
+    """Deliver over SMTP the messages of the outbox that may go now, each once."""
     settings = settings_of_command()
     if follow and limit is not None:
         raise UsageError("--limit is for one run. Leave out --follow, or --limit.")
@@ -58,7 +62,7 @@ def deliver(
 
 @app.command(epilog="Example: `searchflow email status --json`")
 def status(as_json: Json = False) -> int:
-    """Show what became of messages, and which are in doubt. Exit status 1 when any is."""
+    """Show what became of messages, and which are in doubt. Exit status 1 when any message is in doubt."""
     from activations.mail import overview
 
     settings = _running()
@@ -71,7 +75,7 @@ def status(as_json: Json = False) -> int:
         if found.held:
             print_table("In doubt: did the server take them?", found.held)
             typer.echo(
-                "`searchflow email resolve KEY --sent` or `--not-sent`, or `--log FILE`: the server's log knows."
+                "Decide with `searchflow email resolve KEY --sent` or `--not-sent`, or with the server's log: `--log FILE`."
             )
         typer.echo(found.sentence())
     return EXIT_NO if found.held else 0
@@ -81,20 +85,21 @@ def status(as_json: Json = False) -> int:
 def resolve(
     keys: Annotated[list[str] | None, typer.Argument(help="Keys of messages in doubt.")] = None,
     sent: Annotated[
-        bool | None, typer.Option("--sent/--not-sent", help="The server took them, or it did not: they go again.")
+        bool | None,
+        typer.Option("--sent/--not-sent", help="The server took them, or it did not and they are sent again."),
     ] = None,
     log: Annotated[
         Path | None,
         typer.Option(
-            help="The server's log (as text) of that time, complete: messages in doubt whose Message-ID is in it were "
-            "taken, the others go again.",
+            help="The server's complete log of that time, as text: messages in doubt whose Message-ID is in it were taken, "
+            "the others are sent again.",
             exists=True,
             dir_okay=False,
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what became of messages in doubt: those that were sent are done, the others go again."""
+    """Decide what became of messages in doubt: those that were sent are done, the others are sent again."""
     if (log is None) == (not keys) or (log is None) == (sent is None):
         raise UsageError("Name keys with --sent or --not-sent, or give the server's --log.")
     from activations.mail import overview
@@ -106,7 +111,7 @@ def resolve(
     if as_json:
         print_json({"sent": taken, "not_sent": len(decided) - taken})
     else:
-        typer.echo(f"{taken:,} had been sent; {len(decided) - taken:,} had not, and will go.")
+        typer.echo(f"{taken:,} had been sent; {len(decided) - taken:,} had not, and will be sent.")
 
 
 @app.command(epilog="Example: `searchflow email suppress u-4711 someone@example.com --reason complaint`")
@@ -114,10 +119,10 @@ def suppress(
     who: Who = None,
     token: Token = None,
     file: File = None,
-    reason: Annotated[str, typer.Option(help="Kept with the entry; no address, please.")] = "asked",
+    reason: Annotated[str, typer.Option(help="The reason, kept with the entry; write no address here.")] = "asked",
     as_json: Json = False,
 ) -> None:
-    """Put people on the suppression list: nothing goes to them any more, also what is in the outbox already."""
+    """Put people on the suppression list: they get no more messages, not even those that are already in the outbox."""
     _change(_named(who, token, file), suppressed=True, reason=reason, as_json=as_json)
 
 
@@ -126,10 +131,10 @@ def unsuppress(
     who: Who = None,
     token: Token = None,
     file: File = None,
-    reason: Annotated[str, typer.Option(help="Kept with the entry.")] = "asked",
+    reason: Annotated[str, typer.Option(help="The reason, kept with the entry.")] = "asked",
     as_json: Json = False,
 ) -> None:
-    """Take people off the suppression list. Their consent is needed all the same."""
+    """Take people off the suppression list. Messages to them still need their consent."""
     _change(_named(who, token, file), suppressed=False, reason=reason, as_json=as_json)
 
 
@@ -149,13 +154,13 @@ def list_suppressed(as_json: Json = False) -> None:
 def preview(
     template: Annotated[str, typer.Argument(help="A folder of activations/mail/templates/.")] = "abandoned_search",
     user: Annotated[
-        str | None, typer.Option(help="With this person's newest message (personal data: it is logged).")
+        str | None, typer.Option(help="Show this person's newest message (personal data: the audit log notes it).")
     ] = None,
-    locale: Annotated[str | None, typer.Option(help="In this language.")] = None,
+    locale: Annotated[str | None, typer.Option(help="The language of the message, such as fr-CA.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the HTML part to this file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show a message as it would be sent. Sends nothing."""
+    """Show a message as it would be sent. This sends nothing."""
     from activations.mail import example, templates
 
     settings = settings_of_command()
@@ -192,7 +197,7 @@ def _named(who: list[str] | None, token: str | None, file: Path | None) -> list[
 
         names.append(suppression.user_of(settings_of_command(), token))
     if not any(name.strip() for name in names):
-        raise UsageError("Say who: user ids, addresses, --token, or --from FILE.")
+        raise UsageError("Name the people: user ids, addresses, --token, or --from FILE.")
     return names
 
 

@@ -1,4 +1,4 @@
-"""Why is it so? The chain from what destinations hold of a user back to the raw events."""
+"""The command `searchflow explain`: the chain from what destinations hold of a user back to the raw events."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from activations.explanation import Story
     from activations.explanation.syncs import Part
 
-app = typer.Typer(help="Why is it so? From what destinations hold back to the raw events.", no_args_is_help=True)
+app = typer.Typer(help="Explain what destinations hold, back to the raw events.", no_args_is_help=True)
 
 
 @app.callback()
 def group() -> None:
-    """Why is it so? From what destinations hold back to the raw events."""
+    """Explain what destinations hold, back to the raw events."""
 
 
 @app.command(epilog="Example: `searchflow explain user u00000042 --sessions 1`")
 def user(
     user_id: Annotated[str, typer.Argument(help="The user, as the events name them.")],
-    sessions: Annotated[int, typer.Option(min=0, help="So many of the newest sessions, with their events.")] = 3,
+    sessions: Annotated[int, typer.Option(min=0, help="The number of newest sessions to show, with their events.")] = 3,
     personal: Annotated[
         bool, typer.Option("--personal", help="Show name, address and what was searched; the audit log notes it.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what each destination holds of a user, the rule that put it there, the gate it passed, and the events it
-    comes from. Exit status 1 when nothing is known of the user."""
+    """Show what each destination holds of a user, the rule that put it there, the gate that it passed, and the events that
+    it comes from. Exit status 1 when nothing is known of the user."""
     settings = with_servers(settings_of_command())
     from activations.explanation import explain
 

@@ -23,7 +23,7 @@ _SHOW_TABLES = re.compile(r"\s*SHOW\s+(?:ALL\s+)?TABLES(?:\s+(?:FROM|IN)\s+\"?(\
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the commands to the application."""
     app.command(epilog='Example: `searchflow query "SELECT * FROM marts.mart_kpi_daily ORDER BY 1 DESC LIMIT 7"`')(
         query
     )
@@ -39,14 +39,14 @@ def query(
     ],
     as_json: Json = False,
 ) -> None:
-    """Run read-only SQL on the warehouse, on a consistent snapshot. It cannot write, read files or reach the network."""
+    """Run read-only SQL on a consistent snapshot of the warehouse. It cannot write, read files or reach the network."""
     settings = with_servers(settings_of_command())
     with spill.folder(settings) as place, warehouse.connect(settings, read_only=True, spill=place) as connection:
-        if shown := _SHOW_TABLES.fullmatch(sql):  # DuckDB itself shows one schema, the one in which nothing is
+        if shown := _SHOW_TABLES.fullmatch(sql):  # DuckDB itself would show only one schema, which is empty
             _print(_shown(connection, shown[1]), ["name", "description"], as_json)
             return
         statement = _only_select(connection, sql)
-        if LEDGER.search(sql):  # what syncs sent: opened only for those who ask
+        if LEDGER.search(sql):  # the ledger, with what syncs sent, is opened only for a query that names it
             from activations.ledger import make_readable
 
             make_readable(connection, settings)
@@ -78,7 +78,7 @@ def _print(rows: list[dict[str, Any]], names: list[str], as_json: bool) -> None:
 
 
 def _shown(connection: duckdb.DuckDBPyConnection, schema: str | None) -> list[dict[str, Any]]:
-    """Answer SHOW TABLES: whole names, as FROM takes them."""
+    """Return the answer to SHOW TABLES: whole names, as FROM takes them."""
     found = listing.tables(connection)
     kept = [row for row in found if schema is None or row["table"].startswith(f"{schema.lower()}.")]
     if schema is not None and not kept:
@@ -116,6 +116,6 @@ def tables(
         print_json(rows)
     elif name is None:
         print_table("Tables", rows, columns=("table", "description", "last_event_at", "last_loaded_at"))
-        typer.echo("Times are UTC. `searchflow tables NAME` shows the columns of one.")
+        typer.echo("Times are UTC. `searchflow tables NAME` shows the columns of one table.")
     else:
         print_table(name, rows, columns=("column", "type", "description"))

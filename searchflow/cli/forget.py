@@ -1,4 +1,4 @@
-"""Forget a person, with a certificate."""
+"""The command `searchflow forget`: it erases a person and prints a certificate."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ STEPS = 15
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command to the application."""
     app.command(epilog="Example: `searchflow forget traveller-000042 --dry-run`")(forget)
 
 
 def forget(
     user_id: Annotated[str, typer.Argument(help="The user, exactly as events name them.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would go; remove nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be erased; remove nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before erasing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Erase a person everywhere, for good, and print a certificate. Ends the lake's time travel to before today."""
+    """Erase a person everywhere, for good, and print a certificate. This ends the lake's time travel to before today."""
     from generators.erasure import AnswerKeys
     from searchflow import erasure
     from searchflow.ingestion.worker import utc_now
@@ -46,7 +46,9 @@ def forget(
             print_table("Would be erased", found)
         return
     if not yes and sys.stdin.isatty():
-        typer.confirm("Everything about this user goes for good, and every older snapshot with it. Go on?", abort=True)
+        typer.confirm(
+            "This erases everything about this user for good, and every older snapshot. Continue?", abort=True
+        )
     with progress("forgetting", total=STEPS) as bar:
         certificate = erasure.forget(
             settings, user_id, clock=utc_now, more=[AnswerKeys()], on_step=lambda step: _tell(bar, step)
@@ -70,8 +72,8 @@ def _show(certificate: dict[str, Any], path: str) -> None:
     for sentence in certificate["left_to_others"]:
         console.print(f"Left to others: {sentence}.", markup=False)
     console.print(
-        f"Begun {certificate['began_at'][:19]}, complete {certificate['completed_at'][:19]} UTC; looked everywhere again: "
-        f"nothing found.\nCertificate {path}\nSHA-256 {certificate['sha256']}",
+        f"Begun {certificate['began_at'][:19]}, complete {certificate['completed_at'][:19]} UTC; a last search everywhere "
+        f"found nothing.\nCertificate {path}\nSHA-256 {certificate['sha256']}",
         markup=False,
         soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-"""`searchflow generate`: simulated traffic. `searchflow replay`: traffic that was recorded in files."""
+"""The commands `searchflow generate` (simulated traffic) and `searchflow replay` (traffic recorded in files)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DESTINATIONS = ("redis", "files", "warehouse", "stdout")
 NEEDS_SERVERS = ("redis", "warehouse")
 EXAMPLES = """Examples:
 
-- `searchflow generate` (400 days up to now into the streams; again: what is new since)
+- `searchflow generate` (400 days up to now into the streams; run again, it adds what is new since)
 
 - `searchflow generate --days 30 --events 100000 --seed 7` (another world, for a new home)
 
@@ -32,18 +32,18 @@ EXAMPLES = """Examples:
 
 - `searchflow generate --to files --out events --gzip --rotate 100MB`
 
-- `searchflow generate --to files --out events --events 10000000 --processes 2` (a file each)
+- `searchflow generate --to files --out events --events 10000000 --processes 2` (one file for each process)
 
 - `searchflow generate --set late=0.05 --set duplicates=0.01 --set click_rate=0.4` (more goes wrong)
 
 - `searchflow generate --to stdout --days 1 | head -3`
 
-- `searchflow replay events --to redis --shift-to now --speed 10x` (what was recorded, again)
+- `searchflow replay events --to redis --shift-to now --speed 10x` (recorded events again)
 """
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the commands to the application."""
     app.command(epilog=EXAMPLES)(generate)
     app.command(epilog="Example: `searchflow replay events --to redis --shift-to now --speed 10x`")(replay)
 
@@ -51,7 +51,7 @@ def register(app: typer.Typer) -> None:
 def generate(
     days: Annotated[int | None, typer.Option(min=1, max=3650, help="Days of history [default: 400]")] = None,
     events: Annotated[int | None, typer.Option(min=1, help="Events over that history [default: 250,000]")] = None,
-    rate: Annotated[float | None, typer.Option(help="Live instead: so many events a second.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Live traffic instead of history: events a second.")] = None,
     duration: Annotated[float | None, typer.Option(help="Seconds of live traffic; default: until stopped.")] = None,
     to: Annotated[str, typer.Option(help="redis, files, warehouse (through ingestion) or stdout.")] = "redis",
     out: Annotated[
@@ -59,7 +59,7 @@ def generate(
     ] = None,
     gzip: Annotated[bool, typer.Option("--gzip", help="Compress files: *.jsonl.gz.")] = False,
     rotate: Annotated[str | None, typer.Option(help="A new file after 1h (30m, 1d), 100MB, or '50000 events'.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Another seed, another world [default: 42]")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed; another seed makes another world [default: 42]")] = None,
     until: Annotated[
         str | None,
         typer.Option(help="History ends at this time, such as 2026-01-31 or 2026-01-31T12:00:00Z [default: now]"),
@@ -71,19 +71,21 @@ def generate(
             help="NAME=NUMBER of the funnel or a fault, for a new world; faults=none: all off; new_field=NAME:KIND:DAY.",
         ),
     ] = None,
-    processes: Annotated[int, typer.Option(min=1, max=64, help="History by so many processes; files: one each.")] = 1,
+    processes: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes that make history; with files one each.")
+    ] = 1,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Simulated traffic: history up to now (again: only what is new), or live events at a steady rate.
+    """Simulate traffic: history up to now (a later run adds only what is new), or live events at a steady rate.
 
-    The same seed, end and settings give the same events, and files that are equal byte for byte. With each run an answer
-    key is written, for `searchflow verify`: into the home, and for files and stdout into the folder answer_key of --out."""
+    The same seed, end and settings give the same events, and files that are equal byte for byte. Each run writes an answer
+    key for `searchflow verify`: into the home, or for files and stdout into the folder answer_key of --out."""
     _check(rate, duration, to, gzip or rotate is not None, processes)
     from generators import options, rotation
     from generators.settings import parse_moment
 
-    options.parse(world or [])  # what is wrong is said before anything starts
+    options.parse(world or [])  # a wrong value is reported before anything starts
     if until is not None:
         if rate is not None:
             raise UsageError("--until is the end of history, and --rate is live. Give one of them.")
@@ -125,7 +127,7 @@ def _as_flow(wanted: dict[str, Any]) -> Any:
 
 
 def _without_servers(settings: Settings, wanted: dict[str, Any], verbose: bool) -> Any:
-    """Files and standard output need no server: nothing is started, and no run is noted."""
+    """Generate to files or standard output, which need no server: nothing is started, and no run is noted."""
     process.prepare_home(settings)
     use_prefect(settings, verbose=verbose)
     from flows.generation import publish
@@ -150,16 +152,17 @@ def replay(
     paths: Annotated[list[Path], typer.Argument(help="*.jsonl or *.jsonl.gz files, or folders of them.")],
     to: Annotated[str, typer.Option(help="redis, files, warehouse (through ingestion) or stdout.")] = "redis",
     out: Annotated[Path, typer.Option(help="The folder for --to files.")] = Path("replayed"),
-    keep_times: Annotated[bool, typer.Option("--keep-times", help="Lines as they are; the default.")] = False,
+    keep_times: Annotated[bool, typer.Option("--keep-times", help="Send lines as they are; the default.")] = False,
     shift_to: Annotated[
-        str | None, typer.Option(help="now (the last event happens when it is sent), or when the first one happens.")
+        str | None,
+        typer.Option(help="now (the last event happens when it is sent), or the time of the first event."),
     ] = None,
-    speed: Annotated[str, typer.Option(help="1x as it happened, 10x ten times as fast, max.")] = "max",
+    speed: Annotated[str, typer.Option(help="1x (as it happened), 10x (ten times as fast) or max.")] = "max",
     as_json: Json = False,
 ) -> None:
     """Send recorded events again, at their relative pace, with their times kept or shifted.
 
-    A shift moves every timestamp and travel date by the same time, and gives events new ids (the same ones when it is
+    A shift moves every timestamp and travel date by the same time, and gives events new ids (the same new ids when it is
     repeated). Lines that cannot be read are sent as they are."""
     import threading
 

@@ -1,4 +1,4 @@
-"""Events that a model could not digest: show them, and have them tried again."""
+"""The commands of held events: show the events that a model could not process, and let them be tried again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from searchflow.cli.output import Json, print_json, print_table
 from searchflow.cli.support import settings_of_command, start_servers, with_servers
 from searchflow.transformation import held_events
 
-app = typer.Typer(help="Events that a model could not digest, held back from all models.", no_args_is_help=True)
+app = typer.Typer(help="Events that a model could not process, held back from all models.", no_args_is_help=True)
 
 
 @app.command("list", epilog="Example: `searchflow held list --json`")
@@ -31,16 +31,16 @@ def list_(as_json: Json = False) -> None:
 
 @app.command(epilog="Example: `searchflow held release`, then `searchflow transform`")
 def release(
-    event_id: Annotated[str | None, typer.Argument(help="One event; without it all of them.")] = None,
+    event_id: Annotated[str | None, typer.Argument(help="The id of one event; default: all held events.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Have the next transformation try held events again. What still fails is held back again."""
+    """Let the next transformation try held events again. Events that still fail are held back again."""
     settings = start_servers(settings_of_command(), existing=True)
     with warehouse.connect(settings) as connection:
         count = held_events.ask_to_release(connection, event_id)
     if as_json:
         print_json({"released": count})
     else:
-        typer.echo(f"{count:,} events are tried again by the next transformation: run `searchflow transform`.")
+        typer.echo(f"The next transformation tries {count:,} events again: run `searchflow transform`.")
     if event_id and not count:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""What producers changed and how late they are: schema, lateness."""
+"""The commands `searchflow schema` (what producers changed) and `searchflow lateness` (how late events arrive)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FROM ops.schema_changes ORDER BY first_seen_at DESC, event_type, field
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the commands to the application."""
     app.command(epilog="Example: `searchflow schema --json`")(schema)
     app.command(epilog="Example: `searchflow lateness --by source`")(lateness)
 
 
 def schema(as_json: Json = False) -> None:
-    """Fields of events that the contract does not name, and fields whose type changed: since when, with the shape of a
+    """List fields of events that the contract does not name, and fields whose type changed: since when, with the shape of a
     value (letters as a, digits as 9)."""
     settings = with_servers(settings_of_command())
     with warehouse.connect(settings, read_only=True) as connection:
@@ -36,9 +36,10 @@ def schema(as_json: Json = False) -> None:
 
 
 def lateness(
-    by: Annotated[str | None, typer.Option(help="A row for each: event_type or source.")] = None, as_json: Json = False
+    by: Annotated[str | None, typer.Option(help="Show one row for each event_type or source.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Share of live events that arrived within 1 minute, 5 minutes, 1, 6 and 24 hours, 3 and 7 days of when
+    """Show the share of live events that arrived within 1 minute, 5 minutes, 1, 6 and 24 hours, and 3 and 7 days after
     they happened."""
     if by not in (None, "event_type", "source"):
         raise UsageError(f"--by {by} is unknown. Choose event_type or source.")

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a query at once."""
+"""The way in which Ctrl-C ends a DuckDB query at once."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import duckdb
 
 @contextmanager
 def ended_by_ctrl_c(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Interrupt this connection's query when SIGINT comes.
+    """Interrupt this connection's query when SIGINT comes. Use this in the main thread only.
 
-    Python runs a signal's handler between two instructions of the main thread, which waits inside DuckDB; DuckDB 1.5.5
-    asks Python for signals between two tasks only, and one task of a cross join may take minutes. Python writes the
-    signal's number to a socket at once, and a thread waits for it there. Only for the main thread.
+    Python runs a signal's handler between two instructions of the main thread, which waits inside DuckDB. DuckDB 1.5.5
+    asks Python for signals only between two tasks, and one task of a cross join may take minutes. Python writes the
+    signal's number to a socket at once, and a thread waits for it there.
     """
     ours, pythons = socket.socketpair()
     pythons.setblocking(False)

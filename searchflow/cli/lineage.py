@@ -1,4 +1,4 @@
-"""`searchflow lineage`: where a column comes from, and what is made from it."""
+"""The command `searchflow lineage`: where a column comes from, and what is made from it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Place = tuple[str, str]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command to the application."""
     app.command(epilog="Example: `searchflow lineage marts.mart_campaign_attribution.roas`")(lineage)
 
 
@@ -36,7 +36,7 @@ def lineage(
 ) -> None:
     """Show where a column comes from, up to the fields of raw events, and what is made from it, down to the fields of
     destinations. Columns that only filter or join are not followed. `--html` writes all of it as one searchable page;
-    `--json` without a column is the whole graph."""
+    `--json` without a column prints the whole graph."""
     if target is None and html is None and not as_json:
         raise UsageError(
             "Name a column (`searchflow lineage marts.dim_users.email`), a page to write (`--html PATH`), or --json."
@@ -92,7 +92,7 @@ def _show(made: Graph, places: list[Place], as_json: bool) -> None:
 
 
 def _document(node: Node, direction: str, seen: set[Place]) -> dict[str, Any]:
-    """A column that was there already is repeated without what is behind it."""
+    """Return a column and what is behind it as plain data. A column that came before is repeated without that."""
     known = (node.table, node.column) in seen
     seen.add((node.table, node.column))
     found: dict[str, Any] = {

@@ -13,7 +13,7 @@ from searchflow.errors import UsageError
 from searchflow.ops.descriptions import DESCRIPTIONS
 
 SCHEMAS = ("marts", "activation", "intermediate", "staging", "raw", "ops", "seeds")
-"""Schemas that a query may read, the most useful first."""
+"""The schemas that a query may read, the most useful first."""
 _MOST_GUESSES = 3
 
 
@@ -29,7 +29,7 @@ def names(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def tables(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """Return one row a table: what it holds, and how fresh it is (empty before the models were made once)."""
+    """Return one row for each table: what it holds, and how fresh it is (empty before the models were first made)."""
     from dashboards import definitions
 
     found, models = names(connection), definitions.models()
@@ -53,10 +53,10 @@ def tables(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 
 def columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[dict[str, Any]]:
-    """Return one row a column of a table, which may be named without its schema.
+    """Return one row for each column of a table, which may be named without its schema.
 
     Raises:
-        UsageError: there is no such table; names the nearest ones.
+        UsageError: there is no such table; names the most similar ones.
     """
     from dashboards import definitions
 
@@ -85,7 +85,7 @@ def resolved(table: str, known: Sequence[str]) -> str:
     """Return the whole name of a table, whose schema may be left out when only one schema has it.
 
     Raises:
-        UsageError: there is none, or there are several; names them.
+        UsageError: there is no such table, or there are several; names them.
     """
     same = [name for name in known if table.lower() in (name.lower(), name.lower().partition(".")[2])]
     if len(same) == 1:
@@ -94,7 +94,7 @@ def resolved(table: str, known: Sequence[str]) -> str:
 
 
 def no_table(table: str, known: Sequence[str]) -> str:
-    """Say that there is no such table, what may have been meant, and what to do next."""
+    """Return a message: there is no such table, these may have been meant, and this is what to do next."""
     from dashboards import definitions
 
     if table in definitions.models():
@@ -103,7 +103,7 @@ def no_table(table: str, known: Sequence[str]) -> str:
 
 
 def nearest_tables(table: str, known: Sequence[str]) -> list[str]:
-    """Return the tables that may have been meant: of that name in another schema, else of a name most like it."""
+    """Return the tables that may have been meant: those of that name in another schema, else those of a similar name."""
     schema, _, wanted = table.lower().rpartition(".")
     same = [name for name in known if name.partition(".")[2].lower() == wanted]
     if same:
@@ -115,7 +115,7 @@ def nearest_tables(table: str, known: Sequence[str]) -> list[str]:
 
 
 def nearest(wanted: str, known: Iterable[str]) -> list[str]:
-    """Return the names most like a wrong one: by their letters, then those that have it as a part."""
+    """Return the names most similar to a wrong one: first by their letters, then those that contain it or are a part of it."""
     by_lower = {name.lower(): name for name in known}
     close = get_close_matches(wanted.lower(), by_lower, n=_MOST_GUESSES, cutoff=0.6)
     parts = [name for name in by_lower if len(wanted) > 2 and (wanted.lower() in name or name in wanted.lower())]
@@ -123,5 +123,5 @@ def nearest(wanted: str, known: Iterable[str]) -> list[str]:
 
 
 def guess(found: Sequence[str]) -> str:
-    """Ask whether one of these was meant; nothing when there are none."""
+    """Return the question whether one of these was meant; empty when there are none."""
     return f" Did you mean {' or '.join(found)}?" if found else ""

@@ -1,4 +1,4 @@
-"""The platform's figures for Prometheus: printed, or served."""
+"""The command `searchflow metrics`: the platform's figures for Prometheus, printed or served."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from searchflow.ops import metrics as figures
 from searchflow.services import ports
 
 PORT = 9464
-"""What exporters of OpenTelemetry listen on; nobody has registered it for anything else."""
+"""The port on which exporters of OpenTelemetry listen; it is registered for nothing else."""
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command to the application."""
     app.command(epilog="Example: `searchflow metrics --serve --port 9464`")(metrics)
 
 
@@ -28,8 +28,8 @@ def metrics(
         typer.Option(min=1, max=65535, help="Loopback port, with --serve; default: 9464, or the next free one."),
     ] = None,
 ) -> None:
-    """Print runs, rates, lags, latencies, checks and service levels in Prometheus' text format. The dashboards serve the
-    same at `/metrics`."""
+    """Print runs, rates, lags, latencies, checks and service levels in Prometheus' text format. The dashboards serve them
+    too, at `/metrics`."""
     settings = settings_of_command()
     if not serve and port is not None:
         raise UsageError("--port goes with --serve.")
@@ -44,7 +44,7 @@ def metrics(
 
 
 def _port(wanted: int | None) -> int:
-    """The port that was asked for, or the usual one, or the next free one, which is said."""
+    """Return the port that the user gave, else the usual one, else the next free one, and report that."""
     if wanted is not None:
         if not ports.free(wanted):
             raise PortInUseError(wanted, "--port", "metrics")
@@ -56,7 +56,7 @@ def _port(wanted: int | None) -> int:
 
 
 def _serve(found: figures.Metrics, port: int) -> None:
-    """One small page, for scrapers."""
+    """Serve one small page for scrapers."""
     import uvicorn
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
@@ -73,7 +73,7 @@ def _serve(found: figures.Metrics, port: int) -> None:
         except (SearchFlowError, duckdb.Error):
             return PlainTextResponse("the warehouse does not answer: see `searchflow status`\n", status_code=503)
 
-    # A page of another site could let its own name point here, and read the figures: only this machine's names are answered.
+    # A page of another site could let its own name point here and read the figures, so only this machine's names count.
     asked_for = Middleware(TrustedHostMiddleware, allowed_hosts=[ports.LOOPBACK, "localhost"])
     page = Starlette(routes=[Route("/metrics", answer)], middleware=[asked_for])
     uvicorn.run(page, host=ports.LOOPBACK, port=port, log_level="warning")

@@ -1,5 +1,7 @@
-"""What each command needs of servers: the table in docs/reference/commands.md is made from it, and a test runs each command on
-a stopped home and looks at the processes that exist afterwards.
+"""The servers that each command needs.
+
+The table in docs/reference/commands.md is made from this module. A test runs each command on a stopped home and looks at the
+processes that exist afterwards.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ STARTS_PREFECT = "starts the servers and Prefect where they are stopped, and say
 READS = "asks on a terminal whether to start the servers; elsewhere says so in one line, exit status 2"
 PREFECT = "says in one line that Prefect is down, exit status 2"
 NOTHING = "needs no server and starts none"
-OWN = "starts servers of its own in a temporary folder, and stops them"
+OWN = "starts its own servers in a temporary folder, and stops them"
 
 NEEDS: dict[str, str] = {
     "demo": STARTS_PREFECT,
@@ -72,4 +74,4 @@ NEEDS: dict[str, str] = {
     "privacy mask": STARTS,
     "privacy export": READS,
 }
-"""Command (without `searchflow`, with the option that changes it) -> what it does about servers that are stopped."""
+"""The command (without `searchflow`, with the option that changes it) -> what it does about servers that are stopped."""

@@ -1,4 +1,4 @@
-"""What commands print: tables for people, one JSON document for programs. Progress goes to standard error."""
+"""The output of commands: tables for people, one JSON document for programs. Progress goes to standard error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNSEEN = re.compile(r"[^\n\x20-\x7e]")
 
 
 class _Console(Console):
-    """Rich ends the process with status 1 when the reader is gone (`| head`); that is for `app.run` to decide."""
+    """A console that raises when its reader is gone (`| head`). Rich would end the process with status 1; `app.run` decides."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
@@ -32,13 +32,13 @@ console = _Console(width=None if sys.stdout.isatty() else 120)
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on standard output, and nothing else there."""
+    """Print one JSON document on standard output, and nothing else there."""
     text = json.dumps(document, default=_plain, ensure_ascii=False, indent=2)
-    typer.echo(_UNSEEN.sub(_escaped, text))  # in a text only: JSON has line ends and spaces of its own
+    typer.echo(_UNSEEN.sub(_escaped, text))  # this changes texts only, not JSON's own line ends and spaces
 
 
 def _escaped(match: re.Match[str]) -> str:
-    """A character that does not print, as JSON writes it."""
+    """Return a character that does not print as JSON writes it."""
     char = match.group()
     return char if char.isprintable() else json.dumps(char)[1:-1]
 
@@ -56,7 +56,7 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]], *, columns: Sequence[str] | None = None) -> None:
-    """A table for people. Values are shown as text: no markup, no control characters, numbers to the right."""
+    """Print a table for people. Values are shown as text: no markup, no control characters, numbers to the right."""
     names = [
         name
         for name in columns or (rows[0] if rows else ())
@@ -75,7 +75,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]], *, columns: Seque
 
 
 def safe(value: Any) -> Text:
-    """A value as text that cannot change the terminal."""
+    """Return a value as text that cannot change the terminal."""
     if value is None:
         return Text("-", style="dim")
     if isinstance(value, bool):
@@ -90,5 +90,5 @@ def safe(value: Any) -> Text:
 
 
 def printable(text: str) -> str:
-    """Text that cannot change the terminal: control characters, also those that turn the direction, are shown."""
+    """Return text that cannot change the terminal: control characters, also those that turn the direction, are shown."""
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

@@ -1,6 +1,6 @@
-"""`searchflow sqlmesh …` and `searchflow prefect …`: the commands of SQLMesh and Prefect on the servers of this home.
+"""The commands `searchflow sqlmesh …` and `searchflow prefect …`: SQLMesh and Prefect on the servers of this home.
 
-Both programs end in a traceback when a server is down. These check first, and pass every word on as it is.
+Both programs end in a traceback when a server is down. These commands check that first, and pass every word on as it is.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from searchflow.settings import ROOT
 
 WORDS = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 WITHOUT_SERVERS = ("format", "lint", "test", "--version", "--help")
-"""Commands of SQLMesh that read the files only."""
+"""The commands of SQLMesh that read only files."""
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the commands to the application."""
     app.command(context_settings=WORDS, epilog="Example: `searchflow sqlmesh plan dev`")(sqlmesh)
     app.command(context_settings=WORDS, epilog="Example: `searchflow prefect deployment run transformation/transform`")(
         prefect
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def sqlmesh(context: typer.Context) -> int:
-    """Run a command of SQLMesh on the project and the servers of this home; what follows goes to SQLMesh as it is."""
+    """Run a command of SQLMesh on the project and the servers of this home. The words that follow go to SQLMesh unchanged."""
     settings = settings_of_command()
     words = list(context.args) or ["--help"]
     needed = "--help" not in words and not any(word in WITHOUT_SERVERS for word in words)
@@ -43,7 +43,7 @@ def sqlmesh(context: typer.Context) -> int:
 
 
 def prefect(context: typer.Context) -> int:
-    """Run a command of Prefect on the Prefect server of this home; what follows goes to Prefect as it is."""
+    """Run a command of Prefect on the Prefect server of this home. The words that follow go to Prefect unchanged."""
     settings = settings_of_command()
     words = list(context.args) or ["--help"]
     if "--help" not in words and words[0] not in ("--version", "version"):

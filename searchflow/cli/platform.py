@@ -1,4 +1,4 @@
-"""Keep the platform running: up, down, status, dashboards."""
+"""The commands that keep the platform running: up, down, status, dashboards, login."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from searchflow.services import ports, prefect, process, valkey
 from searchflow.settings import ROOT, Settings
 
 LIVE_RATE = 10.0
-"""Events a second of simulated traffic: enough to watch, little enough to forget about."""
+"""The events a second of simulated traffic: enough to watch, and few enough to forget about."""
 DASHBOARDS = "dashboards"
 DASHBOARDS_SECONDS = 60
-"""A busy machine needs ten to import Streamlit."""
+"""The most seconds to wait for the dashboards. A busy machine needs ten to import Streamlit."""
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the commands to the application."""
     app.command(epilog="Example: `searchflow up --rate 0` (no simulated traffic)")(up)
     app.command(epilog="Example: `searchflow down`")(down)
     app.command(epilog="Example: `searchflow status --json`")(status)
@@ -41,16 +41,14 @@ def up(
     as_json: Json = False,
 ) -> None:
     """Start the servers, the Prefect server, all deployments with their schedules, the dashboards and live traffic.
-    They go on after this command ends; `searchflow down` stops them. Safe to call again."""
+    They keep running after this command ends; `searchflow down` stops them. It is safe to run this again."""
     settings = settings_of_command()
     if rate < 0:
         raise UsageError("--rate is a number of events a second, 0 or more.")
     _check_syncs()
     lifecycle.enter_home(settings)
-    for server in (
-        prefect.NAME,
-        DASHBOARDS,
-    ):  # a port that a person chose and another program has is said before anything starts
+    # When another program has a port that a person chose, this is reported before anything starts.
+    for server in (prefect.NAME, DASHBOARDS):
         settings = ports.settle(settings, server, say)
     with console.status("starting servers and Prefect (the first time makes its tables)") as shown:
         settings = start_platform(settings)
@@ -75,15 +73,17 @@ def up(
 
 
 def _check_syncs() -> None:
-    """Each sync file becomes a deployment: one that is wrong is said to the person who is here to correct it."""
+    """Read all sync files: each becomes a deployment, and the person who can correct a wrong file is here now."""
     import activations
 
     activations.load_syncs()
 
 
 def _wait_for_dashboards(settings: Settings) -> None:
-    """Their address is printed next, so it should answer. They import their libraries first; when that takes longer, `status`
-    says that they are starting."""
+    """Wait until the dashboards answer, because their address is printed next.
+
+    They import their libraries first. When that takes longer than the wait, `status` says that they are starting.
+    """
     process.wait_until(
         lambda: ports.listener(settings, DASHBOARDS) == "ours",
         seconds=DASHBOARDS_SECONDS,
@@ -149,7 +149,7 @@ def status(as_json: Json = False) -> int:
         print_table("Ingested in the last hour", shown)
     if state.accounting is not None:
         console.print(
-            f"[bold]Accounting[/bold]: {state.accounting.sentence()}; {state.open_dead_letters:,} letters open"
+            f"[bold]Accounting[/bold]: {state.accounting.sentence()}; {state.open_dead_letters:,} dead letters open"
         )
     if state.held_events:
         console.print(f"[bold]Held back[/bold]: {state.held_events:,} events (`searchflow held list`)")
@@ -173,7 +173,7 @@ def status(as_json: Json = False) -> int:
 
 
 def _production(settings: Settings) -> dict[str, Any]:
-    """How the model files differ from production; seconds when they were saved since the last look, else at once."""
+    """Return how the model files differ from production. It takes seconds when they were saved since the last look."""
     from searchflow.transformation import drift
 
     try:
@@ -186,7 +186,7 @@ def _production(settings: Settings) -> dict[str, Any]:
 
 
 def _print_levels(levels: list[Evaluated]) -> None:
-    """One line a level, with the target that is worst; those that are broken first and each by itself."""
+    """Print each broken service level, and one line that counts the kept ones and names those without data."""
     broken = [each for each in levels if each.state == "broken"]
     if broken:
         shown = [
@@ -211,19 +211,19 @@ def _ago(seconds: float) -> str:
 
 
 def _age(moment: datetime, now: datetime) -> float:
-    """Seconds since a moment of the warehouse, which is UTC without a zone."""
+    """Return the seconds since a moment of the warehouse, which is UTC without a zone."""
     return (now.replace(tzinfo=None) - moment).total_seconds()
 
 
 def _when(run: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """A run with its start as an age, for people."""
+    """Return a run with its start as an age, for people."""
     age = _age(run["started_at"], now)
     return {name: _ago(age) if name == "started_at" else value for name, value in run.items()}
 
 
 def login(as_json: Json = False) -> None:
-    """Show the address of this home's Prefect pages, and the password that they and Prefect's API ask for. It is for the
-    people who run this home: who has it can run code as this account."""
+    """Show the address of this home's Prefect pages, and the password that they and Prefect's API ask for. Give it only to
+    the people who run this home: everyone who has it can run code as this account."""
     settings = settings_of_command()
     if not lifecycle.exists(settings):
         lifecycle.require(settings)
@@ -235,14 +235,14 @@ def login(as_json: Json = False) -> None:
 
 
 def _dashboards_port(settings: Settings, port: int | None) -> int:
-    """Where the foreground serves: where the person says, else at the setting's port or the next free one."""
+    """Return the port for serving in the foreground: the user's, else the setting's or the next free one."""
     if port is not None:
         if not ports.free(port):
             raise ServiceError(f"Port {port} is in use by another program. Choose another --port.")
         return port
     if process.running(settings, DASHBOARDS) is not None:
         raise ServiceError(
-            f"The dashboards of this home run already, at http://{ports.LOOPBACK}:{settings.dashboards_port}. Open that, or "
+            f"The dashboards of this home already run at http://{ports.LOOPBACK}:{settings.dashboards_port}. Open that, or "
             "choose another --port."
         )
     return ports.settle(settings, DASHBOARDS, say).dashboards_port
@@ -262,4 +262,4 @@ def dashboards(
     arguments = command(settings.model_copy(update={"dashboards_port": chosen}))
     sys.stdout.flush()
     os.chdir(ROOT)
-    os.execve(arguments[0], arguments, environment)  # noqa: S606 (this process becomes the server: one to stop, not two)
+    os.execve(arguments[0], arguments, environment)  # noqa: S606 (this process becomes the server, so there is one to stop, not two)

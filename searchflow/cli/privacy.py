@@ -1,4 +1,4 @@
-"""Personal data: which columns, masked views, exports."""
+"""The commands for personal data: its columns, masked views, and exports without it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def columns(as_json: Json = False) -> None:
 
 @app.command(epilog='Example: `searchflow privacy mask`, then `searchflow query "FROM masked.marts_dim_users"`')
 def mask(as_json: Json = False) -> None:
-    """Make a view without personal values of every table that holds some. Again after models changed."""
+    """Make a view without personal values of every table that holds some. Run this again after models changed."""
     from searchflow.privacy import masking
 
     settings = start_servers(settings_of_command(), existing=True)
@@ -52,7 +52,7 @@ def export(
     out: Annotated[Path, typer.Option(help="The CSV file to write.")],
     as_json: Json = False,
 ) -> None:
-    """Write a table as CSV: no personal column, user ids as pseudonyms, nothing a spreadsheet would run."""
+    """Write a table as CSV: no personal column, user ids as pseudonyms, nothing that a spreadsheet would run."""
     from searchflow.privacy.export import export as write
 
     settings = with_servers(settings_of_command())

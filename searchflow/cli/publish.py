@@ -1,4 +1,4 @@
-"""`searchflow publish`: the marts in PostgreSQL, for Metabase, Superset, Tableau and whoever speaks to it."""
+"""The command `searchflow publish`: the marts in PostgreSQL, for Metabase, Superset, Tableau and other clients."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ EXIT_NO = 1
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command to the application."""
     app.command(epilog="Example: `searchflow publish`, then in psql `GRANT searchflow_bi TO metabase`")(publish)
 
 
 def publish(
-    names: Annotated[list[str] | None, typer.Argument(metavar="MART", help="Which ones; default: all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="MART", help="The marts to publish; default: all.")
+    ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Compare all rows, also of marts that no run has made since.")
+        bool, typer.Option("--full", help="Compare all rows, also of marts that no run has made since the last time.")
     ] = False,
     as_json: Json = False,
 ) -> int:
     """Write the marts into the schema `marts` of a PostgreSQL database (SEARCHFLOW_PUBLISH_URL, else one on the
-    platform's own server): only what changed, each table at once, behind its quality gate, without personal columns.
+    platform's own server): only what changed, each table at once, after its quality gate, without personal columns.
     Exit status 1 when a table was held back."""
     settings = start_servers(settings_of_command(), existing=True)
     from searchflow.publishing import publish as run

@@ -1,4 +1,4 @@
-"""What went wrong in a person's query, in one line: which names are wrong, and which may have been meant."""
+"""The errors of a person's query, each in one line: which names are wrong, and which may have been meant."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LONGEST = 300
 
 
 def explained(connection: duckdb.DuckDBPyConnection, sql: str, error: duckdb.Error) -> UsageError:
-    """Return the error for the person who wrote the query."""
+    """Return an error that tells the person who wrote the query what to correct."""
     text = str(error)
     first = text.splitlines()[0][:_LONGEST]
     if isinstance(error, duckdb.InternalException):  # the query may be right: decision 0021
@@ -50,7 +50,7 @@ def _as_written(table: str, sql: str) -> str:
 
 
 def _no_column(connection: duckdb.DuckDBPyConnection, sql: str, column: str, text: str) -> str:
-    """Say that a column is missing: the tables that the query names are searched, and what DuckDB itself proposes."""
+    """Return a message about a missing column, with similar columns of the query's tables, or else DuckDB's proposals."""
     read = sorted(confined.tables_named(connection, sql))
     meant = listing.nearest(column, listing.column_names(connection, read))
     proposed = [line for line in text.splitlines() if line.startswith("Candidate bindings")]
@@ -60,7 +60,7 @@ def _no_column(connection: duckdb.DuckDBPyConnection, sql: str, column: str, tex
 
 
 def _no_alias(connection: duckdb.DuckDBPyConnection, name: str, text: str) -> str:
-    """Say that a column's prefix is neither a table of the query nor an alias in it."""
+    """Return a message about a column's prefix that is neither a table of the query nor an alias in it."""
     known = [
         each for line in text.splitlines() if line.startswith("Candidate tables") for each in _QUOTED.findall(line)
     ]

@@ -1,4 +1,4 @@
-"""PostgreSQL roles: create and show."""
+"""The commands of PostgreSQL roles: `searchflow roles create` and `searchflow roles show`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ app = typer.Typer(help="PostgreSQL roles with the least that each part needs.", 
 
 @app.command(epilog="Example: `searchflow roles create`, then in psql `GRANT searchflow_ingest TO worker`")
 def create(as_json: Json = False) -> None:
-    """Make the roles ingest, transform, analyst, bi and activate, and bring their privileges to what is declared."""
+    """Make the roles ingest, transform, analyst, bi and activate, and give them exactly the declared privileges."""
     settings = start_servers(settings_of_command(), existing=True)
     names = roles.create(settings)
     if as_json:

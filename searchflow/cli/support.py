@@ -1,4 +1,4 @@
-"""What commands share: settings, servers that are started or only asked for, and flows that report to our Prefect server."""
+"""The parts that commands share: settings, servers (started or only checked), and flows that report to our Prefect server."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the flows' 
 
 
 def settings_of_command() -> Settings:
-    """The settings; nothing is started or written."""
+    """Return the settings. This starts and writes nothing."""
     return load_settings()
 
 
 def say(message: str) -> None:
-    """A notice, on standard error: standard output belongs to results."""
+    """Print a notice on standard error: standard output belongs to results."""
     print(f"searchflow: {printable(message)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def with_servers(settings: Settings, *, streams: bool = False) -> Settings:
-    """For a command that reads: the servers must run. On a terminal it asks whether to start them; elsewhere it says what
-    to run, and starts nothing. With `streams` the stream server is needed too.
+    """Check that the servers run, for a command that reads.
+
+    When they are stopped, ask on a terminal whether to start them; elsewhere the error says what to run, and nothing is
+    started. With `streams` the stream server is needed too.
 
     Raises:
         ServiceError: a server is down, or there is no such home.
@@ -51,8 +53,9 @@ def with_servers(settings: Settings, *, streams: bool = False) -> Settings:
 
 
 def start_servers(settings: Settings, *, existing: bool = False) -> Settings:
-    """For a command that changes something: start what is stopped, and say so. With `existing` the home must be there: in a
-    new one there is nothing to change.
+    """Start the servers that are stopped, and say so, for a command that changes something.
+
+    With `existing` the home must be there: in a new one there is nothing to change.
 
     Raises:
         ServiceError: there is no such home, or a server does not start.
@@ -71,8 +74,8 @@ def _say_what_starts(settings: Settings, titles: list[str]) -> None:
 
 
 def use_prefect(settings: Settings, *, verbose: bool = False) -> None:
-    """Point Prefect at our server. Call it before anything imports prefect."""
-    dotenv_file.text(Path(".env"))  # Prefect reads the one of the current folder, and must be able to
+    """Point Prefect at our server. Call this before anything imports prefect."""
+    dotenv_file.text(Path(".env"))  # Prefect reads the `.env` of the current folder, so it must be readable
     os.environ.update(prefect.client_environment(settings))
     # The full log is in Prefect; the terminal belongs to progress and results.
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "20" if verbose else "60"
@@ -80,7 +83,7 @@ def use_prefect(settings: Settings, *, verbose: bool = False) -> None:
 
 
 def quiet_libraries(*, verbose: bool = False) -> None:
-    """Keep what libraries log and warn of from the terminal."""
+    """Keep the logs and warnings of libraries from the terminal."""
     if not verbose:
         # Some libraries call logging.info() on the root logger, which would give it a handler on standard error.
         logging.getLogger().addHandler(logging.NullHandler())
@@ -88,8 +91,10 @@ def quiet_libraries(*, verbose: bool = False) -> None:
 
 
 def start_platform(settings: Settings, *, verbose: bool = False) -> Settings:
-    """Start servers that are not running, say which, and write `.env` so that `sqlmesh` and `prefect` find them. Returns
-    the settings with the ports that they have."""
+    """Start the servers that are not running, say which, and write `.env` so that `sqlmesh` and `prefect` find them.
+
+    Return the settings with the ports that the servers have.
+    """
     lifecycle.enter_home(settings)
     down = lifecycle.stopped(settings)
     _say_what_starts(settings, down if process.running(settings, prefect.NAME) else [*down, "Prefect"])
@@ -103,8 +108,10 @@ def start_platform(settings: Settings, *, verbose: bool = False) -> Settings:
 
 @contextmanager
 def flows_of(settings: Settings, *, verbose: bool = False) -> Iterator[Settings]:
-    """Run flows in this process inside the block: servers are up, and runs show in Prefect's UI. Gives the settings with the
-    ports that servers have."""
+    """Run flows in this process inside the block: the servers are up, and runs show in Prefect's UI.
+
+    Yield the settings with the ports that the servers have.
+    """
     settings = start_platform(settings, verbose=verbose)
     prefect.wait(settings)
     from flows.support import without_heartbeat
@@ -114,6 +121,6 @@ def flows_of(settings: Settings, *, verbose: bool = False) -> Iterator[Settings]
 
 
 def run_flow(settings: Settings, flow: Callable[[], Any], *, verbose: bool = False) -> Any:
-    """Start what is needed, run one flow, return its result. `flow` imports what it needs itself."""
+    """Start what is needed, run one flow, and return its result. `flow` itself imports what it needs."""
     with flows_of(settings, verbose=verbose):
         return flow()

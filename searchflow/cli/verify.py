@@ -1,4 +1,4 @@
-"""`searchflow verify`: does the platform count right?"""
+"""The command `searchflow verify`: it checks that the platform counts right."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXIT_NO = 1
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command to the application."""
     app.command(epilog="Example: `searchflow verify --only raw --json`")(verify)
 
 
@@ -30,13 +30,13 @@ def verify(
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Compare the warehouse and the destinations with what the simulator knows to be true. Exit status 1 when anything
-    differs that the answer key does not explain, 2 when there is no key."""
+    """Compare the warehouse and the destinations with what the simulator knows to be true. Exit status 1 when there is a
+    difference that the answer key does not explain, 2 when there is no key."""
     from searchflow import verification
     from searchflow.verification import key as keys
 
     settings = settings_of_command()
-    keys.find(key or settings.answer_key_dir)  # before servers are asked for
+    keys.find(key or settings.answer_key_dir)  # a missing key is reported before servers are checked
     with_servers(settings, streams=True)
     report = verification.verify(settings, folder=key, only=only)
     if as_json:
@@ -47,7 +47,7 @@ def verify(
 
 
 def show(report: Report) -> None:
-    """The report for people."""
+    """Print the report for people."""
     rows = [asdict(check) | {"ok": "yes" if check.passed else "NO"} for check in report.checks]
     print_table(
         "Expected from the answer key, found in the platform",
@@ -64,7 +64,7 @@ def show(report: Report) -> None:
 
 
 def verdict(report: Report) -> str:
-    """One line."""
+    """Return the verdict of a report in one line."""
     failed = [check.check for check in report.checks if not check.passed]
     if failed:
         return f"[bold red]Differs[/bold red] from the answer key in {', '.join(failed)} ({report.seconds:.1f} s)."

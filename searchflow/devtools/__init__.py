@@ -1,1 +1,4 @@
-"""What contributors run on the repository itself; no part of the running platform. May import only `searchflow`."""
+"""Tools that contributors run on the repository itself. They are not a part of the running platform.
+
+They may import only `searchflow`.
+"""

@@ -1,4 +1,4 @@
-"""Do the commands of a page exist, with the options it gives them? The programs themselves are asked."""
+"""The check that the commands of a page exist, with the options that it gives them. It asks the programs themselves."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 
 _ASSIGNMENT = re.compile(r"^[A-Za-z_]\w*=")
 _ANY = re.compile(r"^(…|\.\.\.|[A-Z_]{2,}|<.*|\[.*)$")
-"""Words that stand for something: `SYNC`, `<name>`, `...`."""
+"""The words that stand for something else: `SYNC`, `<name>`, `...`."""
 _SEPARATORS = frozenset("();&|")
 _TARGET = re.compile(r"^([a-z][\w-]*):(?!=)", re.MULTILINE)
 
 
 def simple_commands(line: str) -> list[list[str]]:
-    """The commands of one shell line: words, without assignments before them and redirections behind.
+    """Return the commands of one shell line as words, without assignments before them and redirections after them.
 
     >>> simple_commands("A=1 searchflow demo --json > out && make test  # both")
     [['searchflow', 'demo', '--json'], ['make', 'test']]
@@ -42,7 +42,7 @@ def simple_commands(line: str) -> list[list[str]]:
 
 
 def wrong_commands(words: list[str], root: Path) -> Iterator[str]:
-    """What is wrong with a call of `searchflow`, `sqlmesh` or `make`; nothing is said about other programs."""
+    """Yield what is wrong with a call of `searchflow`, `sqlmesh` or `make`; calls of other programs are not checked."""
     program = words[0].removeprefix(".venv/bin/")
     if program == "searchflow":
         yield from _wrong_call(program, _searchflow(), words[1:])
@@ -60,7 +60,7 @@ def _wrong_targets(words: list[str], root: Path) -> Iterator[str]:
 
 
 def _wrong_call(name: str, command: Any, words: list[str]) -> Iterator[str]:
-    """Follow the words through a click command (or Typer's, which has the same shape)."""
+    """Follow the words through a click command (or Typer's, which has the same shape) and yield what is wrong."""
     rest = iter(words)
     for word in rest:
         if word == "--" or _ANY.match(word):
@@ -80,7 +80,7 @@ def _wrong_call(name: str, command: Any, words: list[str]) -> Iterator[str]:
 
 
 def _options(command: Any) -> dict[str, bool]:
-    """Option -> whether it is a flag, which takes no value."""
+    """Return option -> whether it is a flag, which takes no value."""
     known = {"--help": True}
     for parameter in command.params:
         if parameter.param_type_name == "option":
@@ -105,7 +105,7 @@ def _searchflow() -> Any:
 
 @cache
 def _sqlmesh() -> Any:
-    with warnings.catch_warnings(action="ignore"):  # it imports what others have deprecated
+    with warnings.catch_warnings(action="ignore"):  # SQLMesh imports parts of libraries that are deprecated
         from sqlmesh.cli.main import cli
 
     return cli

@@ -1,12 +1,14 @@
-"""Do the documents say what is so? One line a problem (file:line: what is wrong); exit status 1 when there is one.
+"""The check that the documents agree with the code. It prints one line for each problem (file:line: what is wrong).
+
+The exit status is 1 when there is a problem.
 
     python -m searchflow.devtools.docs            # check
     python -m searchflow.devtools.docs --write    # write the tables that are made from the code first
 
-README, CONTRIBUTING and docs/ are read. Checked are relative links, paths in backticks, `make` targets, commands of
-`searchflow` and `sqlmesh` with their options, variables `SEARCHFLOW_...`, and the tables made from settings, models,
-deployments and commands, and that `docs/index.md` lists each page. `deploy/prefect.yaml` has a part made from the syncs,
-`external_models.yaml` one made from the event types.
+The check reads README, CONTRIBUTING and docs/. It covers relative links, paths in backticks, `make` targets, commands of
+`searchflow` and `sqlmesh` with their options, variables `SEARCHFLOW_...`, the tables made from settings, models,
+deployments and commands, and that `docs/index.md` lists each page. It also covers the part of `deploy/prefect.yaml` that is
+made from the syncs, and the part of `external_models.yaml` that is made from the event types.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from pathlib import Path
 
 from searchflow.devtools import raw_tables, sync_deployments, tables
 from searchflow.devtools.commands import simple_commands, wrong_commands
-from searchflow.devtools.markdown import Page, Piece, read
+from searchflow.devtools.markdown import MarkdownPage, Piece, read
 from searchflow.devtools.places import broken_links, missing_arguments, missing_paths, unlisted
 from searchflow.settings import ROOT
 
@@ -26,13 +28,13 @@ PROGRAMS = ("searchflow ", "sqlmesh ", "make ")
 
 
 def documents(root: Path) -> list[Path]:
-    """The pages to check. Not the changelog: it tells of what was."""
+    """Return the pages to check. The changelog is not one: it tells of the past."""
     named = [root / name for name in ("README.md", "CONTRIBUTING.md")]
     return [path for path in named if path.exists()] + sorted((root / "docs").rglob("*.md"))
 
 
 def problems(root: Path = ROOT) -> list[str]:
-    """Every problem of every page, as `file:line: what is wrong`."""
+    """Return every problem of every page, as `file:line: what is wrong`."""
     found = [(path, piece) for path in documents(root) for piece in page_problems(read(path), root)]
     for part in PARTS:
         found += part.stale(root)
@@ -44,8 +46,8 @@ def problems(root: Path = ROOT) -> list[str]:
     ]
 
 
-def page_problems(page: Page, root: Path) -> Iterator[Piece]:
-    """What is wrong on one page, apart from tables made from the code."""
+def page_problems(page: MarkdownPage, root: Path) -> Iterator[Piece]:
+    """Yield what is wrong on one page, apart from tables made from the code."""
     yield from broken_links(page, root)
     yield from missing_paths(page, root)
     yield from tables.unknown_variables(page, root)
@@ -66,12 +68,12 @@ def _command_problems(piece: Piece, root: Path) -> Iterator[Piece]:
 def _words(piece: Piece) -> list[list[str]]:
     try:
         return simple_commands(piece.text)
-    except ValueError:  # an open quote: words of prose, or a command that goes on in the next line
+    except ValueError:  # an open quote: words of prose, or a command that continues in the next line
         return [piece.text.split()]
 
 
 def main(arguments: list[str]) -> int:
-    """Write the tables when asked, check, print what is wrong."""
+    """Write the tables when asked, check the documents, print what is wrong, and return the exit status."""
     if "--write" in arguments:
         written = [path for part in PARTS for path in part.write(ROOT)]  # before the tables, which show the files
         for path in written + tables.write_tables(ROOT):

@@ -1,8 +1,8 @@
-"""Are there known security holes in the locked versions? Asks pip-audit, and says so where its data cannot be had.
+"""The search for known security holes in the locked versions. It runs pip-audit, and says when its data is not available.
 
     python -m searchflow.devtools.known_holes
 
-Exit status 0: none is known, or nobody could be asked; 1: there are some, and each is named.
+The exit status is 0 when no hole is known or pip-audit could not be asked, and 1 when there are holes; each is named.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ARGUMENTS = ("--no-deps", "--disable-pip", "--progress-spinner", "off", "--forma
 
 
 def main(lock: Path = ROOT / "requirements.lock", program: str = PROGRAM) -> int:
-    """Ask, print one line a hole, and return the exit status."""
+    """Run pip-audit, print one line for each hole, and return the exit status."""
     uv = Path(sys.executable).with_name("uv")
     command = [str(uv), "tool", "run", program, "-r", str(lock), *ARGUMENTS]
     try:
@@ -34,19 +34,19 @@ def main(lock: Path = ROOT / "requirements.lock", program: str = PROGRAM) -> int
         return _unknown(last[-1] if last else "it said nothing")
     asked = [each for each in packages if "skip_reason" not in each]
     if not asked:
-        return _unknown(f"it knows none of {len(packages)} packages")
+        return _unknown(f"its data has none of {len(packages)} packages")
     holes = [(each["name"], each.get("version", "?"), hole) for each in packages for hole in each.get("vulns", [])]
     for name, version, hole in holes:
-        _say(f"{name} {version}: {hole['id']}, mended in {', '.join(hole['fix_versions']) or 'no release yet'}")
+        _say(f"{name} {version}: {hole['id']}, fixed in {', '.join(hole['fix_versions']) or 'no release yet'}")
     if not holes:
         _say(
-            f"No known security holes in {len(asked)} of {len(packages)} locked packages; the others are not known to it."
+            f"No known security holes in {len(asked)} of {len(packages)} locked packages; pip-audit does not know the others."
         )
     return 1 if holes else 0
 
 
 def _unknown(why: str) -> int:
-    _say(f"Known security holes: not checked, pip-audit or its data cannot be had here ({why[:200]}).")
+    _say(f"Known security holes: not checked, because pip-audit or its data is not available here ({why[:200]}).")
     return 0
 
 

@@ -11,15 +11,15 @@ from searchflow.devtools.markdown import Piece
 
 @dataclass(frozen=True)
 class MadePart:
-    """The lines of a file between two comments."""
+    """The lines of a file between two comments, made from other files."""
 
     place: Path
     begin: str
     end: str
     lines: Callable[[Path], list[str]]
-    """Make them for a copy of the repository."""
+    """The function that makes the lines for a copy of the repository."""
     differs: str
-    """What the check says when the file holds other ones."""
+    """The message of the check when the file holds other lines."""
 
     def stale(self, root: Path) -> Iterator[tuple[Path, Piece]]:
         """Yield a problem when the file does not hold what the lines are made from."""
@@ -36,7 +36,7 @@ class MadePart:
         return [root / self.place]
 
     def _read(self, root: Path) -> str:
-        """The file's text; empty when there is no such file, or no such part in it."""
+        """Return the file's text; empty when there is no such file, or no such part in it."""
         path = root / self.place
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         return text if self.begin in text else ""

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 SHELL = frozenset({"bash", "sh", "shell"})
-"""Fences whose lines are commands. Output and other languages stand in other fences (`text`, `sql`, `python` ...)."""
+"""The fences whose lines are commands. Output and other languages stand in other fences (`text`, `sql`, `python` ...)."""
 
 _PARSER = MarkdownIt("commonmark").enable("table")
 _HTML = re.compile(r"<(?:img|a)\b[^>]*?\b(?:src|href)=\"([^\"]+)\"")
@@ -19,15 +19,15 @@ _HERE_DOCUMENT = re.compile(r"<<-?\s*['\"]?(\w+)['\"]?")
 
 @dataclass(frozen=True)
 class Piece:
-    """Some text of a page and the line it stands on, from 1."""
+    """Some text of a page and the number of its line, from 1."""
 
     line: int
     text: str
 
 
 @dataclass
-class Page:
-    """What one file holds."""
+class MarkdownPage:
+    """The links, code, commands and headings of one Markdown file."""
 
     path: Path
     lines: list[str]
@@ -37,10 +37,10 @@ class Page:
     anchors: set[str] = field(default_factory=set)
 
 
-def read(path: Path) -> Page:
-    """Read and take apart one file."""
+def read(path: Path) -> MarkdownPage:
+    """Read one Markdown file and take it apart."""
     text = path.read_text(encoding="utf-8")
-    page = Page(path, text.splitlines())
+    page = MarkdownPage(path, text.splitlines())
     line, heading = 1, False  # cells of a table do not know their line: it is the row's
     for token in _PARSER.parse(text):
         line = token.map[0] + 1 if token.map else line
@@ -55,8 +55,8 @@ def read(path: Path) -> Page:
     return page
 
 
-def _read_inline(page: Page, line: int, block: Token) -> None:
-    """Note what stands in a paragraph, heading or cell that begins on a line."""
+def _read_inline(page: MarkdownPage, line: int, block: Token) -> None:
+    """Add to the page what stands in a paragraph, heading or cell that begins on a line."""
     rest = block.content
     for token in block.children or ():
         if token.type in ("softbreak", "hardbreak"):
@@ -64,7 +64,7 @@ def _read_inline(page: Page, line: int, block: Token) -> None:
         elif token.type == "code_inline":
             page.code.append(Piece(line, token.content.strip()))
             written, _, rest = rest.partition(token.markup)[2].partition(token.markup)
-            line += written.count("\n")  # the parser has made spaces of them
+            line += written.count("\n")  # the parser has turned line ends into spaces
         elif token.type in ("link_open", "image"):
             page.links.append(Piece(line, str(token.attrGet("href") or token.attrGet("src"))))
         elif token.type == "html_inline":
@@ -81,7 +81,7 @@ def _pieces(first: int, text: str) -> list[Piece]:
 
 
 def _commands(block: list[Piece]) -> list[Piece]:
-    """The command lines of a fence: continued lines joined, what is fed to a command left out."""
+    """Return the command lines of a fence: continued lines are joined, and what is fed to a command is left out."""
     found: list[Piece] = []
     until = ""
     for piece in block:
@@ -98,6 +98,6 @@ def _commands(block: list[Piece]) -> list[Piece]:
 
 
 def anchor(heading: str) -> str:
-    """The fragment under which a heading is reached, by GitHub's rule."""
+    """Return the fragment of a URL that leads to a heading, by GitHub's rule."""
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").lower()
     return re.sub(r"[^\w\- ]", "", text).replace(" ", "-")

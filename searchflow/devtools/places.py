@@ -1,4 +1,4 @@
-"""Do the links and paths of a page lead anywhere?"""
+"""The check that the links and paths of a page lead somewhere."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from searchflow.devtools.markdown import Page, Piece, read
+from searchflow.devtools.markdown import MarkdownPage, Piece, read
 
 MADE_LATER = (".searchflow", ".venv", ".env", ".cache")
-"""What a fresh clone does not have, but every installation does."""
+"""The files and folders that every installation has, but a fresh clone does not."""
 SOURCE_SUFFIXES = (".py", ".sql", ".md", ".toml", ".lock", ".yaml", ".yml")
-"""A bare name with one of these is a file of ours; `events.jsonl` or `ad_spend.csv` may be the reader's."""
+"""The suffixes by which a bare name is one of our own files; `events.jsonl` or `ad_spend.csv` may be the reader's."""
 
 _PATH = re.compile(r"^[\w.*<>-]+(/[\w.*<>-]+)*/?$")
 _PLACEHOLDER = re.compile(r"<[^>]*>")
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*:")
 
 
-def broken_links(page: Page, root: Path) -> Iterator[Piece]:
-    """Relative links to files or headings that are not there."""
+def broken_links(page: MarkdownPage, root: Path) -> Iterator[Piece]:
+    """Yield relative links to files or headings that are not there."""
     for link in page.links:
         if _SCHEME.match(link.text):
             continue
@@ -28,11 +28,13 @@ def broken_links(page: Page, root: Path) -> Iterator[Piece]:
         if not target.is_relative_to(root) or not target.exists():
             yield Piece(link.line, f"the link {link.text} leads to nothing")
         elif fragment and target.suffix == ".md" and fragment not in read(target).anchors:
-            yield Piece(link.line, f"the link {link.text} names a heading that {target.relative_to(root)} has not")
+            yield Piece(
+                link.line, f"the link {link.text} names a heading that {target.relative_to(root)} does not have"
+            )
 
 
 def unlisted(root: Path) -> Iterator[tuple[Path, Piece]]:
-    """Pages below `docs` that its index, when there is one, does not link to."""
+    """Yield pages below `docs` that its index, when there is one, does not link to."""
     index = root / "docs" / "index.md"
     if not index.exists():
         return
@@ -42,15 +44,18 @@ def unlisted(root: Path) -> Iterator[tuple[Path, Piece]]:
             yield index, Piece(1, f"{path.relative_to(root)} is not listed")
 
 
-def missing_paths(page: Page, root: Path) -> Iterator[Piece]:
-    """Paths of this repository in backticks that do not exist."""
+def missing_paths(page: MarkdownPage, root: Path) -> Iterator[Piece]:
+    """Yield paths of this repository in backticks that do not exist."""
     for piece in page.code:
         if _is_ours(piece.text, root) and not _exists(piece.text, page.path.parent, root):
             yield Piece(piece.line, f"there is no {piece.text} in the repository")
 
 
 def missing_arguments(line: int, words: Iterable[str], root: Path) -> Iterator[Piece]:
-    """The same for the words of a shell command. Only what begins in a folder of ours: the rest is the reader's."""
+    """Yield paths in the words of a shell command that do not exist.
+
+    Only words that begin with one of our own folders are checked: the other files are the reader's.
+    """
     for word in words:
         first, slash, _ = word.partition("/")
         if slash and (root / first).is_dir() and _is_ours(word, root) and not _exists(word, root, root):
@@ -58,7 +63,7 @@ def missing_arguments(line: int, words: Iterable[str], root: Path) -> Iterator[P
 
 
 def _is_ours(text: str, root: Path) -> bool:
-    """True for what looks like a path here. `<table>` and `*` stand for any name."""
+    """Return True for text that looks like a path of this repository. `<table>` and `*` stand for any name."""
     if not _PATH.match(text) or text.startswith(("<", "*")):
         return False
     first, slash, _ = text.partition("/")

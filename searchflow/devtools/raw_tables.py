@@ -1,6 +1,6 @@
-"""The part of `external_models.yaml` that is made from the declared event types: one raw table a type.
+"""The part of `external_models.yaml` that is made from the declared event types: one raw table for each type.
 
-`make docs` writes it, between two comments. SQLMesh reads the columns of raw tables there.
+`make docs` writes it between two comments. SQLMesh reads the columns of raw tables there.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from searchflow.tables import event_columns
 
 
 def block(root: Path) -> list[str]:
-    """The lines between the comments."""
+    """Make the lines between the comments."""
     return [line for each in declared(root).values() for line in _table(each)]
 
 
 def declared(root: Path) -> dict[str, EventType]:
-    """The event types that a copy of the repository declares."""
+    """Return the event types that a copy of the repository declares."""
     return event_types.read_all(root / "searchflow" / "event_types")
 
 

@@ -1,6 +1,6 @@
-"""The part of `deploy/prefect.yaml` that is made from the files in `activations/syncs/`: one deployment a sync.
+"""The part of `deploy/prefect.yaml` that is made from the files in `activations/syncs/`: one deployment for each sync.
 
-`make docs` writes it, between two comments; `flows/deployments.py` makes the same ones from the same files.
+`make docs` writes it between two comments; `flows/deployments.py` makes the same deployments from these files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from searchflow.devtools.made_part import MadePart
 
 
 def block(root: Path) -> list[str]:
-    """The lines between the comments."""
+    """Make the lines between the comments."""
     lines: list[str] = []
     for path in sorted((root / "activations" / "syncs").glob("*.yaml")):
         sync = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Tables in the documentation that are made from the code, between two comments: `make docs` writes them.
+"""The tables in the documentation that `make docs` makes from the code, between two comments.
 
 <!-- made:settings -->
 ...
@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from searchflow.devtools import raw_tables
-from searchflow.devtools.markdown import Page, Piece
+from searchflow.devtools.markdown import MarkdownPage, Piece
 from searchflow.event_types import Field
 from searchflow.settings import ROOT, Settings
 
@@ -25,18 +25,18 @@ END = "<!-- made:end -->"
 _BEGIN = re.compile(r"^<!-- made:([\w-]+) -->$")
 _VARIABLE = re.compile(r"\bSEARCHFLOW_[A-Z0-9_]*[A-Z0-9]\b")
 READERS = ("config.yaml", "deploy/prefect.yaml", "searchflow/settings.py")
-"""Files that read variables of ours beside the settings."""
+"""The files beside the settings that read our own variables."""
 LAYERS = ("seeds", "staging", "intermediate", "marts", "activation", "ops")
 
 
 def settings_table(root: Path) -> str:
-    """One row a setting."""
+    """Make the table of settings: one row for each."""
     rows = [(f"`{variable(name)}`", _default(name), _text(field)) for name, field in Settings.model_fields.items()]
     return _table(("Variable", "Default", "What it is"), rows)
 
 
 def variable(name: str) -> str:
-    """The environment variable of a field of `Settings`."""
+    """Return the environment variable of a field of `Settings`."""
     alias = Settings.model_fields[name].validation_alias
     return alias if isinstance(alias, str) else f"SEARCHFLOW_{name.upper()}"
 
@@ -55,7 +55,7 @@ def _default(name: str) -> str:
 
 
 def event_types_table(root: Path) -> str:
-    """One row a field of each event type."""
+    """Make the table of event types: one row for each field of each type."""
     rows = []
     for event_type in raw_tables.declared(root).values():
         for name, field in event_type.fields.items():
@@ -75,7 +75,7 @@ def _rules(field: Field) -> str:
 
 
 def models_table(root: Path) -> str:
-    """One row a model: its name, how it is kept, and the first sentence of its file."""
+    """Make the table of models: one row for each, with its name, how it is kept, and the first sentence of its file."""
     rows = []
     for layer in LAYERS:
         for path in sorted((root / "models" / layer).glob("*.*")):
@@ -103,7 +103,10 @@ def _first_sentence(text: str) -> str:
 
 
 def deployments_table(root: Path) -> str:
-    """One row a deployment; a test holds `deploy/prefect.yaml` and `flows/deployments.py` together."""
+    """Make the table of deployments: one row for each.
+
+    It is made from `deploy/prefect.yaml`; a test checks that `flows/deployments.py` agrees with that file.
+    """
     document = yaml.safe_load((root / "deploy" / "prefect.yaml").read_text(encoding="utf-8"))
     rows = []
     for entry in document["deployments"]:
@@ -120,7 +123,7 @@ def _every(seconds: int | None) -> str:
 
 
 def commands_list(root: Path) -> str:
-    """One section a command: what it does, its arguments and options, an example."""
+    """Make one section for each command: what it does, its arguments and options, and an example."""
     import typer
 
     from searchflow.cli.app import app
@@ -134,7 +137,11 @@ def commands_list(root: Path) -> str:
 
 
 def servers_table(root: Path) -> str:
-    """One row a command: what it does when servers are stopped. A command that is not declared is an error."""
+    """Make the table of what each command does when servers are stopped: one row for each command.
+
+    Raises:
+        KeyError: a command is not declared in `searchflow/cli/needs.py`.
+    """
     import typer
 
     from searchflow.cli.app import app
@@ -177,7 +184,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _escaped(cell: str) -> str:
-    """A pipe would end the cell; outside backticks a star would begin emphasis, and < a tag."""
+    """Escape what would end a cell (a pipe) and, outside backticks, what would begin emphasis (a star) or a tag (<)."""
     parts = re.split(r"(`[^`]*`)", cell.replace("|", r"\|"))
     return "".join(part if part.startswith("`") else part.replace("*", r"\*").replace("<", "&lt;") for part in parts)
 
@@ -190,11 +197,11 @@ TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "servers": ("docs/reference/commands.md", servers_table),
     "commands": ("docs/reference/commands.md", commands_list),
 }
-"""Name -> the page it stands on, and what makes it."""
+"""The name of a table -> the page that holds it, and the function that makes it."""
 
 
 def stale_tables(root: Path) -> Iterator[tuple[Path, Piece]]:
-    """Tables that are missing, or that differ from what the code says now."""
+    """Yield tables that are missing, or that differ from what the code says now."""
     for name, (place, make) in TABLES.items():
         path = root / place
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -210,7 +217,7 @@ def stale_tables(root: Path) -> Iterator[tuple[Path, Piece]]:
 
 
 def write_tables(root: Path) -> list[Path]:
-    """Write every table anew; returns the pages that changed."""
+    """Write every table again. Return the pages that changed."""
     changed = []
     for name, (place, make) in TABLES.items():
         path = root / place
@@ -243,8 +250,8 @@ def _difference(written: list[str], expected: list[str]) -> int | None:
     return None
 
 
-def unknown_variables(page: Page, root: Path) -> Iterator[Piece]:
-    """Variables `SEARCHFLOW_...` that nothing reads."""
+def unknown_variables(page: MarkdownPage, root: Path) -> Iterator[Piece]:
+    """Yield variables `SEARCHFLOW_...` that nothing reads."""
     known = {variable(name) for name in Settings.model_fields}
     for place in READERS:
         if (root / place).exists():

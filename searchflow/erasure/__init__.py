@@ -1,7 +1,7 @@
-"""Erasure: a person leaves every place that holds them, a certificate says so, and nothing brings them back.
+"""The erasure of a person from every place that holds them, with a certificate; nothing brings the person back.
 
-One module a kind of place (`lake`, `databases`, `bus`, `files`), each with the same two questions: what is there
-(`search`), and away with it (`erase`). `run` puts them in order and may be killed anywhere; places that belong to other
+Each kind of place has one module (`lake`, `databases`, `bus`, `files`) with the same two functions: `search` says what is
+there, and `erase` removes it. `run` calls them in order and may be killed at any moment. Places that belong to other
 packages (the simulator's answer key) are handed to it.
 """
 

@@ -1,6 +1,7 @@
-"""The stream server: whatever a key of ours says of the person, and the file in which the server repeats every command.
+"""The stream server as a place: everything that our own keys hold of the person, and its append-only file of commands.
 
-Event streams are not cut into: entries that wait are ingested, which leaves the person out and removes them (`drain`).
+Entries are not cut out of event streams: waiting entries are ingested, which leaves the person out and removes them
+(`drain`).
 """
 
 from __future__ import annotations
@@ -24,26 +25,26 @@ OURS = (b"searchflow:*", b"{searchflow:*")
 KEYS_A_ROUND = 1000
 ENTRIES_A_READ = 1000
 SMALL_HASH = 100
-"""Fields of a hash that is read whole."""
+"""The most fields of a hash that is read whole."""
 PATIENCE_SECONDS = 120.0
 FOLLOWER_SECONDS = 20.0
-"""A follower commits every second; one that does not for so long is stuck, and its stream is drained here."""
+"""The time after which a follower counts as stuck, so that its stream is drained here. A follower commits every second."""
 LOGS = (
     ("SLOWLOG", "RESET"),
     ("COMMANDLOG", "RESET", "slow"),
     ("COMMANDLOG", "RESET", "large-request"),
     ("COMMANDLOG", "RESET", "large-reply"),
 )
-"""Where the server keeps commands with their arguments."""
+"""The commands that empty the server's logs, which hold commands with their arguments."""
 
 
 class Bus:
-    """See the module."""
+    """The stream server as a place that holds a person and lets go of them."""
 
     name = NAME
 
     def search(self, job: Job) -> list[Finding]:
-        """Entries and fields by key; of keys named after the person, the keys, by what they begin with."""
+        """Count entries and fields for each key. Keys that are named after the person count under their name without them."""
         found: dict[str, int] = {}
         with valkey.client(job.settings) as client:
             for key, members in _about(client, job.terms):
@@ -52,7 +53,7 @@ class Bus:
         return [Finding(NAME, name, count) for name, count in sorted(found.items())]
 
     def erase(self, job: Job) -> None:
-        """Everything but entries of event streams."""
+        """Remove everything about the person but entries of event streams."""
         events = {name.encode() for shards in streams.names(job.settings).values() for name in shards}
         with valkey.client(job.settings) as client:
             for key, members in _about(client, job.terms):
@@ -65,12 +66,12 @@ class Bus:
 
 
 def drain(job: Job, clock: Callable[[], Any]) -> None:
-    """Have all that waits in the event streams ingested, so that no entry with the person is left.
+    """Let everything that waits in the event streams be ingested, so that no entry with the person is left.
 
-    A stream that has a follower is left to it, for as long as it gets on: two workers on one stream fence each other.
+    A stream that has a follower is left to it for as long as it makes progress: two workers on one stream fence each other.
 
     Raises:
-        SearchFlowError: another worker drains a stream and does not get on.
+        SearchFlowError: another worker drains a stream and makes no progress.
     """
     for event_type, shards in streams.names(job.settings).items():
         for shard, name in enumerate(shards):
@@ -86,24 +87,25 @@ def drain(job: Job, clock: Callable[[], Any]) -> None:
                 if waited < FOLLOWER_SECONDS and locks.is_held(job.settings, locks.follower(name)):
                     time.sleep(0.1)
                     continue
-                with contextlib.suppress(FencedError):  # a worker by hand was faster: it leaves the person out too
+                # A worker that a user started may be faster; it leaves the person out too.
+                with contextlib.suppress(FencedError):
                     worker.ingest_stream(job.settings, event_type, shard=shard, clock=clock)
 
 
 def is_on_its_way(finding: Finding) -> bool:
-    """True for entries of event streams, which nobody has read yet."""
+    """Return True for entries of event streams, which no worker has read yet."""
     return finding.place == NAME and finding.what.startswith(tuple(streams.EVENT_STREAMS.values()))
 
 
 def _waits(job: Job, stream: str, last: str) -> bool:
-    """True while the stream has an entry up to `last`."""
+    """Return True while the stream has an entry up to `last`."""
     with valkey.client(job.settings) as client:
         found: Any = client.xrange(stream, max=last, count=1)
         return bool(found)
 
 
 def forget_commands(job: Job) -> None:
-    """Let the server write its append-only file anew: without the commands that brought what is gone."""
+    """Let the server rewrite its append-only file, without the commands that brought what is gone, and empty its logs."""
     with valkey.client(job.settings, timeout=60) as client:
         try:
             for command in LOGS:
@@ -116,7 +118,7 @@ def forget_commands(job: Job) -> None:
             if job.settings.redis_url is not None:
                 job.left.append("snapshots and replicas of the Redis server: its operator's, they age out")
         except (redis.exceptions.NoPermissionError, redis.ResponseError):
-            job.left.append("the Redis server's files: this user may not have them written anew (BGREWRITEAOF)")
+            job.left.append("the Redis server's files: this user may not have them rewritten (BGREWRITEAOF)")
 
 
 def _rewrite(client: redis.Redis) -> None:
@@ -134,12 +136,12 @@ def _rewrite(client: redis.Redis) -> None:
             asked = True
         time.sleep(0.05)
     raise SearchFlowError(
-        "The stream server did not write its append-only file anew: read its log, then run `searchflow forget` again."
+        "The stream server did not rewrite its append-only file: read its log, then run `searchflow forget` again."
     )
 
 
 def _about(client: redis.Redis, terms: Terms) -> Iterator[tuple[bytes, list[Any] | None]]:
-    """Keys about the person: with what in them is, or None when the key itself is."""
+    """Yield keys about the person, each with the members that are about them, or with None when the whole key is."""
     for pattern in OURS:
         batch: list[bytes] = []
         for key in client.scan_iter(match=pattern, count=KEYS_A_ROUND):
@@ -163,7 +165,7 @@ def _of_keys(client: redis.Redis, keys: list[bytes], terms: Terms) -> Iterator[t
 
 
 def _hashes_without(client: redis.Redis, keys: list[bytes], terms: Terms) -> set[bytes]:
-    """Small hashes that do not hold the person: one a user, so they are read many at a time."""
+    """Return the small hashes that do not hold the person. There is one for each user, so many are read at a time."""
     small = [key for key, size in zip(keys, _pipelined(client, "hlen", keys), strict=True) if size <= SMALL_HASH]
     contents = [
         b"\n".join(part for pair in each.items() for part in pair) for each in _pipelined(client, "hgetall", small)
@@ -179,7 +181,7 @@ def _pipelined(client: redis.Redis, command: str, keys: list[bytes]) -> list[Any
 
 
 def _members(client: redis.Redis, key: bytes, kind: bytes, terms: Terms) -> Iterator[Any]:
-    """Entry ids, fields or members that hold an identifier."""
+    """Yield the entry ids, fields or members of a key that hold an identifier."""
     if kind == b"stream":
         yield from _entries(client, key, terms)
     elif kind == b"hash":
@@ -231,7 +233,7 @@ def _remove(client: redis.Redis, key: bytes, members: list[Any]) -> None:
 
 
 def _shown(key: bytes, terms: Terms) -> str:
-    """A key's name without the person in it."""
+    """Return a key's name without the person in it."""
     for start, end in reversed(terms.spans(key)):
         key = key[:start] + b"*" + key[end:]
     return key.decode(errors="replace")

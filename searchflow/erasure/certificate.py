@@ -1,7 +1,7 @@
-"""The certificate: what was where, how many, when, and proofs that nobody changed it since. It names nobody.
+"""The certificate of an erasure: what was where, how much, when, and proofs that no one changed it since.
 
-The person is `subject`, a keyed digest: whoever asks about a user id can be told whether it is theirs, by the holder of
-the home's key alone. The certificate is signed with that key, and its SHA-256 stands in the audit log.
+It names no person. The person is `subject`, a keyed digest: only the holder of the home's key can tell whether a certificate
+is about a user id. The certificate is signed with that key, and its SHA-256 stands in the audit log.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from searchflow.settings import Settings
 
 
 def subject_of(settings: Settings, user_id: str) -> str:
-    """The name under which a certificate is about a user."""
+    """Return the keyed digest under which a certificate is about a user."""
     key = keys.derived(settings, "certificates")
     return hmac.new(key, user_id.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
 def signed(settings: Settings, facts: dict[str, Any]) -> dict[str, Any]:
-    """The certificate with its hash and signature."""
+    """Return the certificate with its hash and signature."""
     digest = hashlib.sha256(_bytes(facts)).hexdigest()
     return facts | {"sha256": digest, "signature": _signature(settings, digest)}
 
 
 def is_genuine(settings: Settings, certificate: dict[str, Any]) -> bool:
-    """True when it is as it was signed, with this home's key."""
+    """Return True when a certificate is unchanged since it was signed with this home's key."""
     facts = {name: value for name, value in certificate.items() if name not in ("sha256", "signature")}
     digest = hashlib.sha256(_bytes(facts)).hexdigest()
     given = str(certificate.get("signature", ""))
@@ -39,7 +39,7 @@ def is_genuine(settings: Settings, certificate: dict[str, Any]) -> bool:
 
 
 def keep(settings: Settings, certificate: dict[str, Any]) -> Path:
-    """Write it into `reports/erasures/`."""
+    """Write a certificate into `reports/erasures/`, and return the file."""
     path = _folder(settings) / f"{certificate['erasure_id']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
@@ -49,7 +49,7 @@ def keep(settings: Settings, certificate: dict[str, Any]) -> Path:
 
 
 def of_subject(settings: Settings, subject: str) -> dict[str, Any] | None:
-    """The newest certificate about somebody."""
+    """Return the newest certificate about a subject, or None."""
     found = []
     for path in _folder(settings).glob("[!.]*.json"):
         document = msgspec.json.decode(path.read_bytes())

@@ -1,8 +1,9 @@
-"""PostgreSQL: the ledger, the CRM, Prefect's and SQLMesh's tables, and what the server keeps of rows that are gone.
+"""PostgreSQL as a place: the ledger, the CRM, Prefect's and SQLMesh's tables, and what the server keeps of erased rows.
 
-In the ledger and the CRM whole rows go, and entries of lists. Elsewhere (logs, artifacts, states) identifiers are cut
-out of the texts. A row that was deleted or changed stays in its table's file, its values in the planner's statistics, and
-all of it in the write-ahead log; so tables are written anew, statistics too, and the log's old segments are removed.
+In the ledger and the CRM whole rows and entries of lists are deleted. Elsewhere (logs, artifacts, states) identifiers are
+cut out of the texts. A row that was deleted or changed stays in its table's file, its values stay in the planner's
+statistics, and all of it stays in the write-ahead log. So tables and statistics are rewritten, and the log's old segments
+are removed.
 """
 
 from __future__ import annotations
@@ -26,55 +27,55 @@ NAME = "postgres"
 PUBLISHED = "publish"
 """The database of SEARCHFLOW_PUBLISH_URL, where that is another server."""
 ROWS = ("ledger", "crm", "bi", PUBLISHED)
-"""Databases whose rows are about people."""
+"""The databases whose rows are about people."""
 LAST = "catalog"
-"""The database that is written anew at the end, once the lake's files are what they will be (`run`)."""
+"""The database that is rewritten at the end, once the lake's files are final (`run`)."""
 OURS = {"ledger": ("erasure",), "catalog": ("audit",)}
-"""Schemas that are left alone: digests, and a log that nobody may change."""
+"""The schemas that are left alone: digests, and a log that no one may change."""
 USERS = ("key", "user_id", "idempotency_key")
-"""Columns that hold a user's id, or a key that begins with it."""
+"""The columns that hold a user's id, or a key that begins with it."""
 SEPARATOR = "\x01"
 ROWS_A_READ = 20_000
 LIST = "ARRAY"
-"""How the server's list of columns calls a list."""
+"""The name of a list's type in the server's list of columns."""
 SEARCHED = tuple(each for each in postgres.DATABASES if each != "sqlmesh")
-"""SQLMesh's state is about models: no row of any table is in it, and a word cut out of it would break them."""
+"""The databases to search. SQLMesh's is left out: it holds no row of any table, and a word cut out would break its models."""
 OF_THE_LAKE = ("ducklake_table_column_stats", "ducklake_file_column_stats", "ducklake_inlined_%")
-"""Tables of the catalog that are right once the lake's files are (`lake`)."""
+"""The tables of the catalog that are right once the lake's files are (`lake`)."""
 LOCK_WAIT, AGAIN = "3s", Backoff(attempts=20, first=0.5, longest=2.0)
 OLDEST_READER_SECONDS = 60
 MOST_SEGMENTS = 200
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table with columns of text."""
+class TextTable:
+    """A table of PostgreSQL with its columns of text."""
 
     schema: str
     name: str
     columns: tuple[tuple[str, str], ...]
-    """Name and type."""
+    """The name and type of each column."""
     lists: tuple[str, ...] = ()
-    """Columns that hold lists of keys: one row is about many people."""
+    """The columns that hold lists of keys: one row is about many people."""
 
     @property
     def quoted(self) -> sql.Identifier:
-        """For statements."""
+        """The quoted name of the table, for statements."""
         return sql.Identifier(self.schema, self.name)
 
     @property
     def keys(self) -> list[str]:
-        """Columns that hold a user's id, or a key that begins with it."""
+        """The columns that hold a user's id, or a key that begins with it."""
         return [name for name, kind in self.columns if name in USERS and kind in ("text", "character varying")]
 
 
 class Databases:
-    """See the module."""
+    """The PostgreSQL databases as a place that holds a person and lets go of them."""
 
     name = NAME
 
     def search(self, job: Job) -> list[Finding]:
-        """Rows by table. Entries of the audit log that name the person are told, not removed."""
+        """Count rows by table. Entries of the audit log that name the person are reported, not removed."""
         found = []
         for database, where in _searched(job):
             with psycopg.connect(where) as connection:
@@ -85,7 +86,7 @@ class Databases:
         return found
 
     def erase(self, job: Job) -> None:
-        """Rows out of the ledger and the CRM, identifiers out of everything else."""
+        """Delete rows of the ledger and the CRM, and cut identifiers out of everything else."""
         for database, where in _searched(job):
             with psycopg.connect(where) as connection:
                 changed = False
@@ -105,7 +106,7 @@ class Databases:
 
 
 def _searched(job: Job) -> Iterator[tuple[str, str]]:
-    """Databases and how to connect to them."""
+    """Yield the databases to search, each with its connection string."""
     for database in SEARCHED:
         yield database, postgres.conninfo(job.settings, database)
     if job.settings.publish_url is not None:
@@ -116,17 +117,17 @@ def _searched(job: Job) -> Iterator[tuple[str, str]]:
 
 
 def rewrite(job: Job, database: str, where: str) -> int:
-    """Write every table and the statistics anew, so that no page holds an old row. Returns how many tables.
+    """Rewrite every table and the statistics, so that no page holds an old row. Return the number of tables.
 
-    VACUUM leaves out rows that no transaction can see any more. Transactions that began before the rows were deleted are
-    awaited; one that begins later does not see them, so others may go on working meanwhile.
+    VACUUM leaves out rows that no transaction can see any more. This waits for transactions that began before the rows were
+    deleted. A transaction that begins later does not see them, so other sessions may work meanwhile.
 
     Raises:
-        SearchFlowError: an old transaction does not end, or a session holds a table for longer than we wait.
+        SearchFlowError: an old transaction does not end, or a session holds a table for longer than this waits.
     """
     with psycopg.connect(where, autocommit=True) as connection:
         connection.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
-        with contextlib.suppress(psycopg.errors.InsufficientPrivilege):  # told below
+        with contextlib.suppress(psycopg.errors.InsufficientPrivilege):  # reported below
             # ANALYZE leaves the statistics of a table that has become empty as they were.
             connection.execute("DELETE FROM pg_catalog.pg_statistic WHERE starelid >= 16384")
         _await_old_readers(connection)
@@ -134,7 +135,7 @@ def rewrite(job: Job, database: str, where: str) -> int:
             "SELECT schemaname, tablename FROM pg_tables WHERE schemaname !~ '^(pg_|information_)' ORDER BY 1, 2"
         ).fetchall()
         done = sum(_rewritten(connection, sql.Identifier(schema, name), analyze=True) for schema, name in names)
-        _await_old_readers(connection)  # those that began since may still see the statistics of before
+        _await_old_readers(connection)  # transactions that began since may still see the old statistics
         try:
             _rewritten(connection, sql.Identifier("pg_catalog", "pg_statistic"), analyze=False)
         except psycopg.errors.InsufficientPrivilege:
@@ -145,10 +146,10 @@ def rewrite(job: Job, database: str, where: str) -> int:
 
 
 def _await_old_readers(connection: psycopg.Connection) -> None:
-    """Wait until every transaction that began before now has ended: what it might still read would be written again.
+    """Wait until every transaction that began before now has ended: VACUUM would keep what it might still read.
 
     Raises:
-        SearchFlowError: one goes on for too long; names its process.
+        SearchFlowError: a transaction takes too long; names its process.
     """
     row = connection.execute("SELECT pg_current_xact_id()::xid").fetchone()
     assert row is not None
@@ -172,7 +173,7 @@ def _await_old_readers(connection: psycopg.Connection) -> None:
 
 
 def _rewritten(connection: psycopg.Connection, table: sql.Identifier, *, analyze: bool) -> bool:
-    """Write a table anew; again while another session holds it. False when it is gone."""
+    """Rewrite a table; try again while another session holds it. Return False when the table is gone."""
     options = sql.SQL("FULL, ANALYZE" if analyze else "FULL")
     for _ in AGAIN.tries():
         try:
@@ -190,11 +191,11 @@ def _rewritten(connection: psycopg.Connection, table: sql.Identifier, *, analyze
 
 
 def forget_write_ahead_log(job: Job) -> None:
-    """Remove the log's old segments, also those that wait to be overwritten one day."""
+    """Remove the old segments of the write-ahead log, also those that wait to be overwritten one day."""
     with psycopg.connect(postgres.server_conninfo(job.settings), autocommit=True) as connection:
         try:
             row = connection.execute("SHOW wal_recycle").fetchone()
-            if row == ("on",):  # a server that was started before this setting was ours
+            if row == ("on",):  # a server that was started before we set this
                 connection.execute("ALTER SYSTEM SET wal_recycle = off")
                 connection.execute("SELECT pg_reload_conf()")
             for _ in range(MOST_SEGMENTS):
@@ -209,12 +210,12 @@ def forget_write_ahead_log(job: Job) -> None:
     job.left.append(
         "PostgreSQL's write-ahead log and its backups: they age out as its operator keeps them"
         if job.settings.postgres_url is not None
-        else "PostgreSQL's write-ahead log: its old segments did not go, run this again"
+        else "PostgreSQL's write-ahead log: its old segments were not removed, run this again"
     )
 
 
 def _old_segments(connection: psycopg.Connection) -> list[str]:
-    """Segments before the present one, and recycled ones behind it."""
+    """Return the segments before the present one, and recycled ones after it."""
     found = connection.execute(
         "SELECT name FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$' "
         "AND name <> pg_walfile_name(pg_current_wal_insert_lsn())"
@@ -222,7 +223,7 @@ def _old_segments(connection: psycopg.Connection) -> list[str]:
     return [str(row[0]) for row in found]
 
 
-def _tables(connection: psycopg.Connection, database: str) -> Iterator[Table]:
+def _tables(connection: psycopg.Connection, database: str) -> Iterator[TextTable]:
     rows = connection.execute(
         """
         SELECT c.table_schema, c.table_name, array_agg(ARRAY[c.column_name, c.data_type] ORDER BY c.ordinal_position)
@@ -238,11 +239,14 @@ def _tables(connection: psycopg.Connection, database: str) -> Iterator[Table]:
     ).fetchall()
     for schema, name, columns in rows:
         texts = tuple((column, kind) for column, kind in columns if kind != LIST)
-        yield Table(schema, name, texts, tuple(column for column, kind in columns if kind == LIST))
+        yield TextTable(schema, name, texts, tuple(column for column, kind in columns if kind == LIST))
 
 
-def _about(connection: psycopg.Connection, table: Table, terms: Terms, *, strict: bool) -> list[str]:
-    """Where the rows are that hold an identifier: with `strict`, as a key or an entry of a list, else in any text."""
+def _about(connection: psycopg.Connection, table: TextTable, terms: Terms, *, strict: bool) -> list[str]:
+    """Return the places (ctid) of rows that hold an identifier.
+
+    With `strict`, only a key or an entry of a list counts; otherwise every text does.
+    """
     texts = [sql.SQL("{}::text").format(sql.Identifier(name)) for name, _ in table.columns]
     keys = [sql.Identifier(name) for name in table.keys]
     lists = [sql.SQL("array_to_string({}, chr(1))").format(sql.Identifier(name)) for name in table.lists]
@@ -275,13 +279,13 @@ def _is_their_key(key: str, terms: Terms) -> bool:
     return key == terms.user_id or key.startswith(f"{terms.user_id}:")
 
 
-def _delete(connection: psycopg.Connection, table: Table, places: Sequence[str]) -> None:
+def _delete(connection: psycopg.Connection, table: TextTable, places: Sequence[str]) -> None:
     statement = sql.SQL("DELETE FROM {} WHERE ctid = ANY(%s::tid[])").format(table.quoted)
     connection.execute(statement, [list(places)])
 
 
-def _shorten_lists(connection: psycopg.Connection, table: Table, places: Sequence[str], terms: Terms) -> None:
-    """Take the person's keys out of lists; the others' stay."""
+def _shorten_lists(connection: psycopg.Connection, table: TextTable, places: Sequence[str], terms: Terms) -> None:
+    """Take the person's keys out of lists; the keys of other people stay."""
     for name in table.lists:
         column = sql.Identifier(name)
         rows = connection.execute(
@@ -295,7 +299,7 @@ def _shorten_lists(connection: psycopg.Connection, table: Table, places: Sequenc
                 connection.execute(change, [kept, place])
 
 
-def _cut_out(connection: psycopg.Connection, table: Table, places: Sequence[str], terms: Terms) -> None:
+def _cut_out(connection: psycopg.Connection, table: TextTable, places: Sequence[str], terms: Terms) -> None:
     """Replace the identifiers in the texts of rows."""
     names = [sql.Identifier(name) for name, _ in table.columns]
     read = sql.SQL("SELECT ctid::text, {} FROM {} WHERE ctid = ANY(%s::tid[])").format(

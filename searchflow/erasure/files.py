@@ -1,7 +1,7 @@
-"""Files of the home folder: logs, reports, feeds. Servers' own files and the lake are other places' business.
+"""The files of the home folder as a place: logs, reports, feeds. Other places cover servers' own files and the lake.
 
-Rows leave tables (CSV, JSON lines, also compressed, and Parquet); in every other file the identifiers, and beside them
-the person's names, are overwritten where they stand, so that whoever writes on in it is not disturbed.
+Rows are removed from tables (CSV, JSON lines, also compressed, and Parquet). In every other file the identifiers, and beside
+them the person's names, are overwritten where they stand, so that a process that still writes to the file is not disturbed.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from searchflow.quoting import identifier, literal
 
 NAME = "files"
 NOT_OURS = ("postgres", "valkey", "extensions", "keys", "run", "pg", "vk", "answer_key", "audit")
-"""Folders of the home that other places answer for; `run` holds the erasure's own notes, `audit` only signed hashes."""
+"""The folders of the home that other places cover; `run` holds the erasure's own notes, `audit` only signed hashes."""
 TABLES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 FILL = b"*"
 
 
-class Files:
-    """See the module."""
+class HomeFiles:
+    """The files of the home folder as a place that holds a person and lets go of them."""
 
     name = NAME
 
     def search(self, job: Job) -> list[Finding]:
-        """Files, each with how often it names the person."""
+        """Return the files that name the person, each with how often it does."""
         found = []
         for path in _files(job):
             count = _count(path, job.terms)
@@ -42,7 +42,7 @@ class Files:
         return found
 
     def erase(self, job: Job) -> None:
-        """Rows out of tables, identifiers out of the rest."""
+        """Remove rows from tables, and overwrite identifiers in the other files."""
         for path in _files(job):
             if not _count(path, job.terms):
                 continue
@@ -87,14 +87,14 @@ def _filter_rows(path: Path, job: Job) -> None:
     before = _content(path)
     after = b"".join(row for row in _rows(path, before) if not job.terms.found_in(row))
     if path.is_relative_to(job.settings.feeds_dir):
-        # Known by its content: what was loaded from it must not look like a new file.
+        # A feed is known by its content: the changed file must not look like a new one.
         with warehouse.connect(job.settings) as connection:
             in_transaction(connection, lambda: feeds.replaced(connection, path, before, after, job.now))
     _replace(path, gzip.compress(after, mtime=0) if path.name.endswith(".gz") else after)
 
 
 def _rows(path: Path, content: bytes) -> Iterator[bytes]:
-    """Lines; of CSV the rows, whose quoted fields may hold line ends."""
+    """Yield the lines of a file; for CSV yield its rows, whose quoted fields may hold line ends."""
     is_csv, row = ".csv" in path.name, b""
     for line in content.splitlines(keepends=True):
         row += line
@@ -142,14 +142,14 @@ def _filter_parquet(path: Path, terms: Terms) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
+    """Write a file whole or not at all."""
     unfinished = path.with_name(f".{path.name}.part")
     unfinished.write_bytes(content)
     unfinished.replace(path)
 
 
 def _shown(path: Path, job: Job) -> str:
-    """Below home, without the person in its name."""
+    """Return a file's path below the home, without the person in its name."""
     name = str(path.relative_to(job.settings.home)).encode("utf-8", "surrogateescape")
     for start, end in reversed(job.terms.spans(name)):
         name = name[:start] + b"*" + name[end:]

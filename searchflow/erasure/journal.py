@@ -1,7 +1,8 @@
-"""An erasure's notes: whom it is about and what was there, so that a run that was killed goes on.
+"""An erasure's notes: the person and what was there, so that a killed run can continue.
 
-One file in `run/erasures/`, for this account only. It holds the person's identifiers in plain text for as long as the
-erasure is not complete: once the raw tables have forgotten them, nothing else could say what is left to look for.
+They are one file in `run/erasures/`, which only this account may read. It holds the person's identifiers in plain text for
+as long as the erasure is not complete: once the raw tables have forgotten them, nothing else could say what is left to look
+for.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from searchflow.settings import Settings
 
 
 class Journal(msgspec.Struct):
-    """What is known so far. `done` are the steps that need not be repeated."""
+    """The notes of one erasure so far. `done` names the steps that need not be repeated."""
 
     erasure_id: str
     began_at: str
@@ -28,7 +29,7 @@ class Journal(msgspec.Struct):
     facts: dict[str, int] = {}
 
     def save(self, settings: Settings, subject: str) -> None:
-        """Write it, whole or not at all, and on the disk before anything is removed."""
+        """Write the notes, whole or not at all, and to the disk itself before anything is removed."""
         path = _path(settings, subject)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         partial = path.with_suffix(".part")
@@ -41,7 +42,7 @@ class Journal(msgspec.Struct):
 
 
 def load(settings: Settings, subject: str) -> Journal | None:
-    """The notes of an erasure that is not complete."""
+    """Return the notes of an erasure that is not complete, or None."""
     try:
         return msgspec.json.decode(_path(settings, subject).read_bytes(), type=Journal)
     except FileNotFoundError:
@@ -49,7 +50,7 @@ def load(settings: Settings, subject: str) -> Journal | None:
 
 
 def remove(settings: Settings, subject: str) -> None:
-    """It is complete."""
+    """Remove the notes of an erasure that is complete."""
     for path in (_path(settings, subject), _path(settings, subject).with_suffix(".part")):
         path.unlink(missing_ok=True)
 

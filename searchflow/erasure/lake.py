@@ -1,8 +1,8 @@
-"""The lake: raw tables, dead letters, our own tables and models. What older snapshots and files hold is `lake_files`.
+"""The lake as a place: raw tables, dead letters, our own tables and models. `lake_files` covers older snapshots and files.
 
-Events and profiles are deleted and counted in `ops.erased_rows`, so that the books of ingestion still add up; dead letters
-stay as dead letters without their bytes. Rows of models go in the same commit, and with them the days that others' rows
-change are noted in `ops.erased_days`: whatever becomes of the erasure, the next transformation makes these days again.
+Events and profiles are deleted and counted in `ops.erased_rows`, so that the books of ingestion still add up. Dead letters
+stay as dead letters without their bytes. The same commit deletes rows of models and notes in `ops.erased_days` the days on
+which rows of other people change. Whatever happens to the erasure, the next transformation makes these days again.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ NAME = "lake"
 EVENTS = tuple(each.raw_table for each in EVENT_TYPES.values())
 PROFILES = "raw.user_profiles"
 KEYED = {"key", "user_id", "unit"}
-"""Of our own tables, those with such a column have rows about people: they go. Elsewhere the text is cut out."""
+"""The columns by which rows of our own tables are about people: these rows are deleted. Elsewhere the text is cut out."""
 MARKS = "ops.erased_days"
 LETTERS_A_READ = 10_000
 
 
 class Lake:
-    """The lake as a place (see the module)."""
+    """The lake as a place that holds a person and lets go of them."""
 
     name = NAME
 
@@ -55,14 +55,14 @@ class Lake:
         return [Finding(NAME, table.replace('"', ""), count) for table, count in counted if count]
 
     def erase(self, job: Job) -> None:
-        """Clean our own tables. Raw tables and models let go when the person was put on the list."""
+        """Clean our own tables. Raw tables and models lost the person's rows when the person was put on the list."""
         with warehouse.connect(job.settings) as connection:
             in_transaction(connection, lambda: _clean_ours(connection, job.terms))
 
 
 @dataclass
 class Mentions:
-    """Events of somebody else whose document names the person: by id the document without them, and the events' days."""
+    """Events of other users whose document names the person: event id -> the document without them, and the events' days."""
 
     texts: dict[str, str] = field(default_factory=dict)
     days: set[date] = field(default_factory=set)
@@ -72,33 +72,34 @@ class Mentions:
 
 
 @dataclass
-class Rows:
-    """What one commit removes: looked up before it, so that ingestion waits for the deletion only."""
+class RowsToErase:
+    """The rows that one commit removes. They are looked up before it, so that ingestion waits only for the deletion."""
 
     days: list[date] = field(default_factory=list)
-    """Days that models make again without the person."""
+    """The days that models make again without the person."""
     mentions: dict[str, Mentions] = field(default_factory=dict)
-    """Table of events -> events of somebody else whose document names the person."""
+    """The table of events -> events of other users whose document names the person."""
     letters: list[str] = field(default_factory=list)
+    """The ids of the dead letters that lose their bytes."""
     models: dict[str, str] = field(default_factory=dict)
-    """Table of a model -> condition."""
+    """The table of a model -> the condition for its rows."""
 
     @property
     def mentioned(self) -> set[date]:
-        """Days of events that lose a mention: models hold what their documents said."""
+        """The days of events that lose a mention: models hold what their documents said."""
         return set[date]().union(*(each.days for each in self.mentions.values()))
 
 
-def look_up(connection: duckdb.DuckDBPyConnection, job: Job, reach: tuple[int, int] | None) -> Rows:
-    """Find what is to be removed, in one snapshot."""
+def look_up(connection: duckdb.DuckDBPyConnection, job: Job, reach: tuple[int, int] | None) -> RowsToErase:
+    """Find the rows to erase, in one snapshot."""
     with warehouse.transaction(connection):
         mentions = {table: mentions_in(connection, table, job) for table in EVENTS}
         days = days_of(connection, job, reach) if reach is not None else []
-        return Rows(days, mentions, letters_about(connection, job.terms), model_rows(connection, job))
+        return RowsToErase(days, mentions, letters_about(connection, job.terms), model_rows(connection, job))
 
 
-def add_newer(connection: duckdb.DuckDBPyConnection, job: Job, rows: Rows, since: datetime) -> None:
-    """Add what came in since the lookup; commits up to `since` were seen by it."""
+def add_newer(connection: duckdb.DuckDBPyConnection, job: Job, rows: RowsToErase, since: datetime) -> None:
+    """Add the rows that came in since the lookup, which saw the commits up to `since`."""
     moment = since.replace(tzinfo=None)
     for table in EVENTS:
         rows.mentions[table] |= mentions_in(connection, table, job, "ingested_at >= $since", {"since": moment})
@@ -106,8 +107,8 @@ def add_newer(connection: duckdb.DuckDBPyConnection, job: Job, rows: Rows, since
     rows.letters = sorted({*rows.letters, *newer})
 
 
-def erase_raw(connection: duckdb.DuckDBPyConnection, job: Job, rows: Rows, stamp: datetime) -> None:
-    """Remove the person's rows and note the days to make again, in one commit. Call it while no other commit can happen."""
+def erase_raw(connection: duckdb.DuckDBPyConnection, job: Job, rows: RowsToErase, stamp: datetime) -> None:
+    """Remove the person's rows and note the days to make again, in one commit. Call this while no other commit can happen."""
 
     def write() -> None:
         remove(connection, job, rows, stamp)
@@ -116,8 +117,8 @@ def erase_raw(connection: duckdb.DuckDBPyConnection, job: Job, rows: Rows, stamp
     in_transaction(connection, write)
 
 
-def remove(connection: duckdb.DuckDBPyConnection, job: Job, rows: Rows, stamp: datetime) -> None:
-    """Do the same inside a transaction of the caller."""
+def remove(connection: duckdb.DuckDBPyConnection, job: Job, rows: RowsToErase, stamp: datetime) -> None:
+    """Remove the person's rows and note the days to make again, inside the caller's transaction."""
     for table in (*EVENTS, PROFILES):
         _delete_counted(connection, job, table)
     for table, mentions in rows.mentions.items():
@@ -141,7 +142,7 @@ def _delete_counted(connection: duckdb.DuckDBPyConnection, job: Job, table: str)
 
 
 def _mark(connection: duckdb.DuckDBPyConnection, job: Job, days: list[date], stamp: datetime) -> None:
-    """Note the days for the next transformation of each environment; those that this erasure noted before stay noted."""
+    """Note the days for the next transformation of each environment. Days that this erasure noted before stay noted."""
     known = connection.execute(f"SELECT day FROM {MARKS} WHERE erasure_id = ?", [job.erasure_id]).fetchall()
     mark, missing = str(uuid.uuid4()), sorted({*days} - {day for (day,) in known})
     common = {"mark_id": mark, "erasure_id": job.erasure_id, "erased_at": stamp.replace(tzinfo=None)}
@@ -149,7 +150,10 @@ def _mark(connection: duckdb.DuckDBPyConnection, job: Job, days: list[date], sta
 
 
 def reach_of_models(job: Job) -> tuple[int, int] | None:
-    """How far an event reaches into other days: (minutes of a session's gap, days of the funnel); None without models."""
+    """Return how far an event reaches into other days: (minutes of a session's gap, days of the funnel).
+
+    None means that there are no models.
+    """
     from searchflow.transformation.production import chosen
 
     with warehouse.connect(job.settings, read_only=True) as connection:
@@ -161,7 +165,7 @@ def reach_of_models(job: Job) -> tuple[int, int] | None:
 
 
 def days_of(connection: duckdb.DuckDBPyConnection, job: Job, reach: tuple[int, int]) -> list[date]:
-    """Days that models must make anew without this person; ask before their events are deleted."""
+    """Return the days that models must make again without this person. Call this before their events are deleted."""
     connection.execute("DROP TABLE IF EXISTS temp.fresh")
     connection.execute(changes.fresh_events(people.THEIRS), _values(job))
     span = connection.execute("SELECT min(event_ts), max(event_ts) FROM fresh").fetchone()
@@ -174,7 +178,7 @@ def days_of(connection: duckdb.DuckDBPyConnection, job: Job, reach: tuple[int, i
 
 
 def _days_of_shared_sessions(connection: duckdb.DuckDBPyConnection, job: Job) -> set[date]:
-    """When their sessions were seen under other users: those sessions get another owner."""
+    """Return the days on which the person's sessions were seen under other users: those sessions get another owner."""
     parts = " UNION ".join(
         f"SELECT event_ts::DATE FROM {table} WHERE session_id IN (SELECT unnest($sessions::VARCHAR[]))"
         for table in EVENTS
@@ -183,10 +187,10 @@ def _days_of_shared_sessions(connection: duckdb.DuckDBPyConnection, job: Job) ->
 
 
 def remake_models(job: Job, clock: Callable[[], datetime]) -> None:
-    """Transform: the days that the erasure noted are made again. Nothing where no model was ever made.
+    """Transform, so that the days that the erasure noted are made again. Do nothing where no model was ever made.
 
     Raises:
-        TransformationFailed: a model or an audit failed. The person is not in any table; call again.
+        TransformationFailed: a model or an audit failed. The person is in no table any more; call this again.
     """
     from searchflow.transformation.project import forget
 
@@ -194,7 +198,7 @@ def remake_models(job: Job, clock: Callable[[], datetime]) -> None:
         if not _has_models(connection):
             return
     transformation.transform(job.settings, now=cut.take(job.settings, clock))
-    forget(job.settings)  # its connections would keep the catalog's tables from being rewritten
+    forget(job.settings)  # open connections of SQLMesh would keep the catalog's tables from being rewritten
     with warehouse.connect(job.settings, read_only=True) as connection:
         noted = f"SELECT count(DISTINCT day) FROM {MARKS} WHERE erasure_id = $erasure"
         [(days,)] = connection.execute(noted, {"erasure": job.erasure_id}).fetchall()
@@ -208,7 +212,7 @@ def mentions_in(
     condition: str = "TRUE",
     values: dict[str, object] | None = None,
 ) -> Mentions:
-    """Events of somebody else whose document holds an identifier, wherever in it."""
+    """Return the events of other users whose document holds an identifier, wherever in it."""
     theirs = f"coalesce({people.THEIRS}, FALSE)"
     query = f"SELECT event_id, event_ts::DATE, payload FROM {table} WHERE {condition} AND NOT {theirs}"
     found = Mentions()
@@ -225,7 +229,7 @@ def letters_about(
     condition: str = "TRUE",
     values: dict[str, object] | None = None,
 ) -> list[str]:
-    """Ids of the dead letters whose bytes hold an identifier."""
+    """Return the ids of the dead letters whose bytes hold an identifier."""
     found = connection.execute(
         f"SELECT dead_letter_id, raw_payload FROM raw.dead_letters WHERE octet_length(raw_payload) > 0 AND {condition}",
         values or {},
@@ -237,7 +241,7 @@ def letters_about(
 
 
 def model_rows(connection: duckdb.DuckDBPyConnection, job: Job) -> dict[str, str]:
-    """Tables of models that hold rows about the person -> a condition for them."""
+    """Return the tables of models that hold rows about the person -> a condition for these rows."""
     found = {}
     for table, columns in _others(connection):
         if not table.startswith("ops."):
@@ -248,7 +252,7 @@ def model_rows(connection: duckdb.DuckDBPyConnection, job: Job) -> dict[str, str
 
 
 def _base_tables(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
-    """All tables of the lake: (schema, table)."""
+    """Return all tables of the lake as (schema, table)."""
     return connection.execute(
         "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ? ORDER BY ALL", [warehouse.CATALOG]
     ).fetchall()
@@ -259,7 +263,7 @@ def _has_models(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def _others(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, list[str]]]:
-    """Every table but raw's, and its columns of text."""
+    """Yield every table outside the schema `raw`, with its columns of text."""
     found = connection.execute(
         "SELECT c.schema_name, c.table_name, list(c.column_name ORDER BY c.column_index) FROM duckdb_columns() AS c "
         "JOIN duckdb_tables() AS t USING (database_name, schema_name, table_name) "

@@ -1,8 +1,7 @@
-"""The lake's files: without deleted rows, without older snapshots, and looked through at the end, value by value.
+"""The lake's files: rewritten without deleted rows and older snapshots, and searched at the end, value by value.
 
-What was deleted stays in Parquet files and in the catalog until the files are written again, every older snapshot has
-expired and old files are removed. A search of the tables cannot see what is left in a file; so every file in the lake's
-folder is read.
+Deleted rows stay in Parquet files and in the catalog until the files are rewritten, every older snapshot has expired and old
+files are removed. A search of the tables cannot see what is left in a file, so every file in the lake's folder is read.
 """
 
 from __future__ import annotations
@@ -32,7 +31,8 @@ from searchflow.streams import EVENT_TYPES
 NAME = "lake files"
 AGAIN = Backoff(attempts=20, first=0.25)
 INLINED = "SELECT tablename FROM pg_tables WHERE tablename LIKE 'ducklake\\_inlined\\_%\\_%' AND tablename ~ '[0-9]$'"
-"""DuckLake's tables in the catalog for rows that are in no file yet, and for deletions: their names hold the table's number."""
+"""The SQL that lists DuckLake's catalog tables of deletions and of rows that are in no file yet. Their names hold the table's
+number."""
 TABLE_NUMBER = re.compile(r"_inlined_[a-z]+_([0-9]+)")
 EVER = datetime(9999, 1, 1, tzinfo=UTC)
 WITHOUT_WORDS = {
@@ -47,14 +47,14 @@ WITHOUT_WORDS = {
     "DATE",
     "TIMESTAMP",
 }
-"""Types whose values cannot hold an identifier as text."""
+"""The types whose values cannot hold an identifier as text."""
 
 
 def rewrite_files(job: Job) -> None:
     """Write files without deleted rows, expire older snapshots, and remove old files and orphans that hold the person.
 
-    Ingestion goes on beside it: it waits only while snapshots expire and old files go, for a commit that began before would
-    still need them.
+    Ingestion continues beside it. It waits only while snapshots expire and old files are removed, because a commit that began
+    before would still need them.
     """
     with warehouse.connect(job.settings) as connection:
         with cut.CommitGate(job.settings) as gate:
@@ -72,12 +72,12 @@ def rewrite_files(job: Job) -> None:
             job.count("old files deleted", len(gone))
         _delete_orphans(connection, job)
         if _stale_statistics(connection, job):
-            with cut.commits_held(job.settings):  # a commit beside it would widen what is narrowed here
+            with cut.commits_held(job.settings):  # a commit meanwhile would widen the statistics that are narrowed here
                 _correct_statistics(connection, job)
 
 
 def search_files(job: Job) -> list[Finding]:
-    """Count files by table that hold an identifier in any value, compressed or not. Files in a bucket are not read."""
+    """Count by table the files that hold an identifier in any value, compressed or not. Files in a bucket are not read."""
     if "://" in job.settings.data_path:
         return []
     found: dict[str, int] = {}
@@ -91,7 +91,7 @@ def search_files(job: Job) -> list[Finding]:
 
 
 def _with_rows_in_the_catalog(job: Job, connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
-    """Tables of which the catalog itself holds rows, or deletions of rows in files."""
+    """Return the tables of which the catalog itself holds rows, or deletions of rows in files."""
     with psycopg.connect(postgres.conninfo(job.settings, "catalog")) as catalog:
         names = [name for (name,) in catalog.execute(INLINED).fetchall()]
         asked = sql.SQL(" UNION ALL ").join(
@@ -103,7 +103,7 @@ def _with_rows_in_the_catalog(job: Job, connection: duckdb.DuckDBPyConnection) -
 
 
 def _with_deleted_rows(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
-    """Tables with files that hold deleted rows."""
+    """Return the tables with files that hold deleted rows."""
     rows = connection.execute(
         f"SELECT DISTINCT table_id FROM {maintenance.CATALOG_TABLES}.ducklake_delete_file WHERE end_snapshot IS NULL"
     ).fetchall()
@@ -111,7 +111,7 @@ def _with_deleted_rows(connection: duckdb.DuckDBPyConnection) -> list[tuple[str,
 
 
 def _named(connection: duckdb.DuckDBPyConnection, numbers: set[int]) -> list[tuple[str, str]]:
-    """(schema, table) of the tables that are still there."""
+    """Return (schema, table) for those of the numbered tables that still exist."""
     catalog = maintenance.CATALOG_TABLES
     rows = connection.execute(
         f"SELECT schema_name, table_name, table_id FROM {catalog}.ducklake_table JOIN {catalog}.ducklake_schema AS s "
@@ -127,19 +127,19 @@ def _insist(
     alone: lake_calls.Alone = nullcontext,
     **options: object,
 ) -> list[tuple[object, ...]]:
-    """Call one of DuckLake's functions until no writer is faster."""
+    """Call one of DuckLake's functions until no writer is faster, and return its rows."""
     for _ in AGAIN.tries():
         upkeep = maintenance.Upkeep()
         rows = maintenance.call(connection, function, upkeep, *places, alone=alone, **options)
         if not upkeep.skipped:
             return rows
     raise SearchFlowError(
-        f"{function} did not come through against other writers. Nothing is lost: run `searchflow forget` again."
+        f"Other writers were faster than {function} each time. Nothing is lost: run `searchflow forget` again."
     )
 
 
 def _delete_orphans(connection: duckdb.DuckDBPyConnection, job: Job) -> None:
-    """Files that no snapshot names, left by killed writers: those with the person in them go at once."""
+    """Delete the files with the person in them that no snapshot names: killed writers left them."""
     for (path,) in _insist(connection, "ducklake_delete_orphaned_files", older_than=EVER, dry_run=True):
         if _holds(connection, str(path), job.terms):
             if "://" in str(path):
@@ -159,12 +159,12 @@ def _holds(connection: duckdb.DuckDBPyConnection, path: str, terms: Terms) -> bo
             return False
         query = f"SELECT concat_ws(chr(1), {', '.join(texts)}) FROM read_parquet($path)"
         return any(terms.named_in(text) for (text,) in matching.perhaps(connection, query, {"path": path}, terms))
-    except duckdb.Error:  # not a whole file: nobody can read it, we neither
+    except duckdb.Error:  # not a whole file: no one can read it, and neither can we
         return False
 
 
 def _stale_statistics(connection: duckdb.DuckDBPyConnection, job: Job) -> list[tuple[int, int, str, str, str]]:
-    """Columns whose smallest or largest value in the catalog names the person."""
+    """Return the columns whose smallest or largest value in the catalog names the person."""
     catalog = maintenance.CATALOG_TABLES
     rows = connection.execute(f"""
         SELECT s.table_id, s.column_id, d.schema_name, t.table_name, c.column_name, s.min_value, s.max_value
@@ -182,7 +182,7 @@ def _stale_statistics(connection: duckdb.DuckDBPyConnection, job: Job) -> list[t
 
 
 def _correct_statistics(connection: duckdb.DuckDBPyConnection, job: Job) -> None:
-    """The catalog keeps the smallest and largest value of each column, and a deleted row may have been one."""
+    """Correct the smallest and largest value that the catalog keeps of each column: a deleted row may have held one."""
     catalog = maintenance.CATALOG_TABLES
     for table_id, column_id, schema, table, column in _stale_statistics(connection, job):
         ends = f'SELECT min("{column}"), max("{column}") FROM "{schema}"."{table}"'

@@ -1,4 +1,7 @@
-"""Which values in the lake name the person: each column is read once, whatever the number of identifiers (see `terms`)."""
+"""The search for values in the lake that name the person.
+
+It reads each column once, whatever the number of identifiers (see `terms`).
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ ROWS_A_READ = 100_000
 USERS = ("user_id", "visitor_id", "key", "idempotency_key", "unit")
 SESSIONS = ("session_id", "session_key", "touchpoint_id", "visitor_id")
 IDENTIFIERS = ("id", "key", "email")
-"""How columns with identifiers end; in any other a plain word may be the same as somebody's id."""
+"""The endings of columns with identifiers; in other columns a plain word may happen to equal a person's id."""
 
 
 def perhaps(
     connection: duckdb.DuckDBPyConnection, query: str, values: Mapping[str, object] | None, terms: Terms
 ) -> Iterator[tuple[Any, ...]]:
-    """Rows of a query whose last column, a text, may hold an identifier."""
+    """Yield the rows of a query whose last column, a text, may hold an identifier."""
     reader = connection.execute(query, dict(values or {})).to_arrow_reader(ROWS_A_READ)
     for batch in reader:
         frame = pl.DataFrame(pl.from_arrow(batch))
@@ -32,7 +35,7 @@ def perhaps(
 def values_about(
     connection: duckdb.DuckDBPyConnection, table: str, columns: list[str], terms: Terms
 ) -> dict[str, set[str]]:
-    """Column -> its values that name the person; columns without any are left out.
+    """Return column -> its values that name the person; columns without such a value are left out.
 
     A column of identifiers holds them, or keys made of them. A text of our own tables (schema `ops`) may also mention one.
     """
@@ -65,7 +68,10 @@ def _naming(values: pl.Series, column: str, terms: Terms, *, ours: bool) -> set[
 
 
 def condition(connection: duckdb.DuckDBPyConnection, table: str, columns: list[str], terms: Terms) -> str | None:
-    """SQL that is true of a table's rows about the person, for as long as the connection is open; None when there are none."""
+    """Return SQL that is true for a table's rows about the person; None when there are none.
+
+    The SQL works for as long as the connection is open, since it reads a temporary table.
+    """
     parts = []
     for column, values in values_about(connection, table, columns, terms).items():
         place = f"{table}.{column}"
@@ -85,7 +91,7 @@ def replace(connection: duckdb.DuckDBPyConnection, table: str, key: str, column:
 
 
 def _note(connection: duckdb.DuckDBPyConnection, place: str, values: list[str]) -> None:
-    """Keep values for a condition."""
+    """Keep the values of a place in a temporary table, for a condition."""
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS erased_found (place VARCHAR, value VARCHAR)")
     connection.execute("DELETE FROM temp.erased_found WHERE place = ?", [place])
     connection.register("erased_values", _table({"place": [place] * len(values), "value": values}))

@@ -1,4 +1,4 @@
-"""Who is meant: every identifier that leads to one person, gathered from the raw tables."""
+"""The person to erase: every identifier that leads to them, gathered from the raw tables."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import msgspec
 from searchflow.event_types import EVENT_TYPES, of_every_type
 
 THEIRS = "(user_id = $user OR user_id IS NULL AND session_id IN (SELECT unnest($sessions::VARCHAR[])))"
-"""Which events are a person's: those that name them, and the anonymous ones of sessions that they logged in to."""
+"""The SQL condition for a person's events: those that name them, and anonymous ones of sessions that they logged in to."""
 
 
 class Person(msgspec.Struct):
-    """A user and what else names them. `shared` sessions had another user too: their id is not this person's alone."""
+    """A user and what else names them. Another user had `shared` sessions too, so their ids are not this person's alone."""
 
     user_id: str
     sessions: list[str] = []
@@ -23,15 +23,15 @@ class Person(msgspec.Struct):
     emails: list[str] = []
     names: list[str] = []
     kept_emails: list[str] = []
-    """Addresses that another user has too."""
+    """The addresses that another user has too."""
 
     @property
     def all_sessions(self) -> list[str]:
-        """Sessions whose anonymous events are theirs."""
+        """The sessions whose anonymous events belong to the person."""
         return [*self.sessions, *self.shared]
 
     def joined(self, other: Person) -> Person:
-        """With what was found later: an erasure that goes on after a kill finds less than it began with."""
+        """Return the person with what was found later: an erasure that continues after a kill finds less than before."""
         both = {
             name: sorted({*getattr(self, name), *getattr(other, name)})
             for name in self.__struct_fields__
@@ -41,7 +41,7 @@ class Person(msgspec.Struct):
 
 
 def find(connection: duckdb.DuckDBPyConnection, user_id: str) -> Person:
-    """Gather what the raw tables say of a user; nothing but the id when they know nobody of that name."""
+    """Gather what the raw tables know of a user. For a user that they do not know, this is only the id."""
     events = of_every_type(EVENT_TYPES, "SELECT session_id, user_id, event_id FROM raw.{table}")
     person = Person(user_id)
     sessions = connection.execute(

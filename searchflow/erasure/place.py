@@ -1,4 +1,4 @@
-"""The contract of a place: it says what it holds of a person, and lets go of it."""
+"""The contract of a place: it tells what it holds of a person, and removes that."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from searchflow.settings import Settings
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """So much of a person is there: rows, entries, files."""
+    """The number of rows, entries or files about a person in one part of a place."""
 
     place: str
     what: str
@@ -24,7 +24,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 @dataclass
 class Job:
-    """One erasure: whom, since when, and what was done besides removing (files rewritten, snapshots expired)."""
+    """One erasure: the person, the time of its start, and what was done besides removing (such as files rewritten)."""
 
     settings: Settings
     erasure_id: str
@@ -32,27 +32,27 @@ class Job:
     now: datetime
     facts: dict[str, int] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
-    """What is not ours to erase, in sentences."""
+    """What others must erase, in sentences."""
 
     @cached_property
     def terms(self) -> Terms:
-        """What to look for."""
+        """The identifiers to look for."""
         return Terms(self.person)
 
     def count(self, fact: str, number: int) -> None:
-        """Add to a fact."""
+        """Add a number to a fact of the certificate."""
         self.facts[fact] = self.facts.get(fact, 0) + number
 
 
 class Place(Protocol):
-    """Somewhere a person may be. Both may be called again at any time."""
+    """A place that may hold a person. Both methods may be called again at any time."""
 
     name: str
 
     def search(self, job: Job) -> list[Finding]:
-        """What is there; nothing that is not."""
+        """Return what the place holds of the person; leave out parts that hold nothing."""
         ...
 
     def erase(self, job: Job) -> None:
-        """Remove it."""
+        """Remove what the place holds of the person."""
         ...

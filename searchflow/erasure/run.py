@@ -1,8 +1,8 @@
-"""One erasure from end to end. It may be killed anywhere; the same call goes on.
+"""One erasure from end to end. It may be killed at any moment; the same call continues it.
 
-Nothing else is disturbed: ingestion waits while the raw tables let go (seconds), models, suites and syncs wait until
-theirs did, readers see the newest snapshot throughout. What was there is counted before anything is removed, and looked
-for again at the end: the certificate says both.
+Other work is hardly disturbed. Ingestion waits for the seconds in which rows are deleted from the raw tables. Models, suites
+and syncs wait until the erasure ends. Readers see the newest snapshot throughout. Everything about the person is counted
+before anything is removed, and searched for again at the end: the certificate says both.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ OnStep = Callable[[str], None]
 
 
 class UnknownPerson(NegativeAnswer):
-    """Nothing here is about this user."""
+    """The error when nothing here is about this user."""
 
     def __init__(self) -> None:
         super().__init__(
-            "Nothing here is about this user. Check the id: it is compared exactly, upper and lower case too."
+            "Nothing here is about this user. Check the id: it is compared exactly, also in upper and lower case."
         )
 
 
 class Incomplete(NegativeAnswer):
-    """Something came back, or would not go."""
+    """The error when something about the person came back or could not be removed."""
 
     def __init__(self, left: Sequence[Finding]) -> None:
         self.left = list(left)
@@ -52,15 +52,15 @@ class Incomplete(NegativeAnswer):
 
 
 def places(more: Sequence[Place] = ()) -> list[Place]:
-    """Every kind of place, those of other packages behind ours."""
-    return [lake.Lake(), databases.Databases(), bus.Bus(), *more, files.Files()]
+    """Return every kind of place. Those of other packages come before the files of the home."""
+    return [lake.Lake(), databases.Databases(), bus.Bus(), *more, files.HomeFiles()]
 
 
 def look(settings: Settings, user_id: str, *, clock: Clock, more: Sequence[Place] = ()) -> list[Finding]:
-    """What there is of a person; removes nothing.
+    """Return what there is of a person, and remove nothing.
 
     Raises:
-        UnknownPerson: nothing.
+        UnknownPerson: there is nothing about them.
     """
     found = _search(_job_of(settings, user_id, clock()), places(more))
     if not _is_known(found):
@@ -76,19 +76,19 @@ def forget(
     more: Sequence[Place] = (),
     on_step: OnStep | None = None,
 ) -> dict[str, Any]:
-    """Remove a person everywhere, for good. Returns the certificate, which is kept too.
+    """Remove a person everywhere, for good. Return the certificate, which is also kept as a file.
 
     Raises:
-        UnknownPerson: there is nobody of this id, and nobody was.
-        Incomplete: something is left; call again.
-        BusyError: another erasure is at work.
-        TransformationFailed: the models could not be made anew without the person; call again.
+        UnknownPerson: there is no user of this id, and there was none.
+        Incomplete: something is left; call this again.
+        BusyError: another erasure is running.
+        TransformationFailed: the models could not be made again without the person; call this again.
     """
     with locks.try_advisory_lock(settings, locks.ERASURE) as mine:
         if not mine:
-            raise BusyError("Another erasure is at work. Wait until it ends, then run the same command again.")
-        # The lock of models, suites and syncs (flows.support.models_at_rest): one that began before ends first, and none
-        # that begins later comes in between: they look for the lock above.
+            raise BusyError("Another erasure is running. Wait until it ends, then run the same command again.")
+        # This is the lock of models, suites and syncs (flows.support.models_at_rest). A run that began before ends first. No
+        # run that begins later comes in between, because runs look for the lock above.
         with locks.advisory_lock(settings, locks.transformation("prod")):
             return _Erasure(settings, user_id, clock, places(more), on_step or (lambda _: None)).run()
 
@@ -114,15 +114,15 @@ class _Erasure:
         self._step(notes, job, "drain the streams", lambda: bus.drain(job, self.clock), always=True)
         for place in self.places:
             self._step(notes, job, f"erase from {place.name}", partial(place.erase, job), always=True)
-        self._step(notes, job, "make the models anew", lambda: lake.remake_models(job, self.clock), always=True)
+        self._step(notes, job, "make the models again", lambda: lake.remake_models(job, self.clock), always=True)
         self._step(notes, job, "rewrite files and expire snapshots", lambda: lake_files.rewrite_files(job), always=True)
-        # Once more: what the lake's files were listed by went just now.
+        # The catalog is rewritten once more: rows that listed the lake's files were deleted just now.
         self._step(notes, job, "rewrite the catalog", lambda: self._rewrite_catalog(job), always=True)
         self._step(notes, job, "drain the streams again", lambda: bus.drain(job, self.clock), always=True)
         self._step(notes, job, "rewrite the append-only file", lambda: bus.forget_commands(job), always=True)
         self._step(notes, job, "remove old log segments", lambda: databases.forget_write_ahead_log(job), always=True)
         self.on_step("look everywhere again")
-        # What producers send at this moment is refused on arrival, whenever it is read.
+        # Ingestion refuses what producers send at this moment, whenever it is read.
         left = [each for each in _search(job, self.places) if not bus.is_on_its_way(each)]
         left += lake_files.search_files(job)
         if left:
@@ -130,7 +130,7 @@ class _Erasure:
         return self._certify(notes, job)
 
     def _begin(self) -> Journal | None:
-        """Count what there is. None when there is nothing."""
+        """Count what there is of the person and begin the notes. Return None when there is nothing."""
         self.on_step("look everywhere")
         now = self.clock()
         job = _job_of(self.settings, self.user_id, now)
@@ -142,7 +142,7 @@ class _Erasure:
         return notes
 
     def _let_go(self, notes: Journal, job: Job) -> None:
-        """Put the person on the list and delete their rows, while no commit can happen. What to delete is found before."""
+        """Put the person on the list and delete their rows while no commit can happen. The rows are looked up before."""
         reach = lake.reach_of_models(job)
         with (
             warehouse.connect(self.settings) as connection,
@@ -156,7 +156,7 @@ class _Erasure:
                 self._know(notes, job, connection)
                 if job.person == before:
                     lake.add_newer(connection, job, rows, since)
-                else:  # more of them came in meanwhile
+                else:  # more identifiers came in meanwhile
                     rows = lake.look_up(connection, job, reach)
                 rows.days = sorted({*rows.days, *map(date.fromisoformat, notes.days)})
                 notes.days = [day.isoformat() for day in rows.days]
@@ -165,9 +165,9 @@ class _Erasure:
                 lake.erase_raw(connection, job, rows, self.clock())
 
     def _know(self, notes: Journal, job: Job, connection: duckdb.DuckDBPyConnection) -> None:
-        """Gather the person's identifiers; what a killed run gathered stays."""
+        """Gather the person's identifiers, and keep those that a killed run gathered."""
         notes.person = job.person = notes.person.joined(person.find(connection, self.user_id))
-        job.__dict__.pop("terms", None)  # made of the person
+        job.__dict__.pop("terms", None)  # the cached terms were made from the person
 
     def _list(self, ledger: psycopg.Connection, job: Job) -> None:
         """Put the person on the list of forgotten people."""
@@ -179,7 +179,7 @@ class _Erasure:
         tombstones.add(self.settings, ledger, listed, job.erasure_id, job.now)
 
     def _step(self, notes: Journal, job: Job, name: str, work: Callable[[], None], *, always: bool = False) -> None:
-        """Do a step and note it. Most are cheap when there is nothing left to do, and are looked at again each time."""
+        """Do a step and note it. With `always`, repeat it although it is done: it is cheap when nothing is left to do."""
         if name in notes.done and not always:
             return
         self.on_step(name)
@@ -235,7 +235,7 @@ def _plainly(job: Job) -> list[str]:
 
 
 def _is_known(found: Sequence[Finding]) -> bool:
-    """Somebody whom only logs and reports name is a word in them, nobody's user id."""
+    """Return True when a person was found. A word that only logs and reports hold is not a user id."""
     return any(not (each.place == files.NAME or each.what.startswith(("ops.", "prefect."))) for each in found)
 
 

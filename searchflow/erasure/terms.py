@@ -1,12 +1,12 @@
-"""What to look for: a person's identifiers, as whole words in bytes and as patterns for SQL.
+"""The identifiers of a person to look for, as whole words in bytes and as patterns for SQL.
 
-Never a part of a longer word: to erase `u-1` must not touch `u-12`, nor `u-1.b`. Identifiers are looked for as they are
-and as JSON, HTML or a URL would write them; addresses and UUIDs in any case. An identifier that could be any word or
-number (`CA`, `maria`, `42`) is looked for only in columns that hold identifiers of its kind, and beside its field's name.
+A part of a longer word never counts: the erasure of `u-1` must not touch `u-12` or `u-1.b`. Identifiers are searched as they
+are and as JSON, HTML or a URL would write them; addresses and UUIDs in any case. An identifier that could be any word or
+number (`CA`, `maria`, `42`) is searched only in columns that hold identifiers of its kind, and beside its field's name.
 
-A search has two steps. `perhaps_in` looks for all identifiers at once as bytes (Aho-Corasick, in Polars), whatever their
-number; `spans`, `cut_out` and `is_key` then decide about the few texts that are left. One regular expression of hundreds of
-identifiers took DuckDB minutes for what this finds in a second.
+A search has two steps. `perhaps_in` looks for all identifiers at once as bytes (Aho-Corasick, in Polars), for any number of
+identifiers. `spans`, `cut_out` and `is_key` then decide about the few texts that are left. One regular expression of hundreds
+of identifiers took DuckDB minutes for what this finds in a second.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from searchflow.erasure.person import Person
 REPLACEMENT = "erased"
 SHORTEST = 3
 LARGE = 4096
-"""Bytes from which looking first whether there is anything to find is the cheaper way."""
+"""The size in bytes from which it is cheaper to look first whether there is anything to find."""
 _PLAIN = re.compile(r"[^\W\d_]{1,19}|[0-9]{1,7}")
 _WORD = re.compile(rb"[A-Za-z0-9_.@+%~#\x80-\xff-]+")
 _TEXT = re.compile(rb'"((?:[^"\\]|\\.)*+)(?:"|\\?\Z)', re.DOTALL)
-"""A JSON text, or what is left of one that does not end: so each byte is looked at once, also of hostile input."""
+"""A JSON text, or the rest of one that does not end, so that each byte is read only once, also of hostile input."""
 _PARTS = re.compile('[:"\x01]')
 
 
 class Terms:
-    """The identifiers of one person."""
+    """The identifiers of one person, in every form in which they are searched."""
 
     def __init__(self, person: Person) -> None:
         self.user_id, self.sessions = person.user_id, person.sessions
-        """For columns of users and of sessions, however plain they are."""
+        """The ids for columns of users and of sessions, also ids that could be any word or number."""
         exact = [each for each in (person.user_id, *person.sessions) if not is_plain(each)]
         self.plain = len(exact) <= len(person.sessions)
         folded = [*person.emails, *person.events]
         self.identifiers = [*exact, *folded]
-        """Those that are looked for everywhere."""
+        """The identifiers that are searched everywhere."""
         self._exact, self._folded = _all_forms(exact), _all_forms(folded)
         encoded = {form.encode("utf-8", "surrogatepass") for form in self._exact}
         any_case = {form.encode("utf-8", "surrogatepass").lower() for form in self._folded}
@@ -58,14 +58,14 @@ class Terms:
         self._names = [form.encode("utf-8", "surrogatepass") for form in _all_forms(person.names)]
 
     def spans(self, data: bytes) -> list[tuple[int, int]]:
-        """Where identifiers stand in `data`: (first byte, one behind the last)."""
+        """Return where identifiers stand in `data`: (first byte, one after the last)."""
         found = [] if len(data) > LARGE and not any(self.perhaps_in_bytes([data])) else self._spelt_out(data)
         if b"\\u" in data:
             found += [span for span in self._escaped(data) if span not in found]
         return sorted(found)
 
     def _spelt_out(self, data: bytes) -> list[tuple[int, int]]:
-        """Those whose bytes are there as they are."""
+        """Return the spans of identifiers whose bytes are there as they are."""
         found = []
         for match in _WORD.finditer(data):
             word, start = match.group(), match.start()
@@ -83,7 +83,7 @@ class Terms:
         return found
 
     def _escaped(self, data: bytes) -> Iterator[tuple[int, int]]:
-        """JSON texts that hold an identifier once characters written by their number are read; the text between its quotes."""
+        """Yield the spans, between the quotes, of JSON texts that hold an identifier with characters written by number."""
         for match in _TEXT.finditer(data):
             if b"\\u" not in match[1]:
                 continue
@@ -96,19 +96,22 @@ class Terms:
                 yield match.span(1)
 
     def perhaps_in(self, texts: pl.Series) -> pl.Series:
-        """True for every text in which `spans` or `is_key` may find an identifier, and for few others."""
+        """Return True for every text in which `spans` or `is_key` may find an identifier, and for few others."""
         exact = texts.str.contains_any([*self._exact_needles, "\\u"])
         if not self._folded:
             return exact.fill_null(value=False)
         return (exact | texts.str.contains_any(self._folded, ascii_case_insensitive=True)).fill_null(value=False)
 
     def named_in(self, text: str) -> bool:
-        """True when a text holds an identifier."""
+        """Return True when a text holds an identifier."""
         return self.found_in(text.encode("utf-8", "surrogatepass"))
 
     def perhaps_in_bytes(self, contents: Sequence[bytes]) -> list[bool]:
-        """The same for bytes, which need not be text; an identifier with characters written by number is not found."""
-        # Each byte as one character: Polars looks in texts only.
+        """Return True for contents in which `spans` may find an identifier, and for few others; they need not be text.
+
+        An identifier with characters written by number is not found.
+        """
+        # Each byte becomes one character, because Polars searches only texts.
         texts = pl.Series([content.decode("latin-1") for content in contents], dtype=pl.String)
         exact = texts.str.contains_any([_as_bytes(needle) for needle in self._exact_needles])
         if self._folded:
@@ -117,17 +120,17 @@ class Terms:
         return exact.to_list()
 
     def cut_out(self, text: str) -> str:
-        """The text with every identifier replaced."""
+        """Return the text with every identifier replaced."""
         data = text.encode("utf-8", "surrogatepass")
         parts, done = list[bytes](), 0
         for start, end in self.spans(data):
             if start >= done:
                 parts += [data[done:start], REPLACEMENT.encode()]
-            done = max(done, end)  # of two that overlap, both go
+            done = max(done, end)  # when two overlap, both are cut out
         return b"".join([*parts, data[done:]]).decode("utf-8", "surrogatepass")
 
     def is_key(self, text: str) -> bool:
-        """True for an identifier, a key made of identifiers (`u-1:2026-05-01`), and a JSON text of such keys."""
+        """Return True for an identifier, a key made of identifiers (`u-1:2026-05-01`), and a JSON text of such keys."""
         parts = _PARTS.split(text)
         if any(part in self._keys or part.lower() in self._folded_keys for part in parts):
             return True
@@ -139,14 +142,17 @@ class Terms:
         )
 
     def spans_with_names(self, data: bytes) -> list[tuple[int, int]]:
-        """The same, and where an identifier stands also the person's names: alone they may be anybody's."""
+        """Return where identifiers stand in `data`, and also the person's names when there is an identifier.
+
+        Names alone do not count: they may belong to anyone.
+        """
         found = self.spans(data)
         if found:
             found += [span for name in self._names for span in _occurrences(data, name) if _alone(data, span)]
         return sorted(found)
 
     def found_in(self, data: bytes) -> bool:
-        """True when `data` holds an identifier."""
+        """Return True when `data` holds an identifier."""
         return bool(self.spans(data))
 
     def _is_one(self, word: bytes) -> bool:
@@ -154,12 +160,12 @@ class Terms:
 
 
 def is_plain(identifier: str) -> bool:
-    """True for what could be any word or number."""
+    """Return True for an identifier that could be any word or number."""
     return bool(_PLAIN.fullmatch(identifier)) or len(identifier) < SHORTEST
 
 
 def _fields(name: str, identifiers: Sequence[str]) -> list[tuple[re.Pattern[bytes], str]]:
-    """Plain identifiers as a JSON document would have them: the field's name, and the value between its quotes."""
+    """Return patterns for plain identifiers in a JSON document: the field's name, and the value between its quotes."""
     found = []
     for identifier in filter(is_plain, identifiers):
         value = json.dumps(identifier, ensure_ascii=False)[1:-1]
@@ -201,6 +207,6 @@ def _occurrences(data: bytes, phrase: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _alone(data: bytes, span: tuple[int, int]) -> bool:
-    """No word goes on before or behind it."""
+    """Return True when no word continues before or after the span."""
     start, end = span
     return not _WORD.match(data[start - 1 : start]) and not _WORD.match(data[end : end + 1].strip(b"."))

@@ -1,4 +1,4 @@
-"""What a declaration of an event type may say, and the names that follow from it."""
+"""The parts of an event type's declaration, and the names that follow from it."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ from typing import Literal
 from msgspec import Struct, field
 
 Kind = Literal["text", "identifier", "count", "ordinal", "amount", "number", "boolean", "object"]
-"""`identifier`: text that is not empty. `count`: a whole number from 0. `ordinal`: one from 1. `amount`: a number from 0."""
+"""The kinds of fields. `identifier`: text that is not empty. `count`: a whole number from 0. `ordinal`: a whole number from 1.
+`amount`: a number from 0."""
 InnerKind = Literal["text", "amount", "whole", "dates", "latitude", "longitude"]
-"""Kinds inside an object. A value of another JSON type is kept there and told as a schema change."""
+"""The kinds of fields inside an object. A value of another JSON type is kept there and reported as a schema change."""
 Session = Literal["required", "optional"]
 Color = Literal["blue", "orange", "green", "pink", "sky", "vermilion", "ochre", "grey"]
 
 
 class Field(Struct, frozen=True, forbid_unknown_fields=True):
-    """One field of an event type."""
+    """One declared field of an event type."""
 
     type: Kind
     required: bool = False
     default: str | int | float | bool | None = None
     personal: bool = False
-    """Its content is about a person: columns made from it are masked and never exported."""
+    """True when its content is about a person: columns made from it are masked and never exported."""
     refers_to: str | None = None
-    """The event type whose `event_id` it holds."""
+    """The event type whose `event_id` the field holds."""
     any_time: bool = False
-    """The event that it refers to may be of any earlier day, not only of the funnel's window."""
+    """True when the event that it refers to may be of any earlier day, not only of the funnel's window."""
     fields: dict[str, InnerKind] = field(default_factory=dict)
-    """Of an object: its fields that have a type."""
+    """The fields of an object that have a type."""
 
 
 class Declaration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a YAML file says beside its fields."""
+    """The parts of a declaration beside its fields."""
 
     about: str
     title: str
@@ -61,12 +62,12 @@ class EventType(Declaration, frozen=True, kw_only=True):
 
     @property
     def stream(self) -> str:
-        """The first shard of its stream."""
+        """The name of the first shard of its stream."""
         return f"searchflow:events:{self.name}"
 
     @property
     def table(self) -> str:
-        """Its table in the schema `raw`, without the schema."""
+        """The name of its table in the schema `raw`, without the schema."""
         return f"{self.name}_events"
 
     @property

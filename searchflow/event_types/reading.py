@@ -1,4 +1,4 @@
-"""Reads declarations, and says with file, line and field what is wrong with one."""
+"""The reader of declarations. Its errors name the file, the line and the field."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from searchflow.event_types.declaration import Declaration, EventType, Field
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 ENVELOPE = ("event_id", "event_type", "timestamp", "session_id", "user_id")
-"""Fields that every event has; no declaration may say them again."""
+"""The fields that every event has; no declaration may repeat them."""
 TAKEN = frozenset({"file", "direct", "replay", "erasure", "ad_spend", "user_profile", "dead_letter", "all", "any"})
-"""Names that positions, feeds and sums already have."""
+"""The names that positions, feeds and sums already use."""
 _DEFAULTS: dict[str, tuple[type, ...]] = {
     "text": (str,),
     "identifier": (str,),
@@ -34,7 +34,7 @@ Problem = tuple[list[str | int], str]
 
 
 def read_all(folder: Path) -> dict[str, EventType]:
-    """The event types of a folder, each behind those that it refers to.
+    """Read the event types of a folder. Each stands after those that it refers to.
 
     Raises:
         ConfigurationError: a declaration cannot be used; names file, line and field.
@@ -51,7 +51,7 @@ def read_all(folder: Path) -> dict[str, EventType]:
 
 
 class _File(Declaration, frozen=True, kw_only=True):
-    """A file whose fields are read one by one: an error can then name the field."""
+    """A file whose fields are read one by one, so that an error can name the field."""
 
     fields: dict[str, Any] = msgspec.field(default_factory=dict)
 
@@ -94,7 +94,7 @@ def _field_problems(name: str, field: Field, known: dict[str, EventType]) -> Ite
     if field.refers_to is not None and field.type != "identifier":
         yield [*at, "type"], "a field that refers to an event is an identifier"
     if field.any_time and field.refers_to is None:
-        yield [*at, "any_time"], "it says when an event may be that the field refers to, and the field refers to none"
+        yield [*at, "any_time"], "it says when the referenced event may be, but the field refers to no event"
     if field.default is not None and (field.required or not _fits(field)):
         yield [*at, "default"], f"an optional field of type {field.type} cannot have this default"
     if field.fields and field.type != "object":
@@ -108,7 +108,7 @@ def _fits(field: Field) -> bool:
 
 
 def _ordered(found: dict[str, EventType], files: dict[str, tuple[Path, str]]) -> tuple[str, ...]:
-    """The names in an order in which each stands behind those that it refers to."""
+    """Return the names in an order in which each stands after those that it refers to."""
     below = {name: {each.event_type for each in found[name].references} for name in sorted(found)}
     try:
         return tuple(TopologicalSorter(below).static_order())

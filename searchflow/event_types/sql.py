@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from searchflow.event_types.declaration import EventType, Reference
 
 Chain = tuple[tuple[EventType, Reference], ...]
-"""Steps from an event to one that it refers to, each by one field."""
+"""The steps from an event to one that it refers to, each by one field."""
 
 
 def of_every_type(types: Mapping[str, EventType], select: str) -> str:
-    """One SELECT a type, as one query; `{name}`, `{plural}` and `{table}` in it are filled in.
+    """Return one query with a SELECT for each type; `{name}`, `{plural}` and `{table}` in it are filled in.
 
     >>> of_every_type(EVENT_TYPES, "SELECT event_id FROM raw.{table}")  # doctest: +SKIP
     'SELECT event_id FROM raw.search_events UNION ALL SELECT event_id FROM raw.click_events UNION ALL ...'
@@ -22,7 +22,7 @@ def of_every_type(types: Mapping[str, EventType], select: str) -> str:
 
 
 def chains_to(types: Mapping[str, EventType], target: str) -> Iterator[Chain]:
-    """Every way on which an event leads to one of the type `target`; of that type itself the empty one."""
+    """Yield every chain that leads from an event to one of the type `target`; for that type itself, the empty chain."""
     yield ()
     for each in types.values():
         for reference in each.references:

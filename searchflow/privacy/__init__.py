@@ -1,4 +1,4 @@
-"""Privacy of what is kept: views that mask personal columns, pseudonyms for exports, and who may access what.
+"""Privacy of the stored data: views that mask personal columns, pseudonyms for exports, and the roles that grant access.
 
-Which columns are personal is marked in `searchflow.transformation.marks`; `searchflow.erasure` forgets a person.
+`searchflow.transformation.marks` marks which columns are personal; `searchflow.erasure` forgets a person.
 """

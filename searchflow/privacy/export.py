@@ -1,4 +1,7 @@
-"""A table as CSV for people outside: personal columns left out, user ids as pseudonyms, no cell a spreadsheet would run."""
+"""The export of a table as CSV for people outside: without personal columns, and with pseudonyms for user ids.
+
+No cell of it is one that a spreadsheet would run.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ from searchflow.transformation import marks
 from searchflow.transformation.lineage import lineage_of_all
 
 IDENTIFIERS = frozenset({"user_id", "visitor_id", "idempotency_key"})
-"""Names that mean a user in whichever table they are, one of your own included."""
+"""The names of columns that mean a user in every table, also in one of your own."""
 BLOCK = 10_000
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""A cell that begins so is a formula to a spreadsheet; an apostrophe makes it text (OWASP: CSV injection)."""
+"""The beginnings by which a spreadsheet takes a cell for a formula; an apostrophe makes it text (OWASP: CSV injection)."""
 
 
 def export(settings: Settings, table: str, path: Path) -> int:
-    """Write `table` to a CSV file. Returns the number of rows.
+    """Write `table` to a CSV file. Return the number of rows.
 
     Raises:
         NotFoundError: there is no such table.
@@ -63,7 +66,7 @@ def _cells(settings: Settings, columns: list[str], masked: set[str], row: tuple[
 
 
 def harmless(value: object) -> object:
-    """A value that a spreadsheet shows and never runs; numbers stay numbers."""
+    """Return a value that a spreadsheet shows and never runs; numbers stay numbers."""
     if isinstance(value, str) and value.startswith(FORMULA):
         return f"'{value}"
     return value

@@ -1,7 +1,7 @@
-"""Views that everybody may see: `masked.<schema>_<table>` is the table without what is personal in it.
+"""Views that everyone may see: `masked.<schema>_<table>` is the table without its personal values.
 
-Texts become dots, other values become null; user ids stay, because they say nothing without the tables that are masked
-here. What leaves the house under a pseudonym (exports, demos) goes through `pseudonym`.
+Texts become dots, other values become null. User ids stay, because they say nothing without the tables that are masked
+here. Data that leaves the house under a pseudonym (exports, demos) goes through `pseudonym`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SCHEMA = "masked"
 
 
 def pseudonym(settings: Settings, user_id: str) -> str:
-    """A name for a user that only the holder of the key can make again: HMAC-SHA256, 16 bytes as hex.
+    """Return a name for a user that only the holder of the key can make again: HMAC-SHA256, 16 bytes as hex.
 
     >>> pseudonym(settings, "u-1")  # doctest: +SKIP
     'p-5f0c…'
@@ -31,7 +31,7 @@ def pseudonym(settings: Settings, user_id: str) -> str:
 
 
 def make_views(settings: Settings) -> list[str]:
-    """Make a masked view of every table that holds something personal. Returns their names. Run it after models changed."""
+    """Make a masked view of every table that holds personal values. Return the views' names. Run this after models changed."""
     made = []
     with warehouse.connect(settings) as connection:
         marks = personal_columns(settings, connection)

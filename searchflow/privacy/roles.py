@@ -1,9 +1,10 @@
-"""Who may access what: five PostgreSQL roles with the least they need, made by `searchflow roles create`.
+"""Five PostgreSQL roles with the least access that each needs. `searchflow roles create` makes them.
 
 They are group roles without login. Give one to each account and let it act as that role from its first statement on, so
-that the tables it makes are the role's: `GRANT searchflow_ingest TO worker; ALTER ROLE worker SET role = 'searchflow_ingest'`.
-The lake's catalog is one set of tables, so that PostgreSQL cannot tell the lake's own tables apart: a role may read the
-lake, or read and write it. Who may read single columns is the business of masked views (`searchflow.privacy.masking`).
+that the tables that it makes belong to the role:
+`GRANT searchflow_ingest TO worker; ALTER ROLE worker SET role = 'searchflow_ingest'`.
+The lake's catalog is one set of tables, so PostgreSQL cannot tell the lake's own tables apart: a role may read the lake, or
+read and write it. Masked views (`searchflow.privacy.masking`) decide about single columns.
 """
 
 from __future__ import annotations
@@ -23,23 +24,23 @@ READ, WRITE = ("SELECT",), ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 @dataclass(frozen=True)
 class Grant:
-    """What a role may do with the tables of one schema, those to come included."""
+    """The privileges of a role on the tables of one schema, including future tables."""
 
     database: str
     schema: str
     privileges: tuple[str, ...]
     create: bool = False
     owns: bool = False
-    """The schema is the role's: it makes and alters its tables. PostgreSQL asks for CREATE on the database even where the
-    schema is there, so the role has that too, and temporary tables."""
+    """True when the schema belongs to the role, which makes and alters its tables. PostgreSQL asks for CREATE on the database
+    even where the schema exists, so the role has that too, and temporary tables."""
 
 
 CATALOG_WRITE = (Grant("catalog", "public", WRITE, create=True), Grant("catalog", "audit", ("INSERT",)))
 LEDGER = (
-    Grant("ledger", "erasure", READ),  # a commit asks who was forgotten
-    Grant("ledger", "monitoring", WRITE),  # a run says that it has begun and that it has ended
+    Grant("ledger", "erasure", READ),  # a commit reads which people were forgotten
+    Grant("ledger", "monitoring", WRITE),  # a run notes that it has begun and that it has ended
 )
-"""What every part that runs does in the ledger's database, beside the locks by which they take turns."""
+"""The grants that every running part needs in the ledger's database, beside the locks by which they take turns."""
 ROLES: dict[str, tuple[str, tuple[Grant, ...]]] = {
     "ingest": ("stores events, feeds and dead letters", (*CATALOG_WRITE, *LEDGER)),
     "transform": (
@@ -64,21 +65,21 @@ ROLES: dict[str, tuple[str, tuple[Grant, ...]]] = {
         ),
     ),
 }
-"""Role -> what it is for, and its grants. Everything that is not named here is refused."""
+"""The role -> its purpose and its grants. Everything that is not named here is refused."""
 DECISIONS: dict[str, tuple[str, ...]] = {
     "transform": ("promote",),
     "activate": ("approve", "undo", "suppress", "unsuppress"),
 }
-"""Role -> the decisions of people that it may enter into the audit log. `grant` and `erase` are the owner's alone."""
+"""The role -> the decisions of people that it may enter into the audit log. Only the owner may enter `grant` and `erase`."""
 
 
 def name_of(settings: Settings, role: str) -> str:
-    """The role's name on the server: roles are shared by all databases, so they carry our prefix."""
+    """Return the role's name on the server. All databases of a server share roles, so their names carry our prefix."""
     return f"{settings.postgres_prefix}{role}"
 
 
 def create(settings: Settings) -> list[str]:
-    """Make the roles and bring their privileges to what is declared. Safe to call again. Returns their names.
+    """Make the roles and give them exactly the declared privileges. Safe to call again. Return the names of the roles.
 
     Raises:
         psycopg.errors.InsufficientPrivilege: the user of SEARCHFLOW_POSTGRES_URL may not create roles.
@@ -106,8 +107,10 @@ def create(settings: Settings) -> list[str]:
 
 
 def _join(connection: psycopg.Connection, name: str) -> None:
-    """Make the account that makes the roles a member of them, unless it is superuser: only a member gives a schema away, and
-    brings tables of the role up to date."""
+    """Make the account that makes the roles a member of them, unless it is a superuser.
+
+    Only a member can give a schema away, and can bring tables of the role up to date.
+    """
     row = connection.execute("SELECT pg_has_role(current_user, %s, 'USAGE')", [name]).fetchone()
     if row != (True,):
         connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(name)))
@@ -127,15 +130,15 @@ def _let_decide(connection: psycopg.Connection, settings: Settings) -> None:
 
 
 def _close(connection: psycopg.Connection, database: str, settings: Settings, names: list[str]) -> None:
-    """Nothing for everybody, and nothing left over from an earlier release."""
+    """Take all privileges from everyone, also those left over from an earlier release."""
     full = sql.Identifier(f"{settings.postgres_prefix}{database}")
-    everybody = sql.SQL(", ").join([sql.SQL("PUBLIC"), *map(sql.Identifier, names)])
-    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(full, everybody))
+    everyone = sql.SQL(", ").join([sql.SQL("PUBLIC"), *map(sql.Identifier, names)])
+    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(full, everyone))
     for (schema,) in connection.execute("SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_)'"):
-        # The schema last: a member of the role that owns it looks into it with that role's rights.
+        # The schema comes last: a member of the role that owns it looks into it with that role's rights.
         for what in ("ALL TABLES IN SCHEMA {}", "ALL SEQUENCES IN SCHEMA {}", "SCHEMA {}"):
             target = sql.SQL(what).format(sql.Identifier(schema))
-            connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(target, everybody))
+            connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(target, everyone))
 
 
 def _open(connection: psycopg.Connection, settings: Settings, name: str, grant: Grant, names: list[str]) -> None:
@@ -152,7 +155,7 @@ def _open(connection: psycopg.Connection, settings: Settings, name: str, grant: 
     if grant.owns:
         _give(connection, grant.schema, role)
     connection.execute(sql.SQL("GRANT {} ON ALL TABLES IN SCHEMA {} TO {}").format(privileges, schema, role))
-    for owner in [sql.SQL("CURRENT_USER"), *map(sql.Identifier, names)]:  # small commits make tables of their own
+    for owner in [sql.SQL("CURRENT_USER"), *map(sql.Identifier, names)]:  # small commits make their own tables
         connection.execute(
             sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA {} GRANT {} ON TABLES TO {}").format(
                 owner, schema, privileges, role
@@ -161,7 +164,7 @@ def _open(connection: psycopg.Connection, settings: Settings, name: str, grant: 
 
 
 def _give(connection: psycopg.Connection, schema: str, role: sql.Identifier) -> None:
-    """Tables and views that somebody else made there become the role's: only an owner may bring them up to date."""
+    """Give the role the tables and views that another account made there: only an owner may bring them up to date."""
     relations = connection.execute(
         "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
         "WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'v', 'm')",
@@ -172,7 +175,7 @@ def _give(connection: psycopg.Connection, schema: str, role: sql.Identifier) -> 
 
 
 def granted(settings: Settings) -> dict[str, set[tuple[str, str, str]]]:
-    """What the server says: role -> (database, schema.table, privilege) of every table that it may touch.
+    """Return what the server allows: role -> (database, schema.table, privilege) for every table that it may touch.
 
     Raises:
         UsageError: the roles have not been made.
@@ -206,7 +209,7 @@ def _check_made(settings: Settings, names: list[str]) -> None:
 
 
 def table() -> str:
-    """The table of docs/reference/roles.md."""
+    """Make the table of docs/reference/roles.md."""
     lines = ["| role | what it does | database | schema | may |", "|---|---|---|---|---|"]
     for role, (purpose, grants) in ROLES.items():
         for number, grant in enumerate(grants):

@@ -1,4 +1,4 @@
-"""The marts in a PostgreSQL schema, for people with a BI tool of their own: `searchflow publish`."""
+"""The marts in a PostgreSQL schema, for people with their own BI tool. `searchflow publish` writes them."""
 
 from __future__ import annotations
 

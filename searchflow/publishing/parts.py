@@ -1,6 +1,7 @@
-"""A mart in parts, so that only what changed is written: one part a day where rows have one, else 64 by a hash of the key.
+"""A mart in parts, so that only changed parts are written.
 
-A part's digest is the number of its rows and the sum of their hashes: the same rows in any order have the same digest.
+A mart whose rows have a day has one part for each day; another mart has 64 parts, by a hash of the key. A part's digest is
+the number of its rows and the sum of their hashes: equal rows in any order have an equal digest.
 """
 
 from __future__ import annotations
@@ -26,26 +27,26 @@ TYPES = {
     "TIMESTAMP WITH TIME ZONE": "timestamptz",
     "VARCHAR": "text",
 }
-"""DuckDB's type -> PostgreSQL's. Decimals keep their digits; anything else becomes text."""
+"""DuckDB's type -> PostgreSQL's type. Decimals keep their digits; every other type becomes text."""
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column to publish."""
+class PublishedColumn:
+    """A column of a mart that is published."""
 
     name: str
     type: str
 
     @property
     def published_type(self) -> str:
-        """Its type in PostgreSQL."""
+        """The column's type in PostgreSQL."""
         if self.type.startswith("DECIMAL"):
             return self.type.replace("DECIMAL", "numeric").lower()
         return TYPES.get(self.type, "text")
 
     @property
     def expression(self) -> str:
-        """Its value as PostgreSQL takes it: text without NUL characters, lists and structures as text."""
+        """The SQL of its value as PostgreSQL takes it: text without NUL characters, lists and structures as text."""
         quoted = identifier(self.name)
         if self.published_type == "text":
             return f"replace({quoted}::VARCHAR, chr(0), '') AS {quoted}"
@@ -57,11 +58,11 @@ class Mart:
     """A table of the lake as it is published: these columns, in these parts."""
 
     name: str
-    columns: tuple[Column, ...]
+    columns: tuple[PublishedColumn, ...]
 
     @property
     def part(self) -> str:
-        """The part that a row belongs to, as an integer: the days since 1970, or a bucket."""
+        """The SQL of the part that a row belongs to, an integer: the days since 1970, or a bucket."""
         days = [column.name for column in self.columns if column.type == "DATE"]
         if days:
             return f"coalesce(date_diff('day', DATE '1970-01-01', \"{days[0]}\"), -1)::INTEGER"
@@ -69,12 +70,12 @@ class Mart:
 
     @property
     def shape(self) -> str:
-        """Changes when the columns or the parts do: then the table is made anew."""
+        """A text that changes when the columns or the parts do; the table is then rebuilt."""
         columns = ", ".join(f"{column.name} {column.published_type}" for column in self.columns)
         return f"{columns}; {self.part}; {duckdb.__version__}"
 
     def digests(self, connection: duckdb.DuckDBPyConnection) -> dict[int, tuple[int, str]]:
-        """Part -> the number of its rows and their digest."""
+        """Return part -> the number of its rows and their digest."""
         names = ", ".join(identifier(column.name) for column in self.columns)
         rows = connection.execute(
             f"SELECT {self.part}, count(*), sum(hash({names}))::VARCHAR FROM {self.name} GROUP BY 1"
@@ -82,7 +83,7 @@ class Mart:
         return {part: (count, digest) for part, count, digest in rows}
 
     def rows(self, connection: duckdb.DuckDBPyConnection, parts: Sequence[int]) -> duckdb.DuckDBPyConnection:
-        """The rows of these parts, each with its part at the end."""
+        """Select the rows of these parts, each with its part at the end."""
         shown = ", ".join(column.expression for column in self.columns)
         return connection.execute(
             f"SELECT {shown}, {self.part} AS part FROM {self.name} WHERE list_contains($parts, {self.part})",
@@ -91,6 +92,6 @@ class Mart:
 
 
 def mart(connection: duckdb.DuckDBPyConnection, name: str, without: Sequence[str]) -> Mart:
-    """The table `name`, without these columns."""
+    """Describe the table `name` as a mart, without these columns."""
     described = connection.execute(f"DESCRIBE {warehouse.CATALOG}.{name}").fetchall()
-    return Mart(name, tuple(Column(row[0], row[1]) for row in described if row[0] not in without))
+    return Mart(name, tuple(PublishedColumn(row[0], row[1]) for row in described if row[0] not in without))

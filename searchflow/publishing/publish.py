@@ -1,8 +1,8 @@
-"""Bring the marts in PostgreSQL to what the lake holds: only the parts that changed, a table a transaction.
+"""The update of the marts in PostgreSQL to what the lake holds: only the changed parts, in one transaction for each table.
 
-A table is published behind its quality gate: one whose newest checks failed, or were never run, keeps what was published
-before. Personal columns stay in the lake. A run may be killed anywhere: each table is the old or the new one, and the
-next run goes on.
+A table is published after its quality gate: when its newest checks failed, or were never run, it keeps what was published
+before. Personal columns stay in the lake. A run may be killed at any moment: each table is the old or the new one, and the
+next run continues.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ ROWS_A_BATCH = 50_000
 
 @dataclass(frozen=True)
 class Published:
-    """What became of one table."""
+    """The outcome of publishing one table."""
 
     table: str
     outcome: str
-    """published, unchanged, held back or removed"""
+    """One of: published, unchanged, held back, removed."""
     rows: int
     parts_written: int
     rows_written: int
@@ -44,18 +44,18 @@ class Published:
     why: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Return the outcome as plain data, for `--json`."""
         return asdict(self)
 
 
 def publish(
     settings: Settings, names: Sequence[str] = (), *, full: bool = False, clock: Callable[[], datetime]
 ) -> list[Published]:
-    """Publish these tables (all marts when none is named); `full` compares also what no run has made since.
+    """Publish these tables (all marts when none is named). With `full`, also compare tables that no run has made since.
 
     Raises:
         NotFoundError: there is no such mart.
-        UsageError: there is no mart at all, yet.
+        UsageError: there is no mart at all yet.
     """
     with warehouse.connect(settings, read_only=True) as lake:
         lake.execute("BEGIN")  # one snapshot: the tables fit together
@@ -103,7 +103,7 @@ class _Gate:
 
 
 def _gates(lake: duckdb.DuckDBPyConnection) -> dict[str, _Gate]:
-    """Suite -> how its newest run ended."""
+    """Return suite -> how its newest run ended."""
     rows = lake.execute(
         """
         WITH latest AS (
@@ -126,7 +126,7 @@ def _made(lake: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
 
 @dataclass(frozen=True)
 class _Job:
-    """One table."""
+    """The publishing of one table."""
 
     settings: Settings
     lake: duckdb.DuckDBPyConnection
@@ -137,7 +137,7 @@ class _Job:
     now: datetime
 
     def held_back(self) -> Published | None:
-        """Nothing leaves without a gate."""
+        """Return the outcome "held back" when the gate failed or never ran: nothing leaves without a gate."""
         if self.gate is None:
             why = "its quality gate has never run: `searchflow validate` runs it"
         elif self.gate.outcome == "failed":
@@ -147,7 +147,7 @@ class _Job:
         return Published(self.table.name, "held back", 0, 0, 0, 0.0, why)
 
     def unchanged(self) -> Published:
-        """No run has made it since: its rows are not even read."""
+        """Return the outcome "unchanged" for a table that no run has made since: its rows are not even read."""
         row = self.connection.execute(
             f"SELECT rows FROM {target.STORE}.marts WHERE name = %s", [self.table.name]
         ).fetchone()
@@ -155,15 +155,15 @@ class _Job:
         return Published(self.table.name, "unchanged", int(row[0]) if row else 0, 0, 0, 0.0)
 
     def run(self) -> Published:
-        """Compare the parts, write those that differ, all in one transaction."""
+        """Compare the parts and write those that differ, all in one transaction."""
         began = time.perf_counter()
         there = target.known_parts(self.connection, self.table)
         here = self.table.digests(self.lake)
         changed = {part: facts for part, facts in here.items() if there.get(part) != facts}
         gone = [part for part in there if part not in here]
-        anew = not there
+        rebuild = not there
         written = sum(count for count, _ in changed.values())
-        if changed or gone or anew:
+        if changed or gone or rebuild:
             audit_log.append(
                 self.settings,
                 "send",
@@ -175,7 +175,7 @@ class _Job:
                 self.connection,
                 self.settings,
                 self.table,
-                anew=anew,
+                rebuild=rebuild,
                 changed=changed,
                 gone=gone,
                 batches=self._batches(list(changed)),
@@ -183,7 +183,7 @@ class _Job:
         rows = sum(count for count, _ in here.values())
         target.note(self.connection, self.table.name, self._facts(rows))
         self.connection.commit()
-        outcome = "published" if changed or gone or anew else "unchanged"
+        outcome = "published" if changed or gone or rebuild else "unchanged"
         return Published(self.table.name, outcome, rows, len(changed) + len(gone), written, time.perf_counter() - began)
 
     def _batches(self, parts: list[int]) -> Iterator[pa.RecordBatch]:

@@ -1,8 +1,8 @@
-"""Where marts are published: a PostgreSQL database with two schemas.
+"""The place where marts are published: a PostgreSQL database with two schemas.
 
-`published` holds the tables and what was written into them; `marts` holds a view for each, and that is all that the
-reading role may see. A table whose columns change is made anew beside the old one, and its view is replaced in the same
-transaction: a reader sees the old or the new table, never half of one.
+`published` holds the tables and what was written into them. `marts` holds a view for each table, and the reading role may
+see nothing else. A table whose columns change is rebuilt, and its view is replaced in the same transaction: a reader sees
+the old or the new table, never half of one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CREATE OR REPLACE VIEW {SHOWN}.trust AS
 
 
 def conninfo(settings: Settings) -> str:
-    """The database of SEARCHFLOW_PUBLISH_URL, else one of ours on the platform's own server."""
+    """Return the connection string of SEARCHFLOW_PUBLISH_URL, or else of our own database on the platform's server."""
     if settings.publish_url is None:
         return postgres.conninfo(settings, DATABASE)
     return postgres.conninfo_of(settings, settings.publish_url, "SEARCHFLOW_PUBLISH_URL", "publish")
@@ -46,7 +46,7 @@ def conninfo(settings: Settings) -> str:
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[psycopg.Connection]:
-    """A connection on which publishing is ours alone, with its schemas and the role made.
+    """Open a connection that is the only one to publish, and make the schemas and the role.
 
     Raises:
         ConfigurationError: the user may not make what is needed.
@@ -76,7 +76,7 @@ def opened(settings: Settings) -> Iterator[psycopg.Connection]:
 
 
 def role(settings: Settings) -> str:
-    """The role that may read what is published, and nothing else. Without login: grant it to an account."""
+    """Return the role that may read what is published, and nothing else. It has no login: grant it to an account."""
     return f"{settings.postgres_prefix}{ROLE}"
 
 
@@ -97,7 +97,7 @@ def _make_role(connection: psycopg.Connection, settings: Settings) -> None:
 
 
 def known_parts(connection: psycopg.Connection, mart: Mart) -> dict[int, tuple[int, str]]:
-    """What is there: part -> rows and digest. Nothing when the table has another shape by now."""
+    """Return the published parts: part -> rows and digest. Empty when the table's shape has changed since."""
     shape = connection.execute(f"SELECT shape FROM {STORE}.marts WHERE name = %s", [mart.name]).fetchone()
     if shape is None or shape[0] != mart.shape:
         return {}
@@ -106,7 +106,7 @@ def known_parts(connection: psycopg.Connection, mart: Mart) -> dict[int, tuple[i
 
 
 def made_before(connection: psycopg.Connection) -> dict[str, tuple[datetime | None, str]]:
-    """Table -> when its model was last made when it was published, and its shape then."""
+    """Return table -> when its model was last made at the time of publishing, and the table's shape then."""
     rows = connection.execute(f"SELECT name, made_at, shape FROM {STORE}.marts").fetchall()
     return {name: (made, shape) for name, made, shape in rows}
 
@@ -116,14 +116,14 @@ def replace_parts(
     settings: Settings,
     mart: Mart,
     *,
-    anew: bool,
+    rebuild: bool,
     changed: Mapping[int, tuple[int, str]],
     gone: Iterable[int],
     batches: Iterable[pa.RecordBatch],
 ) -> None:
-    """Put these parts in the place of what is there. Part of the caller's transaction."""
+    """Replace the published parts by these, in the caller's transaction. With `rebuild`, make the whole table again."""
     store = sql.Identifier(STORE, mart.name.partition(".")[2])
-    if anew:
+    if rebuild:
         _make(connection, settings, mart, store)
     else:
         touched = [*changed, *gone]
@@ -139,7 +139,7 @@ def replace_parts(
 
 
 def _make(connection: psycopg.Connection, settings: Settings, mart: Mart, store: sql.Composable) -> None:
-    """A table of this shape in the place of one of another; its view and the role's right to read it with it."""
+    """Replace a table by one of this shape, together with its view and the role's right to read it."""
     view = sql.Identifier(SHOWN, mart.name.partition(".")[2])
     columns = sql.SQL(", ").join(
         sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.published_type)) for column in mart.columns
@@ -159,7 +159,7 @@ def _make(connection: psycopg.Connection, settings: Settings, mart: Mart, store:
 
 
 def remove(connection: psycopg.Connection, name: str) -> None:
-    """Take a table back that the lake has no longer."""
+    """Remove a published table that the lake no longer has."""
     short = name.partition(".")[2]
     connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(sql.Identifier(SHOWN, short)))
     connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(STORE, short)))
@@ -169,7 +169,7 @@ def remove(connection: psycopg.Connection, name: str) -> None:
 
 
 def _as_csv(batch: pa.RecordBatch) -> bytes:
-    """Every value quoted and nulls not, so that an empty text stays one."""
+    """Return a batch as CSV with all values quoted but nulls, so that an empty text stays an empty text."""
     sink = pa.BufferOutputStream()
     options = pa.csv.WriteOptions(include_header=False, quoting_style="all_valid")
     pa.csv.write_csv(pa.Table.from_batches([batch]), sink, options)
@@ -177,7 +177,7 @@ def _as_csv(batch: pa.RecordBatch) -> bytes:
 
 
 def note(connection: psycopg.Connection, name: str, facts: Mapping[str, Any]) -> None:
-    """Remember what was published of a table."""
+    """Record what was published of a table."""
     connection.execute(
         f"""
         INSERT INTO {STORE}.marts (name, shape, made_at, published_at, rows, gate, checks, checked_at)

@@ -74,7 +74,7 @@ searchflow nonsense is output
     [
         ("[a](docs/nothing.md)", "README.md:3: the link docs/nothing.md leads to nothing"),
         ("![a](docs/images/nothing.png)", "README.md:3: the link docs/images/nothing.png leads to nothing"),
-        ("[a](#nowhere)", "README.md:3: the link #nowhere names a heading that README.md has not"),
+        ("[a](#nowhere)", "README.md:3: the link #nowhere names a heading that README.md does not have"),
         ("`models/marts/dim_user.sql`", "README.md:3: there is no models/marts/dim_user.sql in the repository"),
         ("`models/marts/*.py`", "README.md:3: there is no models/marts/*.py in the repository"),
         ("`warehouses.py`", "README.md:3: there is no warehouses.py in the repository"),

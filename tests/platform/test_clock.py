@@ -22,14 +22,14 @@ def test_a_home_that_no_test_made_refuses_a_moved_clock(home: Path) -> None:
     assert refused.returncode == 2
     assert refused.stdout == ""
     assert refused.stderr.splitlines() == [
-        f"searchflow: SEARCHFLOW_CLOCK_OFFSET_S: it moves the clock, and {home} is no home of a test. Unset it."
+        f"searchflow: SEARCHFLOW_CLOCK_OFFSET_S: it moves the clock, and {home} is not a test's home. Unset it."
     ]
 
 
 def test_the_marker_alone_moves_nothing(home: Path) -> None:
     (home / CLOCK_MARKER).touch()
     assert load_settings(home=home).clock_offset_s == 0
-    with pytest.raises(ConfigurationError, match="no home of a test"):
+    with pytest.raises(ConfigurationError, match="not a test's home"):
         load_settings(home=home / "other", clock_offset_s=1)
 
 

@@ -134,7 +134,7 @@ def test_a_type_stands_behind_those_that_it_refers_to_whatever_the_files_are_cal
         ("cancellation", "title: Cancellations\n", "", r"title"),
         ("cancellation", "type: amount", "type: amount, default: free", r"line 8, .*cannot have this default"),
         ("cancellation", "type: amount", "type: amount, default: true", r"line 8, .*cannot have this default"),
-        ("cancellation", "type: amount", "type: amount, any_time: true", r"line 8, .*refers to none"),
+        ("cancellation", "type: amount", "type: amount, any_time: true", r"line 8, .*refers to no event"),
         ("file", "", "", r"file\.yaml, line 1, .*uses the name file"),
         ("Cancel-lation", "", "", r"small letters, digits and underscores"),
     ],

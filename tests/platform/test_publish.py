@@ -174,7 +174,7 @@ def test_a_run_that_breaks_off_leaves_the_table_as_it_was(shop: Settings, lake: 
 
     def interrupted() -> None:
         with target.opened(shop) as connection:
-            target.replace_parts(connection, shop, table, anew=True, changed=digests, gone=[], batches=broken())
+            target.replace_parts(connection, shop, table, rebuild=True, changed=digests, gone=[], batches=broken())
 
     with pytest.raises(ConnectionError):
         interrupted()

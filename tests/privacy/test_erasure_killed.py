@@ -32,7 +32,7 @@ STEPS = (
     "drain the streams",
     "erase from lake",
     "erase from postgres",
-    "make the models anew",
+    "make the models again",
     "rewrite files and expire snapshots",
     "rewrite the catalog",
     "look everywhere again",
