@@ -23,7 +23,7 @@ from sqlglot import exp, parse_one
 from sqlmesh import CustomMaterialization, Model
 from sqlmesh.core.engine_adapter import DuckDBEngineAdapter
 
-from searchflow.transformation import atomic
+from searchflow.transformation import lake_adapter
 
 
 class ChangedKeys(CustomMaterialization):
@@ -44,7 +44,7 @@ class ChangedKeys(CustomMaterialization):
         properties = model.kind.materialization_properties
         key, gone = exp.column(str(properties["key"])), parse_one(str(properties["gone"]), dialect=model.dialect)
         columns = model.columns_to_types_or_raise
-        with atomic.at_once(self.adapter):
+        with lake_adapter.at_once(self.adapter):
             if is_first_insert:
                 self.adapter.delete_from(table_name, exp.true())  # the query reads the table: with no rows, all differ
             with self._made(table_name, query_or_df, columns) as made:

@@ -26,9 +26,9 @@ def run(settings: Settings, words: Sequence[str]) -> int:
     """
     from sqlmesh.cli.main import cli
 
-    from searchflow.transformation import atomic
+    from searchflow.transformation import lake_adapter
 
-    atomic.install()
+    lake_adapter.install()
     process.prepare_home(settings)
     warehouse.stage_extensions(settings.extensions_dir)
     arguments = ["--dotenv", str(environment_file(settings)), "--ignore-warnings", *words]

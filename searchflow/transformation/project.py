@@ -160,10 +160,10 @@ def _load(settings: Settings, root: Path, models: bool) -> tuple[Context, RunCon
     from sqlmesh.core.config import Config
     from sqlmesh.core.config.loader import load_configs
 
-    from searchflow.transformation import atomic
+    from searchflow.transformation import lake_adapter
     from searchflow.transformation.console import RunConsole
 
-    atomic.install()
+    lake_adapter.install()
     console = RunConsole()
     console.take_over()
     with unbroken(root):

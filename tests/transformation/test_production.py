@@ -176,3 +176,17 @@ def test_a_plain_sqlmesh_process_replaces_days_in_one_commit(fresh_platform: Set
 def test_without_a_terminal_deploy_asks_for_yes(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["deploy"]) == 2
     assert "give --yes" in capsys.readouterr().err
+
+
+def test_a_process_that_waits_for_work_keeps_no_transaction_of_the_catalog_open(
+    fresh_platform: Settings, root: Path, tmp_path: Path
+) -> None:
+    """`forget` drops tables of rows in the catalog: a read that does not end would hold it up for good."""
+    ingest(fresh_platform, tmp_path, 2, TODAY, later(5))
+    transform(fresh_platform, now=later(5), root=root)  # keeps the project open for the next run
+    with psycopg.connect(postgres_dsn(fresh_platform, "catalog")) as catalog:
+        waiting = catalog.execute(
+            "SELECT application_name, query FROM pg_stat_activity WHERE datname = current_database() "
+            "AND state = 'idle in transaction'"
+        ).fetchall()
+    assert waiting == []

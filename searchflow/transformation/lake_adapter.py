@@ -1,7 +1,11 @@
-"""Readers never see a day or a key missing while it is made anew.
+"""What SQLMesh's DuckDB adapter does otherwise on DuckLake: replace rows in one commit, and read to the end.
 
-SQLMesh replaces rows with a DELETE and an INSERT, in one transaction where the engine has them, and declares DuckDB as
-an engine that has none. DuckLake has: without this, a dashboard or a sync that reads in between finds the days empty.
+- Readers never see a day or a key missing while it is rebuilt. SQLMesh replaces rows with a DELETE and an INSERT, in one
+  transaction where the engine has them, and declares DuckDB as an engine that has none. DuckLake has: without this, a
+  dashboard or a sync that reads in between finds the days empty.
+- A thread that waits for work holds no transaction open in the catalog. DuckDB streams results: after `fetchone` the query
+  is not over, and the lock on the catalog's tables of rows stays until the thread's next statement. `forget`, which drops
+  such tables, would wait for it without end.
 """
 
 from __future__ import annotations
@@ -43,7 +47,13 @@ def _in_transaction(replace: Callable[..., None]) -> Callable[..., None]:
     return replaced
 
 
+def _first_row(self: DuckDBEngineAdapter, *args: Any, **kwargs: Any) -> tuple[Any, ...] | None:
+    rows = self.fetchall(*args, **kwargs)
+    return rows[0] if rows else None
+
+
 def install() -> None:
-    """Make SQLMesh's DuckDB adapter replace days, and rows by key, in one transaction, in this process."""
+    """Make SQLMesh's DuckDB adapter do so in this process."""
+    DuckDBEngineAdapter.fetchone = _first_row
     DuckDBEngineAdapter._insert_overwrite_by_condition = _in_transaction(_replace_days)
     DuckDBEngineAdapter._replace_by_key = _in_transaction(_replace_keys)
