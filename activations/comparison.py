@@ -22,6 +22,7 @@ from activations.declaration import Sync
 from activations.run import Run, open_destination
 from activations.shape import shaped
 from searchflow.errors import UsageError
+from searchflow.fetching import first_row
 from searchflow.quoting import literal, quoted
 
 
@@ -62,7 +63,7 @@ def compare(run: Run) -> Compared:
 
 
 def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    row = connection.execute(f"SELECT count(*) FROM temp.{table}").fetchone()
+    row = first_row(connection.execute(f"SELECT count(*) FROM temp.{table}"))
     return int(row[0]) if row else 0
 
 
@@ -121,12 +122,14 @@ def _drop_settled(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
         SELECT {KEY}, {HASH}, {DOCUMENT} FROM ({shaped(sync, "temp.drifted_source")})
     """)
     left = "found_hash IS NULL AND model_hash IS NULL" if sync.mode == "mirror" else "false"
-    row = connection.execute(f"""
+    row = first_row(
+        connection.execute(f"""
         DELETE FROM temp.drift USING (
             SELECT d.{KEY} AS key, m.{HASH} AS model_hash
             FROM temp.drift d LEFT JOIN temp.model_rows m USING ({KEY})) AS now
         WHERE drift.{KEY} = now.key AND (found_hash = model_hash OR ({left}))
-    """).fetchone()
+    """)
+    )
     return int(row[0]) if row else 0
 
 
@@ -156,7 +159,9 @@ def _differing(sync: Sync) -> str:
 
 def _drop_accepted(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
     theirs = sorted(sync.kept_fields())
-    row = connection.execute(
-        f"DELETE FROM temp.drift WHERE len(fields) > 0 AND list_has_all({theirs!r}::VARCHAR[], fields)"
-    ).fetchone()
+    row = first_row(
+        connection.execute(
+            f"DELETE FROM temp.drift WHERE len(fields) > 0 AND list_has_all({theirs!r}::VARCHAR[], fields)"
+        )
+    )
     return int(row[0]) if row else 0

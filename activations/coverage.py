@@ -18,6 +18,7 @@ import duckdb
 from activations.declaration import Sync
 from activations.gate import GateVerdict
 from searchflow import warehouse
+from searchflow.fetching import first_row
 
 _CATALOG = f"__ducklake_metadata_{warehouse.CATALOG}"
 _CHANGES = "(?:inserted_into_table|deleted_from_table|inlined_insert|inlined_delete|altered_table):([0-9]+)"
@@ -40,7 +41,7 @@ class Coverage:
         self._connection = connection
         self._relations = self._read_relations()
         self._changes = self._read_changes(since)
-        row = connection.execute(f"SELECT min(snapshot_id) FROM {_CATALOG}.ducklake_snapshot").fetchone()
+        row = first_row(connection.execute(f"SELECT min(snapshot_id) FROM {_CATALOG}.ducklake_snapshot"))
         self._oldest = int(row[0] or 0) if row else 0
 
     def stale(self, sync: Sync, verdicts: Iterable[GateVerdict]) -> list[str]:
@@ -78,7 +79,7 @@ class Coverage:
     def _read_by(self, sql: str) -> list[str]:
         if not sql:
             return []
-        row = self._connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
+        row = first_row(self._connection.execute("SELECT json_serialize_sql(?)", [sql]))
         assert row is not None
         return sorted(_tables(json.loads(row[0])))
 

@@ -17,6 +17,7 @@ import duckdb
 from activations import quarantine
 from activations.base import KEY, utc
 from activations.declaration import Holdout, Sync
+from searchflow.fetching import first_row
 from searchflow.quoting import literal, quoted
 
 HELD_OUT, TREATED = "held_out", "treated"
@@ -39,7 +40,7 @@ def keep_out(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
     )
     if sync.holdout is None:
         return 0
-    row = connection.execute(f"SELECT count(*) FROM {quarantine.CHECKED} AS m WHERE {held_out}").fetchone()
+    row = first_row(connection.execute(f"SELECT count(*) FROM {quarantine.CHECKED} AS m WHERE {held_out}"))
     return int(row[0]) if row else 0
 
 
@@ -73,7 +74,7 @@ def assign(connection: duckdb.DuckDBPyConnection, sync: Sync, run_id: str, now: 
         """,
         [sync.name, holdout.seed],
     )
-    row = connection.execute("SELECT count(*) FROM temp.new_units").fetchone()
+    row = first_row(connection.execute("SELECT count(*) FROM temp.new_units"))
     new = int(row[0]) if row else 0
     if new:  # a run with nothing new writes nothing
         connection.execute(

@@ -20,6 +20,7 @@ from activations.declaration import Sync
 from activations.shape import PROBLEM, payload_columns, shaped
 from activations.sync_files import wrong
 from searchflow.errors import UsageError
+from searchflow.fetching import first_row
 from searchflow.quoting import literal, quoted
 
 MASK = "•••"
@@ -101,10 +102,12 @@ def compare(connection: duckdb.DuckDBPyConnection, sync: Sync, *, now: datetime,
     quarantined, held_out = read_current(connection, sync)
     _write_differences(connection, sync, now, retry_rejected)
     kinds = dict(connection.execute(f"SELECT {KIND}, count(*) FROM temp.differences GROUP BY ALL").fetchall())
-    facts = connection.execute(f"""
+    facts = first_row(
+        connection.execute(f"""
         SELECT (SELECT count(*) FROM temp.current_rows), (SELECT count(*) FROM temp.sent_rows WHERE known),
             (SELECT count({KEY}) - count(DISTINCT {KEY}) FROM temp.current_rows WHERE {KEY} <> '')
-    """).fetchone()
+    """)
+    )
     assert facts is not None
     different = sum(kinds.get(name, 0) for name in (Kind.ADDED, Kind.CHANGED, "held", "invalid"))
     return Plan(
@@ -130,7 +133,7 @@ def read_sent(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
         CREATE OR REPLACE TEMP TABLE sent_rows AS
         SELECT key, hash, sent_at, true AS known FROM ledger.activation.sent WHERE sync = {literal(sync.name)}
     """)
-    if connection.execute("SELECT 1 FROM temp.in_doubt LIMIT 1").fetchone():
+    if first_row(connection.execute("SELECT 1 FROM temp.in_doubt LIMIT 1")):
         connection.execute("UPDATE temp.sent_rows SET hash = NULL WHERE key IN (SELECT key FROM temp.in_doubt)")
         connection.execute("""
             INSERT INTO temp.sent_rows SELECT key, NULL, NULL, false FROM temp.in_doubt
@@ -243,9 +246,9 @@ def in_flight(connection: duckdb.DuckDBPyConnection, sync: Sync, sequence: int) 
 
 def staged(connection: duckdb.DuckDBPyConnection) -> int:
     """How many rows are staged."""
-    row = connection.execute(
-        "SELECT (SELECT count(*) FROM temp.outgoing) + (SELECT count(*) FROM temp.leaving)"
-    ).fetchone()
+    row = first_row(
+        connection.execute("SELECT (SELECT count(*) FROM temp.outgoing) + (SELECT count(*) FROM temp.leaving)")
+    )
     assert row is not None
     return int(row[0])
 

@@ -10,6 +10,7 @@ import duckdb
 
 from activations.base import KEY
 from activations.declaration import Sync
+from searchflow.fetching import first_row
 from searchflow.quoting import literal, quoted
 
 CHECKED = "temp.checked_rows"
@@ -33,7 +34,7 @@ def leave_out(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
         SELECT DISTINCT coalesce(m.{key}::VARCHAR, '') AS {KEY} FROM {model} AS m WHERE {condition}
         UNION SELECT (key ->> {named}) FROM temp.quarantine WHERE (key ->> {named}) IS NOT NULL
     """)
-    row = connection.execute(f"SELECT count(*) FROM {model} AS m WHERE {condition}").fetchone()
+    row = first_row(connection.execute(f"SELECT count(*) FROM {model} AS m WHERE {condition}"))
     return int(row[0]) if row else 0
 
 

@@ -31,6 +31,7 @@ from activations.run import Run, snapshot, verdicts
 from activations.shape import PROBLEM
 from activations.sync_files import SYNCS_DIR, load_sync
 from searchflow import warehouse
+from searchflow.fetching import first_row
 from searchflow.ops import audit_log, record
 from searchflow.settings import Settings
 
@@ -185,7 +186,7 @@ def _repair(run: Run, gate: Gate | None, found: int) -> int:
         planner.read_current(connection, sync)
         _write_differences(connection, sync)
         planner.stage(connection, sync)
-    row = connection.execute("SELECT count(*) FROM temp.leaving").fetchone()
+    row = first_row(connection.execute("SELECT count(*) FROM temp.leaving"))
     hold = run.ledger.on_hold(sync)
     reasons = [hold] if hold else limits.too_many_removed(sync, int(row[0]) if row else 0, found)
     if reasons:

@@ -28,6 +28,7 @@ from activations.planner import Plan, Sample
 from activations.retry import Retries
 from searchflow import actor, tracing, warehouse
 from searchflow.errors import GateFailed, SearchFlowError
+from searchflow.fetching import first_row
 from searchflow.ops import audit_log, record
 from searchflow.settings import Settings
 
@@ -233,11 +234,13 @@ class Run:
         """The span of the run that made what is sent."""
         if not tracing.enabled():
             return []
-        row = self.connection.execute(
-            "SELECT traceparent FROM ops.model_runs WHERE model = ? AND environment = 'prod' AND status = 'succeeded' "
-            "ORDER BY started_at DESC LIMIT 1",
-            [self.sync.model],
-        ).fetchone()
+        row = first_row(
+            self.connection.execute(
+                "SELECT traceparent FROM ops.model_runs WHERE model = ? AND environment = 'prod' AND status = 'succeeded' "
+                "ORDER BY started_at DESC LIMIT 1",
+                [self.sync.model],
+            )
+        )
         return [row[0]] if row else []
 
     def status(self) -> str:

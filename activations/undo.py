@@ -26,6 +26,7 @@ from activations.run import Run
 from activations.sync_files import SYNCS_DIR, load_sync
 from searchflow import warehouse
 from searchflow.errors import UsageError
+from searchflow.fetching import first_row
 from searchflow.ops import audit_log
 from searchflow.quoting import literal, quoted
 from searchflow.settings import Settings
@@ -118,10 +119,12 @@ def _stage(connection: duckdb.DuckDBPyConnection, sync: Sync, undone: str) -> di
         SELECT key AS {KEY}, CASE WHEN before IS NULL THEN '{Kind.REMOVED}' ELSE '{Kind.RESTORED}' END AS {KIND}
         FROM temp.undoable WHERE NOT overtaken AND (before IS NOT NULL OR {removes})
     """)
-    row = connection.execute(f"""
+    row = first_row(
+        connection.execute(f"""
         SELECT count(*), count(*) FILTER (overtaken), count(*) FILTER (NOT overtaken AND before IS NOT NULL),
             count(*) FILTER (NOT overtaken AND before IS NULL AND {removes}) FROM temp.undoable
-    """).fetchone()
+    """)
+    )
     assert row is not None
     written, overtaken, restored, removed = row
     if not written:

@@ -25,6 +25,7 @@ import sqlglot
 from sqlglot import exp
 
 from searchflow import warehouse
+from searchflow.fetching import first_row
 
 METADATA = f"__ducklake_metadata_{warehouse.CATALOG}"
 PLACE = re.compile(r"\{(?P<name>[a-z_]+(?:\.[a-z_0-9]+)?)\}")
@@ -116,23 +117,27 @@ def tables_read(statement: str) -> set[str]:
 
 def _stored(connection: duckdb.DuckDBPyConnection, table: str, snapshot: int) -> tuple[str, str, int] | None:
     """(schema, name, id) of the table that holds the rows of `table`, which may be a view of all of it; else None."""
-    found = connection.execute(
-        "SELECT sql FROM duckdb_views() WHERE database_name = ? AND schema_name || '.' || view_name = ?",
-        [warehouse.CATALOG, table],
-    ).fetchone()
+    found = first_row(
+        connection.execute(
+            "SELECT sql FROM duckdb_views() WHERE database_name = ? AND schema_name || '.' || view_name = ?",
+            [warehouse.CATALOG, table],
+        )
+    )
     named = {table}
     if found is not None:
         named = tables_read(str(found[0]))
     if len(named) != 1:
         return None
     schema, name = named.pop().split(".", 1)
-    row = connection.execute(
-        f"SELECT tables.table_id FROM {METADATA}.ducklake_table AS tables "
-        f"JOIN {METADATA}.ducklake_schema AS schemas ON schemas.schema_id = tables.schema_id "
-        "WHERE schemas.schema_name = ? AND tables.table_name = ? "
-        "AND tables.begin_snapshot <= ? AND coalesce(tables.end_snapshot > ?, TRUE)",
-        [schema, name, snapshot, snapshot],
-    ).fetchone()
+    row = first_row(
+        connection.execute(
+            f"SELECT tables.table_id FROM {METADATA}.ducklake_table AS tables "
+            f"JOIN {METADATA}.ducklake_schema AS schemas ON schemas.schema_id = tables.schema_id "
+            "WHERE schemas.schema_name = ? AND tables.table_name = ? "
+            "AND tables.begin_snapshot <= ? AND coalesce(tables.end_snapshot > ?, TRUE)",
+            [schema, name, snapshot, snapshot],
+        )
+    )
     return None if row is None else (schema, name, int(row[0]))
 
 
@@ -141,18 +146,22 @@ def _last_write(
 ) -> int:
     """The last snapshot that changed rows of the table; 0 for none."""
     created = re.escape(f'created_table:"{schema}"."{name}"')
-    row = connection.execute(
-        f"SELECT max(snapshot_id) FROM {METADATA}.ducklake_snapshot_changes "
-        "WHERE snapshot_id > ? AND snapshot_id <= ? AND regexp_matches(changes_made, ?)",
-        [after, until, f"(^|,)(({WRITES}):{table_id}|{created})(,|$)"],
-    ).fetchone()
+    row = first_row(
+        connection.execute(
+            f"SELECT max(snapshot_id) FROM {METADATA}.ducklake_snapshot_changes "
+            "WHERE snapshot_id > ? AND snapshot_id <= ? AND regexp_matches(changes_made, ?)",
+            [after, until, f"(^|,)(({WRITES}):{table_id}|{created})(,|$)"],
+        )
+    )
     return int(row[0]) if row and row[0] is not None else 0
 
 
 def _still_there(connection: duckdb.DuckDBPyConnection, wanted: int, until: int) -> int:
     """The snapshot, or the oldest after it when it has expired."""
-    row = connection.execute(
-        f"SELECT min(snapshot_id) FROM {METADATA}.ducklake_snapshot WHERE snapshot_id >= ? AND snapshot_id <= ?",
-        [wanted, until],
-    ).fetchone()
+    row = first_row(
+        connection.execute(
+            f"SELECT min(snapshot_id) FROM {METADATA}.ducklake_snapshot WHERE snapshot_id >= ? AND snapshot_id <= ?",
+            [wanted, until],
+        )
+    )
     return int(row[0]) if row and row[0] is not None else until

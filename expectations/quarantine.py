@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from expectations.moments import Fill
 from expectations.suite import Check, Suite
+from searchflow.fetching import first_row
 
 MOST_ROWS = 0.05
 """A larger share of broken rows is no matter of single rows: then the table itself fails."""
@@ -98,6 +99,6 @@ def _broken_by(broken: Sequence[Check], fill: Fill) -> str:
 
 
 def _count(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[int, int]:
-    row = connection.execute(sql).fetchone()
+    row = first_row(connection.execute(sql))
     assert row is not None
     return int(row[0]), int(row[1])

@@ -17,6 +17,7 @@ import duckdb
 
 from expectations.suite import Check, Rule, Suite, never
 from searchflow import warehouse
+from searchflow.fetching import first_row
 
 MARGIN = timedelta(minutes=15)
 """Commits of the last minutes before a run may have come too late for its snapshot: they are looked at again."""
@@ -50,11 +51,13 @@ def changed_days(connection: duckdb.DuckDBPyConnection, suite: Suite, now: datet
     """The days to look at, or None: look at all rows. No days at all means that nothing changed."""
     if suite.day is None:
         return None
-    before = connection.execute(
-        "SELECT run_id, checked_at FROM ops.validated_tables WHERE suite = ? AND fingerprint = ? "
-        "ORDER BY checked_at DESC, run_id DESC LIMIT 1",
-        [suite.name, fingerprint(suite)],
-    ).fetchone()
+    before = first_row(
+        connection.execute(
+            "SELECT run_id, checked_at FROM ops.validated_tables WHERE suite = ? AND fingerprint = ? "
+            "ORDER BY checked_at DESC, run_id DESC LIMIT 1",
+            [suite.name, fingerprint(suite)],
+        )
+    )
     if before is None or before[1].date() != _utc(now).date() or _found_something(connection, suite, before[0]):
         return None
     return Days(suite.day, tuple(_booked_days(connection, before[1] - MARGIN)))
@@ -87,11 +90,13 @@ def on_days(check: Check, suite: Suite) -> Check:
 
 def _found_something(connection: duckdb.DuckDBPyConnection, suite: Suite, run_id: str) -> bool:
     local = [check.name for check in suite.checks if is_local(check)]
-    row = connection.execute(
-        "SELECT count(*) FROM ops.validation_results "
-        "WHERE run_id = ? AND suite = ? AND NOT success AND list_contains(?, expectation)",
-        [run_id, suite.name, local],
-    ).fetchone()
+    row = first_row(
+        connection.execute(
+            "SELECT count(*) FROM ops.validation_results "
+            "WHERE run_id = ? AND suite = ? AND NOT success AND list_contains(?, expectation)",
+            [run_id, suite.name, local],
+        )
+    )
     return bool(row and row[0])
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import yaml
 
+from searchflow.fetching import first_row
 from searchflow.settings import ROOT
 
 if TYPE_CHECKING:
@@ -134,9 +135,11 @@ def _rates_in(root: Path) -> pl.DataFrame:
 
 def _rates_of(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame | None:
     """Return the rates of production; None when its models have none."""
-    there = connection.execute(
-        "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'seeds' AND table_name = 'fx_rates'"
-    ).fetchone()
+    there = first_row(
+        connection.execute(
+            "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'seeds' AND table_name = 'fx_rates'"
+        )
+    )
     if not there or not there[0]:
         return None
     columns = "currency, valid_from::DATE AS valid_from, valid_to::DATE AS valid_to, rate_to_cad::DOUBLE AS rate_to_cad"

@@ -23,6 +23,7 @@ import duckdb
 
 from searchflow import lake_calls, streams, tables, warehouse
 from searchflow.errors import SearchFlowError
+from searchflow.fetching import first_row
 from searchflow.ingestion.cut import CommitGate
 from searchflow.ingestion.positions import positions
 from searchflow.ingestion.stream_source import StreamPosition
@@ -224,8 +225,8 @@ def call(
 
 def _measure(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     lake = warehouse.CATALOG
-    files = connection.execute(f"SELECT coalesce(sum(file_count), 0) FROM ducklake_table_info('{lake}')").fetchone()
-    snapshots = connection.execute(f"SELECT count(*) FROM ducklake_snapshots('{lake}')").fetchone()
+    files = first_row(connection.execute(f"SELECT coalesce(sum(file_count), 0) FROM ducklake_table_info('{lake}')"))
+    snapshots = first_row(connection.execute(f"SELECT count(*) FROM ducklake_snapshots('{lake}')"))
     assert files is not None
     assert snapshots is not None
     return int(files[0]), int(snapshots[0])

@@ -10,6 +10,7 @@ import duckdb
 
 from searchflow import streams, warehouse
 from searchflow.errors import SearchFlowError
+from searchflow.fetching import first_row
 from searchflow.ingestion import meter
 from searchflow.ingestion.accounting import Accounting, accounting
 from searchflow.ops import levels
@@ -124,9 +125,9 @@ def _from_warehouse(connection: duckdb.DuckDBPyConnection, status: Status, now: 
     plain = now.replace(tzinfo=None)
     status.accounting = accounting(connection)
     status.healthy = status.healthy and status.accounting.holds
-    letters = connection.execute("SELECT count(*) FROM raw.dead_letters WHERE status = 'open'").fetchone()
+    letters = first_row(connection.execute("SELECT count(*) FROM raw.dead_letters WHERE status = 'open'"))
     status.open_dead_letters = int(letters[0]) if letters else 0
-    held = connection.execute("SELECT count(*) FROM ops.held_events WHERE released_at IS NULL").fetchone()
+    held = first_row(connection.execute("SELECT count(*) FROM ops.held_events WHERE released_at IS NULL"))
     status.held_events = int(held[0]) if held else 0
     status.ingestion = _rows(
         connection,

@@ -10,6 +10,7 @@ import duckdb
 
 from searchflow import lake_calls, warehouse
 from searchflow.event_types import EVENT_TYPES, EventType
+from searchflow.fetching import first_row
 from searchflow.ops import record, views
 from searchflow.settings import Settings
 
@@ -64,11 +65,13 @@ def prepare(settings: Settings) -> None:
 
 def compress_lightly(connection: duckdb.DuckDBPyConnection, schema: str) -> None:
     """Let DuckLake write the schema's files with LZ4 from now on; older files are read as they are."""
-    known = connection.execute(
-        f"SELECT value FROM ducklake_options('{warehouse.CATALOG}') "
-        "WHERE option_name = 'parquet_compression' AND scope = 'SCHEMA' AND scope_entry = ?",
-        [schema],
-    ).fetchone()
+    known = first_row(
+        connection.execute(
+            f"SELECT value FROM ducklake_options('{warehouse.CATALOG}') "
+            "WHERE option_name = 'parquet_compression' AND scope = 'SCHEMA' AND scope_entry = ?",
+            [schema],
+        )
+    )
     if known != (COMPRESSION,):
         connection.execute(
             f"CALL {warehouse.CATALOG}.set_option('parquet_compression', ?, schema => ?)", [COMPRESSION, schema]
@@ -131,7 +134,7 @@ def _drop_superseded(connection: duckdb.DuckDBPyConnection) -> None:
     connected yet.
     """
     tables = f"__ducklake_metadata_{warehouse.CATALOG}.ducklake_inlined_data_tables"
-    if connection.execute(f"SELECT 1 FROM {tables} GROUP BY table_id HAVING count(*) > 1 LIMIT 1").fetchone():
+    if first_row(connection.execute(f"SELECT 1 FROM {tables} GROUP BY table_id HAVING count(*) > 1 LIMIT 1")):
         lake_calls.call(connection, lake_calls.FLUSH)
 
 

@@ -17,6 +17,7 @@ import duckdb
 
 from searchflow import spill as spilling
 from searchflow.errors import ServiceError
+from searchflow.fetching import first_row
 from searchflow.quoting import literal
 from searchflow.services import postgres
 from searchflow.settings import Settings
@@ -139,13 +140,13 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 def current_snapshot(connection: duckdb.DuckDBPyConnection) -> int:
     """Return the snapshot that this connection reads: the newest, or the one that it is pinned to."""
-    row = connection.execute(f"FROM {CATALOG}.current_snapshot()").fetchone()
+    row = first_row(connection.execute(f"FROM {CATALOG}.current_snapshot()"))
     assert row is not None
     return int(row[0])
 
 
 def snapshot_id(connection: duckdb.DuckDBPyConnection) -> int:
     """Return the newest snapshot. Its number changes exactly when the data does."""
-    row = connection.execute(f"SELECT max(snapshot_id) FROM ducklake_snapshots('{CATALOG}')").fetchone()
+    row = first_row(connection.execute(f"SELECT max(snapshot_id) FROM ducklake_snapshots('{CATALOG}')"))
     assert row is not None
     return int(row[0] or 0)

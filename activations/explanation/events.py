@@ -9,6 +9,7 @@ import duckdb
 from activations.explanation.tables import exists, of_user, rows
 from activations.planner import MASK
 from searchflow.event_types import EVENT_TYPES, EventType
+from searchflow.fetching import first_row
 
 SESSIONS = "intermediate.int_search_sessions"
 NOTHING = "NULL"
@@ -68,5 +69,5 @@ def counts(connection: duckdb.DuckDBPyConnection, user: str) -> dict[str, int]:
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str, user: str) -> int:
-    row = connection.execute(query, [user]).fetchone()
+    row = first_row(connection.execute(query, [user]))
     return int(row[0]) if row else 0

@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 
 from activations.planner import MASK
+from searchflow.fetching import first_row
 
 PERSONAL: dict[str, tuple[str, ...]] = {
     "marts.dim_users": ("locale", "time_zone", "marketing_consent", "name", "email"),
@@ -44,7 +45,9 @@ def exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
     """Was it made yet?"""
     schema, _, name = table.partition(".")
     return bool(
-        connection.execute(
-            "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?", [schema, name]
-        ).fetchone()
+        first_row(
+            connection.execute(
+                "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?", [schema, name]
+            )
+        )
     )

@@ -7,6 +7,7 @@ import json
 from activations.mail.message import Message, decode
 from searchflow import warehouse
 from searchflow.errors import NegativeAnswer
+from searchflow.fetching import first_row
 from searchflow.ops import audit_log
 from searchflow.settings import Settings
 
@@ -31,15 +32,19 @@ def of_user(settings: Settings, user_id: str, trigger: str) -> Message:
     """
     audit_log.append(settings, "read", MODEL, rows=1, detail="preview of a message")
     with warehouse.connect(settings, read_only=True) as connection:
-        known = connection.execute(
-            "SELECT 1 FROM information_schema.tables WHERE table_schema || '.' || table_name = ?", [MODEL]
-        ).fetchone()
+        known = first_row(
+            connection.execute(
+                "SELECT 1 FROM information_schema.tables WHERE table_schema || '.' || table_name = ?", [MODEL]
+            )
+        )
         row = None
         if known:
-            row = connection.execute(
-                f"SELECT {', '.join(COLUMNS)} FROM {MODEL} WHERE user_id = ? ORDER BY searched_at DESC LIMIT 1",
-                [user_id],
-            ).fetchone()
+            row = first_row(
+                connection.execute(
+                    f"SELECT {', '.join(COLUMNS)} FROM {MODEL} WHERE user_id = ? ORDER BY searched_at DESC LIMIT 1",
+                    [user_id],
+                )
+            )
     if row is None:
         raise NegativeAnswer(f"There is no message for the user {user_id!r} now. Leave out --user for an example.")
     return _message(row)

@@ -20,6 +20,7 @@ from searchflow.erasure import person as people
 from searchflow.erasure.place import Finding, Job
 from searchflow.erasure.terms import Terms
 from searchflow.event_types import EVENT_TYPES
+from searchflow.fetching import first_row
 from searchflow.ingestion import cut
 from searchflow.ingestion.commit import in_transaction
 from searchflow.ingestion.dead_letters import closing
@@ -168,7 +169,7 @@ def days_of(connection: duckdb.DuckDBPyConnection, job: Job, reach: tuple[int, i
     """Return the days that models must make again without this person. Call this before their events are deleted."""
     connection.execute("DROP TABLE IF EXISTS temp.fresh")
     connection.execute(changes.fresh_events(people.THEIRS), _values(job))
-    span = connection.execute("SELECT min(event_ts), max(event_ts) FROM fresh").fetchone()
+    span = first_row(connection.execute("SELECT min(event_ts), max(event_ts) FROM fresh"))
     if span is None or span[0] is None:
         return []
     gap, window = reach
@@ -291,7 +292,7 @@ def _user(job: Job) -> dict[str, object]:
 def _count(
     connection: duckdb.DuckDBPyConnection, table: str, condition: str, values: dict[str, object] | None = None
 ) -> int:
-    row = connection.execute(f"SELECT count(*) FROM {table} WHERE {condition}", values or {}).fetchone()
+    row = first_row(connection.execute(f"SELECT count(*) FROM {table} WHERE {condition}", values or {}))
     assert row is not None
     return int(row[0])
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 import duckdb
 
 from searchflow.event_types import EVENT_TYPES
+from searchflow.fetching import first_row
 
 FEEDS = ("ad_spend", "user_profiles")
 STORED = " + ".join(
@@ -67,6 +68,6 @@ def accounting(connection: duckdb.DuckDBPyConnection) -> Accounting:
     A statement reads one snapshot, also of rows that are still in the catalog. Two statements would read two, and what a
     worker commits in between would look lost.
     """
-    row = connection.execute(BOOKS).fetchone()
+    row = first_row(connection.execute(BOOKS))
     assert row is not None
     return Accounting(*(int(value) for value in row))

@@ -20,6 +20,7 @@ import psycopg
 
 from searchflow import warehouse
 from searchflow.errors import ServiceError
+from searchflow.fetching import first_row
 from searchflow.ingestion.tombstones import Tombstones
 from searchflow.services import locks, postgres
 from searchflow.settings import Settings
@@ -52,7 +53,7 @@ def prepare(settings: Settings) -> None:
 def _newest(settings: Settings) -> datetime:
     """The latest moment at which something was committed."""
     with warehouse.connect(settings, read_only=True) as lake:
-        row = lake.execute("SELECT max(committed_at) FROM ops.ingestion_batches").fetchone()
+        row = first_row(lake.execute("SELECT max(committed_at) FROM ops.ingestion_batches"))
     return START if row is None or row[0] is None else row[0].replace(tzinfo=UTC)
 
 

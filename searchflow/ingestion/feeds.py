@@ -24,6 +24,7 @@ from msgspec import Meta, Struct
 from searchflow import warehouse
 from searchflow.errors import BrokenFileError
 from searchflow.events import UNDECODABLE, Amount, Rejection
+from searchflow.fetching import first_row
 from searchflow.ingestion.commit import Counts, in_transaction, insert_dead_letters
 from searchflow.ingestion.cut import CommitGate
 from searchflow.ingestion.feed_rows import READ_BYTES, documents
@@ -264,7 +265,7 @@ def _blocks(feed: Feed, file: Path, erased: Tombstones) -> Iterator[tuple[list[R
 
 
 def _is_known(connection: duckdb.DuckDBPyConnection, key: str) -> bool:
-    return connection.execute("SELECT 1 FROM ops.position_file WHERE source = ?", [key]).fetchone() is not None
+    return first_row(connection.execute("SELECT 1 FROM ops.position_file WHERE source = ?", [key])) is not None
 
 
 _BOOLEANS = {

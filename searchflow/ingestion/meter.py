@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from searchflow import streams, warehouse
+from searchflow.fetching import first_row
 from searchflow.ingestion.commit import Counts
 from searchflow.ops import record
 from searchflow.settings import Settings
@@ -115,7 +116,7 @@ def forget(settings: Settings, now: datetime) -> int:
     """Remove samples older than `KEEP`. Returns how many."""
     oldest = [(now - KEEP).replace(tzinfo=None)]
     with warehouse.connect(settings) as connection:
-        row = connection.execute(f"SELECT count(*) FROM {TABLE} WHERE measured_at < ?", oldest).fetchone()
+        row = first_row(connection.execute(f"SELECT count(*) FROM {TABLE} WHERE measured_at < ?", oldest))
         old = int(row[0]) if row else 0
         if old:
             connection.execute(f"DELETE FROM {TABLE} WHERE measured_at < ?", oldest)

@@ -16,6 +16,7 @@ import duckdb
 
 from searchflow.errors import FencedError
 from searchflow.events import EVENT_CLASSES
+from searchflow.fetching import first_row
 from searchflow.ingestion.source import Source
 from searchflow.ops.record import GUARD
 
@@ -30,7 +31,7 @@ MOVED = """
 
 def position(connection: duckdb.DuckDBPyConnection, shard: str, key: str) -> str | None:
     """The stored position of a source, or None before its first commit."""
-    row = connection.execute(f"SELECT position FROM ops.position_{shard} WHERE source = ?", [key]).fetchone()
+    row = first_row(connection.execute(f"SELECT position FROM ops.position_{shard} WHERE source = ?", [key]))
     return None if row is None else str(row[0])
 
 
@@ -53,9 +54,11 @@ class Guard:
 
 def read_guard(connection: duckdb.DuckDBPyConnection, event_type: str) -> Guard:
     """The guard of an event type."""
-    row = connection.execute(
-        f"SELECT version, batch_id, watermark FROM ops.position_{event_type} WHERE source = '{GUARD}'"
-    ).fetchone()
+    row = first_row(
+        connection.execute(
+            f"SELECT version, batch_id, watermark FROM ops.position_{event_type} WHERE source = '{GUARD}'"
+        )
+    )
     assert row is not None
     return Guard(*row)
 

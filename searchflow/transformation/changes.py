@@ -25,6 +25,7 @@ import duckdb
 from searchflow import tracing
 from searchflow.event_types import EVENT_TYPES, Reference, chains_to, of_every_type
 from searchflow.event_types.sql import Chain
+from searchflow.fetching import first_row
 from searchflow.transformation.reach import ChangedDays
 
 SEEN = "ops.transformed_batches"
@@ -218,10 +219,12 @@ def changed_days(
     )
     known = ChangedDays(spend=frozenset(_days(connection, SPEND_DAYS)))
     known |= ChangedDays.entirely(_days(connection, ERASED_DAYS))
-    span = connection.execute(
-        "SELECT min(first_event_ts), max(last_event_ts) FROM ops.ingestion_batches "
-        "WHERE batch_id IN (SELECT batch_id FROM new_batches)"
-    ).fetchone()
+    span = first_row(
+        connection.execute(
+            "SELECT min(first_event_ts), max(last_event_ts) FROM ops.ingestion_batches "
+            "WHERE batch_id IN (SELECT batch_id FROM new_batches)"
+        )
+    )
     if span is None or span[0] is None:
         return known
     first, last = span
@@ -256,7 +259,7 @@ def _renamed_days(connection: duckdb.DuckDBPyConnection, identity: str) -> set[d
     """Days of sessions that somebody has logged into since."""
     connection.execute("DROP TABLE IF EXISTS renamed")
     connection.execute(RENAMED_SESSIONS.format(identity=identity))
-    row = connection.execute("SELECT min(first_seen_at) FROM renamed").fetchone()
+    row = first_row(connection.execute("SELECT min(first_seen_at) FROM renamed"))
     if row is None or row[0] is None:
         return set()
     return set(_days(connection, RENAMED_DAYS, {"first": row[0]}))

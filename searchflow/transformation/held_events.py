@@ -20,6 +20,7 @@ import duckdb
 
 from searchflow.errors import engine_reason
 from searchflow.event_types import EVENT_TYPES, of_every_type
+from searchflow.fetching import first_row
 from searchflow.ops import record
 
 if TYPE_CHECKING:
@@ -103,9 +104,9 @@ def release(connection: duckdb.DuckDBPyConnection, events: Collection[Held], now
 def ask_to_release(connection: duckdb.DuckDBPyConnection, event_id: str | None = None) -> int:
     """Have the next run try held events again, or one of them. Returns how many."""
     which, values = ("AND event_id = ?", [event_id]) if event_id else ("", [])
-    row = connection.execute(
-        f"UPDATE ops.held_events SET version = '' WHERE released_at IS NULL {which}", values
-    ).fetchone()
+    row = first_row(
+        connection.execute(f"UPDATE ops.held_events SET version = '' WHERE released_at IS NULL {which}", values)
+    )
     return int(row[0]) if row else 0
 
 
@@ -204,7 +205,7 @@ def _number_events(connection: duckdb.DuckDBPyConnection) -> int:
         "SELECT row_number() OVER (ORDER BY ingested_at DESC, kind, event_id) AS number, "
         f"kind, event_id FROM ({parts})"
     )
-    row = connection.execute("SELECT count(*) FROM temp.main.numbered").fetchone()
+    row = first_row(connection.execute("SELECT count(*) FROM temp.main.numbered"))
     return int(row[0]) if row else 0
 
 

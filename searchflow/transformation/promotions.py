@@ -22,6 +22,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from searchflow.errors import ServiceError
+from searchflow.fetching import first_row
 from searchflow.ops import record
 from searchflow.services import postgres
 from searchflow.settings import Settings
@@ -133,7 +134,7 @@ def note(
 
 def variables(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | None:
     """The variables that production was promoted with; None before the first promotion."""
-    row = connection.execute("SELECT variables FROM ops.promotions ORDER BY promoted_at DESC LIMIT 1").fetchone()
+    row = first_row(connection.execute("SELECT variables FROM ops.promotions ORDER BY promoted_at DESC LIMIT 1"))
     return dict(json.loads(row[0])) if row and row[0] else None
 
 

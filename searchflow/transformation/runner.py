@@ -14,6 +14,7 @@ import duckdb
 
 from searchflow import tracing, warehouse
 from searchflow.errors import ServiceError, engine_reason
+from searchflow.fetching import first_row
 from searchflow.ops import record
 from searchflow.services.process import locked
 from searchflow.settings import ROOT, Settings
@@ -155,7 +156,7 @@ def _rows_made(snapshot: Snapshot, run: ModelRun, connection: duckdb.DuckDBPyCon
         column = snapshot.model.time_column.column.sql(dialect="duckdb")
         days = [f"{column}::TIMESTAMP >= '{start}' AND {column}::TIMESTAMP < '{end}'" for start, end in run.intervals]
         where = f" WHERE ({') OR ('.join(days)})"
-    found = connection.execute(f"SELECT count(*) FROM {snapshot.table_name()}{where}").fetchone()
+    found = first_row(connection.execute(f"SELECT count(*) FROM {snapshot.table_name()}{where}"))
     return int(found[0]) if found else None
 
 

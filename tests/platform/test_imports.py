@@ -45,7 +45,7 @@ def may_import(path: Path) -> set[str]:
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
-        "actor addresses backoff errors garbage key_files markdown progress quoting tracing zones",
+        "actor addresses backoff errors fetching garbage key_files markdown progress quoting tracing zones",
         "dotenv_file passing",
         "settings",
         "clock confined documents domain holdout keys spill targets",

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import duckdb
 
 from searchflow import warehouse
+from searchflow.fetching import first_row
 from searchflow.ops import record
 from searchflow.ops.levels.declaration import Level
 from searchflow.ops.levels.measures import Facts, measure
@@ -108,7 +109,7 @@ def record_states(connection: duckdb.DuckDBPyConnection, evaluated: Sequence[Eva
 
 
 def _forget(connection: duckdb.DuckDBPyConnection, oldest: datetime) -> None:
-    row = connection.execute(f"SELECT count(*) FROM {TABLE} WHERE checked_at < ?", [oldest]).fetchone()
+    row = first_row(connection.execute(f"SELECT count(*) FROM {TABLE} WHERE checked_at < ?", [oldest]))
     if row and row[0]:
         connection.execute(f"DELETE FROM {TABLE} WHERE checked_at < ?", [oldest])
 
