@@ -173,6 +173,8 @@ def series(minutes: int, figure: str, value: Any) -> list[Sample]:
         ("files_a_table", lambda minute: 10 + 60 * (minute % 7 / 7), None),  # maintenance comes every seven minutes
         ("files_a_table", lambda minute: 10 + 60 * (minute % 7 / 7) + minute, "resource grew"),
         ("catalog_rows_a_snapshot", lambda minute: 40 + minute, "resource grew"),
+        ("idle_in_transaction_s", lambda minute: minute % 5, None),
+        ("idle_in_transaction_s", lambda minute: 60 * (minute % 3), "transaction left open"),
     ],
 )
 def test_growth_is_told_from_breath(figure: str, value: Any, rule: str | None) -> None:

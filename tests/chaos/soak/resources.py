@@ -25,10 +25,13 @@ FLOORS: Mapping[str, float] = {
     "connections": 6.0,
     "catalog_rows_a_snapshot": 2.0,
     "files_a_table": 8.0,
+    "idle_in_transaction_s": 60.0,
 }
 """What a figure may grow besides the tenth: a process with 40 descriptors has five more for a moment."""
 LEAK_MB_A_MINUTE, LEAST_MINUTES = 0.7, 15.0
 """Of a long-lived process: the slope of its memory behind the first quarter, in soaks that last long enough to tell."""
+LONGEST_IDLE_S = 60.0
+"""A process that does nothing inside a transaction holds its locks: `forget` and maintenance wait for it."""
 LONG_LIVED = ("flows", "dashboards", "prefect-server", "valkey", "postgres")
 LOWEST = ("catalog_rows_a_snapshot", "files_a_table")
 """Measured by what is left after maintenance: between two runs these grow by design."""
@@ -72,13 +75,15 @@ def of_process(settings: Settings, name: str) -> dict[str, float]:
 def _of_servers(settings: Settings) -> dict[str, float]:
     with psycopg.connect(postgres.conninfo(settings, "ledger"), connect_timeout=5) as connection:
         found = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+            "SELECT count(*), coalesce(extract(epoch FROM max(now() - state_change) FILTER "
+            "(WHERE state = 'idle in transaction')), 0) FROM pg_stat_activity WHERE backend_type = 'client backend'"
         ).fetchone()
     with warehouse.connect(settings, read_only=True) as lake:
         files = lake.execute("SELECT coalesce(max(file_count), 0) FROM ducklake_table_info('lake')").fetchone()
     assert found is not None
     assert files is not None
-    return {"connections": float(found[0]), "files_a_table": float(files[0])} | _catalog(settings)
+    figures = {"connections": float(found[0]), "idle_in_transaction_s": float(found[1])}
+    return figures | {"files_a_table": float(files[0])} | _catalog(settings)
 
 
 def _catalog(settings: Settings) -> dict[str, float]:
@@ -103,6 +108,8 @@ def bounded(samples: Sequence[Sample], parts: Sequence[tuple[float, float]] = ()
         yield from _grew(name, series)
         if name.startswith("memory_mb"):
             yield from _leaks(name, series)
+        if name == "idle_in_transaction_s" and max(idle for _, idle in series) > LONGEST_IDLE_S:
+            yield Finding("transaction left open", f"idle for {max(idle for _, idle in series):.0f} s")
 
 
 def quarters(samples: Sequence[Sample]) -> dict[str, tuple[float, float]]:
