@@ -40,6 +40,8 @@ CLOSED = """
     FROM ops.validation_results WHERE outcome IN ('fail', 'error') GROUP BY suite, run_id, checked_at
 """
 
+EVENTS_KEPT_SECONDS = 60.0
+
 
 class Observer:
     """Looks at a platform until it is told to stop."""
@@ -132,10 +134,13 @@ def of_prefect(platform: Platform, moved: Callable[[datetime], timedelta]) -> It
 
 
 def noted(platform: Platform, received: tuple[str, ...]) -> Notices:
-    """Notices by the ways they went."""
+    """Return notices by the ways they went. Prefect's server keeps an event some seconds after it took it."""
     with psycopg.connect(postgres.conninfo(platform.settings, "ledger")) as connection:
         rows = connection.execute("SELECT notice_id::text FROM monitoring.notices").fetchall()
     events: list[dict[str, Any]] = []
+    noted, deadline = tuple(row[0] for row in rows), time.monotonic() + EVENTS_KEPT_SECONDS
     with contextlib.suppress(httpx.HTTPError, SearchFlowError):
-        events = platform.events()
-    return Notices(tuple(row[0] for row in rows), received, tuple(each["id"] for each in events))
+        while not {each["id"] for each in events}.issuperset(noted) and time.monotonic() < deadline:
+            events = platform.events()
+            time.sleep(1)
+    return Notices(noted, received, tuple(each["id"] for each in events))

@@ -31,7 +31,8 @@ from tests.chaos.soak.traffic import Producer, Travellers
 from tests.chaos.soak.verdict import Finding
 from tests.ops.receiver import Receiver, receiving
 
-HISTORY_DAYS, HISTORY_EVENTS = 10, 3000
+HISTORY_DAYS, HISTORY_EVENTS = 10, 30_000
+"""So many that a burst does not change half of the people in the CRM: a sync stops before it sends that."""
 PREPARATION = timedelta(hours=2)
 """The home is made so long before the first day, by its clock: however long that takes, the day begins in time."""
 NAMES = {act.__name__: act for act in acts.WHOLE_DAY}

@@ -19,8 +19,8 @@ from tests.chaos.soak.verdict import Finding
 
 OF_THE_RUN = ("made_at",)
 """Columns that say when a row was made."""
-NOT_FROM_RAW = ("ops.transformed_batches", "ops.model_runs")
-"""Tables of ours that say what a home's transformations did: a rebuild begins without."""
+NOT_FROM_RAW = ("ops.transformed_batches", "ops.model_runs", "ops.event_types")
+"""Our own tables that say what a home's transformations did, and the one that each home fills from the declarations."""
 EVERYBODY = "__popular__"
 """Whom the model calls so, the cache calls `popular`: the list for those it has nothing for."""
 RECOMMENDED, OUTBOX = "searchflow:reco:", "searchflow:email:outbox"
