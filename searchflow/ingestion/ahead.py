@@ -1,4 +1,4 @@
-"""Reading ahead: the next batch is read and checked, and its events looked up, while the one before it is committed.
+"""Reading ahead: while one batch is committed, the next is read and checked, and its events are looked up.
 
 A batch needs nothing of the commit before it but the position, and that is known as soon as it was read; what a look
 ahead can say of stored events is explained in `stored`. Reading and decoding keep one core busy, writing Parquet the
@@ -25,7 +25,7 @@ from searchflow.ingestion.stored import Looks, LooksAhead
 
 @dataclass(frozen=True)
 class Found:
-    """A batch after its checks, and what was looked up ahead."""
+    """A batch after its checks, and the stored events that were looked up ahead."""
 
     batch: SourceBatch
     prepared: checks.Prepared
@@ -34,7 +34,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read: lines a batch, seconds to wait for the first; and what the checks need."""
+    """How to read: the number of lines in a batch, the seconds to wait for the first, and what the checks need."""
 
     lines: int
     wait_seconds: float
@@ -45,7 +45,9 @@ class Reading:
 
 
 class ReadAhead:
-    """One batch ahead of its user, never more: memory is bounded by three batches, that of the last commit among them."""
+    """A reader that is one batch ahead of its user, never more. Memory is bounded by three batches, one of which is
+    that of the last commit.
+    """
 
     def __init__(self, source: Source, after: str | None, reading: Reading) -> None:
         self._source, self._reading = source, reading
@@ -58,7 +60,7 @@ class ReadAhead:
         self._pending: Future[Found | None] = self._thread.submit(self._fetch, after)
 
     def next(self) -> Found | None:
-        """The batch after the one given last, or None when the source has no more. Raises what reading raised."""
+        """Return the batch after the one given last, or None when the source has no more. Raise what reading raised."""
         self._awaited.set()
         found = self._pending.result()
         self._awaited.clear()

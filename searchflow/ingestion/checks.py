@@ -1,4 +1,5 @@
-"""Before the commit: a batch becomes columns, and what breaks the contract is set aside with its reason.
+"""Checks before the commit: a batch becomes columns, and each line that breaks the contract is set aside with its
+reason.
 
 Needs no transaction, no lock and no warehouse: any DuckDB connection will do. Lines are decoded one by one in C
 (msgspec); what only whole columns show cheaply is asked of DuckDB. The lines themselves stay where they are: they are
@@ -28,7 +29,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 @dataclass
 class Prepared:
-    """A batch after validation: Arrow columns by event type, and what was rejected (line position, bytes, why).
+    """A batch after validation: Arrow columns by event type, and the rejected lines (line position, bytes, reason).
 
     The column `seq` says which of `lines` an event is. `unfamiliar` are those of them that hold something `shapes` did
     not know. Rows are sorted by event id: files whose ids are sorted are read in part when an id is looked for, and
@@ -44,7 +45,9 @@ class Prepared:
 
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""What some programs write in front of UTF-8. It says nothing about the event, and is not kept with one."""
+"""The byte order mark that some programs write in front of UTF-8. It says nothing about the event, and is not kept with
+one.
+"""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def prepare(
     limits: Limits,
     shapes: Shapes | None = None,
 ) -> Prepared:
-    """Validate a batch against the contract; `only` is the single event type its source may hold."""
+    """Validate a batch against the contract. `only` is the single event type that its source may hold."""
     shapes = shapes or Shapes()
     members, refused, unfamiliar = _decoded(batch.lines, shapes)
     rules = _Rules(now, limits, _unreadable(connection, batch.lines, unfamiliar))
@@ -82,7 +85,7 @@ def prepare(
 
 
 def _kept(line: bytes, why: Rejection) -> tuple[bytes, Rejection]:
-    """What a dead letter keeps of a line: all of it, or the head of one that is too large."""
+    """Return what a dead letter keeps of a line: all of it, or the head of a line that is too large."""
     if why.code != "too_large":
         return line, why
     long = LongLine(line)
@@ -121,7 +124,7 @@ class _Members:
 
 
 def _decoded(lines: list[bytes], shapes: Shapes) -> tuple[dict[str, _Members], dict[int, Rejection], list[int]]:
-    """(the events by type, line -> why it is none, lines of events that the quick decoder did not take).
+    """Return (the events by type, line -> why it is no event, lines of events that the quick decoder did not take).
 
     Each event is taken apart at once: all of a batch would fill the caches and the memory several times over.
     """
@@ -153,8 +156,11 @@ def _decoded(lines: list[bytes], shapes: Shapes) -> tuple[dict[str, _Members], d
 
 
 def _decoded_closely(line: bytes, suspect: bool) -> events.Event | Rejection:
-    """The event, or why the line is none; bytes that are not UTF-8 in a field that nobody decodes are found too, and in a
-    suspect keys that the contract names and that stand in the document twice."""
+    """Return the event, or why the line is none.
+
+    It also finds bytes that are not UTF-8 in a field that no decoder reads and, in a suspect line, keys that the
+    contract names and that stand in the document twice.
+    """
     found = events.decode_one(line)
     try:
         line.decode("utf-8")
@@ -181,7 +187,9 @@ def _repeating(line: bytes, event_type: str, named: frozenset[str]) -> Rejection
 
 
 def _unreadable(connection: duckdb.DuckDBPyConnection, lines: Sequence[bytes], doubtful: Sequence[int]) -> pa.Array:
-    """Which of the doubtful lines hold JSON that the warehouse cannot read (msgspec skips what it need not decode)."""
+    """Return which of the doubtful lines hold JSON that the warehouse cannot read (msgspec skips what it need not
+    decode).
+    """
     if not doubtful:
         return pa.array([], type=pa.int64())
     payloads = pa.array([lines[index] for index in doubtful], type=pa.binary()).cast(pa.string())
@@ -211,7 +219,7 @@ COLUMN_CHECKS = """
 
 @dataclass(frozen=True)
 class _Rules:
-    """What columns are held against: the clock, the settings, and lines that the warehouse cannot read."""
+    """What columns are checked against: the clock, the settings, and lines that the warehouse cannot read."""
 
     now: datetime
     limits: Limits
@@ -221,7 +229,7 @@ class _Rules:
 def _checked(
     connection: duckdb.DuckDBPyConnection, table: pa.Table, event_type: str, prepared: Prepared, rules: _Rules
 ) -> pa.Table:
-    """Canonical ids, sorted by them; rows that fail a column check go to `prepared.rejected`."""
+    """Return the columns with canonical ids, sorted by id. Rows that fail a column check go to `prepared.rejected`."""
     connection.register("incoming", table)
     try:
         checked = connection.execute(COLUMN_CHECKS).to_arrow_table()
@@ -241,7 +249,7 @@ def _checked(
 
 
 def _problems(table: pa.Table, checked: pa.Table, rules: _Rules) -> pa.Array:
-    """The first of `CHECKS` that each row fails, or null."""
+    """Return the first of `CHECKS` that each row fails, or null."""
     times = table.column("event_ts")
     latest, earliest = (_naive(at) for at in (rules.now + rules.limits.future_tolerance, rules.limits.history_start))
     failed = (

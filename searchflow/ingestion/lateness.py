@@ -1,4 +1,4 @@
-"""How late events are: what a commit brought, how long after it happened, and which days behind the watermark it touched.
+"""Lateness: what a commit brought, how long after it happened, and which days behind the watermark it touched.
 
 Kept in the commit's own transaction, one row a commit and event type, so that counts and events never disagree. The
 watermark of an event type is its newest event so far, less the allowed lateness (SEARCHFLOW_LATENESS_HOURS).
@@ -34,14 +34,16 @@ WITHIN = {
     "within_72h": timedelta(hours=72),
     "within_168h": timedelta(hours=168),
 }
-"""Columns of `ops.arrivals`: how many events arrived at the latest so long after they happened."""
+"""Columns of `ops.arrivals`: each counts the events that arrived at most so long after they happened."""
 CAUGHT_UP = timedelta(hours=1)
 REPLAYED = "dead_letters"
-"""The source of replayed letters: how long they waited to be repaired says nothing about how late events are."""
+"""The source of replayed dead letters. How long they waited to be repaired says nothing about how late events are."""
 FILE = "file:"
 """How the names of files as sources begin."""
 FEW = 20
-"""A commit of fewer events is live whatever they are: one late booking alone in a commit is what lateness is about."""
+"""A commit of fewer events than this is live, whatever they are: one late booking alone in a commit is what lateness is
+about.
+"""
 
 CURVE = f"""
     SELECT {{columns}} sum(events)::BIGINT AS events,
@@ -60,8 +62,11 @@ def measure(
     before: datetime | None,
     allowed: timedelta,
 ) -> int:
-    """Note the lateness of events that are being stored, inside their transaction. Returns how many are late: older
-    than the watermark, which is `before`, the newest event before these, less the `allowed` lateness."""
+    """Note the lateness of events that are being stored, inside their transaction. Return how many are late.
+
+    An event is late when it is older than the watermark. The watermark is `before`, the newest event before these, less
+    the `allowed` lateness.
+    """
     times = stored.column("event_ts")
     watermark = None if before is None else before - allowed
     days = {} if watermark is None else _late_days(times, watermark)
@@ -91,7 +96,9 @@ def measure(
 
 
 def curve(connection: duckdb.DuckDBPyConnection, *, by: str | None = None) -> list[dict[str, Any]]:
-    """Share of live events that arrived within each time of `WITHIN`; `by` is None, `event_type` or `source`."""
+    """Return the share of live events that arrived within each time of `WITHIN`; `by` is None, `event_type` or
+    `source`.
+    """
     columns = "" if by is None else f"{ {'event_type': 'event_type', 'source': 'source'}[by] },"
     query = CURVE.format(columns=columns, grouping="HAVING sum(events) > 0" if by is None else "GROUP BY 1 ORDER BY 1")
     cursor = connection.execute(query)

@@ -1,4 +1,4 @@
-"""How far each source was read, and the rows by which writers of one event type exclude each other.
+"""Positions: how far each source was read, and the rows by which writers of one event type exclude each other.
 
 Each shard has a small table of positions, and every transaction that writes events of a type updates that type's table.
 DuckLake refuses to commit when another transaction has changed the same rows since ours began, so two workers can
@@ -29,13 +29,13 @@ MOVED = """
 
 
 def position(connection: duckdb.DuckDBPyConnection, shard: str, key: str) -> str | None:
-    """The stored position of a source, or None before its first commit."""
+    """Return the stored position of a source, or None before its first commit."""
     row = connection.execute(f"SELECT position FROM ops.position_{shard} WHERE source = ?", [key]).fetchone()
     return None if row is None else str(row[0])
 
 
 def positions(connection: duckdb.DuckDBPyConnection, shard: str) -> list[tuple[str, str]]:
-    """All stored positions of a shard: (key, position)."""
+    """Return all stored positions of a shard: (key, position)."""
     found = connection.execute(
         f"SELECT source, position FROM ops.position_{shard} WHERE source <> '{GUARD}'"
     ).fetchall()
@@ -52,7 +52,7 @@ class Guard:
 
 
 def read_guard(connection: duckdb.DuckDBPyConnection, event_type: str) -> Guard:
-    """The guard of an event type."""
+    """Return the guard of an event type."""
     row = connection.execute(
         f"SELECT version, batch_id, watermark FROM ops.position_{event_type} WHERE source = '{GUARD}'"
     ).fetchone()
@@ -79,7 +79,7 @@ class Place:
 
 
 def look(connection: duckdb.DuckDBPyConnection, source: Source, expected: str | None) -> Place:
-    """Compare: the first step of a transaction that moves a position.
+    """Compare the stored position with the expected one: the first step of a transaction that moves a position.
 
     Raises:
         FencedError: the stored position is no longer `expected`.
@@ -107,8 +107,10 @@ def move(
     batch_id: str,
     stamp: datetime,
 ) -> None:
-    """And set: the source's position, and the guards of its shard and of the event types in `newest` (type -> the
-    newest event that was stored)."""
+    """Set the source's position and the guards, after `look` has compared it.
+
+    The guards are those of the shard and of the event types in `newest` (type -> the newest event that was stored).
+    """
     shard, key = place.source.shard, place.source.key
     if place.position is None:
         connection.execute(

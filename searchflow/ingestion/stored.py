@@ -62,17 +62,19 @@ class Look:
 
 
 Looks = Mapping[str, Look]
-"""By event type."""
+"""Looks ahead, keyed by event type."""
 
 
 class LooksAhead:
-    """Looks up the events of a batch before its transaction, beside the connection that commits."""
+    """A finder that looks up the events of a batch before its transaction, beside the connection that commits."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = warehouse.beside(connection)
 
     def look(self, batch: checks.Prepared, before: checks.Prepared | None) -> Looks:
-        """The looks of a batch, all in one snapshot; none when it cannot be read now. `before` is the batch before it."""
+        """Look up a batch's events of every type in one snapshot. Return none when it cannot be read now. `before` is
+        the batch before it.
+        """
         try:
             with warehouse.transaction(self._connection):
                 return {
@@ -97,7 +99,9 @@ class LooksAhead:
 
 @dataclass(frozen=True)
 class Committed:
-    """A batch that is committed: events by type, and the stored documents (by type) of those that it did not store."""
+    """A batch that is committed: events by type, and the stored documents (by type) of the events that it did not
+    store.
+    """
 
     batch_id: str
     prepared: checks.Prepared
@@ -105,7 +109,7 @@ class Committed:
     originals: Mapping[str, Originals]
 
     def documents(self, event_type: str, ids: Collection[str]) -> dict[str, bytes]:
-        """What is stored of those ids that the batch has."""
+        """Return what is stored of those ids that the batch has."""
         table = self.columns.get(event_type)
         if table is None or not ids:
             return {}
@@ -118,7 +122,7 @@ class Committed:
 class Known:
     """What a worker knows when a transaction begins: the looks ahead for its batch, and the batch committed last.
 
-    Looks serve one attempt of a transaction: whoever repeats it looks again.
+    Looks serve one attempt of a transaction: a caller that repeats it looks again.
     """
 
     def __init__(self) -> None:
@@ -126,20 +130,20 @@ class Known:
         self._last: Committed | None = None
 
     def looked(self, looks: Looks) -> None:
-        """Looks ahead for the next transaction."""
+        """Set the looks ahead for the next transaction."""
         self._looks = looks
 
     def take(self) -> Looks:
-        """The looks, once."""
+        """Return the looks, once: a second call returns none."""
         looks, self._looks = self._looks, {}
         return looks
 
     def committed(self, batch: Committed | None) -> None:
-        """The last commit, which stays in memory until the next; None when its batch is not known in full."""
+        """Keep the last commit in memory until the next. It is None when its batch is not known in full."""
         self._last = batch
 
     def originals(self, look: Look | None, guard: Guard, event_type: str) -> Originals | None:
-        """The stored documents of a batch's events, or None when the look does not say all of them any more."""
+        """Return the stored documents of a batch's events, or None when the look does not say all of them any more."""
         if look is None:
             return None
         last = self._last if self._last is not None and self._last.prepared is look.before else None
@@ -155,7 +159,7 @@ class Known:
 
 
 def complete(table: pa.Table, lines: Sequence[bytes], known: Originals) -> Originals:
-    """What is stored of a table's events before those that follow their original in the batch itself are stored.
+    """Add to `known` what is stored of a table's events, before those that repeat another of the batch are stored.
 
     `known` may hold other events too: a look ahead does not know who was forgotten meanwhile.
     """
@@ -167,7 +171,9 @@ def complete(table: pa.Table, lines: Sequence[bytes], known: Originals) -> Origi
 
 
 def _repeated(table: pa.Table, lines: Sequence[bytes]) -> dict[int, bytes]:
-    """`seq` of rows whose event_id an earlier line of the batch has, with that line. Equal ids stand side by side."""
+    """Return the `seq` of rows whose event_id an earlier line of the batch has, with that line. Equal ids stand side by
+    side.
+    """
     ids = table.column("event_id").combine_chunks()
     same = pc.equal(ids[1:], ids[:-1])
     groups: dict[str, list[int]] = {}
@@ -184,17 +190,18 @@ def _has_ids(table: pa.Table, ids: pa.Array | pa.ChunkedArray) -> pa.ChunkedArra
 
 
 def _matched(table: pa.Table, documents: Mapping[str, bytes]) -> Originals:
-    """`seq` of each event that has one of the ids, with the document of that id."""
+    """Return the `seq` of each event that has one of the ids, with the document of that id."""
     mine = table.filter(_has_ids(table, pa.array(documents, type=pa.string())))
     pairs = zip(mine.column("seq").to_pylist(), mine.column("event_id").to_pylist(), strict=True)
     return {seq: documents[event_id] for seq, event_id in pairs}
 
 
 def look(connection: duckdb.DuckDBPyConnection, event_type: str, table: pa.Table) -> Originals:
-    """The stored documents of events whose event_id is stored on the days around theirs.
+    """Return the stored documents of events whose event_id is stored on the days around theirs.
 
-    Ids first, documents then: most batches hold few events that are stored, and the documents of a day are many times
-    as large as its ids. When those few were stored says which files, and which parts of them, hold their documents.
+    Ids are read first, documents then: most batches hold few events that are stored, and the documents of a day are
+    many times as large as its ids. The moments at which those few were stored say which files, and which parts of them,
+    hold their documents.
     """
     runs = _runs(days(table))
     if not runs:
@@ -209,7 +216,7 @@ def look(connection: duckdb.DuckDBPyConnection, event_type: str, table: pa.Table
 
 
 def days(table: pa.Table) -> list[date]:
-    """The days of events, in order."""
+    """Return the days of events, in order."""
     return sorted(pc.unique(pc.cast(table.column("event_ts"), pa.date32(), safe=False)).to_pylist())
 
 
@@ -221,7 +228,8 @@ def _around(
     ids: pa.Table,
     moments: Sequence[datetime] = (),
 ) -> pa.Table:
-    """Columns of stored events that have one of the ids; of those that were ingested at `moments`, if any are given.
+    """Return columns of stored events that have one of the ids. If `moments` are given, only events ingested then are
+    read.
 
     The bounds are written out, because that lets whole files and parts of files be left aside: a join alone reads them.
     """
@@ -247,7 +255,7 @@ def _around(
 
 
 def _runs(days: Sequence[date], most: int = 8) -> list[tuple[date, date]]:
-    """Runs of nearby days, so that a single very late event does not make us read everything in between."""
+    """Return runs of nearby days, so that a single very late event does not make us read everything in between."""
     runs: list[tuple[date, date]] = []
     for day in sorted(days):
         if runs and day - runs[-1][1] <= timedelta(days=3):
