@@ -1,4 +1,4 @@
-"""The ops tables in Prometheus' format. Reads `ops` only: no event, no person is in it.
+"""Metrics: the ops tables in Prometheus' format. This module reads `ops` only, where no event and no person is stored.
 
 Counters over all commits are kept as a sum up to some minutes ago and a sum of the rest, so that a scrape reads what is
 new and not the history. An answer is kept for a few seconds: many scrapers cost as much as one.
@@ -29,7 +29,9 @@ from searchflow.settings import Settings
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 KEPT_SECONDS = 5.0
 SETTLED = timedelta(minutes=15)
-"""Commits become visible within seconds of their time stamp; behind this nothing is added any more."""
+"""The time after which counts are settled: commits become visible within seconds of their time stamp, so nothing is
+added behind this any more.
+"""
 LATENCY_WINDOW = timedelta(hours=3)
 
 COUNTED = ("received", "stored", "duplicates", "dead_letters", "late")
@@ -38,7 +40,9 @@ Query = Callable[[str, dict[str, Any]], list[tuple[Any, ...]]]
 
 
 class Metrics:
-    """The text of `/metrics`, on a connection that `opened` gives when one is needed. Safe to call from any thread."""
+    """The text of `/metrics`, read on a connection that `opened` gives when one is needed. It is safe to call from any
+    thread.
+    """
 
     def __init__(
         self,
@@ -52,7 +56,7 @@ class Metrics:
         self._settled_until = datetime(1970, 1, 1)  # noqa: DTZ001  (UTC, as all times of the lake)
 
     def text(self) -> bytes:
-        """Everything, as it is now.
+        """Return all metrics as text, as they are now.
 
         Raises:
             ServiceError: the warehouse does not answer.
@@ -220,30 +224,30 @@ class Metrics:
 
 
 class _Collected(Collector):
-    """Families that were made already."""
+    """A collector of families that were made already."""
 
     def __init__(self, families: list[Metric]) -> None:
         self._families = families
 
     def collect(self) -> Iterable[Metric]:
-        """All of them."""
+        """Return all families that were made."""
         return self._families
 
 
 def query_of(connection: duckdb.DuckDBPyConnection) -> Query:
-    """Queries on a connection."""
+    """Return a function that runs queries on a connection."""
     return lambda sql, values: connection.execute(sql, values or None).fetchall()
 
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Query]:
-    """A connection of its own and one snapshot of the lake, for as long as the block lasts."""
+    """Open a connection of its own and one snapshot of the lake, for as long as the block lasts."""
     with warehouse.connect(settings, read_only=True) as connection, warehouse.transaction(connection):
         yield query_of(connection)
 
 
 def _gauge(name: str, text: str, labels: list[str], rows: Iterable[tuple[Any, ...]]) -> GaugeMetricFamily:
-    """(label, ..., value) each; what is not known is left out."""
+    """Return a gauge of (label, ..., value) each. What is not known is left out."""
     family = GaugeMetricFamily(name, text, labels=labels)
     for *given, value in rows:
         if value is not None:

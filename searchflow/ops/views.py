@@ -1,7 +1,7 @@
 """Views over the platform's own tables, for SQL, service levels and metrics alike: each figure is defined once, here.
 
-They are made with the tables (`searchflow.tables.prepare`), not by SQLMesh: what watches the models must not wait for
-them. A view whose text has changed is made anew.
+The views are made with the tables (`searchflow.tables.prepare`), not by SQLMesh: what watches the models must not wait
+for them. A view whose text has changed is rebuilt.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import duckdb
 
 
 def sync_latency(since: str = "TIMESTAMP '1970-01-01'") -> str:
-    """The way of each commit of live events to each destination: stored, taken by a transformation, in the sync's model,
-    and there after the first sync that began when the model was made. Null: not yet. Loads of history are left out.
+    """Return the SQL that follows each commit of live events to each destination.
+
+    Its columns tell when the commit was stored, taken by a transformation, in the sync's model, and there after the
+    first sync that began when the model was made. Null: not yet. Loads of history are left out.
 
     Nothing older than `since` is read: the cost follows it.
     """
@@ -99,7 +101,7 @@ VIEWS: dict[str, str] = {
         FROM ops.validation_results GROUP BY suite, run_id""",
     "ops.sync_latency": sync_latency(),
 }
-"""Name -> its SELECT."""
+"""Name of a view -> its SELECT."""
 
 
 def prepare(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:

@@ -1,4 +1,4 @@
-"""Plan and run the SQLMesh models, and tell what each did.
+"""Transformation: plans and runs the SQLMesh models, and tells what each did.
 
     from searchflow.transformation import transform
     result = transform(settings, now=now)

@@ -1,4 +1,4 @@
-"""Readers never see a day or a key missing while it is made anew.
+"""Atomic replacement: readers never see a day or a key missing while it is rebuilt.
 
 SQLMesh replaces rows with a DELETE and an INSERT, in one transaction where the engine has them, and declares DuckDB as
 an engine that has none. DuckLake has: without this, a dashboard or a sync that reads in between finds the days empty.
@@ -20,7 +20,7 @@ _replace_keys = DuckDBEngineAdapter._replace_by_key
 
 @contextmanager
 def at_once(adapter: EngineAdapter) -> Iterator[None]:
-    """What the block executes takes effect at its end, or not at all."""
+    """Let what the block executes take effect at its end, or not at all."""
     if not isinstance(adapter, DuckDBEngineAdapter):
         with adapter.transaction():
             yield

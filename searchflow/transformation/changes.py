@@ -1,4 +1,4 @@
-"""Which earlier days new data changes.
+"""Changes: which earlier days are changed by new data.
 
 A click or booking changes the day of its search, an event beside midnight the session of the neighbouring day, and a
 login the days of the session's anonymous part; spend changes its own day. All of it follows from the new rows alone, so the
@@ -35,7 +35,7 @@ FRESH = """
 
 
 def fresh_events(condition: str) -> str:
-    """The SQL that makes the temporary table `fresh`: events of raw that came, or that will go.
+    """Return the SQL that makes the temporary table `fresh`: events of raw that came, or that will go.
 
     An event has a row for each event that it refers to, and at least one.
     """
@@ -60,7 +60,7 @@ WINDOW, EVER = "BETWEEN $first AND $last", "<= $last"
 
 
 def search_days() -> str:
-    """The SQL that finds the days of searches which events in `fresh` follow, by however many steps."""
+    """Return the SQL that finds the days of searches which events in `fresh` follow, by however many steps."""
     references = [each for event_type in EVENT_TYPES.values() for each in event_type.references]
     parts = []
     for chain in chains_to(EVENT_TYPES, "search"):
@@ -72,7 +72,7 @@ def search_days() -> str:
 
 
 def _days_of_searches(chain: Chain, referred: str, *, ever: bool) -> str:
-    """Days of searches that follow by the chain from events which refer to the type `referred`."""
+    """Return the SQL of the days of searches that follow by the chain from events which refer to the type `referred`."""
     sql, key = "FROM fresh", "fresh.reference"
     for number, (event_type, reference) in enumerate(chain):
         sql += f" JOIN {event_type.raw_table} AS step{number} ON step{number}.event_id = {key}"
@@ -121,18 +121,19 @@ SPEND_DAYS = "SELECT DISTINCT spend_date FROM raw.ad_spend WHERE batch_id IN (SE
 
 @dataclass(frozen=True)
 class Batch:
-    """One commit of ingestion, or mark of an erasure, that no transformation has seen."""
+    """One commit of ingestion, or one mark of an erasure, that no transformation has seen."""
 
     batch_id: str
     shard: str
     last_event_ts: datetime | None = None
-    """Its newest event; null for feeds that have days and no moments."""
+    """The commit's newest event; null for feeds that have days and no moments."""
 
 
 def new_batches(
     connection: duckdb.DuckDBPyConnection, environment: str, now: datetime, taken: datetime | None = None
 ) -> list[Batch]:
-    """Commits from `taken` to `now` that stored or erased something and that no transformation of this environment has seen.
+    """Return commits from `taken` to `now` that stored or erased something and that no transformation of this
+    environment has seen.
 
     Models read events ingested up to `now` only (the macro KNOWN); a later commit is left to the next transformation.
     """
@@ -157,7 +158,7 @@ def new_batches(
 
 
 def traces(connection: duckdb.DuckDBPyConnection, environment: str, now: datetime) -> list[str]:
-    """The spans of the newest commits that the next transformation takes in."""
+    """Return the spans of the newest commits that the next transformation takes in."""
     found = connection.execute(
         f"""
         SELECT DISTINCT traceparent, committed_at FROM ops.ingestion_batches AS batches
@@ -172,7 +173,9 @@ def traces(connection: duckdb.DuckDBPyConnection, environment: str, now: datetim
 
 
 def mark_seen(connection: duckdb.DuckDBPyConnection, environment: str, batches: list[Batch], now: datetime) -> None:
-    """Remember that the days of these commits are on SQLMesh's list; not of one with events of tomorrow."""
+    """Remember that the days of these commits are on SQLMesh's list. A commit with events of tomorrow is not
+    remembered.
+    """
     tomorrow = datetime.combine(now.date() + timedelta(days=1), datetime.min.time())
     whole = [batch for batch in batches if batch.last_event_ts is None or batch.last_event_ts < tomorrow]
     if not whole:
@@ -185,7 +188,7 @@ def mark_seen(connection: duckdb.DuckDBPyConnection, environment: str, batches: 
 
 
 def share_seen(connection: duckdb.DuckDBPyConnection, environment: str, shared: str) -> None:
-    """A new environment shares the tables of `shared`, so what is in those has been seen for it too."""
+    """Note what a new environment has seen: it shares the tables of `shared`, so it has seen what is in those."""
     connection.execute(
         f"""
         INSERT INTO {SEEN}
@@ -206,7 +209,7 @@ def changed_days(
     window_days: int,
     identity: str | None,
 ) -> ChangedDays:
-    """The days in which these commits changed something.
+    """Return the days in which these commits changed something.
 
     `identity` is the table that says who sessions belonged to before these commits; None when there is none yet.
     """
@@ -242,7 +245,7 @@ def days_around(
     window_days: int,
     identity: str | None,
 ) -> ChangedDays:
-    """The days whose rows the events in `fresh`, from `first` to `last`, change in any incremental model."""
+    """Return the days whose rows the events in `fresh`, from `first` to `last`, change in any incremental model."""
     day, window = timedelta(days=1), timedelta(days=window_days + 1)
     visits = set(_days(connection, "SELECT DISTINCT event_ts::DATE FROM fresh"))
     visits |= set(_days(connection, NEIGHBOUR_DAYS, {"first": first - day, "last": last + 3 * day, "gap": gap_minutes}))
@@ -253,7 +256,7 @@ def days_around(
 
 
 def _renamed_days(connection: duckdb.DuckDBPyConnection, identity: str) -> set[date]:
-    """Days of sessions that somebody has logged into since."""
+    """Return the days of sessions into which a user has logged in since."""
     connection.execute("DROP TABLE IF EXISTS renamed")
     connection.execute(RENAMED_SESSIONS.format(identity=identity))
     row = connection.execute("SELECT min(first_seen_at) FROM renamed").fetchone()

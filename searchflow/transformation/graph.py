@@ -1,4 +1,5 @@
-"""The whole way of every column as data: from the fields of raw events, through the models, to what leaves the house.
+"""The lineage graph: the whole way of every column as data, from the fields of raw events, through the models, to what
+leaves the platform.
 
     made = graph(settings, uses=[*activations.uses(), *dashboards.uses()])
     made.tables["marts.dim_users"].columns["email"].personal  # "raw.user_profiles.email"
@@ -28,11 +29,11 @@ Place = tuple[str, str]
 
 
 class Use(Struct, frozen=True):
-    """Something made from models: a sync, a destination, a page of the dashboards."""
+    """A use of models: a sync, a destination, or a page of the dashboards."""
 
     name: str
     kind: str
-    """sync, destination or dashboard"""
+    """The kind of use: sync, destination or dashboard."""
     description: str
     fields: dict[str, list[Place]]
     """Its field -> the columns it is filled from; `*` is all of it."""
@@ -59,7 +60,7 @@ class Table(Struct):
 
 
 class Graph(Struct):
-    """Everything, and what is made from what."""
+    """All tables and columns, and what is made from what."""
 
     tables: dict[str, Table] = field(default_factory=dict)
     edges: list[tuple[Place, Place]] = field(default_factory=list)
@@ -67,8 +68,10 @@ class Graph(Struct):
 
 
 def graph(settings: Settings, *, uses: Iterable[Use] = (), root: Path = ROOT) -> Graph:
-    """The graph of production as it was promoted, or of another project in `root`; about a second once it is loaded. Reads no
-    data."""
+    """Return the graph of production as it was promoted, or of another project in `root`.
+
+    It takes about a second once the project is loaded. It reads no data.
+    """
     from searchflow.transformation.production import described
 
     with described(settings, root) as opened:
@@ -76,7 +79,7 @@ def graph(settings: Settings, *, uses: Iterable[Use] = (), root: Path = ROOT) ->
 
 
 def graph_of(context: Context, uses: Iterable[Use] = ()) -> Graph:
-    """The same, of a project that is open."""
+    """Return the graph of a project that is open."""
     made = Graph({model.name: _table(model) for model in context.models.values()})
     nodes = trees(context)
     python = [
@@ -104,7 +107,9 @@ def graph_of(context: Context, uses: Iterable[Use] = ()) -> Graph:
 
 
 def tree(made: Graph, place: Place, *, down: bool = False) -> Node:
-    """What a column is made from, or what is made from it, as a tree. A column that stands in it twice is one node."""
+    """Return what a column is made from, or what is made from it, as a tree. A column that stands in it twice is one
+    node.
+    """
     beside: dict[Place, list[Place]] = {}
     of_table: dict[str, list[Place]] = {}
     for source, target in made.edges:
@@ -139,7 +144,9 @@ def _table(model: Model) -> Table:
 
 
 def _marks_of(use: Use, marks: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """A field is personal when a column it is filled from is, or when it is declared so."""
+    """Return the marks of a use's fields. A field is personal when a column it is filled from is, or when it is
+    declared so.
+    """
     found = {name: f"{use.name}.{name}" for name in use.personal}
     for name, sources in use.fields.items():
         for table, column in sources:

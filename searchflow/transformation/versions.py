@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 
 def beside(opened: Project, snapshots: Iterable[Snapshot]) -> dict[str, list[SnapshotIdAndVersion]]:
-    """Model -> its versions whose tables are not production's, one for each table. Expired ones too: until their tables are
-    deleted they may be promoted again."""
+    """Return model -> its versions whose tables are not production's, one for each table.
+
+    Expired versions are included: until their tables are deleted they may be promoted again.
+    """
     current = {snapshot.name: snapshot.version for snapshot in snapshots}
     kept = opened.context.state_reader.get_snapshots_by_names(current, exclude_expired=False)
     tables = {(each.name, each.version): each for each in kept if each.version != current[each.name]}

@@ -1,4 +1,4 @@
-"""How far each attribution model is from the truth: only a simulation knows what caused a booking.
+"""Causes: how far each attribution model is from the truth. Only a simulation knows what caused a booking.
 
 Shares of revenue by channel. Bookings that no campaign caused have no channel to be credited to, so the truth is the
 revenue that some channel did cause.
@@ -17,7 +17,9 @@ NOBODY = "none"
 
 
 def compare(world: World, found: Found) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(one row a channel: the true share and each model's, one row a model: its distance from the truth)."""
+    """Return (one row for each channel: the true share and each model's; one row for each model: its distance from the
+    truth).
+    """
     known = world.bookings.filter(pl.col("cause").is_not_null())
     if known.is_empty():
         return [], []
@@ -39,7 +41,7 @@ def _shares(revenue: pl.DataFrame) -> pl.DataFrame:
 
 
 def _distances(table: pl.DataFrame) -> list[dict[str, Any]]:
-    """Total variation distance: the share of revenue that would have to move; 0 is right, 1 is all wrong."""
+    """Return the total variation distance: the share of revenue that would have to move. 0 is right, 1 is all wrong."""
     distances = []
     for model in table.columns:
         if model not in ("channel", "truth"):

@@ -1,4 +1,4 @@
-"""One function a check of the warehouse: raw, sessions, the funnel, KPIs and attribution."""
+"""Checks of the warehouse, one function each: raw, sessions, the funnel, KPIs and attribution."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from searchflow.verification.report import Check
 
 UNSURE = "lines wait in the streams, or a run without a seal sent them"
 CENTS = "least(round({} * 100), 9000000000000000000)::BIGINT"
-"""Of money. What would not fit is cut: no simulated value is so large, so that it differs all the same."""
+"""The SQL of an amount of money in cents. What would not fit is cut: no simulated value is so large, so it differs all
+the same.
+"""
 
 
 def key_adds_up(key: Key) -> Iterator[Check]:
-    """The key's own KPIs against its lines: they were written by different routes."""
+    """Check the key's own KPIs against its lines: they were written by different routes."""
     human = ~pl.col("visitor_id").str.starts_with("bot")
     kind = pl.col("event_type")
     counts = (
@@ -40,7 +42,9 @@ def key_adds_up(key: Key) -> Iterator[Check]:
 
 
 def raw(key: Key, found: Found) -> Iterator[Check]:
-    """Every event is stored once, and nothing else is; dead letters and duplicates are as many as were sent."""
+    """Check that every event is stored once and nothing else is, and that dead letters and duplicates are as many as
+    were sent.
+    """
     for event_type in streams.EVENT_TYPES:
         yield _raw_events(key, found, event_type)
     yield _dead_letters(key, found)
@@ -66,7 +70,9 @@ def _raw_events(key: Key, found: Found, event_type: str) -> Check:
 
 
 def _dead_letters(key: Key, found: Found) -> Check:
-    """By reason. A range that was sent again after a kill leaves the same letters again: they are counted once."""
+    """Check dead letters by reason. A range that was sent again after a kill leaves the same dead letters again: they
+    are counted once.
+    """
     letters = found.query(
         "SELECT reason_code AS reason, count(DISTINCT raw_payload) AS letters FROM raw.dead_letters "
         "WHERE (event_type IS NULL OR event_type NOT IN ('ad_spend', 'user_profile')) AND reason_code <> 'erased_user' "
@@ -89,7 +95,9 @@ def _dead_letters(key: Key, found: Found) -> Check:
 
 
 def _duplicates(key: Key, found: Found) -> Check:
-    """Exact duplicates that ingestion dropped. After a kill and a repeated run, all that was sent before comes again."""
+    """Check exact duplicates that ingestion dropped. After a kill and a repeated run, all that was sent before comes
+    again.
+    """
     twice = key.lines.filter(pl.col("fate") == "duplicate")["sealed"]
     sent, perhaps = int(twice.sum()), len(twice) - int(twice.sum())
     dropped, received = found.query(
@@ -106,7 +114,9 @@ def _duplicates(key: Key, found: Found) -> Check:
 
 
 def sessions(world: World, found: Found) -> Iterator[Check]:
-    """Every visit that the true events make under the 30-minute rule, with its counts and, as far as known, its visitor."""
+    """Check every visit that the true events make under the 30-minute rule, with its counts and, as far as known, its
+    visitor.
+    """
     columns = (
         "session_key",
         "visitor",
@@ -129,7 +139,7 @@ def sessions(world: World, found: Found) -> Iterator[Check]:
 
 
 def funnel(world: World, found: Found) -> Iterator[Check]:
-    """What came of each search, and the same by day, platform, device, country and channel."""
+    """Check what came of each search, and the sums by day, platform, device, country and channel."""
     columns = (
         "event_id", "session_key", "visitor", "channel", "destination", "results", "clicks", "position", "conversions",
         "value", "is_bot",
@@ -159,7 +169,7 @@ def funnel(world: World, found: Found) -> Iterator[Check]:
 
 
 def kpis(world: World, found: Found) -> Iterator[Check]:
-    """The business on a page, day by day."""
+    """Check the key figures of the business, day by day."""
     searches = pl.when(pl.col("searches") > 0).then("searches")
     expected = world.kpis().with_columns(
         (pl.col("searches_with_click") / searches).alias("click_through_rate"),
@@ -176,7 +186,9 @@ def kpis(world: World, found: Found) -> Iterator[Check]:
 
 
 def attributed(world: World, found: Found) -> Iterator[Check]:
-    """Every model's credits of a day sum to what was booked; single-touch models credit the right channel."""
+    """Check that every model's credits of a day sum to what was booked, and that single-touch models credit the right
+    channel.
+    """
     credited = found.query(
         f"""SELECT model, attribution_date AS day, channel, sum(conversions) AS conversions,
         sum({CENTS.format("revenue")})::BIGINT AS revenue FROM marts.mart_campaign_attribution

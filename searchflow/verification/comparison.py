@@ -1,4 +1,4 @@
-"""Two frames beside each other: what is missing, unexpected, there twice, or different."""
+"""Comparison of two frames: what is missing, unexpected, there twice, or different."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import polars as pl
 from searchflow.verification.report import Check
 
 TOLERANCE = 1e-6
-"""For rates and weights; counts and cents must be equal."""
+"""The tolerance for rates and weights; counts and cents must be equal."""
 
 
 def compare(check: str, expected: pl.DataFrame, found: pl.DataFrame, on: Sequence[str]) -> Check:
-    """Compare rows by their key `on`, in every other column of `expected`. One difference a row at the most."""
+    """Compare rows by their key `on`, in every other column of `expected`. A row counts as one difference at the most."""
     values = [name for name in expected.columns if name not in on]
     twice = len(found) - found.select(on).n_unique()
     left = expected.with_columns(pl.lit(1).alias("_expected"))

@@ -1,4 +1,4 @@
-"""One function a destination: the CRM table, the e-mail outbox and the recommendation cache."""
+"""Checks of the destinations, one function each: the CRM table, the e-mail outbox and the recommendation cache."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WorldAt = Callable[[datetime], World]
 
 
 def crm(found: Found, world_at: WorldAt) -> Iterator[Check]:
-    """`crm.user_segments` holds every user with the segment that the rule gives them."""
+    """Check that `crm.user_segments` holds every user with the segment that the rule gives them."""
     moments = found.sync_moments("crm_user_segments")
     rows = _crm_rows(found)
     if not moments:
@@ -40,7 +40,7 @@ def crm(found: Found, world_at: WorldAt) -> Iterator[Check]:
 
 
 def _crm_rows(found: Found) -> pl.DataFrame:
-    """Active rows; those of users who left are marked."""
+    """Return active rows; those of users who left are marked."""
     shape: Shape = {
         "user_id": pl.String, "segment": pl.String, "value": pl.Int64, "conversions": pl.Int64,
         "last_seen_at": pl.Datetime("us"), "country": pl.String,
@@ -56,8 +56,10 @@ def _crm_rows(found: Found) -> pl.DataFrame:
 
 
 def outbox(key: Key, found: Found, world_at: WorldAt) -> Iterator[Check]:
-    """One message a user and day of an abandoned search, of users who had agreed and were not suppressed or held out:
-    over all syncs so far."""
+    """Check that one message was sent for each user and day of an abandoned search, over all syncs so far.
+
+    It is expected for users who had agreed and were not suppressed or held out.
+    """
     runs = found.sync_runs(EMAILS)
     messages = _messages(found)
     if not runs:
@@ -68,7 +70,7 @@ def outbox(key: Key, found: Found, world_at: WorldAt) -> Iterator[Check]:
 
 
 def _due(key: Key, found: Found, moment: datetime, starts: list[datetime], world_at: WorldAt) -> pl.DataFrame:
-    """Messages due at a moment to users whose newest profile by then agrees, in the runs that began at `starts`."""
+    """Return messages due at a moment to users whose newest profile by then agrees, in the runs that began at `starts`."""
     loaded = found.profiles.filter(pl.col("ingested_at") <= moment)["updated_at"].max()
     newest = (
         key.profiles.filter(pl.col("updated_at") <= loaded)
@@ -82,7 +84,9 @@ def _due(key: Key, found: Found, moment: datetime, starts: list[datetime], world
 
 
 def _left_out(found: Found, due: pl.DataFrame, start: datetime) -> list[str]:
-    """Users to whom a run that began at `start` sent nothing: by the rule in the sync file, and by the suppression list."""
+    """Return users to whom a run that began at `start` sent nothing: by the rule in the sync file, and by the
+    suppression list.
+    """
     left_out = found.suppressed(start)
     rule = rule_of(EMAILS)
     since = None if rule is None else found.holdout_since(EMAILS, rule.seed)
@@ -92,8 +96,10 @@ def _left_out(found: Found, due: pl.DataFrame, start: datetime) -> list[str]:
 
 
 def _messages(found: Found) -> pl.DataFrame:
-    """The keys of the entries in the stream, and of those that the delivery worker took from it and has settled. The stream
-    is read first: a message that is settled in between is in both."""
+    """Return the keys of the entries in the stream, and of those that the delivery worker took from it and has settled.
+
+    The stream is read first: a message that is settled in between is in both.
+    """
     keys: set[str] = set()
     with streams.connect(found.settings) as client:
         place = streams.START
@@ -113,7 +119,7 @@ def _settled(found: Found) -> list[str]:
 
 
 def recommended(found: Found, world_at: WorldAt) -> Iterator[Check]:
-    """Every user's hash and the popular list hold what the rule recommends."""
+    """Check that every user's hash and the popular list hold what the rule recommends."""
     moments = found.sync_moments("recommendations")
     hashes = _hashes(found)
     if not moments:
@@ -132,7 +138,7 @@ def recommended(found: Found, world_at: WorldAt) -> Iterator[Check]:
 
 
 def _scores(check: str, expected: pl.DataFrame, hashes: pl.DataFrame) -> Check:
-    """Scores within the tolerance. Of equal scores at a list's end, either may have been cut off."""
+    """Compare the scores within the tolerance. Of equal scores at a list's end, either may have been cut off."""
     both = expected.join(hashes, on=["user_id", "destination"], how="full", coalesce=True, suffix="_found")
     end = pl.min_horizontal(pl.col("score").min(), pl.col("score_found").min()).over("user_id")
     at_the_end = pl.coalesce("score", "score_found") <= end + SCORE_TOLERANCE
@@ -144,7 +150,7 @@ def _scores(check: str, expected: pl.DataFrame, hashes: pl.DataFrame) -> Check:
 
 
 def _hashes(found: Found) -> pl.DataFrame:
-    """(user_id, destination, score) of every hash."""
+    """Return (user_id, destination, score) of every hash."""
     rows: list[tuple[str, str, float]] = []
     with streams.connect(found.settings) as client:
         names = list(client.scan_iter(match=f"{RECOMMENDED}*", count=1000, _type="hash"))
@@ -160,5 +166,5 @@ def _hashes(found: Found) -> pl.DataFrame:
 
 
 def _not_yet(check: str, rows: int) -> Check:
-    """Before the first sync nothing is expected there."""
+    """Return a check that expects nothing at the destination, for use before the first sync."""
     return replace(Check(check, 0, rows, rows), why="not activated yet: `searchflow activate`")

@@ -1,4 +1,4 @@
-"""All checks in order, or one of them."""
+"""The run of a verification: all checks in order, or one of them."""
 
 from __future__ import annotations
 
@@ -103,13 +103,15 @@ class Worlds:
         return self._found.waiting if events["ingested_at"].null_count() else set()
 
     def at(self, moment: datetime) -> World:
-        """Everything that was known at `moment`."""
+        """Return everything that was known at `moment`."""
         if moment not in self._made:
             self._made[moment] = World(self._events.filter(self._known(moment)), self._rules)
         return self._made[moment]
 
     def near(self, moment: datetime) -> World:
-        """The same, of those people only who searched in the two days before it: small, for one moment of many."""
+        """Return the world at `moment`, with only those people who searched in the two days before it: small, for one
+        moment of many.
+        """
         if moment in self._made:
             return self._made[moment]
         recent = pl.col("timestamp").is_between(moment - 2 * self._rules.abandoned, moment)
@@ -123,7 +125,7 @@ class Worlds:
 
 
 def _notes(key: Key, found: Found) -> list[str]:
-    """What a reader must know beside the numbers."""
+    """Return what a reader must know beside the numbers."""
     notes = [
         f"The run {run} has no seal: it was killed, or is still at work. Its lines count only where raw holds them."
         for run in key.unsealed
