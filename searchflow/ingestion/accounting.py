@@ -66,8 +66,8 @@ class Accounting:
 def accounting(connection: duckdb.DuckDBPyConnection) -> Accounting:
     """Sum the counts of all commits and count the rows, both in one snapshot of the lake.
 
-    A statement reads one snapshot, also of rows that are still in the catalog. Two statements would read two, and what a
-    worker commits in between would look lost.
+    A statement reads one snapshot, also of rows that are still in the catalog. Two statements would read two, and what
+    a worker commits in between would look lost.
     """
     row = connection.execute(BOOKS).fetchone()
     assert row is not None

@@ -1,8 +1,8 @@
 """Checks before the commit: a batch becomes columns, and each line that breaks the contract is set aside with its
 reason.
 
-Needs no transaction, no lock and no warehouse: any DuckDB connection will do. Lines are decoded one by one in C
-(msgspec); what only whole columns show cheaply is asked of DuckDB. The lines themselves stay where they are: they are
+The checks need no transaction, no lock and no warehouse: any DuckDB connection will do. Lines are decoded one by one in
+C (msgspec); what only whole columns show cheaply is asked of DuckDB. The lines themselves stay where they are: they are
 ten times as large as all columns, so they are copied once, by the commit, when it is known which are stored.
 """
 
@@ -145,7 +145,7 @@ def _decoded(lines: list[bytes], shapes: Shapes) -> tuple[dict[str, _Members], d
             if isinstance(found, Rejection):
                 refused[index] = found
                 continue
-            lines[index] = bare  # models read what is stored as JSON, and with a mark in front it is none
+            lines[index] = bare  # models read what is stored as JSON, and a line with a mark in front is not JSON
             event = found
             unfamiliar.append(index)
         kind = type(event)
@@ -201,7 +201,7 @@ def _unreadable(connection: duckdb.DuckDBPyConnection, lines: Sequence[bytes], d
     return found.column("seq").combine_chunks()
 
 
-# What only whole columns show cheaply. The order is the order in which reasons are given.
+# Checks that are cheap on whole columns only. Reasons are given in this order.
 CHECKS = {
     "uuid": ("invalid_value", "event_id (a string) is not a UUID"),
     "json": ("invalid_json", "the document holds text or a number that the warehouse cannot read"),

@@ -2,8 +2,8 @@
 position and the batch's counts in one DuckLake transaction.
 
 Fencing. Transactions that move the same position or write events of the same type conflict (see `positions`), and the
-lake refuses the later one. The loser looks again: if its own position moved, another worker has taken over and it stops;
-otherwise it repeats the transaction on the newer snapshot.
+lake refuses the later one. The loser looks again: if its own position moved, another worker has taken over and it
+stops; otherwise it repeats the transaction on the newer snapshot.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ Models of one transformation read only events that were ingested up to such a mo
 commit takes its time stamp and becomes visible under a shared lock; a cut holds the lock alone while it reads the
 clock. The locks are PostgreSQL's, so this holds between machines, and a killed process keeps none.
 
-A clock may step back, and two machines' clocks differ. So the newest stamp and the newest cut are kept on the server: no
-stamp and no cut is earlier than those before it, and a stamp is later than every cut before it.
+A clock may step back, and two machines' clocks differ. So the newest stamp and the newest cut are kept on the server:
+no stamp and no cut is earlier than those before it, and a stamp is later than every cut before it.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ class CommitGate:
     def alone(self, event_types: Iterable[str]) -> Iterator[None]:
         """Keep other workers from committing events of these types inside the block.
 
-        Workers on several shards of a type commit one after the other: DuckLake would refuse the later of two commits that
-        overlap, and its work would be done again.
+        Workers on several shards of a type commit one after the other: DuckLake would refuse the later of two commits
+        that overlap, and its work would be done again.
         """
         try:
             for event_type in sorted(event_types):  # in one order, so that no two wait for each other

@@ -81,7 +81,7 @@ def ingest_lines(
             try:
                 drain(settings, connection, source, Draining(clock, result))
                 break
-            except FencedError:  # the same call runs elsewhere: what it stored is skipped
+            except FencedError:  # another process makes the same call: the next attempt skips what that one stored
                 if attempt == AGAIN.attempts:
                     raise
     return result.counts
@@ -100,5 +100,7 @@ def key_of(channel: str) -> str:
         UsageError: this is no name of a channel.
     """
     if not CHANNEL.fullmatch(channel):
-        raise UsageError(f"{channel!r} is no channel name: up to 100 letters, digits and . _ : / -, not first.")
+        raise UsageError(
+            f"{channel!r} is not a channel name. Use up to 100 letters, digits and . _ : / -, and begin with a letter or digit."
+        )
     return f"direct:{channel}"

@@ -105,7 +105,7 @@ class _Lines:
             if self._given > MOST_BYTES_A_ROW:
                 raise BrokenFileError(
                     f"A row of {self._file} has more than {MOST_BYTES_A_ROW // 1024**2} MiB: a quote that opens and never "
-                    "closes, or no CSV. Correct the file, then run the same again."
+                    "closes, or the file is not CSV. Correct the file, then run the same again."
                 )
             yield line.removeprefix("\ufeff") if first else line
             first = False

@@ -1,7 +1,7 @@
 """The daily feeds: ad spend and user profiles (CSV or JSON lines files beside the events).
 
-A file is loaded once, by content. A row that breaks the contract, or that no column can hold, is a dead letter; the rest
-of its file is loaded.
+A file is loaded once; its content identifies it. A row that breaks the contract, or that no column can hold, is a dead
+letter; the rest of its file is loaded.
 """
 
 from __future__ import annotations

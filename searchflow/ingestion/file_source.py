@@ -67,11 +67,11 @@ def event_files(path: Path) -> list[Path]:
     """Return the event files at `path` (a file or a folder), ordered by name.
 
     Raises:
-        UsageError: there is nothing there, or it is no event file.
+        UsageError: there is nothing there, or it is not an event file.
     """
     if path.is_file():
         if not path.name.endswith(EVENT_SUFFIXES):
-            raise UsageError(f"{path} is no event file: name it *.jsonl or *.jsonl.gz (one JSON event a line).")
+            raise UsageError(f"{path} is not an event file: name it *.jsonl or *.jsonl.gz (one JSON event a line).")
         return [path]
     if path.is_dir():
         return sorted(
@@ -134,7 +134,10 @@ class FileSource:
         self.name = f"file:{path.name}"
         self._following = following
         self._content: Content | None = None
-        self._rest, self._rest_at = b"", 0  # decompressed bytes behind the last line given out, and where they begin
+        self._rest, self._rest_at = (
+            b"",
+            0,
+        )  # decompressed bytes behind the last line that was returned, and where they begin
         self._long: _Long | None = None  # instead of them, when they are more than an event may have
         self._digest, found = self._find([_Known(key, FilePosition.parse(text)) for key, text in known])
         self.start = found.position if found else FilePosition()

@@ -126,9 +126,9 @@ def keep_working(
         try:
             work()
         except FencedError:
-            pause = 0.1  # somebody drained the same source by hand: go on from the position they left
+            pause = 0.1  # a user drained the same source by hand: go on from the position that is stored
         except StorageError:
-            stop.set()  # the disk is the same for all that follow beside: this is the end, and is said once
+            stop.set()  # other followers use the same disk: this is the end for all, and is reported once
             raise
         except (SearchFlowError, *FROM_SERVERS) as error:
             if process.out_of_room(settings):
@@ -180,7 +180,7 @@ class Folder:
                 self._close(path)
                 try:
                     source = FileSource(path, positions.positions(connection, FileSource.shard), following=True)
-                except BrokenFileError:  # it cannot be opened now: looked at again
+                except BrokenFileError:  # it cannot be opened now: the next look tries again
                     continue
             self._open[path] = (state, source)
             found.append(source)
@@ -208,7 +208,7 @@ def follow_files(
 ) -> IngestionResult:
     """Load what is at `path` (a file or a folder), and whatever is added to it, until `stop` is set.
 
-    A last line without a newline is being written: it waits for its end.
+    A last line without a newline is taken as unfinished: it waits for its end.
     """
     result = IngestionResult()
     how = Draining(clock, result, on_commit=on_commit, stop=stop)
@@ -228,7 +228,7 @@ def follow_files(
                     for source in changed:
                         try:
                             drain(settings, connection, source, replace(how, load=load))
-                        except BrokenFileError as error:  # said once; it is read again when it changes
+                        except BrokenFileError as error:  # reported once; the file is read again when it changes
                             note_broken(error)
                     stop.wait(settings.follow_batch_seconds)
         finally:

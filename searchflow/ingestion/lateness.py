@@ -1,7 +1,8 @@
 """Lateness: what a commit brought, how long after it happened, and which days behind the watermark it touched.
 
-Kept in the commit's own transaction, one row a commit and event type, so that counts and events never disagree. The
-watermark of an event type is its newest event so far, less the allowed lateness (SEARCHFLOW_LATENESS_HOURS).
+The figures are written in the commit's own transaction, one row a commit and event type, so that counts and events
+never disagree. The watermark of an event type is its newest event so far, less the allowed lateness
+(SEARCHFLOW_LATENESS_HOURS).
 
 A history is not late, in however many files it comes. The files of one load are measured against the watermark that the
 load found, not against each other; and a file of twenty or more events, most of them behind the watermark, is a history

@@ -1,7 +1,8 @@
 """Figures of ingestion while it runs: backlog, lag, rate and counts of each shard, sampled every few seconds.
 
 Workers in any thread report their commits; `sample` sums what came since the last one and `keep` appends it to
-`ops.ingestion_metrics`. An idle shard leaves no rows, and rows older than `KEEP` are removed: the table is bounded.
+`ops.ingestion_metrics`. An idle shard writes no rows, and rows older than `KEEP` are removed, so the table's size is
+bounded.
 """
 
 from __future__ import annotations

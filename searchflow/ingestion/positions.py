@@ -71,7 +71,7 @@ def watermarks(connection: duckdb.DuckDBPyConnection) -> Watermarks:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a source stood when its transaction began, and the guard of its shard."""
+    """The position at which a source stood when its transaction began, and the guard of its shard."""
 
     source: Source
     position: str | None

@@ -1,12 +1,12 @@
 """One rule for a JSON document: a key that the contract names stands in it once.
 
-Readers differ on repeated keys: msgspec and Python take the last, DuckDB the first. The contract would check one value and
-the models would use the other. Repeated keys that the contract does not name are kept as they are.
+Readers differ on repeated keys: msgspec and Python take the last, DuckDB the first. The contract would check one value
+and the models would use the other. Repeated keys that the contract does not name are kept as they are.
 
-Reading each document pair by pair would take four times as long as decoding it. So the bytes of many lines are looked at
-together (`suspects`): the sign `":` ends a key, and the nine bytes before it tell which of the contract's keys it is. Each
-key has a bit; the sum of a line's bits is the same as their union only if none repeats. Only suspects are read closely
-(`repeated`); a line that is no suspect repeats none.
+Reading each document pair by pair would take four times as long as decoding it. So the bytes of many lines are looked
+at together (`suspects`): the sign `":` ends a key, and the nine bytes before it tell which of the contract's keys it
+is. Each key has a bit; the sum of a line's bits is the same as their union only if none repeats. Only suspects are read
+closely (`repeated`); a line that is no suspect repeats none.
 """
 
 from __future__ import annotations

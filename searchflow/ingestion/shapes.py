@@ -1,9 +1,9 @@
 """Shapes: the fields of each event type that are known so far, as decoders that refuse whatever is new.
 
-`Shapes.whole` decodes every part of a line, by the contract and by what `ops.schema_changes` holds. A line that it takes
-is a valid event, brings nothing new, and is JSON and UTF-8 to its last byte: one pass in C answers all of it. Only lines
-that it refuses are looked at more closely. What is known only grows, so an older decoder refuses too much, never too
-little: reading ahead may use one while a commit learns.
+`Shapes.whole` decodes every part of a line, by the contract and by what `ops.schema_changes` holds. A line that it
+takes is a valid event, brings nothing new, and is JSON and UTF-8 to its last byte: one pass in C answers all of it.
+Only lines that it refuses are looked at more closely. What is known only grows, so an older decoder refuses too much,
+never too little: reading ahead may use one while a commit learns.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The contract of a source: something that gives lines after a position, the same lines for the same position.
 
-Another log is one more module with a class of this shape; the worker and the commit know nothing else about it.
+To read another log, add one more module with a class of this shape; the worker and the commit know nothing else about
+it.
 """
 
 from __future__ import annotations

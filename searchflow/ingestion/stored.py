@@ -1,14 +1,14 @@
 """Which events of a batch are stored already: looked up in the transaction that writes them, or ahead of it.
 
 A look ahead runs while the batch before is committed, on a connection of its own. It reads the version of the event
-type's guard row (`positions`) in the same snapshot. Whoever stores events of a type moves its guard, in the same
+type's guard row (`positions`) in the same snapshot. A writer that stores events of a type moves its guard, in the same
 transaction, so an unchanged version says that no event of the type came since, and the look still holds. A version that
 moved once, by this worker's own last commit, says that only that commit's rows came: the batch is in memory, and its
 events are compared there. In all other cases, and when a transaction is repeated after a lost race, the look is made
 again in the transaction.
 
-Events that the batch before has too are left out of a look ahead. A producer that sends its last events again would
-otherwise have the rows of another batch's time read for a few copies.
+Events that the batch before has too are left out of a look ahead. Otherwise a producer that sends its last events again
+would make it read the rows of another batch's time for a few copies.
 
 What else changes the raw tables leaves the guard alone, and harms nothing:
 
@@ -16,10 +16,10 @@ What else changes the raw tables leaves the guard alone, and harms nothing:
 - An erasure deletes the rows of a person and cuts mentions of them out of other documents, while no commit can happen.
   A look from before may still know them. Documents that it found are compared with and never written. Lines that name
   the person are set aside before they are compared (`ingestion.tombstones`, read by the commit under the lock of the
-  erasure), and no letter keeps bytes that name them. What is left is a line of somebody else with the id of an erased
+  erasure), and no dead letter keeps bytes that name them. What is left is another user's line with the id of an erased
   event: it is refused as the conflicting duplicate that it was when it came, and may be replayed.
-- Deletion of old files may take one away from under a look ahead, which holds no lock. A look ahead that fails counts
-  as none, and the transaction looks itself.
+- Deletion of old files may take one away from under a look ahead, which holds no lock. When a look ahead fails,
+  the transaction looks itself.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ Originals = dict[int, bytes]
 class Look:
     """What a look ahead found of one event type.
 
-    `version` is that of the type's guard. `repeats` are events (`seq` -> event_id) that the batch `before` has too. They
-    were not looked up: when that batch is committed, its worker has what is stored of them in memory.
+    `version` is that of the type's guard. `repeats` are events (`seq` -> event_id) that the batch `before` has too.
+    They were not looked up: when that batch is committed, its worker has what is stored of them in memory.
     """
 
     version: int
@@ -81,7 +81,7 @@ class LooksAhead:
                     event_type: self._look(event_type, table, before) for event_type, table in batch.columns.items()
                 }
         except duckdb.Error:
-            return {}  # the transaction looks itself, and says what is wrong if it is still wrong then
+            return {}  # the transaction looks itself, and reports the error if it happens again
 
     def _look(self, event_type: str, table: pa.Table, before: checks.Prepared | None) -> Look:
         version = positions.read_guard(self._connection, event_type).version
@@ -159,7 +159,7 @@ class Known:
 
 
 def complete(table: pa.Table, lines: Sequence[bytes], known: Originals) -> Originals:
-    """Add to `known` what is stored of a table's events, before those that repeat another of the batch are stored.
+    """Return the original of each event of the table that has one: an earlier line of the batch, or a stored document.
 
     `known` may hold other events too: a look ahead does not know who was forgotten meanwhile.
     """

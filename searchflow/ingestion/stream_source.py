@@ -72,7 +72,7 @@ class StreamSource:
             return StreamPosition(streams.START, state.removed)
         place = StreamPosition.parse(after)
         if streams.as_pair(state.last_id) <= streams.as_pair(place.entry_id):
-            # All is read. Count anew: a server that crashed may have forgotten entries that we have.
+            # All is read. Count again from here: a server that crashed may have forgotten entries that we have.
             return StreamPosition(place.entry_id, state.added)
         if state.removed > place.entries:
             raise SourceGapError(
@@ -132,6 +132,6 @@ class StreamSource:
         self._entries_a_read = max(1, min(ENTRIES_A_READ, self._entries_a_read * 2, ANSWER_BYTES // max(largest, 1)))
 
     def committed(self, position: str) -> None:
-        """Remove the entries up to `position` from the stream: they are safe in the warehouse."""
+        """Remove the entries up to `position` from a stream that is trimmed: they are safe in the warehouse."""
         if self._trim:
             streams.trim(self.client, self.name, StreamPosition.parse(position).entry_id)

@@ -2,7 +2,7 @@
 forgotten person back.
 
 Schema `erasure` of the database `ledger` (`tombstones.sql`): keyed digests of user ids, of their sessions, and of their
-e-mail addresses. A commit reads the list under the same lock under which an erasure adds to it, so none slips between.
+e-mail addresses. A commit reads the list under the lock under which an erasure adds to it, so no commit slips between.
 While the list is empty it costs one query a commit; then one digest for each user, and for each anonymous session.
 """
 
@@ -49,7 +49,7 @@ def prepare(settings: Settings) -> None:
     with psycopg.connect(postgres.conninfo(settings, "ledger")) as connection:
         known = connection.execute("SELECT obj_description(to_regnamespace('erasure'), 'pg_namespace')").fetchone()
         if known is None or known[0] != version:
-            # Another machine may be at the same place.
+            # Another machine may be making it at the same moment.
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [locks.TOMBSTONES_SETUP])
             connection.execute(setup)
             connection.execute(f"COMMENT ON SCHEMA erasure IS '{version}'")
@@ -68,7 +68,7 @@ class Tombstones:
         """Read what is new on the list. `connection` is one to the ledger.
 
         Raises:
-            ConfigurationError: the list was made with another key, so nobody on it would be recognised.
+            ConfigurationError: the list was made with another key, so no one on it would be recognised.
         """
         row = connection.execute("SELECT coalesce(max(number), 0) FROM erasure.tombstones").fetchone()
         newest = int(row[0]) if row else 0

@@ -200,7 +200,7 @@ def ingest_files(
             try:
                 with contextlib.closing(FileSource(file, positions.positions(connection, FileSource.shard))) as source:
                     drain(settings, connection, source, how)
-            except BrokenFileError as error:  # it stops itself only
+            except BrokenFileError as error:  # a broken file does not stop the others
                 result.broken.append(str(error))
                 result.files_loaded += result.commits > before
                 continue

@@ -32,7 +32,7 @@ from searchflow.settings import Settings
 
 SETUP = Path(__file__).with_suffix(".sql")
 COLUMNS = ("sequence", "logged_at", "actor", "process", "run_id", "action", "object", "rows", "detail")
-# The same as in audit.chain(), from here: a function in the database could be replaced by whoever rewrites entries.
+# This repeats audit.chain() on our side: a user who rewrites entries could also replace a function in the database.
 EXPECTED = """encode(sha256(convert_to(jsonb_build_array(sequence, extract(epoch FROM logged_at), actor, process, run_id,
     action, object, rows, detail, previous_hash)::text, 'UTF8')), 'hex')"""
 NEWEST = "SELECT sequence, hash FROM audit.newest()"
@@ -69,7 +69,7 @@ def prepare(settings: Settings) -> None:
     with psycopg.connect(postgres.conninfo(settings, "catalog")) as connection:
         connection.execute(
             "SELECT pg_advisory_xact_lock(%s)", [locks.AUDIT_SETUP]
-        )  # another machine may be at the same place
+        )  # another machine may be making it at the same moment
         known = connection.execute("SELECT obj_description(to_regnamespace('audit'), 'pg_namespace')").fetchone()
         if known is None or known[0] != version:
             connection.execute(setup)
@@ -197,7 +197,7 @@ def verify(settings: Settings) -> Verified:
     """
     hashes = _anchored(settings)  # first: an entry is made before its anchor, so the log is as new as these at least
     with psycopg.connect(postgres.conninfo(settings, "catalog")) as connection:
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ  # others go on writing
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ  # other processes go on writing
         row = connection.execute(f"""
             SELECT min(sequence) FROM (
                 SELECT sequence, hash <> {EXPECTED} OR previous_hash <> lag(hash, 1, '') OVER entries

@@ -144,7 +144,7 @@ class Metrics:
             (4, "searchflow_run_duration_seconds", "Duration of the newest run"),
             (5, "searchflow_run_last_rows", "Rows of the newest run"),
             (6, "searchflow_run_last_timestamp_seconds", "When the newest run began"),
-            (7, "searchflow_run_last_success_timestamp_seconds", "When the newest run began that went well"),
+            (7, "searchflow_run_last_success_timestamp_seconds", "When the newest successful run began"),
         ):
             yield _gauge(name, text, labels, ((*row[:2], row[place]) for row in rows))
 
@@ -160,7 +160,7 @@ class Metrics:
         for model, count, _ in rows:
             failed.add_metric([model], float(count or 0))
         yield failed
-        yield _gauge("searchflow_model_covered_until_timestamp_seconds", "End of what a model covers", ["model"],
+        yield _gauge("searchflow_model_covered_until_timestamp_seconds", "Moment up to which a model covers events", ["model"],
                      ((model, until) for model, _, until in rows))  # fmt: skip
 
     def _syncs(self, now: datetime) -> Iterator[Metric]:
@@ -218,7 +218,7 @@ class Metrics:
         for place, name, text in (
             (3, "searchflow_service_level_value", "What was measured: seconds, a share or a count"),
             (4, "searchflow_service_level_limit", "The limit"),
-            (5, "searchflow_service_level_since_timestamp_seconds", "Since when it is so"),
+            (5, "searchflow_service_level_since_timestamp_seconds", "When the level got its present state"),
         ):
             yield _gauge(name, text, labels, ((*row[:2], row[place]) for row in rows))
 

@@ -25,7 +25,7 @@ from searchflow.services import locks, postgres
 from searchflow.settings import Settings
 
 SETUP = Path(__file__).with_name("monitoring.sql")
-KILLED = "The process ended without a word: it was killed, or the machine went down."
+KILLED = "The process ended without a report: it was killed, or the machine went down."
 
 
 @dataclass
@@ -129,7 +129,7 @@ def _ticket(settings: Settings, name: str, run: str, started: datetime) -> Itera
             [run, name, started],
         ).fetchone()
         ticket = row[0] if row else None
-        connection.execute("SELECT pg_advisory_lock(%s, %s)", [locks.STAGES, ticket])  # before anybody can see the row
+        connection.execute("SELECT pg_advisory_lock(%s, %s)", [locks.STAGES, ticket])  # before others can see the row
         connection.commit()
         connection.autocommit = True
     try:
@@ -144,7 +144,8 @@ def _ticket(settings: Settings, name: str, run: str, started: datetime) -> Itera
 def bury(settings: Settings) -> int:
     """Write the rows of runs that were killed. Return how many. A failure here stops nothing: the next process does it.
 
-    A run that outlived a restart of PostgreSQL has lost its lock too; it is written as killed, and once more when it ends.
+    A run that outlived a restart of PostgreSQL has lost its lock too; it is written as killed, and once more when it
+    ends.
     """
     with suppress(psycopg.Error, SearchFlowError), psycopg.connect(postgres.conninfo(settings, "ledger")) as connection:
         dead = connection.execute(

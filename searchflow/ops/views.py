@@ -60,7 +60,7 @@ def sync_latency(since: str = "TIMESTAMP '1970-01-01'") -> str:
 
 
 VIEWS: dict[str, str] = {
-    # Every run of everything that runs, in one shape: what failed, how long it took, at which rate.
+    # All runs (stages, models, syncs, suites) in one shape: what failed, how long it took, at which rate.
     "ops.runs": """
         SELECT kind, name, run_id, started_at, duration_s, status, ok, rows,
                rows / nullif(duration_s, 0) AS rows_per_second, error
@@ -80,8 +80,9 @@ VIEWS: dict[str, str] = {
             SELECT 'suite', suite, run_id, checked_at, duration_s, 'checked', TRUE, rows_in, NULL
             FROM ops.validated_tables
         )""",
-    # Up to which moment a model was made: events received until then are in it. `lake_snapshot` is the state of the lake right
-    # after its run, so all that it was made from is there as it was; `due_at` is when its schedule makes it next.
+    # The moment up to which a model was made: events received until then are in it. `lake_snapshot` is the state of the
+    # lake right after its run, so all that it was made from is there as it was. `due_at` is when its schedule makes it
+    # next.
     "ops.made_until": """
         SELECT environment, model, known_until, lake_snapshot, due_at, started_at AS made_at, run_id
         FROM ops.model_runs WHERE status = 'succeeded' AND lake_snapshot IS NOT NULL

@@ -28,7 +28,7 @@ def sqlmesh_environment(settings: Settings) -> dict[str, str]:
         password = str(conninfo_to_dict(settings.postgres_url.get_secret_value()).get("password") or "")
     return {
         "SEARCHFLOW_CATALOG": f"postgres:{postgres.plain_conninfo(settings, 'catalog')}",
-        # Not SEARCHFLOW_DATA_PATH: that is a setting, and one written for this home would follow us to another.
+        # Not SEARCHFLOW_DATA_PATH: that is a setting, and a value written for this home would also be used for another.
         "SEARCHFLOW_LAKE_PATH": settings.data_path,
         "SEARCHFLOW_EXTENSIONS": str(settings.extensions_dir),
         "SEARCHFLOW_SPILL": str(settings.home / "spill"),
@@ -46,8 +46,8 @@ def write_env_file(settings: Settings) -> Path | None:
     to write.
 
     SQLMesh and Prefect read `.env` by themselves, so `sqlmesh plan dev` and `prefect flow-run ls` work in the
-    repository root without further set-up. The block speaks of the home that later commands use by themselves: a home or
-    server that only this command's environment names leaves `.env` as it is.
+    repository root without further set-up. The block speaks of the home that later commands use by themselves: a home
+    or server that only this command's environment names leaves `.env` as it is.
 
     Raises:
         StorageError: the file cannot be written.

@@ -1,8 +1,8 @@
 """Forked children: a child lets go of what belongs to its parent only, is recorded, and ends with its parent.
 
-A lock on a file belongs to the open file, and a lock in PostgreSQL to its connection. A forked child has copies of both:
-SQLMesh forks workers to load its models, and those outlive a parent that is killed, because each waits for work on a pipe
-that the others hold open. So while a lock is held, a child gets an empty file in the place of what holds it.
+A lock on a file belongs to the open file, and a lock in PostgreSQL to its connection. A forked child has copies of
+both: SQLMesh forks workers to load its models, and those outlive a parent that is killed, because each waits for work
+on a pipe that the others hold open. So while a lock is held, a child gets an empty file in the place of what holds it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Locks: every advisory lock of an installation, and how a named one is held.
 
-PostgreSQL keeps them, so they hold between machines, and the server releases them when their connection ends, however it
-ends. A lock is a number, or a name of which the server takes the hash. All numbers are declared here, so no two uses can
-take the same one; those that SQL files write themselves are checked against this list (`tests/platform/test_locks.py`).
+PostgreSQL keeps them, so they hold between machines, and the server releases them when their connection ends, however
+it ends. A lock is a number, or a name of which the server takes the hash. All numbers are declared here, so no two uses
+can take the same one; those that SQL files write themselves are checked against this list
+(`tests/platform/test_locks.py`).
 """
 
 from __future__ import annotations
@@ -75,8 +76,9 @@ def advisory_lock(settings: Settings, name: str, *, behind: str | None = None) -
     While another session holds the lock `behind`, that session goes first.
 
     The lock is asked for again and again: a session that waits inside a statement holds a snapshot, and as long as it
-    does, PostgreSQL cannot remove what an erasure has deleted. The server releases the lock when the process ends, however
-    it ends, also when children that it forked live on. After five seconds the wait says which process holds the lock.
+    does, PostgreSQL cannot remove what an erasure has deleted. The server releases the lock when the process ends,
+    however it ends, also when children that it forked live on. After five seconds the wait says which process holds the
+    lock.
     """
     with _lock_connection(settings) as connection:
         silent_until = time.monotonic() + waiting.SILENT_SECONDS

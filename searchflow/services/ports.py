@@ -1,8 +1,8 @@
 """Loopback ports: SearchFlow takes the wanted port or the next free one, remembers it in the home, and tells whose a
 port is.
 
-A port that a person chose (SEARCHFLOW_PREFECT_PORT and the like) is kept to: when it is taken, that is an error. Otherwise
-the next free one is used, and every later command finds it in `run/<server>.port`.
+A port that a person chose (SEARCHFLOW_PREFECT_PORT and the like) is kept to: when it is taken, that is an error.
+Otherwise the next free one is used, and every later command finds it in `run/<server>.port`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def keep(settings: Settings, server: str) -> None:
 
 
 def listener(settings: Settings, server: str) -> str:
-    """Return whose the server's port is: `ours`, `another program`, or `nobody`.
+    """Return whose the server's port is: `ours`, `another program`, or `nobody` when it is free.
 
     Only our own recorded process and what it started are asked about: no other process needs to be looked into.
     """

@@ -27,8 +27,8 @@ from searchflow.settings import Settings
 NAME = "postgres"
 DATABASES = ("catalog", "sqlmesh", "prefect", "ledger", "crm", "bi")
 SERVER_OPTIONS = {
-    "listen_addresses": "",  # the socket only: nobody connects from outside
-    "unix_socket_permissions": "0700",  # nor do other users of this machine
+    "listen_addresses": "",  # the socket only: no other machine can connect
+    "unix_socket_permissions": "0700",  # nor can other users of this machine
     "max_connections": "200",  # a catalog connection per DuckDB attachment, Prefect's pool, SQLMesh, the ledger
     "shared_buffers": "128MB",
     "log_min_messages": "warning",
@@ -228,7 +228,7 @@ def _runs_already(settings: Settings) -> bool:
     if found is None:
         remains.clear(data, socket_folder(settings))
         return False
-    if process.running(settings, NAME) is None:  # its record is lost: `down` must find it
+    if process.running(settings, NAME) is None:  # its record is lost: write it again, so that `down` finds the server
         process.record(settings, NAME, found)
     return _answers(settings)
 

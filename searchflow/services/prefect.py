@@ -40,7 +40,7 @@ def client_environment(settings: Settings) -> dict[str, str]:
         "PREFECT_API_AUTH_STRING": auth_string(settings),  # in the environment, which no other account can read
         "PREFECT_HOME": str(settings.home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",  # without our server a flow fails clearly, not on a second one
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",  # without our server a flow fails: it starts no second one
         "DO_NOT_TRACK": "1",
         "PREFECT_RUNNER_POLL_FREQUENCY": "2",  # seconds until a scheduled or triggered run is seen
     }

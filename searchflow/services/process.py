@@ -239,7 +239,7 @@ def socket_dir(settings: Settings, name: str) -> Path:
     if len(str(inside / ".s.PGSQL.5432.lock").encode()) <= UNIX_SOCKET_PATH_LIMIT:
         return inside
     digest = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]
-    short = Path("/tmp")  # noqa: S108 (folders of ours in it are 0700)
+    short = Path("/tmp")  # noqa: S108 (our own folders in it are 0700)
     return short / f"searchflow-{os.getuid()}-{digest}" / name
 
 
@@ -247,7 +247,7 @@ def make_private(folder: Path) -> None:
     """Make a folder that only this account may enter, and those above it that are missing.
 
     Raises:
-        StorageError: it is a link, or somebody else's. In /tmp anybody could have been there first.
+        StorageError: it is a link, or belongs to another account. In /tmp any account could have made it first.
     """
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):
@@ -269,7 +269,7 @@ def prepare_home(settings: Settings) -> None:
     try:
         settings.home.parent.mkdir(parents=True, exist_ok=True)
         for folder in (settings.home, *(settings.home / room for room in ROOMS)):
-            folder.mkdir(mode=0o700, exist_ok=True)  # a mode that somebody gave it on purpose stays
+            folder.mkdir(mode=0o700, exist_ok=True)  # a mode that a user gave it on purpose stays
         probe = settings.run_dir / f".probe-{os.getpid()}"
         probe.write_bytes(b"x" * 4096)
         probe.unlink()
@@ -278,7 +278,7 @@ def prepare_home(settings: Settings) -> None:
             raise disk_full(settings) from error
         raise StorageError(
             f"The home folder {settings.home} cannot be written ({error.strerror}). "
-            "Set SEARCHFLOW_HOME to a folder of yours."
+            "Set SEARCHFLOW_HOME to a folder of your own."
         ) from error
 
 

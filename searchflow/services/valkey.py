@@ -1,6 +1,6 @@
 """The event bus: an embedded Valkey on a Unix socket, or the server SEARCHFLOW_REDIS_URL names.
 
-Its append-only file is on (synced every second), so that entries survive a crash of the server.
+The server keeps an append-only file (synced every second), so that entries survive its crash.
 """
 
 from __future__ import annotations

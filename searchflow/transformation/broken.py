@@ -1,7 +1,8 @@
 """Broken files: a file of the SQLMesh project that does not load is reported in one line, with the file, the line and
 the reason.
 
-SQLMesh's own text goes over several lines with a piece of SQL between, and for some kinds of files it does not name the file.
+SQLMesh's own text goes over several lines with a piece of SQL between, and for some kinds of files it does not name the
+file.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class RunConsole(NoopConsole):
     ) -> None:
         """Hear that one range of days of a model is over. Without a duration it failed."""
         if duration_ms is None:
-            # Called from the scheduler's `finally`: what failed is under way, and heard of here before the others go on.
+            # The scheduler calls this in its `finally`: the failure is on its way, and is heard here before other models go on.
             self._failed(snapshot.name, sys.exc_info()[1])
             return
         with self._lock:
@@ -133,7 +133,7 @@ class RunConsole(NoopConsole):
 
     def _tell(self, run: ModelRun, state: str | None = None) -> None:
         if self.callback is not None:
-            with self._lock:  # one model at a time is heard of, however many are made at once
+            with self._lock:  # callbacks come for one model at a time, however many are made at once
                 done = sum(1 for other in self.runs.values() if other.status in ("succeeded", "failed", "skipped"))
                 self.callback(ModelProgress(run.name, state or run.status, done, len(self.runs), run))
 

@@ -5,7 +5,8 @@ that.
     print(prepared.text)                                  # SQLMesh's own diff
     deployment.promote(settings, now=now, digest=prepared.digest)
 
-`back=True` means the models that were production before these: they come from SQLMesh's state, no file is read for them.
+`back=True` means the models that were production before these: they come from SQLMesh's state, no file is read for
+them.
 """
 
 from __future__ import annotations
@@ -149,8 +150,8 @@ def _earlier(settings: Settings) -> Project:
     if gone:
         of = f" (commit {before.version})" if before.version else ""
         raise UsageError(
-            f"What was production before{of} is not kept any more: {', '.join(gone[:5])}. Check out that version of the "
-            "files and run `searchflow deploy`."
+            f"The models that were production before{of} are no longer kept: {', '.join(gone[:5])}. "
+            "Check out that version of the files and run `searchflow deploy`."
         )
     return opened
 

@@ -25,7 +25,7 @@ _TABLE = re.compile(r'FROM\s+(?:"?\w+"?\.)?"?(sqlmesh__marts)"?\."?(\w+)"?', re.
 
 @dataclass(frozen=True)
 class Marts:
-    """Where the marts' rows were at a snapshot: mart -> its table in `sqlmesh__marts`."""
+    """The places of the marts' rows at a snapshot: mart -> its table in `sqlmesh__marts`."""
 
     snapshot: int
     tables: dict[str, str]

@@ -1,8 +1,8 @@
 """Drift: how the working tree differs from production, found without disturbing production.
 
-The files are compared by names, sizes and times; only when one of those has changed is the project loaded, in a process of its
-own: a file that is broken, or that runs something, never meets the process that makes production. The answer is kept in
-`<home>/run/drift.json`.
+The files are compared by names, sizes and times; only when one of those has changed is the project loaded, in a process
+of its own: a file that is broken, or that runs something, never meets the process that makes production. The answer is
+kept in `<home>/run/drift.json`.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def evaluate(
         problem = _attempt(opened, fail_fast, lambda stop: _plan(opened, result, stop))
         opened.forget_snapshots()
         snapshots = opened.snapshots()
-        if problem is not None:  # what did not change has its new days nevertheless
+        if problem is not None:  # models that did not change get their new days nevertheless
             snapshots = [snapshot for snapshot in snapshots if snapshot.snapshot_id in known]
     if deployed is None or not snapshots or (problem is not None and fail_fast):
         return problem
@@ -88,7 +88,7 @@ def _plan(opened: Project, result: TransformationResult, stop: Callable[[], bool
     context = opened.context
     plan = context.plan_builder(
         result.environment,
-        execution_time=result.started_at.replace(tzinfo=UTC),  # also where the plan ends
+        execution_time=result.started_at.replace(tzinfo=UTC),  # it is also where the plan ends
         # Days that are missing in unchanged models too: what is made from them ends at the same moment as they do. Without
         # `run` SQLMesh ignores `ignore_cron`, and ends at the last tick of five minutes.
         run=True,

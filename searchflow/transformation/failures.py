@@ -68,7 +68,9 @@ def explain(
     waiting = sum(1 for run in result.models if run.status == "skipped")
     sentences = []
     for name, cause in causes.items():
-        if engine_broke and isinstance(cause, duckdb.FatalException):  # it found the engine broken: no fault of its own
+        if engine_broke and isinstance(
+            cause, duckdb.FatalException
+        ):  # it found the engine broken, which is not its own fault
             waiting += 1
         elif name in runs:
             sentences.append(f"{runs[name].name} {runs[name].error}")

@@ -122,7 +122,7 @@ def tree(made: Graph, place: Place, *, down: bool = False) -> Node:
             column = made.tables[at[0]].columns[at[1]]
             seen[at] = Node(at[0], at[1], column.description or None, column.personal or None)
             found = list(beside.get(at, []))
-            if at[1] != WHOLE:  # whoever makes or reads a table as a whole makes or reads each of its columns
+            if at[1] != WHOLE:  # what makes or reads a table as a whole makes or reads each column
                 found += beside.get((at[0], WHOLE), [])
             elif down:  # and what was made from a table as a whole may be in each column
                 found += of_table.get(at[0], [])

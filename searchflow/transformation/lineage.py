@@ -1,7 +1,7 @@
 """Lineage: from which columns a column is made. It is SQLMesh's column lineage, as a tree up to the raw fields.
 
-A raw table keeps each event as one document, so lineage goes one step further than columns: to the field of the document
-that a model reads, written as `payload $.utm_source`.
+A raw table keeps each event as one document, so lineage goes one step further than columns: to the field of the
+document that a model reads, written as `payload $.utm_source`.
 """
 
 from __future__ import annotations

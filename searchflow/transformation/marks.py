@@ -2,8 +2,8 @@
 lineage.
 
 What no mark judges is personal. A raw table's document may hold anything, so it is personal as a whole, and so is every
-column that a model takes from it by a way that no declaration knows: the whole document, or a field that is not declared
-(docs/decisions/0031-one-declaration-an-event-type.md).
+column that a model takes from it by a way that no declaration knows: the whole document, or a field that is not
+declared (docs/decisions/0031-one-declaration-an-event-type.md).
 """
 
 from __future__ import annotations

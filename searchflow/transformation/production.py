@@ -99,7 +99,8 @@ def described(settings: Settings, root: Path = ROOT) -> Iterator[Project]:
 def production(settings: Settings, *, root: Path = ROOT) -> Iterator[Production | None]:
     """Open production as it was promoted, and keep it open for the next call. Yield None before the first promotion.
 
-    `root` is read only when production was made by an older SearchFlow or by `sqlmesh plan`, which keep no configuration.
+    `root` is read only when production was made by an older SearchFlow or by `sqlmesh plan`, which keep no
+    configuration.
     """
     with projects.one_at_a_time():
         opened = projects.kept(settings, None)

@@ -174,7 +174,7 @@ def _load(settings: Settings, root: Path, models: bool) -> tuple[Context, RunCon
     console = RunConsole()
     console.take_over()
     with unbroken(root):
-        # A file of ours: otherwise SQLMesh reads the repository's .env over everything, and that may be another home's.
+        # Our own file: otherwise SQLMesh reads the repository's .env over everything, and that may be another home's.
         with environment_kept():
             configs = load_configs("config", Config, [root], dotenv_path=environment_file(settings))
         context = Context(paths=[root], config=configs, load=models)

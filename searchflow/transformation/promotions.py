@@ -1,9 +1,9 @@
 """Promotions: what was promoted to production, when, by whom and from which commit.
 
 SQLMesh's state holds the promoted models with their macros, audits and variables. Two kinds of files are not in it, the
-configuration and the materializations: they are kept here, beside the state, so that production needs no file of the working
-tree. What a reader may want to know is a row of `ops.promotions` in the lake; the files stay with the state, because a
-configuration may hold what not every reader of the lake should see.
+configuration and the materializations: they are kept here, beside the state, so that production needs no file of the
+working tree. What a reader may want to know is a row of `ops.promotions` in the lake; the files stay with the state,
+because a configuration may hold what not every reader of the lake should see.
 """
 
 from __future__ import annotations

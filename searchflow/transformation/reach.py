@@ -5,7 +5,7 @@ A model says so once, in its tags; a length is a sum of variables of config.yaml
 
     tags ('visits reach: attribution_window_days + markov_learning_days', 'spend')
 
-A model without such a tag makes the days anew whose visits or searches changed, and no others.
+A model without such a tag rebuilds the days whose visits or searches changed, and no others.
 """
 
 from __future__ import annotations

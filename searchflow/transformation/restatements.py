@@ -2,8 +2,9 @@
 the late events behind it.
 
 After a transformation the closed days of `marts.mart_kpi_daily` are compared with the values that were noted last
-(`ops.kpi_versions`), and what differs is appended in one commit. Nothing else is remembered: killed before it, the next
-transformation finds the same differences; run twice, it finds none. The model `ops.kpi_restatements` shows them.
+(`ops.kpi_versions`), and what differs is appended in one commit. Nothing else is remembered. When a process is killed
+before that commit, the next transformation finds the same differences; when it is run twice, it finds none. The model
+`ops.kpi_restatements` shows them.
 """
 
 from __future__ import annotations

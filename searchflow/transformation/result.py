@@ -52,8 +52,8 @@ class TransformationResult:
     run_id: str
     environment: str
     mode: str
-    """plan (a promotion, the first one included, or changed files of another environment), run, or nothing (no new data, and
-    no new day)"""
+    """plan (a promotion, the first one included, or changed files of another environment), run, or nothing (no new
+    data, and no new day)"""
     started_at: datetime
     models: list[ModelRun] = field(default_factory=list)
     new_batches: int = 0

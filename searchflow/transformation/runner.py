@@ -90,7 +90,7 @@ def transform(
         failed = problem or opened.console.failures
         error = failures.explain(opened, result, problem, promoting=promoting and not promoted) if failed else None
     if error is not None:
-        forget(settings)  # perhaps a server went away: the next call connects anew
+        forget(settings)  # perhaps a server went away: the next call connects again
         raise error
     return result
 
@@ -183,7 +183,7 @@ def _record(connection: duckdb.DuckDBPyConnection, result: TransformationResult,
         return
     snapshot = warehouse.current_snapshot(
         connection
-    )  # under the lock of transformations: just as the run left the models
+    )  # under the lock of transformations, so it is the state in which the run left the models
     record.rows(
         connection,
         "ops.model_runs",

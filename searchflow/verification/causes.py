@@ -13,7 +13,7 @@ import polars as pl
 from searchflow.verification.expected import World
 from searchflow.verification.found import Found
 
-NOBODY = "none"
+UNCAUSED = "none"
 
 
 def compare(world: World, found: Found) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -23,7 +23,7 @@ def compare(world: World, found: Found) -> tuple[list[dict[str, Any]], list[dict
     known = world.bookings.filter(pl.col("cause").is_not_null())
     if known.is_empty():
         return [], []
-    caused = known.filter(pl.col("cause") != NOBODY)
+    caused = known.filter(pl.col("cause") != UNCAUSED)
     truth = _shares(caused.group_by(pl.col("cause").alias("channel")).agg(pl.col("value").sum().alias("revenue")))
     credited = found.query(
         "SELECT model, channel, sum(revenue)::DOUBLE AS revenue FROM marts.mart_campaign_attribution GROUP BY ALL"

@@ -63,7 +63,7 @@ def _raw_events(key: Key, found: Found, event_type: str) -> Check:
     replayed = len(stored.filter(pl.col("source").str.contains("dead")).join(sent, on="event_id", how="anti"))
     reasons = [
         f"{waiting:,} wait in the stream for `searchflow ingest`" if waiting else "",
-        f"{replayed:,} are dead letters that somebody replayed" if replayed else "",
+        f"{replayed:,} are dead letters that were replayed" if replayed else "",
     ]
     why = "; ".join(part for part in (check.why, *reasons) if part)
     return replace(check, explained=waiting + replayed, why=why)
@@ -89,7 +89,7 @@ def _dead_letters(key: Key, found: Found) -> Check:
             total += abs(there - sure)
             explained += min(abs(there - sure), perhaps if there > sure else found.waiting_lines + erased)
             told.append(f"{reason}: sent {sure:,}, found {there:,}")
-    known = f"{erased:,} letters were about people who are forgotten" if erased else UNSURE
+    known = f"{erased:,} dead letters were about people who are forgotten" if erased else UNSURE
     why = "; ".join([*told, known] if explained else told)
     return Check("raw.dead_letters", int(both["sent"].sum()), int(both["letters"].sum()), total, explained, why)
 

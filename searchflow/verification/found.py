@@ -1,8 +1,8 @@
 """The findings: what the platform holds, read on one connection, and the moments for which it holds.
 
-Models know the events ingested up to the moment their transformation began (docs/decisions/0010), a destination what the
-model before its last sync knew. Both moments are recorded; when an event was ingested is all that is taken from raw to
-say what must be in a model.
+Models know the events ingested up to the moment their transformation began (docs/decisions/0010), a destination what
+the model before its last sync knew. Both moments are recorded; when an event was ingested is all that is taken from raw
+to say what must be in a model.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Found:
         return set(rows["user_id"])
 
     def holdout_since(self, sync: str, seed: str) -> datetime | None:
-        """Return when a sync began to hold users out by a seed: what was sent before was sent to everybody."""
+        """Return when a sync began to hold users out by a seed: what was sent before was sent to every user."""
         rows = self.query(
             "SELECT min(assigned_at) AS since FROM ops.sync_assignments WHERE sync = ? AND seed = ?", sync, seed
         )

@@ -78,13 +78,13 @@ def read(folder: Path) -> Key:
     frames = [_lines(path, sealed=bool(facts["sealed"])) for facts, files in read_runs for path in files["lines"]]
     profiles = [pl.read_parquet(path) for _, files in read_runs for path in files["profiles"]]
     totals = [pl.read_parquet(path).select("day", *TOTALS) for _, files in read_runs for path in files["kpis"]]
-    nobody: Shape = {"user_id": pl.String, "marketing_consent": pl.Boolean, "updated_at": pl.Datetime("us")}
+    empty: Shape = {"user_id": pl.String, "marketing_consent": pl.Boolean, "updated_at": pl.Datetime("us")}
     no_day: Shape = {"day": pl.Date, **dict.fromkeys(TOTALS, pl.UInt32)}
     return Key(
         folder,
         [facts for facts, _ in read_runs],
         pl.concat(frames) if frames else _empty(),
-        pl.concat([_profiles(frame) for frame in profiles]) if profiles else pl.DataFrame(schema=nobody),
+        pl.concat([_profiles(frame) for frame in profiles]) if profiles else pl.DataFrame(schema=empty),
         (pl.concat(totals) if totals else pl.DataFrame(schema=no_day)).group_by("day").agg(pl.all().sum()),
         any(facts["attempt"] > 1 for facts, _ in read_runs),
     )

@@ -38,7 +38,7 @@ def set_default(document: Document, *, field: str, value: Any) -> Document:
 
 
 def drop_field(document: Document, *, field: str) -> Document:
-    """Remove a field."""
+    """Remove a field from the document."""
     holder, name = _holder(document, field)
     if holder is not None:
         holder.pop(name, None)

@@ -24,7 +24,7 @@ def discard(
     many.
     """
     if not why.strip():
-        raise UsageError("Say why the letters are discarded: --why 'test traffic of 3 May'.")
+        raise UsageError("Say why the dead letters are discarded: --why 'test traffic of 3 May'.")
 
     def write() -> int:
         chosen = letters.ids(connection, selection)

@@ -18,7 +18,7 @@ REMEDIES = {
     "invalid_utf8": "Write the events as UTF-8.",
     "invalid_json": "Write one JSON object a line, with nothing between the lines.",
     "not_an_object": "Send each event as an object of its own, one a line, not as a list.",
-    "unknown_event_type": f"Say one of these in event_type: {', '.join(event_types.NAMES)}.",
+    "unknown_event_type": f"Set event_type to one of these: {', '.join(event_types.NAMES)}.",
     "missing_field": (
         "Send the field. If it has another name: `searchflow dlq replay --reason missing_field --fix rename_field "
         "--param field=YOURS --param to={field} --dry-run`."

@@ -38,8 +38,8 @@ COMMIT_LETTERS = 2_000
 """Dead letters in one commit. Each may have 64 KiB, and is in memory up to three times."""
 FIX_FAILED = "fix_failed"
 ONLY_A_HEAD = (
-    "the letter holds no more than the head of what was received. Its source and source_position say where that stands: "
-    "publish it from there in smaller events, then discard the letter"
+    "the dead letter holds only the head of what was received. Its source and source_position say where that stands: "
+    "publish it from there in smaller events, then discard the dead letter"
 )
 """Why a dead letter of an input that was too large is not replayed."""
 
@@ -237,7 +237,7 @@ def _writer(
         batch_id = str(uuid.uuid4())
         fresh, repeated, refused = _sorted_out(connection, repaired, still_open, erased)
         named = [letter for letter, why in refused.items() if why.code == ERASED]
-        if named:  # a fix brought to light whom the letter is about
+        if named:  # a fix revealed which user the dead letter is about
             closing.blank(connection, named, stamp)
         passed = [letter for letter in repaired.ids if letter in still_open and letter not in refused]
         result = ReplayResult(

@@ -56,7 +56,7 @@ def evaluate(
     for level in levels:
         values = measure(connection, level, facts, now)
         chosen = {target: value for target, value in sorted(values.items()) if fnmatchcase(target, level.of)}
-        if not chosen:  # nothing of that name ran yet
+        if not chosen:  # nothing with that name has run yet
             chosen = {level.of: None}
         found += [_judged(level, target, value) for target, value in chosen.items()]
     return found

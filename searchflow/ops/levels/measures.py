@@ -1,7 +1,8 @@
 """Measures: what can be measured. Each measure is one query over all its targets, or a fact that was looked up
 beforehand.
 
-A query returns (target, value). Null means that nobody can know yet: nothing ran, or too little to judge by.
+A query returns (target, value). Null means that the value is not known yet: nothing ran, or there is too little to
+judge by.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def post(settings: Settings, payload: dict[str, Any], *, now: datetime) -> str |
             return None
         problem = f"the receiver answered {answer.status_code}"
         if answer.status_code < 500 and answer.status_code not in (408, 425, 429):
-            return problem  # it will say the same again at once
+            return problem  # it would give the same answer again at once
     return problem
 
 
