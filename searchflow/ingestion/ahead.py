@@ -24,22 +24,22 @@ from searchflow.ingestion.stored import Looks, LooksAhead
 
 
 @dataclass(frozen=True)
-class Found:
+class CheckedBatch:
     """A batch after its checks, and the stored events that were looked up ahead."""
 
     batch: SourceBatch
-    prepared: checks.Prepared
+    prepared: checks.PreparedBatch
     looks: Looks = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """How to read: the number of lines in a batch, the seconds to wait for the first, and what the checks need."""
 
     lines: int
     wait_seconds: float
     clock: Callable[[], datetime]
-    limits: checks.Limits
+    limits: checks.TimeLimits
     shapes: Shapes
     looks: LooksAhead | None = None
 
@@ -49,17 +49,17 @@ class ReadAhead:
     that of the last commit.
     """
 
-    def __init__(self, source: Source, after: str | None, reading: Reading) -> None:
+    def __init__(self, source: Source, after: str | None, reading: ReadOptions) -> None:
         self._source, self._reading = source, reading
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
         # A connection of its own, without the lake: the checks only look at columns.
         self._connection = duckdb.connect(":memory:", config={"threads": 1})
         self._connection.execute("SET TimeZone = 'UTC'")
         self._awaited = threading.Event()
-        self._last: checks.Prepared | None = None
-        self._pending: Future[Found | None] = self._thread.submit(self._fetch, after)
+        self._last: checks.PreparedBatch | None = None
+        self._pending: Future[CheckedBatch | None] = self._thread.submit(self._fetch, after)
 
-    def next(self) -> Found | None:
+    def next(self) -> CheckedBatch | None:
         """Return the batch after the one given last, or None when the source has no more. Raise what reading raised."""
         self._awaited.set()
         found = self._pending.result()
@@ -68,7 +68,7 @@ class ReadAhead:
             self._pending = self._thread.submit(self._fetch, found.batch.position)
         return found
 
-    def _fetch(self, after: str | None) -> Found | None:
+    def _fetch(self, after: str | None) -> CheckedBatch | None:
         reading = self._reading
         batch = self._source.read(after, limit=reading.lines, wait_seconds=reading.wait_seconds)
         if batch is None:
@@ -78,8 +78,8 @@ class ReadAhead:
         )
         before, self._last = self._last, prepared
         if reading.looks is None or self._awaited.is_set():  # nothing is committed meanwhile: no time would be gained
-            return Found(batch, prepared)
-        return Found(batch, prepared, reading.looks.look(prepared, before))
+            return CheckedBatch(batch, prepared)
+        return CheckedBatch(batch, prepared, reading.looks.look(prepared, before))
 
     def __enter__(self) -> Self:
         return self

@@ -28,7 +28,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass
-class Prepared:
+class PreparedBatch:
     """A batch after validation: Arrow columns by event type, and the rejected lines (line position, bytes, reason).
 
     The column `seq` says which of `lines` an event is. `unfamiliar` are those of them that hold something `shapes` did
@@ -51,7 +51,7 @@ one.
 
 
 @dataclass(frozen=True)
-class Limits:
+class TimeLimits:
     """What the settings say about time, and the watermarks by which a load of files judges what is late."""
 
     history_start: datetime
@@ -65,16 +65,16 @@ def prepare(
     batch: SourceBatch,
     only: str | None,
     now: datetime,
-    limits: Limits,
+    limits: TimeLimits,
     shapes: Shapes | None = None,
-) -> Prepared:
+) -> PreparedBatch:
     """Validate a batch against the contract. `only` is the single event type that its source may hold."""
     shapes = shapes or Shapes()
     members, refused, unfamiliar = _decoded(batch.lines, shapes)
     rules = _Rules(now, limits, _unreadable(connection, batch.lines, unfamiliar))
     rejected = list(batch.broken)
     rejected += [(batch.line_positions[index], *_kept(batch.lines[index], why)) for index, why in refused.items()]
-    prepared = Prepared({}, rejected, batch.lines, batch.line_positions, frozenset(unfamiliar), shapes)
+    prepared = PreparedBatch({}, rejected, batch.lines, batch.line_positions, frozenset(unfamiliar), shapes)
     for event_type, found in members.items():
         if only is not None and event_type != only:
             why = Rejection("invalid_value", f"event_type is {event_type} in the stream of {only} events", event_type)
@@ -222,12 +222,12 @@ class _Rules:
     """What columns are checked against: the clock, the settings, and lines that the warehouse cannot read."""
 
     now: datetime
-    limits: Limits
+    limits: TimeLimits
     unreadable: pa.Array
 
 
 def _checked(
-    connection: duckdb.DuckDBPyConnection, table: pa.Table, event_type: str, prepared: Prepared, rules: _Rules
+    connection: duckdb.DuckDBPyConnection, table: pa.Table, event_type: str, prepared: PreparedBatch, rules: _Rules
 ) -> pa.Table:
     """Return the columns with canonical ids, sorted by id. Rows that fail a column check go to `prepared.rejected`."""
     connection.register("incoming", table)

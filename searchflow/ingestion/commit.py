@@ -71,10 +71,10 @@ def commit(
     *,
     after: str | None,
     now: datetime,
-    limits: checks.Limits,
-    prepared: checks.Prepared | None = None,
+    limits: checks.TimeLimits,
+    prepared: checks.PreparedBatch | None = None,
     erased: Tombstones | None = None,
-    known: stored.Known | None = None,
+    known: stored.KnownEvents | None = None,
 ) -> Counts:
     """Write one batch that was read from `source` behind position `after`. Return what became of it.
 
@@ -95,7 +95,7 @@ def commit(
         started,
         limits,
         erased,
-        known or stored.Known(),
+        known or stored.KnownEvents(),
     )
     counts, committed = in_transaction(connection, lambda: _write(connection, attempt))
     attempt.known.committed(committed)
@@ -133,13 +133,13 @@ class _Attempt:
 
     source: Source
     batch: SourceBatch
-    prepared: checks.Prepared
+    prepared: checks.PreparedBatch
     after: str | None
     now: datetime
     started: float
-    limits: checks.Limits
+    limits: checks.TimeLimits
     erased: Tombstones | None
-    known: stored.Known
+    known: stored.KnownEvents
 
     @property
     def stamp(self) -> datetime:
@@ -202,7 +202,7 @@ def _write_type(
     event_type: str,
     table: pa.Table,
     guard: positions.Guard,
-    look: stored.Look | None,
+    look: stored.FoundEvents | None,
 ) -> None:
     """Write the events of one type that are new, and count those that are stored already."""
     found = attempt.known.originals(look, guard, event_type)
@@ -274,7 +274,7 @@ def store(
     source: str,
     event_type: str,
     fresh: pa.Table,
-    prepared: checks.Prepared,
+    prepared: checks.PreparedBatch,
     batch_id: str,
     stamp: datetime,
     watermark: datetime | None,
@@ -308,7 +308,7 @@ def insert(
     source: str,
     event_type: str,
     fresh: pa.Table,
-    prepared: checks.Prepared,
+    prepared: checks.PreparedBatch,
     batch_id: str,
     stamp: datetime,
 ) -> None:

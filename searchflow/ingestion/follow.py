@@ -27,7 +27,7 @@ from searchflow.errors import (
 from searchflow.ingestion import positions
 from searchflow.ingestion.commit import Counts
 from searchflow.ingestion.file_source import FileSource, FileState, event_files
-from searchflow.ingestion.pace import Pace, Paced
+from searchflow.ingestion.pace import BatchPace, Paced
 from searchflow.ingestion.stream_source import StreamSource
 from searchflow.ingestion.worker import THREADS, Clock, Draining, IngestionResult, OnCommit, drain, utc_now
 from searchflow.passing import FROM_SERVERS, is_passing
@@ -103,11 +103,11 @@ def follow_shards(
     return total
 
 
-def pace_of(settings: Settings) -> Pace:
+def pace_of(settings: Settings) -> BatchPace:
     """Return the micro-batches that the settings ask for. When far behind, they grow up to the size of a drain's
     batches.
     """
-    return Pace(settings.follow_batch_events, settings.batch_events, settings.follow_batch_seconds)
+    return BatchPace(settings.follow_batch_events, settings.batch_events, settings.follow_batch_seconds)
 
 
 def keep_working(

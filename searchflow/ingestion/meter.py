@@ -23,7 +23,7 @@ TABLE = "ops.ingestion_metrics"
 
 
 @dataclass(frozen=True)
-class Sample:
+class ShardSample:
     """One shard between two moments. Counts are events. `backlog` is entries of the stream, and `lag_seconds` is how
     long the oldest of them waits.
     """
@@ -65,7 +65,7 @@ class Meter:
             self._counts.setdefault(source, Counts()).add(counts)
             self.totals.setdefault(source, Counts()).add(counts)
 
-    def sample(self, now: datetime, backlogs: Mapping[str, Backlog]) -> list[Sample]:
+    def sample(self, now: datetime, backlogs: Mapping[str, Backlog]) -> list[ShardSample]:
         """Return what happened since the last sample. Sources that did nothing and hold nothing are left out."""
         with self._lock:
             counts, self._counts = self._counts, {}
@@ -76,7 +76,7 @@ class Meter:
             done, waits = counts.get(source, Counts()), backlogs.get(source, Backlog())
             rate = round(done.received / seconds, 1)
             samples.append(
-                Sample(
+                ShardSample(
                     now,
                     source,
                     seconds,
@@ -107,7 +107,7 @@ def backlogs(settings: Settings, now: datetime) -> dict[str, Backlog]:
     return found
 
 
-def keep(settings: Settings, samples: list[Sample]) -> None:
+def keep(settings: Settings, samples: list[ShardSample]) -> None:
     """Append samples to the table `ops.ingestion_metrics`."""
     if samples:
         rows = [asdict(each) | {"measured_at": each.measured_at.replace(tzinfo=None)} for each in samples]

@@ -16,7 +16,7 @@ POLL_SECONDS = 0.2
 """How often a source that cannot wait by itself is asked again."""
 
 
-class Pace:
+class BatchPace:
     """The size of the next batch (`lines`, between `least` and `most`) and when to read it."""
 
     def __init__(self, least: int, most: int, seconds: float) -> None:
@@ -42,7 +42,7 @@ class Pace:
 class Paced:
     """A source as a worker that follows it sees it: reading waits for events, until `stop` is set."""
 
-    def __init__(self, source: Source, pace: Pace, stop: threading.Event) -> None:
+    def __init__(self, source: Source, pace: BatchPace, stop: threading.Event) -> None:
         self.shard, self.key, self.name, self.event_type = source.shard, source.key, source.name, source.event_type
         self._source, self._pace, self._stop = source, pace, stop
         self._over = threading.Event()

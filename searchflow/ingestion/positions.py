@@ -70,7 +70,7 @@ def watermarks(connection: duckdb.DuckDBPyConnection) -> Watermarks:
 
 
 @dataclass(frozen=True)
-class Place:
+class SourcePlace:
     """The position at which a source stood when its transaction began, and the guard of its shard."""
 
     source: Source
@@ -78,7 +78,7 @@ class Place:
     guard: Guard
 
 
-def look(connection: duckdb.DuckDBPyConnection, source: Source, expected: str | None) -> Place:
+def look(connection: duckdb.DuckDBPyConnection, source: Source, expected: str | None) -> SourcePlace:
     """Compare the stored position with the expected one: the first step of a transaction that moves a position.
 
     Raises:
@@ -96,12 +96,12 @@ def look(connection: duckdb.DuckDBPyConnection, source: Source, expected: str | 
             f"Another worker moved {source.name} from {expected or 'its start'} to {stored}. This one stops; nothing "
             "was lost or counted twice. Run one worker a shard."
         )
-    return Place(source, stored, by_key[GUARD][1])
+    return SourcePlace(source, stored, by_key[GUARD][1])
 
 
 def move(
     connection: duckdb.DuckDBPyConnection,
-    place: Place,
+    place: SourcePlace,
     position: str,
     newest: Mapping[str, datetime | None],
     batch_id: str,

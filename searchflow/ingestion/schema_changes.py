@@ -19,8 +19,8 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
-from searchflow.ingestion.checks import Prepared
-from searchflow.ingestion.shapes import Known, escaped, is_map
+from searchflow.ingestion.checks import PreparedBatch
+from searchflow.ingestion.shapes import KnownFields, escaped, is_map
 from searchflow.ops import record
 
 MOST_FIELDS = 200
@@ -33,7 +33,7 @@ def note(
     source: str,
     event_type: str,
     stored: pa.Table,
-    prepared: Prepared,
+    prepared: PreparedBatch,
     batch_id: str,
     stamp: datetime,
 ) -> int:
@@ -60,8 +60,8 @@ def _unfamiliar(stored: pa.Table, sequence: Set[int]) -> list[tuple[int, str]]:
     return [(seq, event_id) for seq, event_id in pairs if seq in sequence]
 
 
-def _reported(connection: duckdb.DuckDBPyConnection, event_type: str) -> Known:
-    reported: Known = {}
+def _reported(connection: duckdb.DuckDBPyConnection, event_type: str) -> KnownFields:
+    reported: KnownFields = {}
     rows = connection.execute(
         "SELECT field, json_type FROM ops.schema_changes WHERE event_type = ?", [event_type]
     ).fetchall()
@@ -70,7 +70,7 @@ def _reported(connection: duckdb.DuckDBPyConnection, event_type: str) -> Known:
     return reported
 
 
-def _news(known: Known, lines: Iterable[tuple[bytes, str]]) -> tuple[list[dict[str, Any]], set[str]]:
+def _news(known: KnownFields, lines: Iterable[tuple[bytes, str]]) -> tuple[list[dict[str, Any]], set[str]]:
     """Return (one entry for each field and type that is not `known`, from where it was seen first; fields that were
     only ever null).
     """
@@ -108,7 +108,7 @@ def _document(line: bytes) -> dict[str, Any]:
         return {}
 
 
-def _place(path: str, seen: Known) -> str:
+def _place(path: str, seen: KnownFields) -> str:
     """Return the path to report, or `parent.*` when its parent has very many fields."""
     if path in seen:
         return path

@@ -21,7 +21,7 @@ Objects = Mapping[str, Mapping[str, str]]
 JSON_TYPES = {"text": "string", "dates": "array"}
 """Kind of a field inside an object -> its JSON type; the others are numbers."""
 
-Known = dict[str, set[str]]
+KnownFields = dict[str, set[str]]
 """Path of a field -> the JSON types it has had; none when it was always null."""
 
 
@@ -33,11 +33,11 @@ class Shapes:
         self.whole = _whole(self._known)
         """A decoder that takes lines of any event type, when it knows every field of them."""
 
-    def known(self, event_type: str) -> Known:
+    def known(self, event_type: str) -> KnownFields:
         """Return fields and types of one event type."""
         return self._known[event_type]
 
-    def learn(self, event_type: str, news: Known) -> None:
+    def learn(self, event_type: str, news: KnownFields) -> None:
         """Add fields and types that were learnt."""
         known = self._known[event_type]
         if all(path in known and types <= known[path] for path, types in news.items()):
@@ -47,9 +47,9 @@ class Shapes:
         self.whole = _whole(self._known)
 
 
-def contract(event_type: str) -> Known:
+def contract(event_type: str) -> KnownFields:
     """Return the fields that the event contract names, with their JSON types."""
-    known: Known = {"event_type": {"string"}}
+    known: KnownFields = {"event_type": {"string"}}
     for field in msgspec.structs.fields(EVENT_CLASSES[event_type]):
         known[field.name] = _types(msgspec.inspect.type_info(field.type))
     for parent, inner in EVENT_TYPES[event_type].objects.items():
@@ -93,7 +93,7 @@ _TYPE_OF: dict[str, Any] = {"string": str, "number": float, "boolean": bool, "ar
 _MAP = dict[str, Any]
 
 
-def _whole(known: dict[str, Known]) -> msgspec.json.Decoder[Event]:
+def _whole(known: dict[str, KnownFields]) -> msgspec.json.Decoder[Event]:
     classes = [_class(event_type, fields) for event_type, fields in known.items()]
     union = classes[0]
     for other in classes[1:]:
@@ -101,10 +101,10 @@ def _whole(known: dict[str, Known]) -> msgspec.json.Decoder[Event]:
     return msgspec.json.Decoder(union)
 
 
-def _class(event_type: str, known: Known) -> Any:
+def _class(event_type: str, known: KnownFields) -> Any:
     """Build the contract's class, with the types inside its objects and the fields that were learnt."""
     contracted, objects = EVENT_CLASSES[event_type], EVENT_TYPES[event_type].objects
-    inner: dict[str, Known] = {}
+    inner: dict[str, KnownFields] = {}
     for path, types in known.items():
         parent, _, name = path.rpartition(".")
         inner.setdefault(parent, {})[name] = types
@@ -117,7 +117,7 @@ def _class(event_type: str, known: Known) -> Any:
     return _define(fields, objects, bases=(contracted,), tag_field="event_type", tag=event_type, kw_only=True)
 
 
-def _object(fields: Known, declared: Mapping[str, str]) -> Any:
+def _object(fields: KnownFields, declared: Mapping[str, str]) -> Any:
     """Build the type of an object in a field: one level is known, and what lies below may be anything."""
     ranged = {name: {_json_type(kind): RANGED[kind]} for name, kind in declared.items() if kind in RANGED}
     kinds = {name: _union(types, _MAP, ranged.get(name)) for name, types in fields.items()}

@@ -48,7 +48,7 @@ Originals = dict[int, bytes]
 
 
 @dataclass(frozen=True)
-class Look:
+class FoundEvents:
     """What a look ahead found of one event type.
 
     `version` is that of the type's guard. `repeats` are events (`seq` -> event_id) that the batch `before` has too.
@@ -58,10 +58,10 @@ class Look:
     version: int
     originals: Originals
     repeats: Mapping[int, str]
-    before: checks.Prepared | None
+    before: checks.PreparedBatch | None
 
 
-Looks = Mapping[str, Look]
+Looks = Mapping[str, FoundEvents]
 """Looks ahead, keyed by event type."""
 
 
@@ -71,7 +71,7 @@ class LooksAhead:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = warehouse.beside(connection)
 
-    def look(self, batch: checks.Prepared, before: checks.Prepared | None) -> Looks:
+    def look(self, batch: checks.PreparedBatch, before: checks.PreparedBatch | None) -> Looks:
         """Look up a batch's events of every type in one snapshot. Return none when it cannot be read now. `before` is
         the batch before it.
         """
@@ -83,14 +83,14 @@ class LooksAhead:
         except duckdb.Error:
             return {}  # the transaction looks itself, and reports the error if it happens again
 
-    def _look(self, event_type: str, table: pa.Table, before: checks.Prepared | None) -> Look:
+    def _look(self, event_type: str, table: pa.Table, before: checks.PreparedBatch | None) -> FoundEvents:
         version = positions.read_guard(self._connection, event_type).version
         repeats: Mapping[int, str] = {}
         if before is not None and event_type in before.columns:
             repeated = _has_ids(table, before.columns[event_type].column("event_id"))
             again, table = table.filter(repeated), table.filter(pc.invert(repeated))
             repeats = dict(zip(again.column("seq").to_pylist(), again.column("event_id").to_pylist(), strict=True))
-        return Look(version, look(self._connection, event_type, table), repeats, before)
+        return FoundEvents(version, look(self._connection, event_type, table), repeats, before)
 
     def close(self) -> None:
         """Close the connection. No look may be under way."""
@@ -104,7 +104,7 @@ class Committed:
     """
 
     batch_id: str
-    prepared: checks.Prepared
+    prepared: checks.PreparedBatch
     columns: Mapping[str, pa.Table]
     originals: Mapping[str, Originals]
 
@@ -119,7 +119,7 @@ class Committed:
         return {event_id: originals.get(seq, lines[seq]) for event_id, seq in pairs}
 
 
-class Known:
+class KnownEvents:
     """What a worker knows when a transaction begins: the looks ahead for its batch, and the batch committed last.
 
     Looks serve one attempt of a transaction: a caller that repeats it looks again.
@@ -142,7 +142,7 @@ class Known:
         """Keep the last commit in memory until the next. It is None when its batch is not known in full."""
         self._last = batch
 
-    def originals(self, look: Look | None, guard: Guard, event_type: str) -> Originals | None:
+    def originals(self, look: FoundEvents | None, guard: Guard, event_type: str) -> Originals | None:
         """Return the stored documents of a batch's events, or None when the look does not say all of them any more."""
         if look is None:
             return None

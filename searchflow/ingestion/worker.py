@@ -19,15 +19,15 @@ from searchflow import streams, tracing, warehouse
 from searchflow.clock import utc_now
 from searchflow.errors import BrokenFileError, SourceGapError
 from searchflow.ingestion import positions
-from searchflow.ingestion.ahead import Found, ReadAhead, Reading
-from searchflow.ingestion.checks import Limits
+from searchflow.ingestion.ahead import CheckedBatch, ReadAhead, ReadOptions
+from searchflow.ingestion.checks import TimeLimits
 from searchflow.ingestion.commit import Counts, commit
 from searchflow.ingestion.cut import CommitGate
 from searchflow.ingestion.file_source import FileSource, event_files
 from searchflow.ingestion.pace import Paced
 from searchflow.ingestion.shapes import Shapes
 from searchflow.ingestion.source import Source
-from searchflow.ingestion.stored import Known, LooksAhead
+from searchflow.ingestion.stored import KnownEvents, LooksAhead
 from searchflow.ingestion.stream_source import StreamPosition, StreamSource
 from searchflow.settings import Settings
 
@@ -39,10 +39,10 @@ threads than cores, DuckDB's threads wait for each other in loops, which took a 
 """
 
 
-def limits_of(settings: Settings) -> Limits:
+def limits_of(settings: Settings) -> TimeLimits:
     """Return what the settings say about time, as limits for the checks."""
     start = settings.history_start
-    return Limits(
+    return TimeLimits(
         history_start=start if start.tzinfo else start.replace(tzinfo=UTC),
         future_tolerance=timedelta(seconds=settings.future_tolerance_seconds),
         lateness=timedelta(hours=settings.lateness_hours),
@@ -91,12 +91,12 @@ def drain(settings: Settings, connection: duckdb.DuckDBPyConnection, source: Sou
     """Commit batch after batch until the source has no more, or until told to stop."""
     limits = replace(limits_of(settings), load=how.load)
     after = positions.position(connection, source.shard, source.key)
-    lines, known = how.batch_events or settings.batch_events, Known()
+    lines, known = how.batch_events or settings.batch_events, KnownEvents()
     with (
         CommitGate(settings) as gate,
         looks_ahead(settings, connection) as looks,
         ReadAhead(
-            source, after, Reading(lines, how.wait_seconds, gate.steady(how.clock), limits, how.shapes, looks)
+            source, after, ReadOptions(lines, how.wait_seconds, gate.steady(how.clock), limits, how.shapes, looks)
         ) as ahead,
         _reading_ends(source),
     ):
@@ -127,7 +127,9 @@ def drain(settings: Settings, connection: duckdb.DuckDBPyConnection, source: Sou
                 how.on_commit(source.name, counts)
 
 
-def _next(ahead: ReadAhead, connection: duckdb.DuckDBPyConnection, source: Source, after: str | None) -> Found | None:
+def _next(
+    ahead: ReadAhead, connection: duckdb.DuckDBPyConnection, source: Source, after: str | None
+) -> CheckedBatch | None:
     """Return the next batch.
 
     Entries that are gone behind our position are lost only if that is still the stored position: another worker removes

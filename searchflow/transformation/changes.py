@@ -120,7 +120,7 @@ SPEND_DAYS = "SELECT DISTINCT spend_date FROM raw.ad_spend WHERE batch_id IN (SE
 
 
 @dataclass(frozen=True)
-class Batch:
+class UnseenCommit:
     """One commit of ingestion, or one mark of an erasure, that no transformation has seen."""
 
     batch_id: str
@@ -131,7 +131,7 @@ class Batch:
 
 def new_batches(
     connection: duckdb.DuckDBPyConnection, environment: str, now: datetime, taken: datetime | None = None
-) -> list[Batch]:
+) -> list[UnseenCommit]:
     """Return commits from `taken` to `now` that stored or erased something and that no transformation of this
     environment has seen.
 
@@ -154,7 +154,7 @@ def new_batches(
         """,
         [taken, now, environment],
     ).fetchall()
-    return [Batch(*row) for row in found]
+    return [UnseenCommit(*row) for row in found]
 
 
 def traces(connection: duckdb.DuckDBPyConnection, environment: str, now: datetime) -> list[str]:
@@ -172,7 +172,9 @@ def traces(connection: duckdb.DuckDBPyConnection, environment: str, now: datetim
     return [str(row[0]) for row in found]
 
 
-def mark_seen(connection: duckdb.DuckDBPyConnection, environment: str, batches: list[Batch], now: datetime) -> None:
+def mark_seen(
+    connection: duckdb.DuckDBPyConnection, environment: str, batches: list[UnseenCommit], now: datetime
+) -> None:
     """Remember that the days of these commits are on SQLMesh's list. A commit with events of tomorrow is not
     remembered.
     """
@@ -203,7 +205,7 @@ def share_seen(connection: duckdb.DuckDBPyConnection, environment: str, shared: 
 
 def changed_days(
     connection: duckdb.DuckDBPyConnection,
-    batches: list[Batch],
+    batches: list[UnseenCommit],
     *,
     gap_minutes: int,
     window_days: int,

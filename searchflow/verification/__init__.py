@@ -7,7 +7,7 @@ Modules: `key` (read and check the sealed files), `found` (what the platform hol
 attribution models are from the truth) and `report`. The numbers come from `searchflow.domain`.
 """
 
-from searchflow.verification.report import Check, Report
+from searchflow.verification.report import Report, VerificationCheck
 from searchflow.verification.run import CHECKS, verify
 
-__all__ = ["CHECKS", "Check", "Report", "verify"]
+__all__ = ["CHECKS", "Report", "VerificationCheck", "verify"]

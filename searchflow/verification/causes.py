@@ -11,12 +11,12 @@ from typing import Any
 import polars as pl
 
 from searchflow.verification.expected import World
-from searchflow.verification.found import Found
+from searchflow.verification.found import PlatformState
 
 UNCAUSED = "none"
 
 
-def compare(world: World, found: Found) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def compare(world: World, found: PlatformState) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return (one row for each channel: the true share and each model's; one row for each model: its distance from the
     truth).
     """

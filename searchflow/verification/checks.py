@@ -11,9 +11,9 @@ from searchflow import streams
 from searchflow.verification import attribution
 from searchflow.verification.comparison import compare
 from searchflow.verification.expected import World
-from searchflow.verification.found import Found
+from searchflow.verification.found import PlatformState
 from searchflow.verification.key import TOTALS, Key
-from searchflow.verification.report import Check
+from searchflow.verification.report import VerificationCheck
 
 UNSURE = "lines wait in the streams, or a run without a seal sent them"
 CENTS = "least(round({} * 100), 9000000000000000000)::BIGINT"
@@ -22,7 +22,7 @@ the same.
 """
 
 
-def key_adds_up(key: Key) -> Iterator[Check]:
+def key_adds_up(key: Key) -> Iterator[VerificationCheck]:
     """Check the key's own KPIs against its lines: they were written by different routes."""
     human = ~pl.col("visitor_id").str.starts_with("bot")
     kind = pl.col("event_type")
@@ -41,7 +41,7 @@ def key_adds_up(key: Key) -> Iterator[Check]:
     yield compare("key.kpis_daily", counts.with_columns(pl.col(TOTALS).cast(pl.UInt32)), totals, ["day"])
 
 
-def raw(key: Key, found: Found) -> Iterator[Check]:
+def raw(key: Key, found: PlatformState) -> Iterator[VerificationCheck]:
     """Check that every event is stored once and nothing else is, and that dead letters and duplicates are as many as
     were sent.
     """
@@ -51,7 +51,7 @@ def raw(key: Key, found: Found) -> Iterator[Check]:
     yield _duplicates(key, found)
 
 
-def _raw_events(key: Key, found: Found, event_type: str) -> Check:
+def _raw_events(key: Key, found: PlatformState, event_type: str) -> VerificationCheck:
     of_type = pl.col("event_type") == event_type
     stored = found.raw.filter(of_type).select("event_id", "source")
     sent = key.stored.filter(of_type)
@@ -69,7 +69,7 @@ def _raw_events(key: Key, found: Found, event_type: str) -> Check:
     return replace(check, explained=waiting + replayed, why=why)
 
 
-def _dead_letters(key: Key, found: Found) -> Check:
+def _dead_letters(key: Key, found: PlatformState) -> VerificationCheck:
     """Check dead letters by reason. A range that was sent again after a kill leaves the same dead letters again: they
     are counted once.
     """
@@ -91,10 +91,12 @@ def _dead_letters(key: Key, found: Found) -> Check:
             told.append(f"{reason}: sent {sure:,}, found {there:,}")
     known = f"{erased:,} dead letters were about people who are forgotten" if erased else UNSURE
     why = "; ".join([*told, known] if explained else told)
-    return Check("raw.dead_letters", int(both["sent"].sum()), int(both["letters"].sum()), total, explained, why)
+    return VerificationCheck(
+        "raw.dead_letters", int(both["sent"].sum()), int(both["letters"].sum()), total, explained, why
+    )
 
 
-def _duplicates(key: Key, found: Found) -> Check:
+def _duplicates(key: Key, found: PlatformState) -> VerificationCheck:
     """Check exact duplicates that ingestion dropped. After a kill and a repeated run, all that was sent before comes
     again.
     """
@@ -110,10 +112,10 @@ def _duplicates(key: Key, found: Found) -> Check:
         why = f"{again:,} lines came again: a run was killed, and its range was sent once more" if again else UNSURE
     else:
         explained, why = min(sent - dropped, found.waiting_lines), UNSURE
-    return Check("raw.duplicates", sent, dropped, abs(dropped - sent), explained, why if explained else "")
+    return VerificationCheck("raw.duplicates", sent, dropped, abs(dropped - sent), explained, why if explained else "")
 
 
-def sessions(world: World, found: Found) -> Iterator[Check]:
+def sessions(world: World, found: PlatformState) -> Iterator[VerificationCheck]:
     """Check every visit that the true events make under the 30-minute rule, with its counts and, as far as known, its
     visitor.
     """
@@ -138,7 +140,7 @@ def sessions(world: World, found: Found) -> Iterator[Check]:
     yield replace(check, why=check.why or cut)
 
 
-def funnel(world: World, found: Found) -> Iterator[Check]:
+def funnel(world: World, found: PlatformState) -> Iterator[VerificationCheck]:
     """Check what came of each search, and the sums by day, platform, device, country and channel."""
     columns = (
         "event_id", "session_key", "visitor", "channel", "destination", "results", "clicks", "position", "conversions",
@@ -168,7 +170,7 @@ def funnel(world: World, found: Found) -> Iterator[Check]:
     yield compare("marts.fct_search_funnel_daily", daily, made, by)
 
 
-def kpis(world: World, found: Found) -> Iterator[Check]:
+def kpis(world: World, found: PlatformState) -> Iterator[VerificationCheck]:
     """Check the key figures of the business, day by day."""
     searches = pl.when(pl.col("searches") > 0).then("searches")
     expected = world.kpis().with_columns(
@@ -185,7 +187,7 @@ def kpis(world: World, found: Found) -> Iterator[Check]:
     yield compare("marts.mart_kpi_daily", expected, made, ["day"])
 
 
-def attributed(world: World, found: Found) -> Iterator[Check]:
+def attributed(world: World, found: PlatformState) -> Iterator[VerificationCheck]:
     """Check that every model's credits of a day sum to what was booked, and that single-touch models credit the right
     channel.
     """

@@ -56,7 +56,7 @@ def _lines(fields: dict[bytes, bytes]) -> list[bytes]:
 
 
 @dataclass
-class Found:
+class PlatformState:
     """The platform's side of the comparison: one snapshot of the lake, and the streams as they were before it."""
 
     settings: Settings

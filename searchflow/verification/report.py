@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Check:
+class VerificationCheck:
     """One comparison. `difference` counts what disagrees; `explained` is how much of it the key or the state explains."""
 
     check: str
@@ -31,7 +31,7 @@ class Report:
     key: str
     runs: list[dict[str, Any]]
     transformed_at: datetime | None
-    checks: list[Check]
+    checks: list[VerificationCheck]
     causes: list[dict[str, Any]] = field(default_factory=list)
     models: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

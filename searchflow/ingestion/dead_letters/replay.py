@@ -86,7 +86,7 @@ class Repaired:
 
     ids: list[str]
     before: list[bytes]
-    prepared: checks.Prepared
+    prepared: checks.PreparedBatch
     refused: dict[str, Rejection]
     """Dead letter id -> why it is still refused."""
     started_at: datetime
@@ -163,7 +163,7 @@ def _repair(
     chosen: Sequence[str],
     fix: Fix | None,
     now: datetime,
-    limits: checks.Limits,
+    limits: checks.TimeLimits,
 ) -> Repaired:
     """Apply the fix and run ingestion's own validation."""
     found: dict[str, bytes] = dict(
@@ -227,7 +227,7 @@ def _writer(
     fix: Fix | None,
     stamp: datetime,
     actor: str,
-    limits: checks.Limits,
+    limits: checks.TimeLimits,
     erased: Tombstones,
 ) -> Callable[[], ReplayResult]:
     """Return the transaction's body. It may be run more than once, each time on a newer snapshot."""
@@ -271,7 +271,7 @@ def _store(
     fresh: dict[str, pa.Table],
     batch_id: str,
     stamp: datetime,
-    limits: checks.Limits,
+    limits: checks.TimeLimits,
     repeated: int,
 ) -> set[date]:
     """Store rows, lateness, new fields and the batch's counts. Return the days of the rows."""
