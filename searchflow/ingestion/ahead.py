@@ -1,7 +1,7 @@
 """Reading ahead: while one batch is committed, the next is read and checked, and its events are looked up.
 
-A batch needs only the position from the commit before it, and that is known as soon as the batch before was read; what
-a look ahead can say of stored events is explained in `stored`. Reading and decoding keep one core busy, writing Parquet
+A batch needs only the position from the commit before it, and that is known as soon as the batch before was read;
+`stored` explains what a look ahead can say of stored events. Reading and decoding keep one core busy, writing Parquet
 the other.
 """
 

@@ -2,8 +2,8 @@
 reason.
 
 The checks need no transaction, no lock and no warehouse: any DuckDB connection will do. Lines are decoded one by one in
-C (msgspec); what only whole columns show cheaply is asked of DuckDB. The lines themselves stay where they are: they are
-ten times as large as all columns, so they are copied once, by the commit, when it is known which are stored.
+C (msgspec); DuckDB makes the checks that are cheap on whole columns only. The lines themselves stay where they are:
+they are ten times as large as all columns, so the commit copies them once, when it is known which are stored.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ MICROSECOND = timedelta(microseconds=1)
 class PreparedBatch:
     """A batch after validation: Arrow columns by event type, and the rejected lines (line position, bytes, reason).
 
-    The column `seq` says which of `lines` an event is. `unfamiliar` are those of them that hold something `shapes` did
-    not know. Rows are sorted by event id: files whose ids are sorted are read in part when an id is looked for, and
-    compress better.
+    The column `seq` says which of `lines` an event is. `unfamiliar` are the lines that hold something `shapes` did not
+    know. Rows are sorted by event id: files whose ids are sorted compress better, and a look-up of an id reads only a
+    part of them.
     """
 
     columns: dict[str, pa.Table]
@@ -126,7 +126,8 @@ class _Members:
 def _decoded(lines: list[bytes], shapes: Shapes) -> tuple[dict[str, _Members], dict[int, Rejection], list[int]]:
     """Return (the events by type, line -> why it is no event, lines of events that the quick decoder did not take).
 
-    Each event is taken apart at once: all of a batch would fill the caches and the memory several times over.
+    Each event is taken apart as soon as it is decoded: all decoded events of a batch would fill the caches and the
+    memory several times over.
     """
     whole = shapes.whole.decode
     by_type: dict[str, _Members] = {}

@@ -1,9 +1,9 @@
 """Cuts in time that commits respect: everything stamped up to a cut is visible, and everything after it is stamped
 later.
 
-Models of one transformation read only events that were ingested up to such a moment, so they all see the same. Each
+Models of one transformation read only events that were ingested up to a cut, so they all see the same events. Each
 commit takes its time stamp and becomes visible under a shared lock; a cut holds the lock alone while it reads the
-clock. The locks are PostgreSQL's, so this holds between machines, and a killed process keeps none.
+clock. The locks are PostgreSQL's, so they hold between machines, and a killed process keeps none.
 
 A clock may step back, and two machines' clocks differ. So the newest stamp and the newest cut are kept on the server:
 no stamp and no cut is earlier than those before it, and a stamp is later than every cut before it.

@@ -4,14 +4,15 @@ The figures are written in the commit's own transaction, one row a commit and ev
 never disagree. The watermark of an event type is its newest event so far, less the allowed lateness
 (SEARCHFLOW_LATENESS_HOURS).
 
-A history is not late, in however many files it comes. The files of one load are measured against the watermark that the
-load found, not against each other; and a file of twenty or more events, most of them behind the watermark, is a history
-that is loaded after a newer one. From a stream such a commit is late: a queue was stuck.
+A history that is loaded is not late, however many files it comes in. The files of one load are measured against the
+watermark that the load found, not against each other; and a file of twenty or more events, most of them behind the
+watermark, is a history that is loaded after a newer one. From a stream such a commit is late: a queue was stuck.
 
-`ops.arrivals` is the one source of the lateness curve: `curve` sums it up for people, and the models by day
-(`intermediate.int_arrivals_daily`, `ops.lateness`) for how final the key figures are. Whether a commit says anything
-about lateness is decided here, once: it is `live` when the type's newest event before it was at most an hour old, so
-ingestion had caught up with the present, and it is not itself a load of old events (twenty or more, most of them late).
+`ops.arrivals` is the only source of the lateness curve. `curve` sums it up for people; the models
+(`intermediate.int_arrivals_daily`, `ops.lateness`) sum it up by day, to tell how final the key figures are. Whether a
+commit says anything about lateness is decided here, once: it is `live` when the type's newest event before it was at
+most an hour old, so ingestion had caught up with the present, and it is not itself a load of old events (twenty or
+more, most of them late).
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ and the models would use the other. Repeated keys that the contract does not nam
 
 Reading each document pair by pair would take four times as long as decoding it. So the bytes of many lines are looked
 at together (`suspects`): the sign `":` ends a key, and the nine bytes before it tell which of the contract's keys it
-is. Each key has a bit; the sum of a line's bits is the same as their union only if none repeats. Only suspects are read
-closely (`repeated`); a line that is no suspect repeats none.
+is. Each key has a bit; the sum of a line's bits equals their union only if no key repeats. Only suspects are read
+closely (`repeated`); a line that is not a suspect repeats no key.
 """
 
 from __future__ import annotations

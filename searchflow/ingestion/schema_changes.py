@@ -2,7 +2,7 @@
 without a migration.
 
 Validation decodes each line against everything known so far (`shapes`), so a line that brings nothing new costs nothing
-here and nothing is ever missed; only lines with something new are looked at field by field, until the worker knows it.
+here, and no new field is ever missed. Only lines with something new are read field by field, until the worker knows it.
 
 Rows are written in the commit's transaction, and every writer of an event type conflicts with every other there: a
 field is reported once. Values are shown by their shape only (letters as a, digits as 9).

@@ -21,8 +21,8 @@ class SourceBatch:
     """Lines as they were received, with where each stands in the source.
 
     `broken` holds what is not even a line (an entry that does not decompress): position, bytes, why.
-    `position` is where the next read goes on when this batch is committed. `traces` names the spans that published it,
-    where producers say so.
+    `position` is where the next read goes on when this batch is committed. `traces` names the spans that published
+    its lines, where producers say so.
     """
 
     lines: list[bytes]
@@ -60,9 +60,9 @@ class Source(Protocol):
     shard: str
     """The table of positions this source belongs to: an event type, `file` or `direct`."""
     key: str
-    """What its position is stored under; stable over restarts."""
+    """The key under which its position is stored; stable over restarts."""
     name: str
-    """What is written into the column `source` of raw rows."""
+    """The name that is written into the column `source` of raw rows."""
     event_type: str | None
     """The only event type it may hold, or None for any."""
 

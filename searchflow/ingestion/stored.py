@@ -10,7 +10,7 @@ again in the transaction.
 Events that the batch before has too are left out of a look ahead. Otherwise a producer that sends its last events again
 would make it read the rows of another batch's time for a few copies.
 
-What else changes the raw tables leaves the guard alone, and harms nothing:
+Other changes of the raw tables leave the guard alone, and do no harm:
 
 - A flush or a merge moves rows between files; no row changes.
 - An erasure deletes the rows of a person and cuts mentions of them out of other documents, while no commit can happen.
@@ -231,7 +231,7 @@ def _around(
     """Return columns of stored events that have one of the ids. If `moments` are given, only events ingested then are
     read.
 
-    The bounds are written out, because that lets whole files and parts of files be left aside: a join alone reads them.
+    The query states the bounds as values, so that DuckDB skips whole files and parts of files: a join alone reads them.
     """
     bounds = pc.min_max(ids.column("event_id")).as_py()
     first_id, last_id = (uuid.UUID(bounds[end]) for end in ("min", "max"))  # nothing but digits and dashes

@@ -46,8 +46,8 @@ def write_env_file(settings: Settings) -> Path | None:
     to write.
 
     SQLMesh and Prefect read `.env` by themselves, so `sqlmesh plan dev` and `prefect flow-run ls` work in the
-    repository root without further set-up. The block speaks of the home that later commands use by themselves: a home
-    or server that only this command's environment names leaves `.env` as it is.
+    repository root without further set-up. The block names the home that later commands use by themselves. When only
+    this command's environment names a home or server, `.env` stays as it is.
 
     Raises:
         StorageError: the file cannot be written.

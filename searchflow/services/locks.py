@@ -1,8 +1,8 @@
 """Locks: every advisory lock of an installation, and how a named one is held.
 
-PostgreSQL keeps them, so they hold between machines, and the server releases them when their connection ends, however
-it ends. A lock is a number, or a name of which the server takes the hash. All numbers are declared here, so no two uses
-can take the same one; those that SQL files write themselves are checked against this list
+PostgreSQL keeps the locks, so they hold between machines, and the server releases them when their connection ends,
+however it ends. A lock is a number, or a name of which the server takes the hash. All numbers are declared here, so no
+two uses can take the same one; those that SQL files write themselves are checked against this list
 (`tests/platform/test_locks.py`).
 """
 

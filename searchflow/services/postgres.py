@@ -1,6 +1,6 @@
 """PostgreSQL: the embedded server on a Unix socket, or the server that SEARCHFLOW_POSTGRES_URL names.
 
-One server, one database each for the lake's catalog, SQLMesh's state, Prefect, the sync ledger and the CRM table.
+One server holds a database each for the lake's catalog, SQLMesh's state, Prefect, the sync ledger and the CRM table.
 """
 
 from __future__ import annotations

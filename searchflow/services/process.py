@@ -102,7 +102,8 @@ def recorded(settings: Settings) -> list[str]:
 
 
 def stop(settings: Settings, name: str, *, signal: int, patience: float = 20.0, children_first: bool = False) -> bool:
-    """Send `signal` to the recorded process, wait, and insist with SIGKILL. Return True when a process was stopped.
+    """Send `signal` to the recorded process, wait, and send SIGKILL if it does not end. Return True when a process was
+    stopped.
 
     With `children_first`, what the process started is asked to end before it: for a process that would kill its
     children.

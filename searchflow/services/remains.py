@@ -2,8 +2,8 @@
 
 The server refuses to start while the process id in its lock files names a process. That process may be gone but not yet
 collected by its parent (a zombie, for ever where nothing collects), on its way out, or another program that was given
-the same id. Its backends live on until they notice, and hold its shared memory. So we look at what really works in the
-data folder, and remove a lock file only when nothing does.
+the same id. Its backends live on until they notice, and hold its shared memory. So this module looks for processes that
+really work in the data folder, and removes a lock file only when there is none.
 """
 
 from __future__ import annotations

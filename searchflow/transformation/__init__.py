@@ -4,8 +4,7 @@
     result = transform(settings, now=now)
 
 The scheduler is SQLMesh's own. SearchFlow adds the warm project, the console that listens, and the choice of days that
-are rebuilt.
-SQLMesh takes seconds to import, so this package imports it only when something is run. It knows
+are rebuilt. SQLMesh takes seconds to import, so this package imports it only when something is run. The package knows
 nothing outside `searchflow`.
 """
 

@@ -1,7 +1,8 @@
 """Atomic replacement: readers never see a day or a key missing while it is rebuilt.
 
 SQLMesh replaces rows with a DELETE and an INSERT, in one transaction where the engine has them, and declares DuckDB as
-an engine that has none. DuckLake has: without this, a dashboard or a sync that reads in between finds the days empty.
+an engine that has none. But DuckLake has transactions. Without this module, a dashboard or a sync that reads in between
+finds the days empty.
 """
 
 from __future__ import annotations

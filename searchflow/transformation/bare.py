@@ -4,8 +4,9 @@
         ...fill raw.search_events and the others...
         bare.BareModels().make(connection, date(2026, 3, 1), date(2026, 3, 31), now)
 
-Two uses: properties of the models are tested on hundreds of small histories, and a benchmark tells what the scheduler,
-the audits and the lake add to the work itself. SQLMesh renders the queries; the order is that of its graph.
+The module has two uses. Properties of the models are tested on hundreds of small histories, and a benchmark tells what
+the scheduler, the audits and the lake add to the work itself. SQLMesh renders the queries; the order is that of its
+graph.
 """
 
 from __future__ import annotations

@@ -2,14 +2,15 @@
 
 A click or booking changes the day of its search, an event beside midnight the session of the neighbouring day, and a
 login the days of the session's anonymous part; spend changes its own day. All of it follows from the new rows alone, so
-the cost follows them too, and not the history. How far a changed day reaches into later ones is for each model to say
+the cost follows them too, and not the history. Each model says how far a changed day reaches into later ones
 (`searchflow/transformation/reach.py`).
 
 An erasure takes events away: it notes the days that this changes in its own commit (`ops.erased_days`), and its mark is
 seen or not seen like a commit of ingestion.
 
-Which commits a transformation has already seen is kept in `ops.transformed_batches`. A row is written after the days
-were marked for SQLMesh and before they are made: killed in between, the next run marks them again or finds them marked.
+`ops.transformed_batches` keeps which commits a transformation has already seen. A row is written after the days were
+marked for SQLMesh and before they are made. When a run is killed in between, the next marks them again or finds them
+marked.
 
 A client's clock may be minutes ahead. Before midnight no model has the next day yet, and none reads its events; a
 commit that holds one is therefore taken again after midnight.

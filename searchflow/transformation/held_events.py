@@ -1,11 +1,11 @@
 """Held events: events that a model cannot digest are found, held back from staging, and reported. All other events are
 made.
 
-A model that raises on one value would stop itself and every model behind it. When a query fails on data, the events are
-found whose absence lets it pass: the model's query is written down to the raw tables and tried without a part of them,
-halving the part each time. Held events stay in `raw`, so that the accounting holds; the staging views leave them out,
-so that every mart and every audit sees the same events. They come back when the model changes, or with `searchflow held
-release`.
+A model that raises on one value would stop itself and every model behind it. When a query fails on data, this module
+finds the events whose absence lets it pass. It writes the model's query down to the raw tables and tries it without a
+part of the events, halving the part each time. Held events stay in `raw`, so that the accounting holds; the staging
+views leave them out, so that every mart and every audit sees the same events. They come back when the model changes, or
+with `searchflow held release`.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def dependencies(context: Context, model: Model, column: str) -> dict[tuple[str,
 
     A column that only filters or joins is not among them.
 
-    Of a model in Python only its tables are known: their column is "*".
+    For a model in Python only the tables it reads are known: their column is "*".
     """
     if not model.is_sql:
         return dict.fromkeys(sorted((_name(context, table), WHOLE) for table in model.depends_on), True)

@@ -96,7 +96,7 @@ def _mark_missing(
 ) -> None:
     """Mark as missing today in every model and, in a model of days, the days that what changed reaches.
 
-    Each call takes one range of days a model: of several it would keep the last.
+    Each call of SQLMesh takes one range of days a model: of several it would keep only the last.
     """
     ranges: dict[tuple[int, int], list[Snapshot]] = defaultdict(list)
     variables = opened.variables

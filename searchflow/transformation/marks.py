@@ -1,9 +1,9 @@
 """Marks: which columns are personal. Each is marked once, where it is declared; the mark follows the models' column
 lineage.
 
-What no mark judges is personal. A raw table's document may hold anything, so it is personal as a whole, and so is every
-column that a model takes from it by a way that no declaration knows: the whole document, or a field that is not
-declared (docs/decisions/0031-one-declaration-an-event-type.md).
+Anything that no mark judges counts as personal. A raw table's document may hold anything, so it is personal as a whole,
+and so is every column that a model takes from it by a way that no declaration knows: the whole document, or a field
+that is not declared (docs/decisions/0031-one-declaration-an-event-type.md).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _FIELD = re.compile(r'\$\.(?:"([^"]+)"|([^.\[]+))')
 def personal_columns(settings: Settings, lake: duckdb.DuckDBPyConnection | None = None) -> dict[str, dict[str, str]]:
     """Return table -> personal column -> the declared column that it comes from ("raw.user_profiles.email").
 
-    With a connection to the lake, columns are among them of raw tables that only the lake knows.
+    With a connection to the lake, the result includes columns of raw tables that only the lake knows.
     """
     found = marked(lineage_of_all(settings))
     for table, column in unjudged(lake) if lake is not None else ():

@@ -1,7 +1,7 @@
 """The lineage page: the lineage graph as one page, searchable, without any request to another site.
 
-The files beside it are put together here. Names and sentences of the graph are data: the script shows them as text
-only, and nothing in them can end the element that carries them.
+This module puts the files in `page_files` together. Names and sentences of the graph are data: the script shows them as
+text only, and nothing in them can end the element that carries them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Promotions: what was promoted to production, when, by whom and from which commit.
 
 SQLMesh's state holds the promoted models with their macros, audits and variables. Two kinds of files are not in it, the
-configuration and the materializations: they are kept here, beside the state, so that production needs no file of the
-working tree. What a reader may want to know is a row of `ops.promotions` in the lake; the files stay with the state,
+configuration and the materializations. They are kept here, beside the state, so that production needs no file of the
+working tree. A row of `ops.promotions` in the lake holds what a reader may want to know; the files stay with the state,
 because a configuration may hold what not every reader of the lake should see.
 """
 

@@ -1,8 +1,8 @@
 """Other versions of production's models that SQLMesh still keeps: those that were production before, and those built
 beside it.
 
-A day that late data changes is missing in them too. Otherwise a version that is promoted again, or one that was built
-some days before it is promoted, would bring back what the day held then: its commits count as seen.
+A day that late data changes is marked as missing in these versions too. Otherwise a version that is promoted again, or
+one that was built some days before it is promoted, would bring back what the day held then: its commits count as seen.
 """
 
 from __future__ import annotations

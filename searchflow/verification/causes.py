@@ -1,7 +1,7 @@
 """Causes: how far each attribution model is from the truth. Only a simulation knows what caused a booking.
 
-Shares of revenue by channel. Bookings that no campaign caused have no channel to be credited to, so the truth is the
-revenue that some channel did cause.
+The comparison is of shares of revenue by channel. Bookings that no campaign caused have no channel to be credited to,
+so the truth is the revenue that some channel did cause.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The findings: what the platform holds, read on one connection, and the moments for which it holds.
 
 Models know the events ingested up to the moment their transformation began (docs/decisions/0010), a destination what
-the model before its last sync knew. Both moments are recorded; when an event was ingested is all that is taken from raw
-to say what must be in a model.
+the model before its last sync knew. Both moments are recorded. From raw, only the moment of an event's ingestion is
+taken to say what must be in a model.
 """
 
 from __future__ import annotations

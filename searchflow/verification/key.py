@@ -1,7 +1,7 @@
 """The answer key's reader: every file is checked against its manifest before a row of it is believed.
 
-A folder without a manifest belongs to a run that was killed or is still at work. What it has noted so far counts only
-where raw holds it: such a line was perhaps never sent.
+A folder without a manifest belongs to a run that was killed or is still at work. A line that it has noted so far counts
+only where raw holds it: such a line was perhaps never sent.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def record_states(connection: duckdb.DuckDBPyConnection, evaluated: Sequence[Eva
     """Append each state that changed since its newest row, or was not written for an hour. Remove rows older than
     `KEEP`.
 
-    What is new is found from the table itself, so a run that was killed is made up for by the next. Return how many
+    What is new is found from the table itself, so the next run makes up for one that was killed. Return how many
     rows were appended.
     """
     plain = now.replace(tzinfo=None)

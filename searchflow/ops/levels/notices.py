@@ -1,9 +1,10 @@
 """Notices that tell people once: a level that breaks or recovers makes one notice, whichever process is killed in
 between.
 
-A notice is written in the transaction that changes the level's state, so neither exists without the other. Delivering
-it is at least once, with the same id each time: Prefect keeps one event an id, and a receiver of the webhook finds it
-in `Idempotency-Key`. What cannot be delivered now is tried again by later runs, for a day; nothing waits for it.
+A notice is written in the transaction that changes the level's state, so neither exists without the other. It is
+delivered at least once, with the same id each time: Prefect keeps one event for each id, and a receiver of the webhook
+finds the id in `Idempotency-Key`. What cannot be delivered now is tried again by later runs, for a day; nothing waits
+for it.
 """
 
 from __future__ import annotations
