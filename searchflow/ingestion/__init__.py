@@ -1,5 +1,6 @@
-"""Events into raw, exactly once: sources are read from the position stored in the warehouse, and rows, dead letters
-and the new position are committed in one transaction."""
+"""Ingestion: brings events into the raw tables exactly once. Each source is read from the position stored in the
+warehouse. Rows, dead letters and the new position are committed in one transaction.
+"""
 
 from searchflow.ingestion.direct_source import ingest_lines, next_offset
 

@@ -1,4 +1,4 @@
-"""The accounting identity: received = stored + exact duplicates + dead letters, from what was really written."""
+"""The accounting identity: received = stored + exact duplicates + dead letters, computed from what was really written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BOOKS = f"""
 
 @dataclass(frozen=True)
 class Accounting:
-    """Totals of all commits, beside the rows that are really in the raw tables."""
+    """Totals of all commits, beside the number of rows that are really in the raw tables."""
 
     received: int
     stored: int
@@ -38,11 +38,13 @@ class Accounting:
     rows_dead_letters: int
     replayed: int
     erased: int = 0
-    """Rows that were stored and left with a forgotten person; letters without their bytes are still letters."""
+    """Rows that were stored and then removed with a forgotten person. Dead letters without their bytes still count as
+    dead letters.
+    """
 
     @property
     def holds(self) -> bool:
-        """True when the identity holds, by the batches' counts and by the rows themselves."""
+        """Return True when the identity holds, by the batches' counts and by the rows themselves."""
         return (
             self.received == self.stored + self.duplicates + self.dead_letters
             and self.rows_stored + self.erased == self.stored + self.replayed
@@ -50,7 +52,7 @@ class Accounting:
         )
 
     def sentence(self) -> str:
-        """For people."""
+        """Return the identity as a sentence for people."""
         verb = "=" if self.received == self.stored + self.duplicates + self.dead_letters else "≠"
         return (
             f"received {self.received:,} {verb} stored {self.stored:,} + duplicates {self.duplicates:,} "
@@ -58,15 +60,15 @@ class Accounting:
         )
 
     def as_dict(self) -> dict[str, int | bool]:
-        """For `--json`."""
+        """Return the totals as a dictionary for `--json`."""
         return {**asdict(self), "holds": self.holds}
 
 
 def accounting(connection: duckdb.DuckDBPyConnection) -> Accounting:
-    """Sum over all commits and count the rows, both in one snapshot of the lake.
+    """Sum the counts of all commits and count the rows, both in one snapshot of the lake.
 
-    A statement reads one snapshot, also of rows that are still in the catalog. Two statements would read two, and what a
-    worker commits in between would look lost.
+    A statement reads one snapshot, also of rows that are still in the catalog. Two statements would read two, and what
+    a worker commits in between would look lost.
     """
     row = first_row(connection.execute(BOOKS))
     assert row is not None

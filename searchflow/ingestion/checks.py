@@ -1,8 +1,9 @@
-"""Before the commit: a batch becomes columns, and what breaks the contract is set aside with its reason.
+"""Checks before the commit: a batch becomes columns, and each line that breaks the contract is set aside with its
+reason.
 
-Needs no transaction, no lock and no warehouse: any DuckDB connection will do. Lines are decoded one by one in C
-(msgspec); what only whole columns show cheaply is asked of DuckDB. The lines themselves stay where they are: they are
-ten times as large as all columns, so they are copied once, by the commit, when it is known which are stored.
+The checks need no transaction, no lock and no warehouse: any DuckDB connection will do. Lines are decoded one by one in
+C (msgspec); DuckDB makes the checks that are cheap on whole columns only. The lines themselves stay where they are:
+they are ten times as large as all columns, so the commit copies them once, when it is known which are stored.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass
-class Prepared:
-    """A batch after validation: Arrow columns by event type, and what was rejected (line position, bytes, why).
+class PreparedBatch:
+    """A batch after validation: Arrow columns by event type, and the rejected lines (line position, bytes, reason).
 
-    The column `seq` says which of `lines` an event is. `unfamiliar` are those of them that hold something `shapes` did
-    not know. Rows are sorted by event id: files whose ids are sorted are read in part when an id is looked for, and
-    compress better.
+    The column `seq` says which of `lines` an event is. `unfamiliar` are the lines that hold something `shapes` did not
+    know. Rows are sorted by event id: files whose ids are sorted compress better, and a look-up of an id reads only a
+    part of them.
     """
 
     columns: dict[str, pa.Table]
@@ -44,11 +45,13 @@ class Prepared:
 
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""What some programs write in front of UTF-8. It says nothing about the event, and is not kept with one."""
+"""The byte order mark that some programs write in front of UTF-8. It says nothing about the event, and is not kept with
+one.
+"""
 
 
 @dataclass(frozen=True)
-class Limits:
+class TimeLimits:
     """What the settings say about time, and the watermarks by which a load of files judges what is late."""
 
     history_start: datetime
@@ -62,16 +65,16 @@ def prepare(
     batch: SourceBatch,
     only: str | None,
     now: datetime,
-    limits: Limits,
+    limits: TimeLimits,
     shapes: Shapes | None = None,
-) -> Prepared:
-    """Validate a batch against the contract; `only` is the single event type its source may hold."""
+) -> PreparedBatch:
+    """Validate a batch against the contract. `only` is the single event type that its source may hold."""
     shapes = shapes or Shapes()
     members, refused, unfamiliar = _decoded(batch.lines, shapes)
     rules = _Rules(now, limits, _unreadable(connection, batch.lines, unfamiliar))
     rejected = list(batch.broken)
     rejected += [(batch.line_positions[index], *_kept(batch.lines[index], why)) for index, why in refused.items()]
-    prepared = Prepared({}, rejected, batch.lines, batch.line_positions, frozenset(unfamiliar), shapes)
+    prepared = PreparedBatch({}, rejected, batch.lines, batch.line_positions, frozenset(unfamiliar), shapes)
     for event_type, found in members.items():
         if only is not None and event_type != only:
             why = Rejection("invalid_value", f"event_type is {event_type} in the stream of {only} events", event_type)
@@ -82,7 +85,7 @@ def prepare(
 
 
 def _kept(line: bytes, why: Rejection) -> tuple[bytes, Rejection]:
-    """What a dead letter keeps of a line: all of it, or the head of one that is too large."""
+    """Return what a dead letter keeps of a line: all of it, or the head of a line that is too large."""
     if why.code != "too_large":
         return line, why
     long = LongLine(line)
@@ -121,9 +124,10 @@ class _Members:
 
 
 def _decoded(lines: list[bytes], shapes: Shapes) -> tuple[dict[str, _Members], dict[int, Rejection], list[int]]:
-    """(the events by type, line -> why it is none, lines of events that the quick decoder did not take).
+    """Return (the events by type, line -> why it is no event, lines of events that the quick decoder did not take).
 
-    Each event is taken apart at once: all of a batch would fill the caches and the memory several times over.
+    Each event is taken apart as soon as it is decoded: all decoded events of a batch would fill the caches and the
+    memory several times over.
     """
     whole = shapes.whole.decode
     by_type: dict[str, _Members] = {}
@@ -142,7 +146,7 @@ def _decoded(lines: list[bytes], shapes: Shapes) -> tuple[dict[str, _Members], d
             if isinstance(found, Rejection):
                 refused[index] = found
                 continue
-            lines[index] = bare  # models read what is stored as JSON, and with a mark in front it is none
+            lines[index] = bare  # models read what is stored as JSON, and a line with a mark in front is not JSON
             event = found
             unfamiliar.append(index)
         kind = type(event)
@@ -153,8 +157,11 @@ def _decoded(lines: list[bytes], shapes: Shapes) -> tuple[dict[str, _Members], d
 
 
 def _decoded_closely(line: bytes, suspect: bool) -> events.Event | Rejection:
-    """The event, or why the line is none; bytes that are not UTF-8 in a field that nobody decodes are found too, and in a
-    suspect keys that the contract names and that stand in the document twice."""
+    """Return the event, or why the line is none.
+
+    It also finds bytes that are not UTF-8 in a field that no decoder reads and, in a suspect line, keys that the
+    contract names and that stand in the document twice.
+    """
     found = events.decode_one(line)
     try:
         line.decode("utf-8")
@@ -181,7 +188,9 @@ def _repeating(line: bytes, event_type: str, named: frozenset[str]) -> Rejection
 
 
 def _unreadable(connection: duckdb.DuckDBPyConnection, lines: Sequence[bytes], doubtful: Sequence[int]) -> pa.Array:
-    """Which of the doubtful lines hold JSON that the warehouse cannot read (msgspec skips what it need not decode)."""
+    """Return which of the doubtful lines hold JSON that the warehouse cannot read (msgspec skips what it need not
+    decode).
+    """
     if not doubtful:
         return pa.array([], type=pa.int64())
     payloads = pa.array([lines[index] for index in doubtful], type=pa.binary()).cast(pa.string())
@@ -193,7 +202,7 @@ def _unreadable(connection: duckdb.DuckDBPyConnection, lines: Sequence[bytes], d
     return found.column("seq").combine_chunks()
 
 
-# What only whole columns show cheaply. The order is the order in which reasons are given.
+# Checks that are cheap on whole columns only. Reasons are given in this order.
 CHECKS = {
     "uuid": ("invalid_value", "event_id (a string) is not a UUID"),
     "json": ("invalid_json", "the document holds text or a number that the warehouse cannot read"),
@@ -211,17 +220,17 @@ COLUMN_CHECKS = """
 
 @dataclass(frozen=True)
 class _Rules:
-    """What columns are held against: the clock, the settings, and lines that the warehouse cannot read."""
+    """What columns are checked against: the clock, the settings, and lines that the warehouse cannot read."""
 
     now: datetime
-    limits: Limits
+    limits: TimeLimits
     unreadable: pa.Array
 
 
 def _checked(
-    connection: duckdb.DuckDBPyConnection, table: pa.Table, event_type: str, prepared: Prepared, rules: _Rules
+    connection: duckdb.DuckDBPyConnection, table: pa.Table, event_type: str, prepared: PreparedBatch, rules: _Rules
 ) -> pa.Table:
-    """Canonical ids, sorted by them; rows that fail a column check go to `prepared.rejected`."""
+    """Return the columns with canonical ids, sorted by id. Rows that fail a column check go to `prepared.rejected`."""
     connection.register("incoming", table)
     try:
         checked = connection.execute(COLUMN_CHECKS).to_arrow_table()
@@ -241,7 +250,7 @@ def _checked(
 
 
 def _problems(table: pa.Table, checked: pa.Table, rules: _Rules) -> pa.Array:
-    """The first of `CHECKS` that each row fails, or null."""
+    """Return the first of `CHECKS` that each row fails, or null."""
     times = table.column("event_ts")
     latest, earliest = (_naive(at) for at in (rules.now + rules.limits.future_tolerance, rules.limits.history_start))
     failed = (

@@ -2,8 +2,8 @@
 position and the batch's counts in one DuckLake transaction.
 
 Fencing. Transactions that move the same position or write events of the same type conflict (see `positions`), and the
-lake refuses the later one. The loser looks again: if its own position moved, another worker has taken over and it stops;
-otherwise it repeats the transaction on the newer snapshot.
+lake refuses the later one. The loser looks again: if its own position moved, another worker has taken over and it
+stops; otherwise it repeats the transaction on the newer snapshot.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from searchflow.ops import record
 T = TypeVar("T")
 
 AGAIN = Backoff(attempts=8, first=0.05, jitter=True)
-"""When another writer's commit came first."""
+"""Attempts when another writer's commit came first."""
 DEAD_LETTERS = uuid.UUID("6d6f5f4e-0c5b-5b7e-9a51-5ea7c4f10311")
 """Namespace of dead letter ids: the same input at the same place always has the same id."""
 
@@ -71,12 +71,12 @@ def commit(
     *,
     after: str | None,
     now: datetime,
-    limits: checks.Limits,
-    prepared: checks.Prepared | None = None,
+    limits: checks.TimeLimits,
+    prepared: checks.PreparedBatch | None = None,
     erased: Tombstones | None = None,
-    known: stored.Known | None = None,
+    known: stored.KnownEvents | None = None,
 ) -> Counts:
-    """Write one batch that was read from `source` behind position `after`. Returns what became of it.
+    """Write one batch that was read from `source` behind position `after`. Return what became of it.
 
     `prepared` is the batch after its checks, when they were made ahead; `erased` are the people who were forgotten;
     `known` is what the worker knows of stored events from its look ahead and from its last commit.
@@ -95,7 +95,7 @@ def commit(
         started,
         limits,
         erased,
-        known or stored.Known(),
+        known or stored.KnownEvents(),
     )
     counts, committed = in_transaction(connection, lambda: _write(connection, attempt))
     attempt.known.committed(committed)
@@ -103,7 +103,7 @@ def commit(
 
 
 def in_transaction(connection: duckdb.DuckDBPyConnection, write: Callable[[], T]) -> T:
-    """Run `write` in a transaction; again, on the newer snapshot, when another writer's commit came first.
+    """Run `write` in a transaction. Run it again, on the newer snapshot, when another writer's commit came first.
 
     Raises:
         StorageError: the disk is full; nothing was written.
@@ -129,29 +129,29 @@ def in_transaction(connection: duckdb.DuckDBPyConnection, write: Callable[[], T]
 
 @dataclass(frozen=True)
 class _Attempt:
-    """What a commit starts from. One that lost against another writer starts from the same again."""
+    """What a commit starts from. A commit that lost against another writer starts from the same again."""
 
     source: Source
     batch: SourceBatch
-    prepared: checks.Prepared
+    prepared: checks.PreparedBatch
     after: str | None
     now: datetime
     started: float
-    limits: checks.Limits
+    limits: checks.TimeLimits
     erased: Tombstones | None
-    known: stored.Known
+    known: stored.KnownEvents
 
     @property
     def stamp(self) -> datetime:
-        """The moment of the commit as the lake keeps it."""
+        """Return the moment of the commit as the lake keeps it."""
         return self.now.replace(tzinfo=None)
 
     def watermark(self, event_type: str, guard: positions.Guard) -> datetime | None:
-        """Tell up to when events of a type were known: to this load when it says so, else to the lake."""
+        """Return up to when events of a type were known: to this load when it says so, else to the lake."""
         return guard.watermark if self.limits.load is None else self.limits.load.get(event_type)
 
     def letter(self, index: int, why: Rejection, *, blank: bool = False) -> tuple[str, bytes, Rejection]:
-        """Make the dead letter of a line of the batch."""
+        """Make the dead letter of one line of the batch."""
         return self.prepared.line_positions[index], b"" if blank else self.prepared.lines[index], why
 
 
@@ -169,7 +169,7 @@ class _Written:
 
 
 def _write(connection: duckdb.DuckDBPyConnection, attempt: _Attempt) -> tuple[Counts, stored.Committed | None]:
-    """Write everything of a batch, inside a transaction: events, the new position, dead letters and the batch's counts."""
+    """Write a whole batch inside a transaction: events, the new position, dead letters and the batch's counts."""
     place = positions.look(connection, attempt.source, attempt.after)
     written = _Written(str(uuid.uuid4()), Counts(received=attempt.batch.received), list(attempt.prepared.rejected))
     columns, gone = _without_erased(attempt)
@@ -190,7 +190,7 @@ def _write(connection: duckdb.DuckDBPyConnection, attempt: _Attempt) -> tuple[Co
 
 
 def _without_erased(attempt: _Attempt) -> tuple[dict[str, pa.Table], list[tuple[int, Rejection]]]:
-    """Separate the events from those of forgotten people, which come as line numbers with the reason."""
+    """Separate the events from those of forgotten people. The latter are returned as line numbers with the reason."""
     columns = attempt.prepared.columns
     return attempt.erased.without_erased(columns) if attempt.erased else (dict(columns), [])
 
@@ -202,9 +202,9 @@ def _write_type(
     event_type: str,
     table: pa.Table,
     guard: positions.Guard,
-    look: stored.Look | None,
+    look: stored.FoundEvents | None,
 ) -> None:
-    """Write the events of one type that are new, and count those that are known."""
+    """Write the events of one type that are new, and count those that are stored already."""
     found = attempt.known.originals(look, guard, event_type)
     if found is None:
         found = stored.look(connection, event_type, table)
@@ -261,7 +261,7 @@ def _note_batch(connection: duckdb.DuckDBPyConnection, attempt: _Attempt, writte
 
 @dataclass(frozen=True)
 class New:
-    """What was written of one event type: how many of the events are late, their days, the first and the last."""
+    """What was written of one event type: how many events are late, their days, and the first and the last event."""
 
     late: int
     days: set[date]
@@ -274,13 +274,13 @@ def store(
     source: str,
     event_type: str,
     fresh: pa.Table,
-    prepared: checks.Prepared,
+    prepared: checks.PreparedBatch,
     batch_id: str,
     stamp: datetime,
     watermark: datetime | None,
     allowed: timedelta,
 ) -> New:
-    """Rows that are new, with their lateness and the fields that were never seen before."""
+    """Store rows that are new, with their lateness and the fields that were never seen before."""
     about = (source, event_type, fresh)
     late = lateness.measure(connection, *about, batch_id, stamp, watermark, allowed)
     schema_changes.note(connection, *about, prepared, batch_id, stamp)
@@ -290,9 +290,10 @@ def store(
 
 
 def new_rows(table: pa.Table, lines: Sequence[bytes], originals: stored.Originals) -> tuple[pa.Table, int, list[int]]:
-    """(rows to store, how many exact duplicates, `seq` of conflicting ones), of rows that are sorted by event_id.
+    """Return (rows to store, number of exact duplicates, `seq` of conflicting rows) for rows that are sorted by
+    event_id.
 
-    Of several rows with one event_id in the batch the first stands for all; then it is compared with what is stored.
+    Of several rows with one event_id in the batch, the first stands for all. It is then compared with what is stored.
     """
     if not originals:
         return table, 0, []
@@ -307,11 +308,11 @@ def insert(
     source: str,
     event_type: str,
     fresh: pa.Table,
-    prepared: checks.Prepared,
+    prepared: checks.PreparedBatch,
     batch_id: str,
     stamp: datetime,
 ) -> None:
-    """Append the rows with their lines, in the order they have (sorted by id, also within each day's file)."""
+    """Append the rows with their lines, in the order that they have (sorted by id, also within each day's file)."""
     sequence = fresh.column("seq").to_pylist()
     payloads = _texts([prepared.lines[index] for index in sequence])
     places = pa.array([prepared.line_positions[index] for index in sequence], type=pa.string())
@@ -330,8 +331,10 @@ def insert(
 
 
 def _texts(lines: Sequence[bytes]) -> pa.Array:
-    """The lines as one Arrow column. Joined, they are copied once, into memory of just their size; an array that Arrow
-    makes of a list grows again and again, each time into fresh memory.
+    """Return the lines as one Arrow column.
+
+    Joined lines are copied once, into memory of exactly their size. An array that Arrow makes of a list grows again and
+    again, each time into fresh memory.
 
     Raises:
         pyarrow.ArrowInvalid: one is not UTF-8.
@@ -350,9 +353,10 @@ def insert_dead_letters(
     batch_id: str,
     stamp: datetime,
 ) -> int:
-    """Keep what was refused, byte for byte: (position in the source, bytes, why). Returns how many.
+    """Store refused input, byte for byte, as dead letters: (position in the source, bytes, reason). Return how many.
 
-    What names a forgotten person comes without bytes and needs nobody's decision: it is closed at once.
+    Input that names a forgotten person comes without bytes and needs no one's decision, so its dead letter is closed at
+    once.
     """
     if not letters:
         return 0

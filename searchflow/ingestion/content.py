@@ -1,4 +1,6 @@
-"""The bytes of a file from front to back, decompressed when it is a gzip file, also while somebody still writes it."""
+"""The bytes of a file from front to back, decompressed when it is a gzip file, even while another process still writes
+it.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,9 @@ GZIP_FORMAT = 31
 
 
 class Gunzip:
-    """Decompresses front to back. Unlike `gzip.open`, an end in the middle of a member is no error: reading goes on
-    there when more was written."""
+    """A gzip decompressor that reads front to back. Unlike `gzip.open`, it takes an end in the middle of a member as no
+    error: reading goes on there when more was written.
+    """
 
     def __init__(self, raw: IO[bytes]) -> None:
         self._raw = raw
@@ -28,11 +31,11 @@ class Gunzip:
 
     @property
     def complete(self) -> bool:
-        """True between two members: nothing is missing."""
+        """Return True between two members, where nothing is missing."""
         return self._inflate.eof or not self._begun
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes; none at what is the end for now, and none behind a break (`broken` says why)."""
+        """Return at most `size` bytes: none at what is the end for now, and none behind a break (`broken` says why)."""
         while not self.broken:
             if self._inflate.eof:  # a file may hold several members, and zeros between them
                 self._input = self._inflate.unused_data
@@ -64,7 +67,9 @@ class Gunzip:
 
 
 def _up_to_the_break(inflate: zlib._Decompress, data: bytes) -> bytes:
-    """What can be decompressed before the byte that cannot: a failed call gives nothing of what it had."""
+    """Return what can be decompressed before the broken byte. A failed call returns nothing, not even what it had
+    decompressed.
+    """
     found = bytearray()
     with contextlib.suppress(zlib.error):
         for number in range(len(data)):
@@ -81,7 +86,7 @@ def _reason(said: str, members: int) -> str:
 
 
 class Content:
-    """An open file; a context manager."""
+    """An open file that is read front to back. It is a context manager."""
 
     def __init__(self, path: Path) -> None:
         self._raw = path.open("rb")
@@ -89,25 +94,25 @@ class Content:
 
     @property
     def complete(self) -> bool:
-        """False when a gzip file breaks off here."""
+        """Return False when a gzip file breaks off here."""
         return self._gunzip is None or self._gunzip.complete
 
     @property
     def broken(self) -> str:
-        """Why nothing is read behind this place; empty when nothing is wrong."""
+        """Return why nothing can be read behind this place, or an empty string when nothing is wrong."""
         return "" if self._gunzip is None else self._gunzip.broken
 
     @property
     def cut(self) -> bool:
-        """True when the last line before a break may lack its end."""
+        """Return True when the last line before a break may lack its end."""
         return self._gunzip is not None and self._gunzip.cut
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes of the content; none at what is the end for now."""
+        """Return at most `size` bytes of the content, or none at what is the end for now."""
         return self._raw.read(size) if self._gunzip is None else self._gunzip.read(size)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file that was opened."""
         self._raw.close()
 
     def __enter__(self) -> Self:

@@ -1,11 +1,12 @@
-"""A moment that commits respect: everything stamped up to it is visible, everything after it is stamped later.
+"""Cuts in time that commits respect: everything stamped up to a cut is visible, and everything after it is stamped
+later.
 
-Models of one transformation read only events that were ingested up to such a moment, so they all see the same. Each
+Models of one transformation read only events that were ingested up to a cut, so they all see the same events. Each
 commit takes its time stamp and becomes visible under a shared lock; a cut holds the lock alone while it reads the
-clock. The locks are PostgreSQL's, so this holds between machines, and a killed process keeps none.
+clock. The locks are PostgreSQL's, so they hold between machines, and a killed process keeps none.
 
-A clock may step back, and two machines' clocks differ. So the newest stamp and the newest cut are kept on the server: no
-stamp and no cut is earlier than those before it, and a stamp is later than every cut before it.
+A clock may step back, and two machines' clocks differ. So the newest stamp and the newest cut are kept on the server:
+no stamp and no cut is earlier than those before it, and a stamp is later than every cut before it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def prepare(settings: Settings) -> None:
-    """Make the table of the newest moments, from what the lake holds. Safe to call again."""
+    """Make the table of the newest moments from what the lake holds. It is safe to call this again."""
     with psycopg.connect(postgres.conninfo(settings, "ledger")) as connection:
         known = connection.execute("SELECT to_regclass('monitoring.moments')").fetchone()
         if known is not None and known[0] is not None:
@@ -51,7 +52,7 @@ def prepare(settings: Settings) -> None:
 
 
 def _newest(settings: Settings) -> datetime:
-    """The latest moment at which something was committed."""
+    """Return the latest moment at which something was committed."""
     with warehouse.connect(settings, read_only=True) as lake:
         row = first_row(lake.execute("SELECT max(committed_at) FROM ops.ingestion_batches"))
     return START if row is None or row[0] is None else row[0].replace(tzinfo=UTC)
@@ -66,7 +67,7 @@ def _moment(connection: psycopg.Connection, statement: LiteralString, now: datet
 
 
 class CommitGate:
-    """Held open by a worker; `commit()` surrounds each commit."""
+    """A gate that a worker holds open. `commit()` surrounds each of its commits."""
 
     def __init__(self, settings: Settings) -> None:
         self._connection = psycopg.connect(postgres.conninfo(settings, "ledger"), autocommit=True)
@@ -75,27 +76,29 @@ class CommitGate:
         self._newest: datetime = START if row is None else row[0].astimezone(UTC)
 
     def stamp(self, clock: Callable[[], datetime]) -> datetime:
-        """The moment of a commit: now, but never before an earlier commit's or a cut. Ask inside `commit()`."""
+        """Return the moment of a commit: now, but never before an earlier commit's moment or a cut. Ask inside
+        `commit()`.
+        """
         self._newest = _moment(self._connection, STAMP, clock())
         return self._newest
 
     def steady(self, clock: Callable[[], datetime]) -> Callable[[], datetime]:
-        """The clock, without its steps back behind the newest stamp: what events are held against."""
+        """Return the clock's time without its steps back behind the newest stamp. Events are checked against this time."""
         return lambda: max(clock(), self._newest)
 
     @contextmanager
     def commit(self, event_types: Iterable[str] = ()) -> Iterator[None]:
-        """Take the stamp and commit inside, alone with these types."""
+        """Take the stamp and commit inside the block, while no other worker commits these types."""
         with self.alone(event_types):
             self._connection.execute("SELECT pg_advisory_lock_shared(%s)", [locks.COMMITS])
             yield
 
     @contextmanager
     def alone(self, event_types: Iterable[str]) -> Iterator[None]:
-        """No worker commits events of these types inside.
+        """Keep other workers from committing events of these types inside the block.
 
-        Workers on several shards of a type commit one after the other: DuckLake would refuse the later of two commits that
-        overlap, and its work would be done again.
+        Workers on several shards of a type commit one after the other: DuckLake would refuse the later of two commits
+        that overlap, and its work would be done again.
         """
         try:
             for event_type in sorted(event_types):  # in one order, so that no two wait for each other
@@ -106,7 +109,9 @@ class CommitGate:
                 self._connection.execute("SELECT pg_advisory_unlock_all()")
 
     def tombstones(self) -> Tombstones:
-        """Who was forgotten. Ask inside `commit()`: nobody is forgotten between the question and the commit."""
+        """Return the list of forgotten people. Ask inside `commit()`: no one is forgotten between the question and the
+        commit.
+        """
         return self._tombstones.refresh(self._connection)
 
     def __enter__(self) -> Self:
@@ -120,15 +125,18 @@ class CommitGate:
 
 @contextmanager
 def commits_held(settings: Settings) -> Iterator[psycopg.Connection]:
-    """No commit of events, feeds or replayed letters inside: those under way are awaited. Gives the ledger's connection."""
+    """Keep commits of events, feeds and replayed dead letters out of the block, after waiting for those under way.
+    Yield the ledger's connection.
+    """
     with psycopg.connect(postgres.conninfo(settings, "ledger"), autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [locks.COMMITS])
         yield connection
 
 
 def take(settings: Settings, clock: Callable[[], datetime]) -> datetime:
-    """A moment up to which every commit is visible, never before an earlier one. Waits for commits under way, a few seconds
-    at the most."""
+    """Take a moment up to which every commit is visible, never before an earlier cut. Wait for commits under way, at
+    most a few seconds.
+    """
     with psycopg.connect(postgres.conninfo(settings, "ledger"), autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [locks.COMMITS])
         return _moment(connection, CUT, clock())

@@ -1,4 +1,5 @@
-"""A direct call as a source: a program hands over lines, exactly once by the channel and the number of the first line.
+"""A direct call as a source: a program hands over lines. They are stored exactly once, by the channel and the number of
+the first line.
 
 from searchflow.ingestion import ingest_lines, next_offset
 
@@ -22,11 +23,12 @@ from searchflow.settings import Settings
 
 CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 AGAIN = Backoff(attempts=5, first=0.0)
-"""Calls with the same lines at the same moment: each commit of another is looked at anew."""
+"""Attempts of a call when another has the same lines at the same moment: it looks again after each commit of the other.
+"""
 
 
 class DirectSource:
-    """Lines in memory; the position is the number of the next line of the channel."""
+    """Lines in memory as a source. The position is the number of the channel's next line."""
 
     shard = "direct"
     event_type: str | None = None
@@ -36,7 +38,7 @@ class DirectSource:
         self._lines, self._offset = lines, offset
 
     def read(self, after: str | None, *, limit: int, wait_seconds: float = 0.0) -> SourceBatch | None:
-        """See `Source`.
+        """Return the lines behind position `after`, as every `Source` does.
 
         Raises:
             SourceGapError: lines of the channel are missing before these.
@@ -55,16 +57,17 @@ class DirectSource:
         return SourceBatch(lines, places, str(expected + len(lines)))
 
     def committed(self, position: str) -> None:
-        """The caller learns it when the call returns."""
+        """Do nothing: the caller learns of the commit when the call returns."""
 
 
 def ingest_lines(
     settings: Settings, lines: Sequence[bytes], *, channel: str, offset: int, clock: Clock = utc_now
 ) -> Counts:
-    """Store events (one JSON document a line, types may be mixed); returns what became of those that were new.
+    """Store events (one JSON document a line; types may be mixed) and return what became of those that were new.
 
-    `offset` is the number of the first line in the channel, from 0 on without gaps. A repeated call, also one that was cut
-    off or that overlaps, stores and counts each line once: whoever is not sure that a call succeeded calls again.
+    `offset` is the number of the first line in the channel, from 0 on without gaps. A repeated call, also one that was
+    cut off or that overlaps, stores and counts each line once. A caller that is not sure whether a call succeeded calls
+    again.
 
     Raises:
         SourceGapError: lines before `offset` never arrived.
@@ -78,24 +81,26 @@ def ingest_lines(
             try:
                 drain(settings, connection, source, Draining(clock, result))
                 break
-            except FencedError:  # the same call runs elsewhere: what it stored is skipped
+            except FencedError:  # another process makes the same call: the next attempt skips what that one stored
                 if attempt == AGAIN.attempts:
                     raise
     return result.counts
 
 
 def next_offset(settings: Settings, channel: str) -> int:
-    """The number of the next line of a channel: how many were committed so far."""
+    """Return the number of a channel's next line: how many lines were committed so far."""
     with warehouse.connect(settings, read_only=True) as connection:
         return int(position(connection, DirectSource.shard, key_of(channel)) or 0)
 
 
 def key_of(channel: str) -> str:
-    """What the position is stored under.
+    """Return the key under which the channel's position is stored.
 
     Raises:
         UsageError: this is no name of a channel.
     """
     if not CHANNEL.fullmatch(channel):
-        raise UsageError(f"{channel!r} is no channel name: up to 100 letters, digits and . _ : / -, not first.")
+        raise UsageError(
+            f"{channel!r} is not a channel name. Use up to 100 letters, digits and . _ : / -, and begin with a letter or digit."
+        )
     return f"direct:{channel}"

@@ -1,4 +1,4 @@
-"""The rows of a feed file (CSV or JSON lines), one after the other, in little memory."""
+"""Feed rows: reads the rows of a feed file (CSV or JSON lines), one after the other, in little memory."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ MOST_BYTES_A_ROW = 16 * 1024 * 1024
 
 
 def documents(file: Path, columns: Iterable[str]) -> Iterator[tuple[int, Raw, dict[str, Any]]]:
-    """(line, its bytes, the row as a document). What cannot be read comes as a document with the key NUL."""
+    """Yield (line, its bytes, the row as a document). What cannot be read is yielded as a document with the key NUL."""
     with open_content(file) as handle:
         yield from _json_rows(handle, frozenset(columns)) if ".jsonl" in file.name else _csv_rows(file, handle)
 
 
 class Raw:
-    """A row as it stands in its file; one that is too large is known by its head and a digest."""
+    """A row as it stands in its file. A row that is too large is known by its head and a digest."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -35,7 +35,7 @@ class Raw:
         self.length = 0
 
     def add(self, piece: bytes) -> None:
-        """The next bytes of the row."""
+        """Add the next bytes of the row."""
         self.length += len(piece)
         if self._long is None and self.length > MAX_EVENT_BYTES:
             self._long, self._pieces = LongLine(b"".join(self._pieces)), []
@@ -46,16 +46,16 @@ class Raw:
 
     @property
     def too_large(self) -> bool:
-        """True when not all of it is kept."""
+        """Return True when not all of the row is kept."""
         return self._long is not None
 
     @property
     def head(self) -> bytes:
-        """All of it, or its beginning."""
+        """Return all of the row, or its beginning."""
         return b"".join(self._pieces) if self._long is None else self._long.head
 
     def rejection(self, event_type: str) -> Rejection:
-        """Why a row that is too large is none."""
+        """Return why a row that is too large is refused."""
         assert self._long is not None
         return self._long.rejection(event_type)
 
@@ -84,14 +84,14 @@ def _json_document(line: bytes, columns: frozenset[str]) -> dict[str, Any]:
 
 
 def _repeats(line: bytes, document: dict[str, Any], columns: frozenset[str]) -> bool:
-    """True when a column stands in the document twice: readers would find two values."""
+    """Return True when a column stands in the document twice: readers would find two values."""
     if line.count(b'":') == len(document) and not any(sign in line for sign in (b" :", b"\t:", b"\r:")):
         return False
     return repeats.repeated(line, columns) is not None
 
 
 class _Lines:
-    """The lines of a CSV file for its reader, and the bytes of those that the reader took for the row under way."""
+    """The lines of a CSV file for its reader, and the bytes of the lines that the reader took for the current row."""
 
     def __init__(self, file: Path, handle: IO[bytes]) -> None:
         # Bytes that are not UTF-8 come as lone surrogates, so that they can be given back.
@@ -105,13 +105,15 @@ class _Lines:
             if self._given > MOST_BYTES_A_ROW:
                 raise BrokenFileError(
                     f"A row of {self._file} has more than {MOST_BYTES_A_ROW // 1024**2} MiB: a quote that opens and never "
-                    "closes, or no CSV. Correct the file, then run the same again."
+                    "closes, or the file is not CSV. Correct the file, then run the same again."
                 )
             yield line.removeprefix("\ufeff") if first else line
             first = False
 
     def _line(self) -> str:
-        """The next line. One that is too large for any row is cut, without quotes: its fields are not looked at."""
+        """Return the next line. A line that is too large for any row is cut and loses its quotes: its fields are not
+        looked at.
+        """
         line = self._next()
         if len(line) < READ_BYTES or line.endswith(("\n", "\r")):
             return line
@@ -125,11 +127,11 @@ class _Lines:
         return piece
 
     def let_go(self) -> None:
-        """Leave the file to the caller, who closes it."""
+        """Let go of the file. The caller closes it."""
         self._text.detach()
 
     def row(self) -> Raw:
-        """The bytes of the row that the reader has just given."""
+        """Return the bytes of the row that the reader has just given."""
         raw, self.raw, self._given = self.raw, Raw(), 0
         return raw
 

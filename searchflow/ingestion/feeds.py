@@ -1,7 +1,7 @@
 """The daily feeds: ad spend and user profiles (CSV or JSON lines files beside the events).
 
-A file is loaded once, by content. A row that breaks the contract, or that no column can hold, is a dead letter; the rest
-of its file is loaded.
+A file is loaded once; its content identifies it. A row that breaks the contract, or that no column can hold, is a dead
+letter; the rest of its file is loaded.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ Text = Annotated[str, Meta(min_length=1)]
 Total = Annotated[int, Meta(ge=0, lt=10**15)]
 """Impressions and clicks of a day: a thousand times what the largest campaigns have, and sums stay far below a column's end."""
 BLOCK_BYTES = 8 * 1024 * 1024
-"""Of a file, in memory at a time: its rows take some fifteen times as much."""
+"""Bytes of a file that are in memory at a time: the rows made of them take some fifteen times as much."""
 FEED_SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
 
 
 class AdSpend(Struct):
-    """What one campaign of one source cost on one day."""
+    """The cost of one campaign of one source on one day."""
 
     spend_date: date
     currency: Text
@@ -54,7 +54,7 @@ class AdSpend(Struct):
 
 
 class UserProfile(Struct):
-    """What a person told us. Every field but user_id is personal data."""
+    """What a person told us about themselves. Every field but user_id is personal data."""
 
     user_id: Text
     updated_at: datetime
@@ -69,7 +69,7 @@ class UserProfile(Struct):
 
 @dataclass(frozen=True)
 class Feed:
-    """A kind of file: how it is recognised, what a row is, where it goes."""
+    """A kind of feed file: how it is recognised, what a row is, and where its rows go."""
 
     prefix: str
     event_type: str
@@ -116,7 +116,7 @@ FEEDS = (
 
 
 def feed_files(path: Path) -> list[tuple[Feed, Path]]:
-    """The feed files at `path` (a file or a folder), oldest name first."""
+    """Return the feed files at `path` (a file or a folder), oldest name first."""
     entries = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
     return [
         (feed, entry)
@@ -134,9 +134,9 @@ def ingest_feeds(
     on_file: Callable[[str, Counts], None] | None = None,
     on_broken: Callable[[BrokenFileError], None] | None = None,
 ) -> Counts:
-    """Load every feed file at `path` that was not loaded before. Returns the counts of all of them.
+    """Load every feed file at `path` that was not loaded before. Return the counts of all of them.
 
-    A file that cannot be read stops itself only, where `on_broken` hears of it.
+    A file that cannot be read does not stop the others when `on_broken` is given: `on_broken` hears of it.
 
     Raises:
         BrokenFileError: a file cannot be read, and there is no `on_broken`.
@@ -162,7 +162,7 @@ def ingest_feeds(
 
 
 def _load(connection: duckdb.DuckDBPyConnection, feed: Feed, file: Path, now: datetime, erased: Tombstones) -> Counts:
-    """Load a file in one transaction, block by block. It is read twice: first for the digest it is known by."""
+    """Load a file in one transaction, block by block. The file is read twice, first for the digest that identifies it."""
     try:
         measured = _measure(file)
         key = f"feed:{feed.prefix}:{measured.digest}"
@@ -177,7 +177,7 @@ def _load(connection: duckdb.DuckDBPyConnection, feed: Feed, file: Path, now: da
 
 
 def _measure(file: Path) -> FilePosition:
-    """Where the file ends: its (decompressed) bytes and lines, and their digest."""
+    """Return where the file ends: its (decompressed) bytes and lines, and their digest."""
     digest, size, lines = hashlib.sha256(), 0, 0
     with open_content(file) as handle:
         while chunk := handle.read(READ_BYTES):
@@ -243,7 +243,7 @@ Letter = tuple[str, bytes, Rejection]
 
 
 def _blocks(feed: Feed, file: Path, erased: Tombstones) -> Iterator[tuple[list[Row], list[Letter]]]:
-    """(rows, dead letters) of a file, of about `BLOCK_BYTES` each time."""
+    """Yield (rows, dead letters) of a file, about `BLOCK_BYTES` each time."""
     rows, letters, size = list[Row](), list[Letter](), 0
     for line, raw, document in documents(file, feed.columns):
         size += raw.length
@@ -298,7 +298,7 @@ _FRACTION = re.compile(r"([.,]\d{6})\d+")
 
 
 def _truncated(value: Any) -> Any:
-    """A moment as text with no more digits than a column has: msgspec would round it, perhaps into the next day."""
+    """Return a moment as text with no more digits than a column has. msgspec would round it, perhaps into the next day."""
     return _FRACTION.sub(r"\1", value) if isinstance(value, str) else value
 
 
@@ -323,7 +323,7 @@ def _rejection(feed: Feed, document: dict[str, Any], error: Exception) -> Reject
 
 
 def _plain(value: Any, name: str = "the moment") -> Any:
-    """Moments as UTC without a zone, like every timestamp in the warehouse.
+    """Convert moments to UTC without a zone, like every timestamp in the warehouse.
 
     Raises:
         ValueError: it lies outside the years 1 to 9999 in UTC.
@@ -365,7 +365,7 @@ def _insert(
 
 
 def replaced(connection: duckdb.DuckDBPyConnection, file: Path, before: bytes, after: bytes, now: datetime) -> None:
-    """A feed file is about to be written anew with rows left out: what was loaded counts as loaded."""
+    """Count a feed file as loaded that is about to be written again with rows left out."""
     feed = next((each for each in FEEDS if file.name.startswith(each.prefix)), None)
     if feed is None:
         return

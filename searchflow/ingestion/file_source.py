@@ -1,7 +1,7 @@
 """JSON lines files (also gzip) as a source. The position says how much of which content was read.
 
-A file is known by its content: the digest of the part that was loaded. A copy or a renamed file is not loaded twice, a
-file that grew is read from where the last load stopped, and a file that was written anew is read from its start.
+A file is identified by its content: the digest of the part that was loaded. A copy or a renamed file is not loaded
+twice. A file that grew is read from where the last load stopped. A file that was rewritten is read from its start.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from searchflow.lines import LongLine
 
 EVENT_SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 READ_BYTES = 1024 * 1024
-"""At a time: its lines, however short, fit into memory many times over."""
+"""Bytes read at a time: their lines, however short, fit into memory many times over."""
 LONG_BYTES = MAX_EVENT_BYTES + 16
 """A line that is longer is no event, also without the carriage returns at its end."""
 
@@ -36,12 +36,12 @@ class FilePosition(msgspec.Struct):
     digest: str = hashlib.sha256(b"").hexdigest()
 
     def text(self) -> str:
-        """As stored."""
+        """Return the position as it is stored."""
         return msgspec.json.encode(self).decode()
 
     @classmethod
     def parse(cls, text: str) -> FilePosition:
-        """From what is stored."""
+        """Read a position from its stored text."""
         return msgspec.json.decode(text, type=cls)
 
 
@@ -52,7 +52,7 @@ class _Known:
 
 
 class _Long:
-    """A line that is too large, as it is read, and the digest of the file's content up to there."""
+    """A line that is too large, as it is read, and the digest of the file's content up to its start."""
 
     def __init__(self, begun: bytes, content: hashlib._Hash) -> None:
         self.line, self.content = LongLine(), content
@@ -64,14 +64,14 @@ class _Long:
 
 
 def event_files(path: Path) -> list[Path]:
-    """The event files at `path` (a file or a folder), by name.
+    """Return the event files at `path` (a file or a folder), ordered by name.
 
     Raises:
-        UsageError: there is nothing there, or it is no event file.
+        UsageError: there is nothing there, or it is not an event file.
     """
     if path.is_file():
         if not path.name.endswith(EVENT_SUFFIXES):
-            raise UsageError(f"{path} is no event file: name it *.jsonl or *.jsonl.gz (one JSON event a line).")
+            raise UsageError(f"{path} is not an event file: name it *.jsonl or *.jsonl.gz (one JSON event a line).")
         return [path]
     if path.is_dir():
         return sorted(
@@ -83,12 +83,12 @@ def event_files(path: Path) -> list[Path]:
 
 
 def is_feed(path: Path) -> bool:
-    """Ad spend and user profiles lie beside the events and have a loader of their own."""
+    """Return True for ad spend and user profiles: they lie beside the events and have a loader of their own."""
     return path.name.startswith(("ad_spend", "user_profiles"))
 
 
 def open_content(path: Path) -> IO[bytes]:
-    """The decompressed bytes of a file."""
+    """Open a file and return its decompressed bytes."""
     if path.name.endswith(".gz"):
         return cast(IO[bytes], gzip.open(path, "rb"))
     return path.open("rb")
@@ -96,7 +96,9 @@ def open_content(path: Path) -> IO[bytes]:
 
 @dataclass(frozen=True)
 class FileState:
-    """What tells that a file changed: which file it is, bytes (as they lie on the disk), and when it was written."""
+    """What shows that a file has changed: which file it is, its bytes (as they lie on the disk), and when it was
+    written.
+    """
 
     inode: int
     size: int
@@ -104,7 +106,7 @@ class FileState:
 
     @classmethod
     def of(cls, path: Path) -> FileState | None:
-        """Now; None when it is not there."""
+        """Return the state of a file now, or None when it is not there."""
         try:
             found = path.stat()
         except FileNotFoundError:
@@ -112,15 +114,16 @@ class FileState:
         return cls(found.st_ino, found.st_size, found.st_mtime_ns)
 
     def continues(self, before: FileState) -> bool:
-        """True when the file may be read on: it is the same one and did not get smaller."""
+        """Return True when the file may be read on: it is the same file and did not get smaller."""
         return self.inode == before.inode and self.size >= before.size
 
 
 class FileSource:
-    """One file. `known` are the stored positions of all files: (key, position).
+    """One file as a source. `known` are the stored positions of all files: (key, position).
 
-    With `following` somebody may be writing it: a last line without a newline, or a gzip file without its end, waits for
-    more. The handle stays open between reads, so a gzip file is decompressed once and not from its start each time.
+    With `following`, another process may be writing the file. Then a last line without a newline, or a gzip file
+    without its end, waits for more. The handle stays open between reads, so a gzip file is decompressed once and not
+    from its start each time.
     """
 
     shard = "file"
@@ -131,14 +134,17 @@ class FileSource:
         self.name = f"file:{path.name}"
         self._following = following
         self._content: Content | None = None
-        self._rest, self._rest_at = b"", 0  # decompressed bytes behind the last line given out, and where they begin
+        self._rest, self._rest_at = (
+            b"",
+            0,
+        )  # decompressed bytes behind the last line that was returned, and where they begin
         self._long: _Long | None = None  # instead of them, when they are more than an event may have
         self._digest, found = self._find([_Known(key, FilePosition.parse(text)) for key, text in known])
         self.start = found.position if found else FilePosition()
         self.key = found.key if found else self._new_key()
 
     def _find(self, known: list[_Known]) -> tuple[hashlib._Hash, _Known | None]:
-        """The stored position that is furthest into this very content, and the digest up to there, in one pass."""
+        """Find the stored position that is furthest into this very content, and the digest up to there, in one pass."""
         best: _Known | None = None
         running, read = hashlib.sha256(), 0
         digest = running.copy()
@@ -173,7 +179,7 @@ class FileSource:
             ) from error
 
     def read(self, after: str | None, *, limit: int, wait_seconds: float = 0.0) -> SourceBatch | None:
-        """See `Source`."""
+        """Return a batch of lines behind position `after`, as every `Source` does."""
         position = FilePosition.parse(after) if after else self.start
         batch = SourceBatch([], [], "")
         try:
@@ -191,7 +197,7 @@ class FileSource:
         return batch
 
     def _go_to(self, position: FilePosition) -> None:
-        """Be at `position`: nothing to do when the last read ended there."""
+        """Go to `position`. There is nothing to do when the last read ended there."""
         if self._content is not None and self._rest_at == position.offset:
             return
         self.close()
@@ -202,8 +208,11 @@ class FileSource:
             raise EOFError(f"{position.offset - self._rest_at:,} bytes that were loaded are no longer in it")
 
     def _take(self, batch: SourceBatch, before: int, limit: int) -> int:
-        """Put about `limit` whole lines behind line `before` into the batch, or as many as it has room for; returns how
-        many lines they are, blank ones included. When nobody is writing the file, its last line may lack a newline."""
+        """Put about `limit` whole lines behind line `before` into the batch, or as many as it has room for.
+
+        Return how many lines they are, blank ones included. When no process is writing the file, its last line may lack
+        a newline.
+        """
         assert self._content is not None
         taken = 0
         while taken < limit and not batch.full:
@@ -225,7 +234,9 @@ class FileSource:
         return taken
 
     def _take_whole(self, batch: SourceBatch, before: int, most: int) -> int:
-        """The lines that are in memory to their end, at most `most`; what is too long for an event begins a long line."""
+        """Take the lines that are in memory to their end, at most `most`. What is too long for an event begins a long
+        line.
+        """
         *whole, self._rest = self._rest.split(b"\n", most)
         for number, line in enumerate(whole, before + 1):
             self._add(batch, number, line)
@@ -252,7 +263,8 @@ class FileSource:
         self._rest_at += len(taken)
 
     def _end(self, batch: SourceBatch, before: int, taken: int) -> int:
-        """At the file's end: what is behind the last newline is a line too, unless more may come. Returns how many.
+        """Finish at the file's end: what is behind the last newline is a line too, unless more may come. Return how
+        many lines it took.
 
         Where the file breaks off, the `taken` lines before are given first; the next read raises.
 
@@ -277,7 +289,7 @@ class FileSource:
         return 1
 
     def committed(self, position: str) -> None:
-        """Files stay where they are."""
+        """Do nothing: files stay where they are."""
 
     def close(self) -> None:
         """Close the handle; a later read opens it again."""

@@ -27,7 +27,7 @@ from searchflow.errors import (
 from searchflow.ingestion import positions
 from searchflow.ingestion.commit import Counts
 from searchflow.ingestion.file_source import FileSource, FileState, event_files
-from searchflow.ingestion.pace import Pace, Paced
+from searchflow.ingestion.pace import BatchPace, Paced
 from searchflow.ingestion.stream_source import StreamSource
 from searchflow.ingestion.worker import THREADS, Clock, Draining, IngestionResult, OnCommit, drain, utc_now
 from searchflow.passing import FROM_SERVERS, is_passing
@@ -35,8 +35,9 @@ from searchflow.services import postgres, process, valkey
 from searchflow.settings import Settings
 
 AGAIN = Backoff(attempts=5, first=0.5, doubling=True, longest=10.0)
-"""So many failures in a row, with both servers there and no commit in between, are no accident. A server that is away is looked
-for at least every ten seconds."""
+"""Attempts after failures. So many failures in a row, with both servers there and no commit in between, are no
+accident. A server that is away is looked for at least every ten seconds.
+"""
 OnTrouble = Callable[[Exception], None]
 
 
@@ -50,7 +51,8 @@ def follow_stream(
     on_commit: OnCommit | None = None,
     on_trouble: OnTrouble | None = None,
 ) -> IngestionResult:
-    """Keep one stream drained in micro-batches (by size or time) until `stop` is set, after the current commit.
+    """Keep one stream drained in micro-batches (by size or time) until `stop` is set. The current commit is then
+    finished.
 
     Raises:
         SourceGapError, StorageError: a person must act; the message says how.
@@ -75,8 +77,11 @@ def follow_shards(
     on_commit: OnCommit | None = None,
     on_trouble: OnTrouble | None = None,
 ) -> IngestionResult:
-    """Follow several streams of one type, each in a thread. When one fails the others go on until `stop`, then it is
-    raised; `on_trouble` hears of it at once."""
+    """Follow several streams of one type, each in a thread.
+
+    When one fails, the others go on until `stop` is set, and then its error is raised; `on_trouble` hears of it at
+    once.
+    """
     total = IngestionResult()
     with ThreadPoolExecutor(len(shards), thread_name_prefix=event_type) as threads:
         running = [
@@ -98,9 +103,11 @@ def follow_shards(
     return total
 
 
-def pace_of(settings: Settings) -> Pace:
-    """Micro-batches as the settings say; far behind, up to the size of a drain's batches."""
-    return Pace(settings.follow_batch_events, settings.batch_events, settings.follow_batch_seconds)
+def pace_of(settings: Settings) -> BatchPace:
+    """Return the micro-batches that the settings ask for. When far behind, they grow up to the size of a drain's
+    batches.
+    """
+    return BatchPace(settings.follow_batch_events, settings.batch_events, settings.follow_batch_seconds)
 
 
 def keep_working(
@@ -111,15 +118,17 @@ def keep_working(
     result: IngestionResult,
     on_trouble: OnTrouble | None = None,
 ) -> None:
-    """Call `work` until `stop` is set; again when another worker was first, or when a server went away and is back."""
+    """Call `work` until `stop` is set. Call it again when another worker was first, or when a server went away and is
+    back.
+    """
     failures, commits = 0, result.commits
     while not stop.is_set():
         try:
             work()
         except FencedError:
-            pause = 0.1  # somebody drained the same source by hand: go on from the position they left
+            pause = 0.1  # a user drained the same source by hand: go on from the position that is stored
         except StorageError:
-            stop.set()  # the disk is the same for all that follow beside: this is the end, and is said once
+            stop.set()  # other followers use the same disk: this is the end for all, and is reported once
             raise
         except (SearchFlowError, *FROM_SERVERS) as error:
             if process.out_of_room(settings):
@@ -149,14 +158,14 @@ def _servers_answer(settings: Settings) -> bool:
 
 
 class Folder:
-    """The event files at a path that is watched; each is read on from where it was left, with its handle kept open."""
+    """The event files at a watched path. Each is read on from where it was left, with its handle kept open."""
 
     def __init__(self, settings: Settings, path: Path) -> None:
         self._settings, self._path = settings, path
         self._open: dict[Path, tuple[FileState, FileSource]] = {}
 
     def changed(self, connection: duckdb.DuckDBPyConnection) -> list[FileSource]:
-        """Files that are new, have grown or were replaced since they were last given out."""
+        """Return files that are new, have grown or were replaced since they were last returned."""
         found = []
         for path in event_files(self._path):
             state = FileState.of(path)
@@ -171,7 +180,7 @@ class Folder:
                 self._close(path)
                 try:
                     source = FileSource(path, positions.positions(connection, FileSource.shard), following=True)
-                except BrokenFileError:  # it cannot be opened now: looked at again
+                except BrokenFileError:  # it cannot be opened now: the next look tries again
                     continue
             self._open[path] = (state, source)
             found.append(source)
@@ -183,7 +192,7 @@ class Folder:
             known[1].close()
 
     def close(self) -> None:
-        """Close every file."""
+        """Close every file of the folder."""
         for path in list(self._open):
             self._close(path)
 
@@ -197,9 +206,9 @@ def follow_files(
     on_commit: Callable[[str, Counts], None] | None = None,
     on_trouble: OnTrouble | None = None,
 ) -> IngestionResult:
-    """Load what is at `path` (a file or a folder) and whatever is added to it, until `stop` is set.
+    """Load what is at `path` (a file or a folder), and whatever is added to it, until `stop` is set.
 
-    A last line without a newline is being written: it waits for its end.
+    A last line without a newline is taken as unfinished: it waits for its end.
     """
     result = IngestionResult()
     how = Draining(clock, result, on_commit=on_commit, stop=stop)
@@ -219,7 +228,7 @@ def follow_files(
                     for source in changed:
                         try:
                             drain(settings, connection, source, replace(how, load=load))
-                        except BrokenFileError as error:  # said once; it is read again when it changes
+                        except BrokenFileError as error:  # reported once; the file is read again when it changes
                             note_broken(error)
                     stop.wait(settings.follow_batch_seconds)
         finally:

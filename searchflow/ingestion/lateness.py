@@ -1,16 +1,18 @@
-"""How late events are: what a commit brought, how long after it happened, and which days behind the watermark it touched.
+"""Lateness: what a commit brought, how long after it happened, and which days behind the watermark it touched.
 
-Kept in the commit's own transaction, one row a commit and event type, so that counts and events never disagree. The
-watermark of an event type is its newest event so far, less the allowed lateness (SEARCHFLOW_LATENESS_HOURS).
+The figures are written in the commit's own transaction, one row a commit and event type, so that counts and events
+never disagree. The watermark of an event type is its newest event so far, less the allowed lateness
+(SEARCHFLOW_LATENESS_HOURS).
 
-A history is not late, in however many files it comes. The files of one load are measured against the watermark that the
-load found, not against each other; and a file of twenty or more events, most of them behind the watermark, is a history
-that is loaded after a newer one. From a stream such a commit is late: a queue was stuck.
+A history that is loaded is not late, however many files it comes in. The files of one load are measured against the
+watermark that the load found, not against each other; and a file of twenty or more events, most of them behind the
+watermark, is a history that is loaded after a newer one. From a stream such a commit is late: a queue was stuck.
 
-`ops.arrivals` is the one source of the lateness curve: `curve` sums it up for people, and the models by day
-(`intermediate.int_arrivals_daily`, `ops.lateness`) for how final the key figures are. Whether a commit says anything
-about lateness is decided here, once: it is `live` when the type's newest event before it was at most an hour old, so
-ingestion had caught up with the present, and it is not itself a load of old events (twenty or more, most of them late).
+`ops.arrivals` is the only source of the lateness curve. `curve` sums it up for people; the models
+(`intermediate.int_arrivals_daily`, `ops.lateness`) sum it up by day, to tell how final the key figures are. Whether a
+commit says anything about lateness is decided here, once: it is `live` when the type's newest event before it was at
+most an hour old, so ingestion had caught up with the present, and it is not itself a load of old events (twenty or
+more, most of them late).
 """
 
 from __future__ import annotations
@@ -34,14 +36,16 @@ WITHIN = {
     "within_72h": timedelta(hours=72),
     "within_168h": timedelta(hours=168),
 }
-"""Columns of `ops.arrivals`: how many events arrived at the latest so long after they happened."""
+"""Columns of `ops.arrivals`: each counts the events that arrived at most so long after they happened."""
 CAUGHT_UP = timedelta(hours=1)
 REPLAYED = "dead_letters"
-"""The source of replayed letters: how long they waited to be repaired says nothing about how late events are."""
+"""The source of replayed dead letters. How long they waited to be repaired says nothing about how late events are."""
 FILE = "file:"
 """How the names of files as sources begin."""
 FEW = 20
-"""A commit of fewer events is live whatever they are: one late booking alone in a commit is what lateness is about."""
+"""A commit of fewer events than this is live, whatever they are: one late booking alone in a commit is what lateness is
+about.
+"""
 
 CURVE = f"""
     SELECT {{columns}} sum(events)::BIGINT AS events,
@@ -60,8 +64,11 @@ def measure(
     before: datetime | None,
     allowed: timedelta,
 ) -> int:
-    """Note the lateness of events that are being stored, inside their transaction. Returns how many are late: older
-    than the watermark, which is `before`, the newest event before these, less the `allowed` lateness."""
+    """Note the lateness of events that are being stored, inside their transaction. Return how many are late.
+
+    An event is late when it is older than the watermark. The watermark is `before`, the newest event before these, less
+    the `allowed` lateness.
+    """
     times = stored.column("event_ts")
     watermark = None if before is None else before - allowed
     days = {} if watermark is None else _late_days(times, watermark)
@@ -91,7 +98,9 @@ def measure(
 
 
 def curve(connection: duckdb.DuckDBPyConnection, *, by: str | None = None) -> list[dict[str, Any]]:
-    """Share of live events that arrived within each time of `WITHIN`; `by` is None, `event_type` or `source`."""
+    """Return the share of live events that arrived within each time of `WITHIN`; `by` is None, `event_type` or
+    `source`.
+    """
     columns = "" if by is None else f"{ {'event_type': 'event_type', 'source': 'source'}[by] },"
     query = CURVE.format(columns=columns, grouping="HAVING sum(events) > 0" if by is None else "GROUP BY 1 ORDER BY 1")
     cursor = connection.execute(query)

@@ -1,7 +1,8 @@
 """Figures of ingestion while it runs: backlog, lag, rate and counts of each shard, sampled every few seconds.
 
 Workers in any thread report their commits; `sample` sums what came since the last one and `keep` appends it to
-`ops.ingestion_metrics`. An idle shard leaves no rows, and rows older than `KEEP` are removed: the table is bounded.
+`ops.ingestion_metrics`. An idle shard writes no rows, and rows older than `KEEP` are removed, so the table's size is
+bounded.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ TABLE = "ops.ingestion_metrics"
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One shard between two moments. Counts are events; `backlog` is entries of the stream, `lag_seconds` how long the
-    oldest of them waits."""
+class ShardSample:
+    """One shard between two moments. Counts are events. `backlog` is entries of the stream, and `lag_seconds` is how
+    long the oldest of them waits.
+    """
 
     measured_at: datetime
     source: str
@@ -42,14 +44,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Backlog:
-    """What waits in a source: entries, and the age of the oldest in seconds."""
+    """What waits in a source: the number of entries, and the age of the oldest in seconds."""
 
     entries: int = 0
     lag_seconds: float = 0.0
 
 
 class Meter:
-    """Counts by source: since the last sample, and in all (`totals`)."""
+    """Counts by source: those since the last sample, and the totals (`totals`)."""
 
     def __init__(self, now: datetime) -> None:
         self._lock = threading.Lock()
@@ -59,13 +61,13 @@ class Meter:
         self._waiting: set[str] = set()
 
     def note(self, source: str, counts: Counts) -> None:
-        """A commit."""
+        """Note what one commit did."""
         with self._lock:
             self._counts.setdefault(source, Counts()).add(counts)
             self.totals.setdefault(source, Counts()).add(counts)
 
-    def sample(self, now: datetime, backlogs: Mapping[str, Backlog]) -> list[Sample]:
-        """What happened since the last sample; sources that did nothing and have nothing are left out."""
+    def sample(self, now: datetime, backlogs: Mapping[str, Backlog]) -> list[ShardSample]:
+        """Return what happened since the last sample. Sources that did nothing and hold nothing are left out."""
         with self._lock:
             counts, self._counts = self._counts, {}
         seconds = max((now - self._since).total_seconds(), 0.001)
@@ -75,7 +77,7 @@ class Meter:
             done, waits = counts.get(source, Counts()), backlogs.get(source, Backlog())
             rate = round(done.received / seconds, 1)
             samples.append(
-                Sample(
+                ShardSample(
                     now,
                     source,
                     seconds,
@@ -91,7 +93,9 @@ class Meter:
 
 
 def backlogs(settings: Settings, now: datetime) -> dict[str, Backlog]:
-    """What waits in each stream, by its name. Entries are removed when they are committed, so all there is waits."""
+    """Return what waits in each stream, by its name. Entries are removed when they are committed, so all that are there
+    wait.
+    """
     found = {}
     server = now.timestamp() - settings.clock_offset_s  # entries are stamped by the stream server's clock
     with streams.connect(settings) as client:
@@ -104,8 +108,8 @@ def backlogs(settings: Settings, now: datetime) -> dict[str, Backlog]:
     return found
 
 
-def keep(settings: Settings, samples: list[Sample]) -> None:
-    """Append samples to the table."""
+def keep(settings: Settings, samples: list[ShardSample]) -> None:
+    """Append samples to the table `ops.ingestion_metrics`."""
     if samples:
         rows = [asdict(each) | {"measured_at": each.measured_at.replace(tzinfo=None)} for each in samples]
         with warehouse.connect(settings) as connection:
@@ -113,7 +117,7 @@ def keep(settings: Settings, samples: list[Sample]) -> None:
 
 
 def forget(settings: Settings, now: datetime) -> int:
-    """Remove samples older than `KEEP`. Returns how many."""
+    """Remove samples older than `KEEP`. Return how many were removed."""
     oldest = [(now - KEEP).replace(tzinfo=None)]
     with warehouse.connect(settings) as connection:
         row = first_row(connection.execute(f"SELECT count(*) FROM {TABLE} WHERE measured_at < ?", oldest))

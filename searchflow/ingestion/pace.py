@@ -1,4 +1,4 @@
-"""Micro-batches: how much to read at once and how long to collect, by how far behind we are.
+"""Micro-batches: how much to read at once and how long to collect, depending on how far behind we are.
 
 A full batch means that more waits behind it: the next is read at once and may be twice as large, up to a bound. A batch
 that was less than half full means that we have caught up: sizes shrink again, and events are collected for a moment, so
@@ -16,7 +16,7 @@ POLL_SECONDS = 0.2
 """How often a source that cannot wait by itself is asked again."""
 
 
-class Pace:
+class BatchPace:
     """The size of the next batch (`lines`, between `least` and `most`) and when to read it."""
 
     def __init__(self, least: int, most: int, seconds: float) -> None:
@@ -25,7 +25,7 @@ class Pace:
         self._next_read = 0.0
 
     def pause(self, now: float) -> float:
-        """Seconds until the next read is due."""
+        """Return the seconds until the next read is due."""
         return max(0.0, self._next_read - now)
 
     def saw(self, received: int, now: float) -> None:
@@ -40,15 +40,17 @@ class Pace:
 
 
 class Paced:
-    """A source as seen by a worker that follows it: reading waits for events, until `stop` is set."""
+    """A source as a worker that follows it sees it: reading waits for events, until `stop` is set."""
 
-    def __init__(self, source: Source, pace: Pace, stop: threading.Event) -> None:
+    def __init__(self, source: Source, pace: BatchPace, stop: threading.Event) -> None:
         self.shard, self.key, self.name, self.event_type = source.shard, source.key, source.name, source.event_type
         self._source, self._pace, self._stop = source, pace, stop
         self._over = threading.Event()
 
     def read(self, after: str | None, *, limit: int, wait_seconds: float = 0.0) -> SourceBatch | None:
-        """The next micro-batch of at most `limit` lines, whenever it comes; None once it is told to end."""
+        """Return the next micro-batch of at most `limit` lines, whenever it comes. Return None once the source is told
+        to end.
+        """
         while not self._over.wait(self._pace.pause(time.monotonic())) and not self._stop.is_set():
             batch = self._source.read(after, limit=min(limit, self._pace.lines), wait_seconds=self._pace.seconds)
             if batch is not None:
@@ -58,9 +60,9 @@ class Paced:
         return None
 
     def interrupt(self) -> None:
-        """End a read under way: its worker has failed or is done."""
+        """End a read under way, because its worker has failed or is done."""
         self._over.set()
 
     def committed(self, position: str) -> None:
-        """See `Source`."""
+        """Tell the source that everything up to `position` is committed."""
         self._source.committed(position)

@@ -1,4 +1,4 @@
-"""How far each source was read, and the rows by which writers of one event type exclude each other.
+"""Positions: how far each source was read, and the rows by which writers of one event type exclude each other.
 
 Each shard has a small table of positions, and every transaction that writes events of a type updates that type's table.
 DuckLake refuses to commit when another transaction has changed the same rows since ours began, so two workers can
@@ -30,13 +30,13 @@ MOVED = """
 
 
 def position(connection: duckdb.DuckDBPyConnection, shard: str, key: str) -> str | None:
-    """The stored position of a source, or None before its first commit."""
+    """Return the stored position of a source, or None before its first commit."""
     row = first_row(connection.execute(f"SELECT position FROM ops.position_{shard} WHERE source = ?", [key]))
     return None if row is None else str(row[0])
 
 
 def positions(connection: duckdb.DuckDBPyConnection, shard: str) -> list[tuple[str, str]]:
-    """All stored positions of a shard: (key, position)."""
+    """Return all stored positions of a shard: (key, position)."""
     found = connection.execute(
         f"SELECT source, position FROM ops.position_{shard} WHERE source <> '{GUARD}'"
     ).fetchall()
@@ -53,7 +53,7 @@ class Guard:
 
 
 def read_guard(connection: duckdb.DuckDBPyConnection, event_type: str) -> Guard:
-    """The guard of an event type."""
+    """Return the guard of an event type."""
     row = first_row(
         connection.execute(
             f"SELECT version, batch_id, watermark FROM ops.position_{event_type} WHERE source = '{GUARD}'"
@@ -73,16 +73,16 @@ def watermarks(connection: duckdb.DuckDBPyConnection) -> Watermarks:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a source stood when its transaction began, and the guard of its shard."""
+class SourcePlace:
+    """The position at which a source stood when its transaction began, and the guard of its shard."""
 
     source: Source
     position: str | None
     guard: Guard
 
 
-def look(connection: duckdb.DuckDBPyConnection, source: Source, expected: str | None) -> Place:
-    """Compare: the first step of a transaction that moves a position.
+def look(connection: duckdb.DuckDBPyConnection, source: Source, expected: str | None) -> SourcePlace:
+    """Compare the stored position with the expected one: the first step of a transaction that moves a position.
 
     Raises:
         FencedError: the stored position is no longer `expected`.
@@ -99,19 +99,21 @@ def look(connection: duckdb.DuckDBPyConnection, source: Source, expected: str | 
             f"Another worker moved {source.name} from {expected or 'its start'} to {stored}. This one stops; nothing "
             "was lost or counted twice. Run one worker a shard."
         )
-    return Place(source, stored, by_key[GUARD][1])
+    return SourcePlace(source, stored, by_key[GUARD][1])
 
 
 def move(
     connection: duckdb.DuckDBPyConnection,
-    place: Place,
+    place: SourcePlace,
     position: str,
     newest: Mapping[str, datetime | None],
     batch_id: str,
     stamp: datetime,
 ) -> None:
-    """And set: the source's position, and the guards of its shard and of the event types in `newest` (type -> the
-    newest event that was stored)."""
+    """Set the source's position and the guards, after `look` has compared it.
+
+    The guards are those of the shard and of the event types in `newest` (type -> the newest event that was stored).
+    """
     shard, key = place.source.shard, place.source.key
     if place.position is None:
         connection.execute(

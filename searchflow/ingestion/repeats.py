@@ -1,12 +1,12 @@
 """One rule for a JSON document: a key that the contract names stands in it once.
 
-Readers differ on repeated keys: msgspec and Python take the last, DuckDB the first. The contract would check one value and
-the models would use the other. Repeated keys that the contract does not name are kept as they are.
+Readers differ on repeated keys: msgspec and Python take the last, DuckDB the first. The contract would check one value
+and the models would use the other. Repeated keys that the contract does not name are kept as they are.
 
-Reading each document pair by pair would take four times as long as decoding it. So the bytes of many lines are looked at
-together (`suspects`): the sign `":` ends a key, and the nine bytes before it tell which of the contract's keys it is. Each
-key has a bit; the sum of a line's bits is the same as their union only if none repeats. Only suspects are read closely
-(`repeated`); a line that is no suspect repeats none.
+Reading each document pair by pair would take four times as long as decoding it. So the bytes of many lines are looked
+at together (`suspects`): the sign `":` ends a key, and the nine bytes before it tell which of the contract's keys it
+is. Each key has a bit; the sum of a line's bits equals their union only if no key repeats. Only suspects are read
+closely (`repeated`); a line that is not a suspect repeats no key.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from searchflow.ingestion.shapes import contract, is_map
 Words = NDArray[np.uint64]
 QUOTE, COLON, BACKSLASH, SPACE = 0x22, 0x3A, 0x5C, 0x20
 CHUNK_BYTES = 1024 * 1024
-"""Looked at together: more would not stay in the processor's caches."""
+"""Bytes that are looked at together: more would not stay in the processor's caches."""
 BITS = 58
-"""Of 64, so that the sum of a line's bits does not come round."""
+"""Bits that are used of 64, so that the sum of a line's bits does not overflow."""
 MIX = np.uint64(0x9E3779B97F4A7C15)
 ONES, HIGH = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 
 
 @functools.cache
 def named_keys(event_type: str) -> frozenset[str]:
-    """What the contract names in an event of this type: `currency`, `geo.country`."""
+    """Return the keys that the contract names in an event of this type: `currency`, `geo.country`."""
     return frozenset(path for path in contract(event_type) if not is_map(path))
 
 
 def suspects(lines: Sequence[bytes]) -> set[int]:
-    """Which of the lines may repeat a key that the contract names; no other does."""
+    """Return the lines that may repeat a key which the contract names. No other line repeats one."""
     found: set[int] = set()
     for first, chunk in _chunks(lines):
         found |= {first + index for index in _suspects(chunk)}
@@ -80,12 +80,12 @@ def _suspects(lines: Sequence[bytes]) -> set[int]:
 
 
 def _lines_of(starts: NDArray[np.int64], places: NDArray[np.int64]) -> set[int]:
-    """The lines in which bytes stand."""
+    """Return the lines in which bytes stand."""
     return set(np.unique(np.searchsorted(starts, places, side="right") - 1).tolist())
 
 
 def _codes(text: bytes, content: NDArray[np.uint8], ends: NDArray[np.int64]) -> Words:
-    """For each key that ends at `ends`: its last eight characters, and the one before them, as one number."""
+    """Return one number for each key that ends at `ends`: its last eight characters, and the one before them."""
     words = np.ndarray((len(text) - 7,), dtype="<u8", buffer=text, strides=(1,))
     tail = words[ends - 8].astype(np.uint64)
     quotes = tail ^ (ONES * np.uint64(QUOTE))
@@ -100,7 +100,7 @@ def _codes(text: bytes, content: NDArray[np.uint8], ends: NDArray[np.int64]) -> 
 
 
 def _bits(codes: Words) -> tuple[Words, NDArray[np.bool_]]:
-    """The bit of each key, 0 for one that the contract does not name; and whether it does."""
+    """Return the bit of each key, 0 for one that the contract does not name, and whether it names the key."""
     table = _table()
     place = np.minimum(np.searchsorted(table, codes), len(table) - 1)
     known = table[place] == codes
@@ -109,7 +109,7 @@ def _bits(codes: Words) -> tuple[Words, NDArray[np.bool_]]:
 
 @functools.cache
 def _table() -> Words:
-    """The codes of every key that the contract names, in order."""
+    """Return the codes of every key that the contract names, in order."""
     names = {path.rpartition(".")[2] for event_type in EVENT_CLASSES for path in named_keys(event_type)}
     text = b"\n" * 9 + b"".join(b'"%s":' % name.encode() for name in sorted(names))
     content = np.frombuffer(text, dtype=np.uint8)
@@ -117,7 +117,7 @@ def _table() -> Words:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """An object as it stands in the text."""
+    """An object as it stands in the text, pair by pair."""
 
 
 # Numbers stay text: Python refuses to convert some that are valid JSON.
@@ -125,7 +125,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_Pairs, parse_int=str, parse_float
 
 
 def repeated(line: bytes, paths: Iterable[str]) -> str | None:
-    """The first of the named keys (`currency`, `geo.country`) that the document repeats, or None.
+    """Return the first of the named keys (`currency`, `geo.country`) that the document repeats, or None.
 
     Raises:
         ValueError, RecursionError: it cannot be read as JSON.

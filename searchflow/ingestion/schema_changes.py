@@ -1,7 +1,8 @@
-"""Fields that nobody told us about, and fields whose type changes: noticed at the commit, without a migration.
+"""Schema changes: fields that no declaration named, and fields whose type changes. They are noticed at the commit,
+without a migration.
 
 Validation decodes each line against everything known so far (`shapes`), so a line that brings nothing new costs nothing
-here and nothing is ever missed; only lines with something new are looked at field by field, until the worker knows it.
+here, and no new field is ever missed. Only lines with something new are read field by field, until the worker knows it.
 
 Rows are written in the commit's transaction, and every writer of an event type conflicts with every other there: a
 field is reported once. Values are shown by their shape only (letters as a, digits as 9).
@@ -18,8 +19,8 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
-from searchflow.ingestion.checks import Prepared
-from searchflow.ingestion.shapes import Known, escaped, is_map
+from searchflow.ingestion.checks import PreparedBatch
+from searchflow.ingestion.shapes import KnownFields, escaped, is_map
 from searchflow.ops import record
 
 MOST_FIELDS = 200
@@ -32,11 +33,11 @@ def note(
     source: str,
     event_type: str,
     stored: pa.Table,
-    prepared: Prepared,
+    prepared: PreparedBatch,
     batch_id: str,
     stamp: datetime,
 ) -> int:
-    """Report fields that `stored` events are the first to have, inside their transaction. Returns how many."""
+    """Report fields that `stored` events are the first to have, inside their transaction. Return how many."""
     unfamiliar = _unfamiliar(stored, prepared.unfamiliar)
     if not unfamiliar:
         return 0
@@ -52,15 +53,15 @@ def note(
 
 
 def _unfamiliar(stored: pa.Table, sequence: Set[int]) -> list[tuple[int, str]]:
-    """(place among the batch's lines, event_id) of stored events that hold something the decoder did not know."""
+    """Return (place among the batch's lines, event_id) of stored events that hold something the decoder did not know."""
     if not sequence:
         return []
     pairs = zip(stored.column("seq").to_pylist(), stored.column("event_id").to_pylist(), strict=True)
     return [(seq, event_id) for seq, event_id in pairs if seq in sequence]
 
 
-def _reported(connection: duckdb.DuckDBPyConnection, event_type: str) -> Known:
-    reported: Known = {}
+def _reported(connection: duckdb.DuckDBPyConnection, event_type: str) -> KnownFields:
+    reported: KnownFields = {}
     rows = connection.execute(
         "SELECT field, json_type FROM ops.schema_changes WHERE event_type = ?", [event_type]
     ).fetchall()
@@ -69,8 +70,10 @@ def _reported(connection: duckdb.DuckDBPyConnection, event_type: str) -> Known:
     return reported
 
 
-def _news(known: Known, lines: Iterable[tuple[bytes, str]]) -> tuple[list[dict[str, Any]], set[str]]:
-    """(one entry a field and type that is not `known`, from where it was seen first; fields that were only ever null)."""
+def _news(known: KnownFields, lines: Iterable[tuple[bytes, str]]) -> tuple[list[dict[str, Any]], set[str]]:
+    """Return (one entry for each field and type that is not `known`, from where it was seen first; fields that were
+    only ever null).
+    """
     seen = {path: set(types) for path, types in known.items()}
     found = []
     for line, event_id in lines:
@@ -98,15 +101,15 @@ def _news(known: Known, lines: Iterable[tuple[bytes, str]]) -> tuple[list[dict[s
 
 
 def _document(line: bytes) -> dict[str, Any]:
-    """A stored event's fields; none when one of them is a number that no float can hold, which JSON allows."""
+    """Return a stored event's fields, or none when one of them is a number that no float can hold, which JSON allows."""
     try:
         return dict(msgspec.json.decode(line))
     except msgspec.MsgspecError:
         return {}
 
 
-def _place(path: str, seen: Known) -> str:
-    """The path to report, or `parent.*` when its parent has very many fields."""
+def _place(path: str, seen: KnownFields) -> str:
+    """Return the path to report, or `parent.*` when its parent has very many fields."""
     if path in seen:
         return path
     parent, _, _ = path.rpartition(".")
@@ -118,7 +121,9 @@ def _place(path: str, seen: Known) -> str:
 
 
 def _fields(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Paths and values: the document's fields and, one level down, those of its objects. Dots in names are escaped."""
+    """Yield paths and values: the document's fields and, one level down, those of its objects. Dots in names are
+    escaped.
+    """
     for name, value in document.items():
         path = escaped(name)
         yield path, value
@@ -128,7 +133,7 @@ def _fields(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def json_type(value: object) -> str:
-    """The JSON type of a decoded value. Whole and fractional numbers are one type, as in JSON."""
+    """Return the JSON type of a decoded value. Whole and fractional numbers are one type, as in JSON."""
     if value is None:
         return "null"
     names: dict[type, str] = {bool: "boolean", str: "string", dict: "object", list: "array"}
@@ -136,7 +141,7 @@ def json_type(value: object) -> str:
 
 
 def masked(value: object) -> str:
-    """A value's shape, safe to show to anyone: `anna@example.com` is `aaaa@aaaaaaa.aaa`, 4711.5 is 9999.9."""
+    """Return a value's shape, safe to show to anyone: `anna@example.com` is `aaaa@aaaaaaa.aaa`, 4711.5 is 9999.9."""
     if isinstance(value, bool):
         return str(value).lower()
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -1,9 +1,9 @@
-"""The fields of each event type that are known so far, as decoders that refuse whatever is new.
+"""Shapes: the fields of each event type that are known so far, as decoders that refuse whatever is new.
 
-`Shapes.whole` decodes every part of a line, by the contract and by what `ops.schema_changes` holds. A line that it takes
-is a valid event, brings nothing new, and is JSON and UTF-8 to its last byte: one pass in C answers all of it. Only lines
-that it refuses are looked at more closely. What is known only grows, so an older decoder refuses too much, never too
-little: reading ahead may use one while a commit learns.
+`Shapes.whole` decodes every part of a line, by the contract and by what `ops.schema_changes` holds. A line that it
+takes is a valid event, brings nothing new, and is JSON and UTF-8 to its last byte: one pass in C answers all of it.
+Only lines that it refuses are looked at more closely. What is known only grows, so an older decoder refuses too much,
+never too little: reading ahead may use one while a commit learns.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ Objects = Mapping[str, Mapping[str, str]]
 JSON_TYPES = {"text": "string", "dates": "array"}
 """Kind of a field inside an object -> its JSON type; the others are numbers."""
 
-Known = dict[str, set[str]]
+KnownFields = dict[str, set[str]]
 """Path of a field -> the JSON types it has had; none when it was always null."""
 
 
 class Shapes:
-    """What one worker knows. One thread learns, others may decode meanwhile."""
+    """The shapes that one worker knows. One thread learns, while others may decode."""
 
     def __init__(self) -> None:
         self._known = {event_type: contract(event_type) for event_type in EVENT_CLASSES}
         self.whole = _whole(self._known)
-        """Takes lines of any event type, of which it knows every field."""
+        """A decoder that takes lines of any event type, when it knows every field of them."""
 
-    def known(self, event_type: str) -> Known:
-        """Fields and types of one event type."""
+    def known(self, event_type: str) -> KnownFields:
+        """Return fields and types of one event type."""
         return self._known[event_type]
 
-    def learn(self, event_type: str, news: Known) -> None:
-        """Add fields and types."""
+    def learn(self, event_type: str, news: KnownFields) -> None:
+        """Add fields and types that were learnt."""
         known = self._known[event_type]
         if all(path in known and types <= known[path] for path, types in news.items()):
             return
@@ -47,9 +47,9 @@ class Shapes:
         self.whole = _whole(self._known)
 
 
-def contract(event_type: str) -> Known:
-    """The fields that the event contract names, with their JSON types."""
-    known: Known = {"event_type": {"string"}}
+def contract(event_type: str) -> KnownFields:
+    """Return the fields that the event contract names, with their JSON types."""
+    known: KnownFields = {"event_type": {"string"}}
     for field in msgspec.structs.fields(EVENT_CLASSES[event_type]):
         known[field.name] = _types(msgspec.inspect.type_info(field.type))
     for parent, inner in EVENT_TYPES[event_type].objects.items():
@@ -76,7 +76,7 @@ def _types(declared: msgspec.inspect.Type) -> set[str]:
 
 
 def escaped(name: str) -> str:
-    """A field's name in a path, where dots part levels and a star stands for all."""
+    """Return a field's name as it stands in a path, where dots part levels and a star stands for all."""
     return name.replace("\\", "\\\\").replace(".", "\\u002e").replace("*", "\\u002a")
 
 
@@ -85,7 +85,7 @@ def _unescaped(name: str) -> str:
 
 
 def is_map(path: str) -> bool:
-    """True for `parent.*`: the parent's keys are data, so none of them is ever new."""
+    """Return True for `parent.*`: the parent's keys are data, so none of them is ever new."""
     return path.rpartition(".")[2] == "*"
 
 
@@ -93,7 +93,7 @@ _TYPE_OF: dict[str, Any] = {"string": str, "number": float, "boolean": bool, "ar
 _MAP = dict[str, Any]
 
 
-def _whole(known: dict[str, Known]) -> msgspec.json.Decoder[Event]:
+def _whole(known: dict[str, KnownFields]) -> msgspec.json.Decoder[Event]:
     classes = [_class(event_type, fields) for event_type, fields in known.items()]
     union = classes[0]
     for other in classes[1:]:
@@ -101,10 +101,10 @@ def _whole(known: dict[str, Known]) -> msgspec.json.Decoder[Event]:
     return msgspec.json.Decoder(union)
 
 
-def _class(event_type: str, known: Known) -> Any:
-    """The contract's class, with the types inside its objects and the fields that were learnt."""
+def _class(event_type: str, known: KnownFields) -> Any:
+    """Build the contract's class, with the types inside its objects and the fields that were learnt."""
     contracted, objects = EVENT_CLASSES[event_type], EVENT_TYPES[event_type].objects
-    inner: dict[str, Known] = {}
+    inner: dict[str, KnownFields] = {}
     for path, types in known.items():
         parent, _, name = path.rpartition(".")
         inner.setdefault(parent, {})[name] = types
@@ -117,8 +117,8 @@ def _class(event_type: str, known: Known) -> Any:
     return _define(fields, objects, bases=(contracted,), tag_field="event_type", tag=event_type, kw_only=True)
 
 
-def _object(fields: Known, declared: Mapping[str, str]) -> Any:
-    """The type of an object in a field: one level is known, what lies below may be anything."""
+def _object(fields: KnownFields, declared: Mapping[str, str]) -> Any:
+    """Build the type of an object in a field: one level is known, and what lies below may be anything."""
     ranged = {name: {_json_type(kind): RANGED[kind]} for name, kind in declared.items() if kind in RANGED}
     kinds = {name: _union(types, _MAP, ranged.get(name)) for name, types in fields.items()}
     if "*" not in fields:
@@ -128,7 +128,9 @@ def _object(fields: Known, declared: Mapping[str, str]) -> Any:
 
 
 def _union(types: set[str], shape: Any, ranged: dict[str, Any] | None = None) -> Any:
-    """Any of the JSON types, objects of this shape; `ranged` are those of which the contract takes a part only."""
+    """Build a union of the JSON types and of objects of this shape; `ranged` are types of which the contract takes a
+    part only.
+    """
     union: Any = None
     for kind in sorted(types - {"*", "null"}):
         member = shape if kind == "object" else (ranged or {}).get(kind, _TYPE_OF[kind])
@@ -137,7 +139,7 @@ def _union(types: set[str], shape: Any, ranged: dict[str, Any] | None = None) ->
 
 
 def _define(fields: dict[str, Any], kept: Objects, **options: Any) -> Any:
-    """A struct of these fields. Those in `kept` replace a field of the base class, so they have its name."""
+    """Define a struct of these fields. Those in `kept` replace a field of the base class, so they have its name."""
     # A name that msgspec cannot hold stays unknown to the decoder: such lines are looked at each time, and reported once.
     usable = {name: kind for name, kind in fields.items() if name != "*" and _usable(_unescaped(name))}
     names = {name if name in kept else f"f{number}": name for number, name in enumerate(usable)}

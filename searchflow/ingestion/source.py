@@ -1,6 +1,7 @@
 """The contract of a source: something that gives lines after a position, the same lines for the same position.
 
-Another log is one more module with a class of this shape; the worker and the commit know nothing else about it.
+To read another log, add one more module with a class of this shape; the worker and the commit know nothing else about
+it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from searchflow.events import Rejection
 from searchflow.lines import LongLine
 
 MAX_BATCH_BYTES = 32 * 1024 * 1024
-"""After decompression. With reading ahead, three batches of each worker are in memory."""
+"""The most bytes in a batch, after decompression. With reading ahead, three batches of each worker are in memory."""
 
 
 @dataclass
@@ -20,8 +21,8 @@ class SourceBatch:
     """Lines as they were received, with where each stands in the source.
 
     `broken` holds what is not even a line (an entry that does not decompress): position, bytes, why.
-    `position` is where the next read goes on when this batch is committed. `traces` names the spans that published it,
-    where producers say so.
+    `position` is where the next read goes on when this batch is committed. `traces` names the spans that published
+    its lines, where producers say so.
     """
 
     lines: list[bytes]
@@ -33,7 +34,7 @@ class SourceBatch:
     """Bytes of lines and of what is kept of broken ones."""
 
     def add(self, line: bytes | LongLine, place: str, event_type: str | None = None) -> None:
-        """One more line and where it stands; one that is too large is broken."""
+        """Add one more line and where it stands. A line that is too large is broken."""
         if isinstance(line, LongLine):
             self.broken.append((place, line.head, line.rejection(event_type)))
             self.size += len(line.head)
@@ -44,31 +45,31 @@ class SourceBatch:
 
     @property
     def full(self) -> bool:
-        """True when it holds as many bytes as a batch may."""
+        """Return True when the batch holds as many bytes as it may."""
         return self.size >= MAX_BATCH_BYTES
 
     @property
     def received(self) -> int:
-        """How many inputs this batch accounts for."""
+        """Return how many inputs this batch accounts for."""
         return len(self.lines) + len(self.broken)
 
 
 class Source(Protocol):
-    """Where events come from."""
+    """A source: where events come from."""
 
     shard: str
     """The table of positions this source belongs to: an event type, `file` or `direct`."""
     key: str
-    """What its position is stored under; stable over restarts."""
+    """The key under which its position is stored; stable over restarts."""
     name: str
-    """What is written into the column `source` of raw rows."""
+    """The name that is written into the column `source` of raw rows."""
     event_type: str | None
     """The only event type it may hold, or None for any."""
 
     def read(self, after: str | None, *, limit: int, wait_seconds: float = 0.0) -> SourceBatch | None:
-        """About `limit` lines behind position `after` (None: from the start); None when there are none."""
+        """Return about `limit` lines behind position `after` (None: from the start), or None when there are none."""
         ...
 
     def committed(self, position: str) -> None:
-        """Everything up to `position` is safe in the warehouse: the source may forget it."""
+        """Hear that everything up to `position` is safe in the warehouse: the source may forget it."""
         ...

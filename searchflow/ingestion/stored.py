@@ -1,25 +1,25 @@
 """Which events of a batch are stored already: looked up in the transaction that writes them, or ahead of it.
 
 A look ahead runs while the batch before is committed, on a connection of its own. It reads the version of the event
-type's guard row (`positions`) in the same snapshot. Whoever stores events of a type moves its guard, in the same
+type's guard row (`positions`) in the same snapshot. A writer that stores events of a type moves its guard, in the same
 transaction, so an unchanged version says that no event of the type came since, and the look still holds. A version that
 moved once, by this worker's own last commit, says that only that commit's rows came: the batch is in memory, and its
 events are compared there. In all other cases, and when a transaction is repeated after a lost race, the look is made
 again in the transaction.
 
-Events that the batch before has too are left out of a look ahead. A producer that sends its last events again would
-otherwise have the rows of another batch's time read for a few copies.
+Events that the batch before has too are left out of a look ahead. Otherwise a producer that sends its last events again
+would make it read the rows of another batch's time for a few copies.
 
-What else changes the raw tables leaves the guard alone, and harms nothing:
+Other changes of the raw tables leave the guard alone, and do no harm:
 
 - A flush or a merge moves rows between files; no row changes.
 - An erasure deletes the rows of a person and cuts mentions of them out of other documents, while no commit can happen.
   A look from before may still know them. Documents that it found are compared with and never written. Lines that name
   the person are set aside before they are compared (`ingestion.tombstones`, read by the commit under the lock of the
-  erasure), and no letter keeps bytes that name them. What is left is a line of somebody else with the id of an erased
+  erasure), and no dead letter keeps bytes that name them. What is left is another user's line with the id of an erased
   event: it is refused as the conflicting duplicate that it was when it came, and may be replayed.
-- Deletion of old files may take one away from under a look ahead, which holds no lock. A look ahead that fails counts
-  as none, and the transaction looks itself.
+- Deletion of old files may take one away from under a look ahead, which holds no lock. When a look ahead fails,
+  the transaction looks itself.
 """
 
 from __future__ import annotations
@@ -48,47 +48,49 @@ Originals = dict[int, bytes]
 
 
 @dataclass(frozen=True)
-class Look:
+class FoundEvents:
     """What a look ahead found of one event type.
 
-    `version` is that of the type's guard. `repeats` are events (`seq` -> event_id) that the batch `before` has too. They
-    were not looked up: when that batch is committed, its worker has what is stored of them in memory.
+    `version` is that of the type's guard. `repeats` are events (`seq` -> event_id) that the batch `before` has too.
+    They were not looked up: when that batch is committed, its worker has what is stored of them in memory.
     """
 
     version: int
     originals: Originals
     repeats: Mapping[int, str]
-    before: checks.Prepared | None
+    before: checks.PreparedBatch | None
 
 
-Looks = Mapping[str, Look]
-"""By event type."""
+Looks = Mapping[str, FoundEvents]
+"""Looks ahead, keyed by event type."""
 
 
 class LooksAhead:
-    """Looks up the events of a batch before its transaction, beside the connection that commits."""
+    """A finder that looks up the events of a batch before its transaction, beside the connection that commits."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = warehouse.beside(connection)
 
-    def look(self, batch: checks.Prepared, before: checks.Prepared | None) -> Looks:
-        """The looks of a batch, all in one snapshot; none when it cannot be read now. `before` is the batch before it."""
+    def look(self, batch: checks.PreparedBatch, before: checks.PreparedBatch | None) -> Looks:
+        """Look up a batch's events of every type in one snapshot. Return none when it cannot be read now. `before` is
+        the batch before it.
+        """
         try:
             with warehouse.transaction(self._connection):
                 return {
                     event_type: self._look(event_type, table, before) for event_type, table in batch.columns.items()
                 }
         except duckdb.Error:
-            return {}  # the transaction looks itself, and says what is wrong if it is still wrong then
+            return {}  # the transaction looks itself, and reports the error if it happens again
 
-    def _look(self, event_type: str, table: pa.Table, before: checks.Prepared | None) -> Look:
+    def _look(self, event_type: str, table: pa.Table, before: checks.PreparedBatch | None) -> FoundEvents:
         version = positions.read_guard(self._connection, event_type).version
         repeats: Mapping[int, str] = {}
         if before is not None and event_type in before.columns:
             repeated = _has_ids(table, before.columns[event_type].column("event_id"))
             again, table = table.filter(repeated), table.filter(pc.invert(repeated))
             repeats = dict(zip(again.column("seq").to_pylist(), again.column("event_id").to_pylist(), strict=True))
-        return Look(version, look(self._connection, event_type, table), repeats, before)
+        return FoundEvents(version, look(self._connection, event_type, table), repeats, before)
 
     def close(self) -> None:
         """Close the connection. No look may be under way."""
@@ -97,15 +99,17 @@ class LooksAhead:
 
 @dataclass(frozen=True)
 class Committed:
-    """A batch that is committed: events by type, and the stored documents (by type) of those that it did not store."""
+    """A batch that is committed: events by type, and the stored documents (by type) of the events that it did not
+    store.
+    """
 
     batch_id: str
-    prepared: checks.Prepared
+    prepared: checks.PreparedBatch
     columns: Mapping[str, pa.Table]
     originals: Mapping[str, Originals]
 
     def documents(self, event_type: str, ids: Collection[str]) -> dict[str, bytes]:
-        """What is stored of those ids that the batch has."""
+        """Return what is stored of those ids that the batch has."""
         table = self.columns.get(event_type)
         if table is None or not ids:
             return {}
@@ -115,10 +119,10 @@ class Committed:
         return {event_id: originals.get(seq, lines[seq]) for event_id, seq in pairs}
 
 
-class Known:
+class KnownEvents:
     """What a worker knows when a transaction begins: the looks ahead for its batch, and the batch committed last.
 
-    Looks serve one attempt of a transaction: whoever repeats it looks again.
+    Looks serve one attempt of a transaction: a caller that repeats it looks again.
     """
 
     def __init__(self) -> None:
@@ -126,20 +130,20 @@ class Known:
         self._last: Committed | None = None
 
     def looked(self, looks: Looks) -> None:
-        """Looks ahead for the next transaction."""
+        """Set the looks ahead for the next transaction."""
         self._looks = looks
 
     def take(self) -> Looks:
-        """The looks, once."""
+        """Return the looks, once: a second call returns none."""
         looks, self._looks = self._looks, {}
         return looks
 
     def committed(self, batch: Committed | None) -> None:
-        """The last commit, which stays in memory until the next; None when its batch is not known in full."""
+        """Keep the last commit in memory until the next. It is None when its batch is not known in full."""
         self._last = batch
 
-    def originals(self, look: Look | None, guard: Guard, event_type: str) -> Originals | None:
-        """The stored documents of a batch's events, or None when the look does not say all of them any more."""
+    def originals(self, look: FoundEvents | None, guard: Guard, event_type: str) -> Originals | None:
+        """Return the stored documents of a batch's events, or None when the look does not say all of them any more."""
         if look is None:
             return None
         last = self._last if self._last is not None and self._last.prepared is look.before else None
@@ -155,7 +159,7 @@ class Known:
 
 
 def complete(table: pa.Table, lines: Sequence[bytes], known: Originals) -> Originals:
-    """What is stored of a table's events before those that follow their original in the batch itself are stored.
+    """Return the original of each event of the table that has one: an earlier line of the batch, or a stored document.
 
     `known` may hold other events too: a look ahead does not know who was forgotten meanwhile.
     """
@@ -167,7 +171,9 @@ def complete(table: pa.Table, lines: Sequence[bytes], known: Originals) -> Origi
 
 
 def _repeated(table: pa.Table, lines: Sequence[bytes]) -> dict[int, bytes]:
-    """`seq` of rows whose event_id an earlier line of the batch has, with that line. Equal ids stand side by side."""
+    """Return the `seq` of rows whose event_id an earlier line of the batch has, with that line. Equal ids stand side by
+    side.
+    """
     ids = table.column("event_id").combine_chunks()
     same = pc.equal(ids[1:], ids[:-1])
     groups: dict[str, list[int]] = {}
@@ -184,17 +190,18 @@ def _has_ids(table: pa.Table, ids: pa.Array | pa.ChunkedArray) -> pa.ChunkedArra
 
 
 def _matched(table: pa.Table, documents: Mapping[str, bytes]) -> Originals:
-    """`seq` of each event that has one of the ids, with the document of that id."""
+    """Return the `seq` of each event that has one of the ids, with the document of that id."""
     mine = table.filter(_has_ids(table, pa.array(documents, type=pa.string())))
     pairs = zip(mine.column("seq").to_pylist(), mine.column("event_id").to_pylist(), strict=True)
     return {seq: documents[event_id] for seq, event_id in pairs}
 
 
 def look(connection: duckdb.DuckDBPyConnection, event_type: str, table: pa.Table) -> Originals:
-    """The stored documents of events whose event_id is stored on the days around theirs.
+    """Return the stored documents of events whose event_id is stored on the days around theirs.
 
-    Ids first, documents then: most batches hold few events that are stored, and the documents of a day are many times
-    as large as its ids. When those few were stored says which files, and which parts of them, hold their documents.
+    Ids are read first, documents then: most batches hold few events that are stored, and the documents of a day are
+    many times as large as its ids. The moments at which those few were stored say which files, and which parts of them,
+    hold their documents.
     """
     runs = _runs(days(table))
     if not runs:
@@ -209,7 +216,7 @@ def look(connection: duckdb.DuckDBPyConnection, event_type: str, table: pa.Table
 
 
 def days(table: pa.Table) -> list[date]:
-    """The days of events, in order."""
+    """Return the days of events, in order."""
     return sorted(pc.unique(pc.cast(table.column("event_ts"), pa.date32(), safe=False)).to_pylist())
 
 
@@ -221,9 +228,10 @@ def _around(
     ids: pa.Table,
     moments: Sequence[datetime] = (),
 ) -> pa.Table:
-    """Columns of stored events that have one of the ids; of those that were ingested at `moments`, if any are given.
+    """Return columns of stored events that have one of the ids. If `moments` are given, only events ingested then are
+    read.
 
-    The bounds are written out, because that lets whole files and parts of files be left aside: a join alone reads them.
+    The query states the bounds as values, so that DuckDB skips whole files and parts of files: a join alone reads them.
     """
     bounds = pc.min_max(ids.column("event_id")).as_py()
     first_id, last_id = (uuid.UUID(bounds[end]) for end in ("min", "max"))  # nothing but digits and dashes
@@ -247,7 +255,7 @@ def _around(
 
 
 def _runs(days: Sequence[date], most: int = 8) -> list[tuple[date, date]]:
-    """Runs of nearby days, so that a single very late event does not make us read everything in between."""
+    """Return runs of nearby days, so that a single very late event does not make us read everything in between."""
     runs: list[tuple[date, date]] = []
     for day in sorted(days):
         if runs and day - runs[-1][1] <= timedelta(days=3):

@@ -1,4 +1,4 @@
-"""Redis streams as a source."""
+"""Redis streams as a source of events."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from searchflow.ingestion.source import SourceBatch
 from searchflow.lines import LongLine
 
 LINES_AN_ENTRY = 500
-"""What a batched entry holds, about."""
+"""The number of lines that a batched entry holds, about."""
 ENTRIES_A_READ = 64
-"""Enough for a commit in few round trips, without reading far ahead."""
+"""Entries in one read: enough for a commit in few round trips, without reading far ahead."""
 FIRST_ENTRIES = 8
-"""Before we know how large this producer's entries are."""
+"""Entries in the first read, before we know how large this producer's entries are."""
 ANSWER_BYTES = 64 * 1024 * 1024
 SINGLE_ENTRIES_A_READ = 10_000
 TRACE_BYTES = 128
-"""A W3C traceparent has 55; whatever is longer is something else."""
+"""The most bytes of a trace. A W3C traceparent has 55; whatever is longer is something else."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,18 @@ class StreamPosition:
     entries: int
 
     def text(self) -> str:
-        """As stored, for example `1763856000000-0/1200`."""
+        """Return the position as it is stored, for example `1763856000000-0/1200`."""
         return f"{self.entry_id}/{self.entries}"
 
     @classmethod
     def parse(cls, text: str) -> StreamPosition:
-        """From what is stored."""
+        """Read a position from its stored text."""
         entry_id, _, entries = text.partition("/")
         return cls(entry_id, int(entries))
 
 
 class StreamSource:
-    """One stream (shard) of one event type."""
+    """One stream (shard) of one event type, as a source."""
 
     def __init__(self, client: redis.Redis, event_type: str, shard: int = 0, *, trim: bool = True) -> None:
         self.client = client
@@ -54,7 +54,7 @@ class StreamSource:
         self._entries_a_read = FIRST_ENTRIES
 
     def read(self, after: str | None, *, limit: int, wait_seconds: float = 0.0) -> SourceBatch | None:
-        """See `Source`."""
+        """Return a batch of lines behind position `after`, as every `Source` does."""
         try:
             return self._read(self._place(after), limit, wait_seconds)
         except (redis.ConnectionError, redis.TimeoutError) as error:
@@ -64,13 +64,15 @@ class StreamSource:
             ) from error
 
     def _place(self, after: str | None) -> StreamPosition:
-        """Where to go on. Entries leave a stream oldest first, so more removed than read means that some were lost."""
+        """Find where to go on. Entries leave a stream oldest first, so more removed than read means that some were
+        lost.
+        """
         state = streams.state(self.client, self.name)
         if after is None:  # a first start: what was there before us was never ours to read
             return StreamPosition(streams.START, state.removed)
         place = StreamPosition.parse(after)
         if streams.as_pair(state.last_id) <= streams.as_pair(place.entry_id):
-            # All is read. Count anew: a server that crashed may have forgotten entries that we have.
+            # All is read. Count again from here: a server that crashed may have forgotten entries that we have.
             return StreamPosition(place.entry_id, state.added)
         if state.removed > place.entries:
             raise SourceGapError(
@@ -113,7 +115,7 @@ class StreamSource:
             batch.traces.append(trace.decode("ascii", "replace"))
 
     def _refuse(self, batch: SourceBatch, entry_id: str, fields: dict[bytes, bytes], error: ValueError) -> None:
-        """An entry that holds no lines is one dead letter."""
+        """Make one dead letter of an entry that holds no lines."""
         content = fields.get(b"data") or b"\n".join(b"%s=%s" % item for item in fields.items())
         long = LongLine(content)
         if isinstance(error, streams.EntryTooLarge) or long.length > MAX_EVENT_BYTES:
@@ -130,6 +132,6 @@ class StreamSource:
         self._entries_a_read = max(1, min(ENTRIES_A_READ, self._entries_a_read * 2, ANSWER_BYTES // max(largest, 1)))
 
     def committed(self, position: str) -> None:
-        """See `Source`."""
+        """Remove the entries up to `position` from a stream that is trimmed: they are safe in the warehouse."""
         if self._trim:
             streams.trim(self.client, self.name, StreamPosition.parse(position).entry_id)

@@ -1,7 +1,8 @@
-"""The list of forgotten people, and how ingestion leaves them out: a replay or a backfill brings nobody back.
+"""Tombstones: the list of forgotten people, and how ingestion leaves them out. No replay and no backfill brings a
+forgotten person back.
 
 Schema `erasure` of the database `ledger` (`tombstones.sql`): keyed digests of user ids, of their sessions, and of their
-e-mail addresses. A commit reads the list under the same lock under which an erasure adds to it, so none slips between.
+e-mail addresses. A commit reads the list under the lock under which an erasure adds to it, so no commit slips between.
 While the list is empty it costs one query a commit; then one digest for each user, and for each anonymous session.
 """
 
@@ -37,18 +38,18 @@ _WORD = re.compile(rb"[^\s\"',;:{}\[\]()<>=&?|\\]+")
 
 
 def rejection(event_type: str | None) -> Rejection:
-    """Why a line that names a forgotten person is not stored."""
+    """Return the reason why a line that names a forgotten person is not stored."""
     return Rejection(ERASED, WHY, event_type)
 
 
 def prepare(settings: Settings) -> None:
-    """Make the tables. Safe to call again."""
+    """Make the tables of the list. It is safe to call this again."""
     setup = SETUP.read_bytes()
     version = hashlib.sha256(setup).hexdigest()[:16]
     with psycopg.connect(postgres.conninfo(settings, "ledger")) as connection:
         known = connection.execute("SELECT obj_description(to_regnamespace('erasure'), 'pg_namespace')").fetchone()
         if known is None or known[0] != version:
-            # Another machine may be at the same place.
+            # Another machine may be making it at the same moment.
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [locks.TOMBSTONES_SETUP])
             connection.execute(setup)
             connection.execute(f"COMMENT ON SCHEMA erasure IS '{version}'")
@@ -56,7 +57,7 @@ def prepare(settings: Settings) -> None:
 
 @dataclass
 class Tombstones:
-    """The list as one process knows it; `refresh` reads what was added since."""
+    """The list as one process knows it. `refresh` reads what was added since."""
 
     settings: Settings
     _digests: set[bytes] = field(default_factory=set)
@@ -64,10 +65,10 @@ class Tombstones:
     _key: bytes = b""
 
     def refresh(self, connection: psycopg.Connection) -> Tombstones:
-        """Read what is new. `connection` is one to the ledger.
+        """Read what is new on the list. `connection` is one to the ledger.
 
         Raises:
-            ConfigurationError: the list was made with another key, so nobody on it would be recognised.
+            ConfigurationError: the list was made with another key, so no one on it would be recognised.
         """
         row = connection.execute("SELECT coalesce(max(number), 0) FROM erasure.tombstones").fetchone()
         newest = int(row[0]) if row else 0
@@ -82,7 +83,7 @@ class Tombstones:
         return bool(self._digests)
 
     def knows(self, kind: str, identifier: str) -> bool:
-        """True when this user, session or address was forgotten."""
+        """Return True when this user, session or address was forgotten."""
         if not self._digests:
             return False
         self._key = self._key or keys.derived(self.settings, "tombstones")
@@ -91,9 +92,10 @@ class Tombstones:
     def without_erased(
         self, columns: Mapping[str, pa.Table]
     ) -> tuple[dict[str, pa.Table], list[tuple[int, Rejection]]]:
-        """Events without those of forgotten people, and the `seq` of each of those with its reason.
+        """Separate events from those of forgotten people: return the former, and the `seq` of each of the latter with
+        its reason.
 
-        An anonymous event is theirs when its session is, as far as we knew it or as these events say.
+        An anonymous event is a forgotten person's when its session is, as far as we knew it or as these events say.
         """
         if not self._digests:
             return dict(columns), []
@@ -109,7 +111,9 @@ class Tombstones:
         return kept, gone
 
     def _mine(self, table: pa.Table) -> tuple[pa.ChunkedArray, set[str]]:
-        """Rows that name a forgotten user, and the sessions that are theirs: of such rows, and known before."""
+        """Find rows that name a forgotten user, and the sessions that are theirs: those of such rows, and those known
+        before.
+        """
         users = [each for each in pc.unique(table["user_id"]).to_pylist() if each and self.knows(USER, each)]
         named = pc.fill_null(pc.is_in(table["user_id"], value_set=pa.array(users, type=pa.string())), False)
         # An event without a session is in no session: null must not stand for one that events share.
@@ -118,7 +122,7 @@ class Tombstones:
         return named, sessions | {each for each in anonymous if self.knows(SESSION, each)}
 
     def blanked(self, letters: Iterable[tuple[str, bytes, Rejection]]) -> list[tuple[str, bytes, Rejection]]:
-        """Refused input (position, bytes, why); what names a forgotten person comes without its bytes."""
+        """Return refused input (position, bytes, reason). Input that names a forgotten person comes without its bytes."""
         if not self._digests:
             return list(letters)
         return [
@@ -127,7 +131,7 @@ class Tombstones:
         ]
 
     def named_in(self, content: bytes) -> bool:
-        """True when bytes of any shape, also broken JSON, hold an identifier of a forgotten person."""
+        """Return True when bytes of any shape, also broken JSON, hold an identifier of a forgotten person."""
         return bool(self._digests) and any(
             self.knows(kind, word) for word in _candidates(content) for kind in (USER, SESSION, EMAIL)
         )
@@ -140,7 +144,7 @@ def add(
     erasure_id: str,
     now: datetime,
 ) -> None:
-    """Put people on the list: kind -> identifiers. Those on it stay as they are."""
+    """Put people on the list: kind -> identifiers. Those on it already stay as they are."""
     _check_key(settings, connection)
     key = keys.derived(settings, "tombstones")
     with connection.cursor() as cursor:
@@ -174,7 +178,7 @@ def _digest(key: bytes, kind: str, identifier: str) -> bytes:
 
 
 def _candidates(content: bytes) -> Iterator[str]:
-    """Whatever might be an identifier: JSON texts, words, and words without the points around them."""
+    """Return whatever might be an identifier: JSON texts, words, and words without the points around them."""
     for match in _QUOTED.finditer(content):
         try:
             text = json.loads(match.group(0))

@@ -1,4 +1,6 @@
-"""The worker: read behind the stored position, commit, let the source forget. Any number of times, until done."""
+"""The worker: reads behind the stored position, commits, and lets the source forget. It does this any number of times,
+until done.
+"""
 
 from __future__ import annotations
 
@@ -17,29 +19,30 @@ from searchflow import streams, tracing, warehouse
 from searchflow.clock import utc_now
 from searchflow.errors import BrokenFileError, SourceGapError
 from searchflow.ingestion import positions
-from searchflow.ingestion.ahead import Found, ReadAhead, Reading
-from searchflow.ingestion.checks import Limits
+from searchflow.ingestion.ahead import CheckedBatch, ReadAhead, ReadOptions
+from searchflow.ingestion.checks import TimeLimits
 from searchflow.ingestion.commit import Counts, commit
 from searchflow.ingestion.cut import CommitGate
 from searchflow.ingestion.file_source import FileSource, event_files
 from searchflow.ingestion.pace import Paced
 from searchflow.ingestion.shapes import Shapes
 from searchflow.ingestion.source import Source
-from searchflow.ingestion.stored import Known, LooksAhead
+from searchflow.ingestion.stored import KnownEvents, LooksAhead
 from searchflow.ingestion.stream_source import StreamPosition, StreamSource
 from searchflow.settings import Settings
 
 Clock = Callable[[], datetime]
 OnCommit = Callable[[str, Counts], None]
 THREADS = max(1, (os.cpu_count() or 1) // len(streams.EVENT_TYPES))
-"""Of DuckDB, for one worker: each event type has one, and beside it a thread that reads ahead. With more threads than
-cores DuckDB's wait for each other in loops, which took a fifth of all CPU time."""
+"""DuckDB's threads for one worker. Each event type has a worker, and beside it a thread that reads ahead. With more
+threads than cores, DuckDB's threads wait for each other in loops, which took a fifth of all CPU time.
+"""
 
 
-def limits_of(settings: Settings) -> Limits:
-    """What the settings say about time."""
+def limits_of(settings: Settings) -> TimeLimits:
+    """Return what the settings say about time, as limits for the checks."""
     start = settings.history_start
-    return Limits(
+    return TimeLimits(
         history_start=start if start.tzinfo else start.replace(tzinfo=UTC),
         future_tolerance=timedelta(seconds=settings.future_tolerance_seconds),
         lateness=timedelta(hours=settings.lateness_hours),
@@ -67,13 +70,13 @@ class IngestionResult:
 
 @dataclass(frozen=True)
 class Draining:
-    """How a source is drained."""
+    """How a source is drained: its options, and where results are counted."""
 
     clock: Clock
     result: IngestionResult
     """Where what was done is counted."""
     batch_events: int | None = None
-    """Lines a batch; unset: as the settings say."""
+    """Lines in a batch. Unset: as the settings say."""
     wait_seconds: float = 0.0
     on_commit: OnCommit | None = None
     stop: threading.Event | None = None
@@ -88,12 +91,12 @@ def drain(settings: Settings, connection: duckdb.DuckDBPyConnection, source: Sou
     """Commit batch after batch until the source has no more, or until told to stop."""
     limits = replace(limits_of(settings), load=how.load)
     after = positions.position(connection, source.shard, source.key)
-    lines, known = how.batch_events or settings.batch_events, Known()
+    lines, known = how.batch_events or settings.batch_events, KnownEvents()
     with (
         CommitGate(settings) as gate,
         looks_ahead(settings, connection) as looks,
         ReadAhead(
-            source, after, Reading(lines, how.wait_seconds, gate.steady(how.clock), limits, how.shapes, looks)
+            source, after, ReadOptions(lines, how.wait_seconds, gate.steady(how.clock), limits, how.shapes, looks)
         ) as ahead,
         _reading_ends(source),
     ):
@@ -124,9 +127,13 @@ def drain(settings: Settings, connection: duckdb.DuckDBPyConnection, source: Sou
                 how.on_commit(source.name, counts)
 
 
-def _next(ahead: ReadAhead, connection: duckdb.DuckDBPyConnection, source: Source, after: str | None) -> Found | None:
-    """The next batch. Entries that are gone behind our position are lost only if that is still the stored position:
-    another worker removes what it has committed.
+def _next(
+    ahead: ReadAhead, connection: duckdb.DuckDBPyConnection, source: Source, after: str | None
+) -> CheckedBatch | None:
+    """Return the next batch.
+
+    Entries that are gone behind our position are lost only if that is still the stored position: another worker removes
+    what it has committed.
 
     Raises:
         FencedError: another worker drains the same source.
@@ -141,7 +148,9 @@ def _next(ahead: ReadAhead, connection: duckdb.DuckDBPyConnection, source: Sourc
 
 @contextlib.contextmanager
 def looks_ahead(settings: Settings, connection: duckdb.DuckDBPyConnection) -> Iterator[LooksAhead | None]:
-    """None with several streams a type: their workers move the guard all the time, and looks ahead would be in vain."""
+    """Return a finder of looks ahead, or None with several streams a type: their workers move the guard all the time,
+    and looks ahead would be in vain.
+    """
     if settings.stream_shards > 1:
         yield None
         return
@@ -151,7 +160,9 @@ def looks_ahead(settings: Settings, connection: duckdb.DuckDBPyConnection) -> It
 
 @contextlib.contextmanager
 def _reading_ends(source: Source) -> Iterator[None]:
-    """A source that waits for events is told when nobody waits for it any more: a failed commit must be tried again."""
+    """Tell a source that waits for events when no worker waits for it any more, so that a failed commit can be tried
+    again.
+    """
     try:
         yield
     finally:
@@ -180,7 +191,9 @@ def ingest_stream(
 def ingest_files(
     settings: Settings, path: Path, *, clock: Clock = utc_now, on_commit: OnCommit | None = None
 ) -> IngestionResult:
-    """Load an event file or a folder of them. What was loaded before, by content, is not loaded again."""
+    """Load an event file or a folder of them. A file that was loaded before is recognised by its content and not loaded
+    again.
+    """
     result = IngestionResult()
     with warehouse.connect(settings, threads=THREADS) as connection:
         how = Draining(clock, result, on_commit=on_commit, load=positions.watermarks(connection))
@@ -189,7 +202,7 @@ def ingest_files(
             try:
                 with contextlib.closing(FileSource(file, positions.positions(connection, FileSource.shard))) as source:
                     drain(settings, connection, source, how)
-            except BrokenFileError as error:  # it stops itself only
+            except BrokenFileError as error:  # a broken file does not stop the others
                 result.broken.append(str(error))
                 result.files_loaded += result.commits > before
                 continue
@@ -201,7 +214,7 @@ def ingest_files(
 
 
 def accept_gap(settings: Settings, event_type: str, *, clock: Clock = utc_now) -> int:
-    """Go on behind entries that were removed from streams of a type before we read them. Returns how many were lost."""
+    """Go on behind entries that were removed from streams of a type before we read them. Return how many were lost."""
     with streams.connect(settings) as client, warehouse.connect(settings) as connection:
         found = streams.names(settings)[event_type]
         return sum(_accept_gap(client, connection, event_type, stream, clock()) for stream in found)
@@ -224,14 +237,14 @@ def _accept_gap(
 
 
 def waiting(settings: Settings) -> dict[str, int]:
-    """Stream entries not read yet, by event type."""
+    """Return how many stream entries are not read yet, by event type."""
     with streams.connect(settings) as client:
         found = streams.names(settings)
         return {event_type: sum(int(client.xlen(name)) for name in shards) for event_type, shards in found.items()}
 
 
 def wait_for_events(settings: Settings, *, seconds: float, poll: float = 0.2) -> dict[str, int]:
-    """Entries waiting, as soon as there are any, or after `seconds`."""
+    """Return the number of waiting entries as soon as there are any, or after `seconds`."""
     deadline = threading.Event()
     timer = threading.Timer(seconds, deadline.set)
     timer.daemon = True

@@ -1,1 +1,3 @@
-"""What the platform knows about itself, in tables that SQL can reach: runs of every stage, rejections, the audit log."""
+"""Operations: what the platform knows about itself, in tables that SQL can reach. They hold runs of every stage,
+rejections and the audit log.
+"""

@@ -1,8 +1,8 @@
 """The audit log: who or what read or changed which table, when, how many rows, under which run.
 
-It is a table of the catalog's database (`audit_log.sql`), append-only and hash-chained. Changes of the lake are entered
-by a trigger on the lake's own commits: in the same transaction, whoever commits. Reads and deliveries are entered by
-`append`. `verify` recomputes every hash and compares the end of the chain with `audit.head`; what a superuser might
+It is a table of the catalog's database (`audit_log.sql`), append-only and hash-chained. A trigger on the lake's own
+commits enters changes of the lake, in the same transaction, whichever process commits. Reads and deliveries are entered
+by `append`. `verify` recomputes every hash and compares the end of the chain with `audit.head`. What a superuser might
 rewrite as a whole is found by hashes outside of the database, signed with the home's key: an anchor after every stage,
 and the newest entry that a process of this home has made (`head.json`).
 """
@@ -32,7 +32,7 @@ from searchflow.settings import Settings
 
 SETUP = Path(__file__).with_suffix(".sql")
 COLUMNS = ("sequence", "logged_at", "actor", "process", "run_id", "action", "object", "rows", "detail")
-# The same as in audit.chain(), from here: a function in the database could be replaced by whoever rewrites entries.
+# This repeats audit.chain() on our side: a user who rewrites entries could also replace a function in the database.
 EXPECTED = """encode(sha256(convert_to(jsonb_build_array(sequence, extract(epoch FROM logged_at), actor, process, run_id,
     action, object, rows, detail, previous_hash)::text, 'UTF8')), 'hex')"""
 NEWEST = "SELECT sequence, hash FROM audit.newest()"
@@ -48,14 +48,14 @@ _lock = threading.Lock()
 
 
 class AuditBroken(SearchFlowError):
-    """The audit log is not what was written."""
+    """The audit log is not what was written: an entry was changed, removed or slipped in."""
 
     exit_status = 1
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What `verify` found in order."""
+    """What `verify` checked and found in order."""
 
     entries: int
     anchors: int
@@ -63,13 +63,13 @@ class Verified:
 
 
 def prepare(settings: Settings) -> None:
-    """Make the table, its triggers and the one on the lake's commits. Safe to call again."""
+    """Make the table, its triggers and the trigger on the lake's commits. It is safe to call this again."""
     setup = SETUP.read_bytes()
     version = hashlib.sha256(setup).hexdigest()[:16]
     with psycopg.connect(postgres.conninfo(settings, "catalog")) as connection:
         connection.execute(
             "SELECT pg_advisory_xact_lock(%s)", [locks.AUDIT_SETUP]
-        )  # another machine may be at the same place
+        )  # another machine may be making it at the same moment
         known = connection.execute("SELECT obj_description(to_regnamespace('audit'), 'pg_namespace')").fetchone()
         if known is None or known[0] != version:
             connection.execute(setup)
@@ -77,7 +77,7 @@ def prepare(settings: Settings) -> None:
 
 
 def append(settings: Settings, action: str, object: str, *, rows: int | None = None, detail: str = "") -> None:  # noqa: A002
-    """Enter something that is not a commit of the lake: a read, a delivery.
+    """Append an entry for something that is not a commit of the lake: a read, a delivery.
 
     Raises:
         ServiceError: the log does not answer. What is not logged must not happen: append first, then answer.
@@ -105,8 +105,11 @@ def append(settings: Settings, action: str, object: str, *, rows: int | None = N
 def append_query(
     settings: Settings, sql: str, rows: int | None, *, tables: Iterable[str] | None = None, problem: str = ""
 ) -> None:
-    """Enter a query: the tables it names (found in its text when not given), and its text without comments and values,
-    which may be personal. A query that failed is entered too: its error may have shown something."""
+    """Append an entry for a query: the tables it names and its text.
+
+    The tables are found in the text when they are not given. The text is entered without comments and values, which may
+    be personal. A query that failed is entered too: its error may have shown something.
+    """
     plain = without_values(sql)
     named = sorted(set(_TABLES.findall(plain.replace('"', "")) if tables is None else tables))
     detail = f"{problem}: {plain}" if problem else plain
@@ -114,7 +117,8 @@ def append_query(
 
 
 def without_values(sql: str) -> str:
-    """SQL on one line with ? for every text and number, without comments and without names that hold more than a name.
+    """Return SQL on one line with ? for every text and number, without comments and without names that hold more than a
+    name.
 
     >>> without_values("SELECT 'a@b.example' AS x, 7 -- mine")
     'SELECT ? AS x, ?'
@@ -143,8 +147,11 @@ def show(
     without: tuple[str, str] | None = None,
     **filters: str | None,
 ) -> list[dict[str, Any]]:
-    """The newest entries, the newest first. Filters: actor, process, run_id, action, object (a table, or its beginning);
-    `without` leaves out what a process did with an action."""
+    """Return the newest entries, the newest first.
+
+    Filters: actor, process, run_id, action, object (a table, or its beginning). `without` leaves out what a process did
+    with an action.
+    """
     conditions: list[str] = ["true"]
     values: list[Any] = []
     for name, value in filters.items():
@@ -169,7 +176,9 @@ def show(
 
 
 def anchor(settings: Settings) -> None:
-    """Keep the newest hash outside of the database, signed: what is before it can no longer be rewritten unseen."""
+    """Keep the newest hash outside of the database, signed: what is before it can no longer be rewritten without being
+    noticed.
+    """
     head = _head(settings)
     if head is None:
         return
@@ -188,7 +197,7 @@ def verify(settings: Settings) -> Verified:
     """
     hashes = _anchored(settings)  # first: an entry is made before its anchor, so the log is as new as these at least
     with psycopg.connect(postgres.conninfo(settings, "catalog")) as connection:
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ  # others go on writing
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ  # other processes go on writing
         row = connection.execute(f"""
             SELECT min(sequence) FROM (
                 SELECT sequence, hash <> {EXPECTED} OR previous_hash <> lag(hash, 1, '') OVER entries
@@ -230,7 +239,7 @@ def _anchored(settings: Settings) -> dict[int, str]:
 
 
 def _signed(settings: Settings, line: str) -> tuple[int, str] | None:
-    """Sequence and hash of a line that we signed; None when we did not."""
+    """Return the sequence and hash of a line that we signed, or None when we did not sign it."""
     try:
         entry = json.loads(line)
         sequence, known, signature = int(entry["sequence"]), str(entry["hash"]), str(entry["signature"])
@@ -240,7 +249,7 @@ def _signed(settings: Settings, line: str) -> tuple[int, str] | None:
 
 
 def _move_head(settings: Settings, sequence: int, known: str) -> None:
-    """Keep the newest entry outside of the database. Another process may be further: then its own stays."""
+    """Keep the newest entry outside of the database. Another process may have kept a later one: then that one stays."""
     path = _head_file(settings)
     try:
         before = _signed(settings, path.read_text())

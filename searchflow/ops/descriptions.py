@@ -1,4 +1,4 @@
-"""What the platform's own tables hold, for those that no model reads: `external_models.yaml` describes the others."""
+"""Descriptions of those of the platform's own tables that no model reads: `external_models.yaml` describes the others."""
 
 from __future__ import annotations
 
@@ -31,4 +31,4 @@ DESCRIPTIONS = {
     "ops.validation_results": "Checks of the quality suites: one row a check and run",
     **{f"ops.position_{shard}": f"How far ingestion has read ({shard}): one row a source" for shard in SHARDS},
 }
-"""Table -> its sentence."""
+"""Table -> the sentence that describes it."""

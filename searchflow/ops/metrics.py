@@ -1,4 +1,4 @@
-"""The ops tables in Prometheus' format. Reads `ops` only: no event, no person is in it.
+"""Metrics: the ops tables in Prometheus' format. This module reads `ops` only, where no event and no person is stored.
 
 Counters over all commits are kept as a sum up to some minutes ago and a sum of the rest, so that a scrape reads what is
 new and not the history. An answer is kept for a few seconds: many scrapers cost as much as one.
@@ -29,7 +29,9 @@ from searchflow.settings import Settings
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 KEPT_SECONDS = 5.0
 SETTLED = timedelta(minutes=15)
-"""Commits become visible within seconds of their time stamp; behind this nothing is added any more."""
+"""The time after which counts are settled: commits become visible within seconds of their time stamp, so nothing is
+added behind this any more.
+"""
 LATENCY_WINDOW = timedelta(hours=3)
 
 COUNTED = ("received", "stored", "duplicates", "dead_letters", "late")
@@ -38,7 +40,9 @@ Query = Callable[[str, dict[str, Any]], list[tuple[Any, ...]]]
 
 
 class Metrics:
-    """The text of `/metrics`, on a connection that `opened` gives when one is needed. Safe to call from any thread."""
+    """The text of `/metrics`, read on a connection that `opened` gives when one is needed. It is safe to call from any
+    thread.
+    """
 
     def __init__(
         self,
@@ -52,7 +56,7 @@ class Metrics:
         self._settled_until = datetime(1970, 1, 1)  # noqa: DTZ001  (UTC, as all times of the lake)
 
     def text(self) -> bytes:
-        """Everything, as it is now.
+        """Return all metrics as text, as they are now.
 
         Raises:
             ServiceError: the warehouse does not answer.
@@ -140,7 +144,7 @@ class Metrics:
             (4, "searchflow_run_duration_seconds", "Duration of the newest run"),
             (5, "searchflow_run_last_rows", "Rows of the newest run"),
             (6, "searchflow_run_last_timestamp_seconds", "When the newest run began"),
-            (7, "searchflow_run_last_success_timestamp_seconds", "When the newest run began that went well"),
+            (7, "searchflow_run_last_success_timestamp_seconds", "When the newest successful run began"),
         ):
             yield _gauge(name, text, labels, ((*row[:2], row[place]) for row in rows))
 
@@ -156,7 +160,7 @@ class Metrics:
         for model, count, _ in rows:
             failed.add_metric([model], float(count or 0))
         yield failed
-        yield _gauge("searchflow_model_covered_until_timestamp_seconds", "End of what a model covers", ["model"],
+        yield _gauge("searchflow_model_covered_until_timestamp_seconds", "Moment up to which a model covers events", ["model"],
                      ((model, until) for model, _, until in rows))  # fmt: skip
 
     def _syncs(self, now: datetime) -> Iterator[Metric]:
@@ -214,36 +218,36 @@ class Metrics:
         for place, name, text in (
             (3, "searchflow_service_level_value", "What was measured: seconds, a share or a count"),
             (4, "searchflow_service_level_limit", "The limit"),
-            (5, "searchflow_service_level_since_timestamp_seconds", "Since when it is so"),
+            (5, "searchflow_service_level_since_timestamp_seconds", "When the level got its present state"),
         ):
             yield _gauge(name, text, labels, ((*row[:2], row[place]) for row in rows))
 
 
 class _Collected(Collector):
-    """Families that were made already."""
+    """A collector of families that were made already."""
 
     def __init__(self, families: list[Metric]) -> None:
         self._families = families
 
     def collect(self) -> Iterable[Metric]:
-        """All of them."""
+        """Return all families that were made."""
         return self._families
 
 
 def query_of(connection: duckdb.DuckDBPyConnection) -> Query:
-    """Queries on a connection."""
+    """Return a function that runs queries on a connection."""
     return lambda sql, values: connection.execute(sql, values or None).fetchall()
 
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Query]:
-    """A connection of its own and one snapshot of the lake, for as long as the block lasts."""
+    """Open a connection of its own and one snapshot of the lake, for as long as the block lasts."""
     with warehouse.connect(settings, read_only=True) as connection, warehouse.transaction(connection):
         yield query_of(connection)
 
 
 def _gauge(name: str, text: str, labels: list[str], rows: Iterable[tuple[Any, ...]]) -> GaugeMetricFamily:
-    """(label, ..., value) each; what is not known is left out."""
+    """Return a gauge of (label, ..., value) each. What is not known is left out."""
     family = GaugeMetricFamily(name, text, labels=labels)
     for *given, value in rows:
         if value is not None:

@@ -1,4 +1,4 @@
-"""The platform's own tables (schema `ops`, append-only) and how rows get there.
+"""Records: the platform's own tables (schema `ops`, append-only) and how rows get there.
 
 Small appends are inlined in the catalog; the maintenance flow flushes them.
 """
@@ -18,7 +18,7 @@ GUARD = "(guard)"
 
 SHARDS = (*event_types.NAMES, "file", "direct")
 EVENT_TYPES = "ops.event_types"
-"""The declared event types, for SQL: unlike the others this table holds what is true now."""
+"""The declared event types, for SQL. Unlike the other tables, this one holds what is true now."""
 _POSITIONS = """
         source VARCHAR, position VARCHAR, version BIGINT, batch_id VARCHAR, updated_at TIMESTAMP, watermark TIMESTAMP"""
 
@@ -103,11 +103,11 @@ TABLES: dict[str, str] = {
         checked_at TIMESTAMP, level VARCHAR, target VARCHAR, measure VARCHAR, state VARCHAR, value DOUBLE,
         bound VARCHAR, limit_value DOUBLE, unit VARCHAR, since TIMESTAMP, sentence VARCHAR""",
 }
-"""Table -> its columns. Created by `searchflow.tables.prepare`."""
+"""Table -> its columns. The tables are created by `searchflow.tables.prepare`."""
 
 
 def rows(connection: duckdb.DuckDBPyConnection, table: str, records: Sequence[Mapping[str, Any]]) -> int:
-    """Append `records` to an ops table in one statement; missing columns are null. Returns how many.
+    """Append `records` to an ops table in one statement. Missing columns are null. Return how many rows were appended.
 
     Raises:
         KeyError: the table or a column is not declared in `TABLES`.

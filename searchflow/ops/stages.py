@@ -1,7 +1,8 @@
-"""Every run of every stage is a row of `ops.stage_runs`: rows, duration, status, error, also when it fails or is killed.
+"""Stages: every run of a stage is a row of `ops.stage_runs`, also when it fails or is killed. The row has rows,
+duration, status and error.
 
-A run that begins takes a ticket in `monitoring.running` and holds a lock as long as its process lives. Tickets whose lock
-is free belong to runs that were killed: whoever comes next writes their row for them.
+A run that begins takes a ticket in `monitoring.running` and holds a lock as long as its process lives. Tickets whose
+lock is free belong to runs that were killed: the next process that comes writes their row for them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from searchflow.services import locks, postgres
 from searchflow.settings import Settings
 
 SETUP = Path(__file__).with_name("monitoring.sql")
-KILLED = "The process ended without a word: it was killed, or the machine went down."
+KILLED = "The process ended without a report: it was killed, or the machine went down."
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Stage:
 
 
 def prepare(settings: Settings) -> None:
-    """Make what monitoring remembers. Safe to call again. A role that may not even look at it does without."""
+    """Make what monitoring remembers. It is safe to call this again. A role that may not even look at it does without."""
     with (
         suppress(psycopg.OperationalError, psycopg.errors.InsufficientPrivilege),
         psycopg.connect(postgres.conninfo(settings, "ledger")) as connection,
@@ -91,8 +92,10 @@ def noted(
 
 
 def was_stopped(error: BaseException) -> bool:
-    """Was the run told to end, rather than failing? A signal that comes while DuckDB works ends the query with an error of
-    its own, and is the cause of that."""
+    """Return whether the run was told to end, rather than failing.
+
+    A signal that comes while DuckDB works ends the query with an error of its own, and is the cause of that error.
+    """
     cause: BaseException | None = error
     while cause is not None and isinstance(cause, Exception):
         cause = cause.__cause__
@@ -100,7 +103,9 @@ def was_stopped(error: BaseException) -> bool:
 
 
 def shown(error: BaseException) -> str:
-    """An error as it may be kept. Ours say no more than they may; others may quote data, so only their kind is told."""
+    """Return an error as it may be kept. Our own errors say no more than they may; others may quote data, so only their
+    kind is told.
+    """
     text = type(error).__name__
     return f"{text}: {error}"[:500] if isinstance(error, SearchFlowError) else text
 
@@ -115,7 +120,7 @@ def _write(settings: Settings, row: dict[str, Any]) -> None:
 
 @contextmanager
 def _ticket(settings: Settings, name: str, run: str, started: datetime) -> Iterator[None]:
-    """A row and a lock for as long as the block lasts. A server that is away does not keep a stage from running."""
+    """Hold a row and a lock for as long as the block lasts. A server that is away does not keep a stage from running."""
     connection = ticket = None
     with suppress(psycopg.Error):
         connection = psycopg.connect(postgres.conninfo(settings, "ledger"))
@@ -124,7 +129,7 @@ def _ticket(settings: Settings, name: str, run: str, started: datetime) -> Itera
             [run, name, started],
         ).fetchone()
         ticket = row[0] if row else None
-        connection.execute("SELECT pg_advisory_lock(%s, %s)", [locks.STAGES, ticket])  # before anybody can see the row
+        connection.execute("SELECT pg_advisory_lock(%s, %s)", [locks.STAGES, ticket])  # before others can see the row
         connection.commit()
         connection.autocommit = True
     try:
@@ -137,9 +142,10 @@ def _ticket(settings: Settings, name: str, run: str, started: datetime) -> Itera
 
 
 def bury(settings: Settings) -> int:
-    """Write the rows of runs that were killed. Returns how many. Never in the way of anything: else the next one does it.
+    """Write the rows of runs that were killed. Return how many. A failure here stops nothing: the next process does it.
 
-    A run that outlived a restart of PostgreSQL has lost its lock too; it is written as killed, and once more when it ends.
+    A run that outlived a restart of PostgreSQL has lost its lock too; it is written as killed, and once more when it
+    ends.
     """
     with suppress(psycopg.Error, SearchFlowError), psycopg.connect(postgres.conninfo(settings, "ledger")) as connection:
         dead = connection.execute(

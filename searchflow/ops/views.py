@@ -1,7 +1,7 @@
 """Views over the platform's own tables, for SQL, service levels and metrics alike: each figure is defined once, here.
 
-They are made with the tables (`searchflow.tables.prepare`), not by SQLMesh: what watches the models must not wait for
-them. A view whose text has changed is made anew.
+The views are made with the tables (`searchflow.tables.prepare`), not by SQLMesh: what watches the models must not wait
+for them. A view whose text has changed is rebuilt.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import duckdb
 
 
 def sync_latency(since: str = "TIMESTAMP '1970-01-01'") -> str:
-    """The way of each commit of live events to each destination: stored, taken by a transformation, in the sync's model,
-    and there after the first sync that began when the model was made. Null: not yet. Loads of history are left out.
+    """Return the SQL that follows each commit of live events to each destination.
+
+    Its columns tell when the commit was stored, taken by a transformation, in the sync's model, and there after the
+    first sync that began when the model was made. Null: not yet. Loads of history are left out.
 
     Nothing older than `since` is read: the cost follows it.
     """
@@ -58,7 +60,7 @@ def sync_latency(since: str = "TIMESTAMP '1970-01-01'") -> str:
 
 
 VIEWS: dict[str, str] = {
-    # Every run of everything that runs, in one shape: what failed, how long it took, at which rate.
+    # All runs (stages, models, syncs, suites) in one shape: what failed, how long it took, at which rate.
     "ops.runs": """
         SELECT kind, name, run_id, started_at, duration_s, status, ok, rows,
                rows / nullif(duration_s, 0) AS rows_per_second, error
@@ -78,8 +80,9 @@ VIEWS: dict[str, str] = {
             SELECT 'suite', suite, run_id, checked_at, duration_s, 'checked', TRUE, rows_in, NULL
             FROM ops.validated_tables
         )""",
-    # Up to which moment a model was made: events received until then are in it. `lake_snapshot` is the state of the lake right
-    # after its run, so all that it was made from is there as it was; `due_at` is when its schedule makes it next.
+    # The moment up to which a model was made: events received until then are in it. `lake_snapshot` is the state of the
+    # lake right after its run, so all that it was made from is there as it was. `due_at` is when its schedule makes it
+    # next.
     "ops.made_until": """
         SELECT environment, model, known_until, lake_snapshot, due_at, started_at AS made_at, run_id
         FROM ops.model_runs WHERE status = 'succeeded' AND lake_snapshot IS NOT NULL
@@ -99,7 +102,7 @@ VIEWS: dict[str, str] = {
         FROM ops.validation_results GROUP BY suite, run_id""",
     "ops.sync_latency": sync_latency(),
 }
-"""Name -> its SELECT."""
+"""Name of a view -> its SELECT."""
 
 
 def prepare(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:

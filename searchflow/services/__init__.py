@@ -1,6 +1,8 @@
-"""The servers SearchFlow stands on: each one's start, check and stop. Embedded by default, yours when a URL is set.
+"""The servers that SearchFlow stands on: each one's start, check and stop. A server is embedded by default, and yours
+when a URL is set.
 
-Knows nothing of what is kept in them: `searchflow.lifecycle` starts them in order and makes what the platform needs there.
+This package knows nothing of what is kept in the servers: `searchflow.lifecycle` starts them in order and makes what
+the platform needs there.
 """
 
 from __future__ import annotations

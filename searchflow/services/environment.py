@@ -1,4 +1,6 @@
-"""The variables through which other programs (SQLMesh, Prefect) find our servers, and the `.env` that holds them."""
+"""The environment variables through which other programs (SQLMesh, Prefect) find our servers, and the `.env` that holds
+them.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,14 @@ END = "# --- end ---"
 
 
 def sqlmesh_environment(settings: Settings) -> dict[str, str]:
-    """What `config.yaml` refers to."""
+    """Return the variables that `config.yaml` refers to."""
     state = conninfo_to_dict(postgres.plain_conninfo(settings, "sqlmesh"))
     password = ""
     if settings.postgres_url is not None:
         password = str(conninfo_to_dict(settings.postgres_url.get_secret_value()).get("password") or "")
     return {
         "SEARCHFLOW_CATALOG": f"postgres:{postgres.plain_conninfo(settings, 'catalog')}",
-        # Not SEARCHFLOW_DATA_PATH: that is a setting, and one written for this home would follow us to another.
+        # Not SEARCHFLOW_DATA_PATH: that is a setting, and a value written for this home would also be used for another.
         "SEARCHFLOW_LAKE_PATH": settings.data_path,
         "SEARCHFLOW_EXTENSIONS": str(settings.extensions_dir),
         "SEARCHFLOW_SPILL": str(settings.home / "spill"),
@@ -40,11 +42,12 @@ def sqlmesh_environment(settings: Settings) -> dict[str, str]:
 
 
 def write_env_file(settings: Settings) -> Path | None:
-    """Write our block of `.env`, readable by its owner only; keep every other line. None when there is none to write.
+    """Write our block of `.env`, readable by its owner only, and keep every other line. Return None when there is none
+    to write.
 
     SQLMesh and Prefect read `.env` by themselves, so `sqlmesh plan dev` and `prefect flow-run ls` work in the
-    repository root without further set-up. The block speaks of the home that later commands use by themselves: a home or
-    server that only this command's environment names leaves `.env` as it is.
+    repository root without further set-up. The block names the home that later commands use by themselves. When only
+    this command's environment names a home or server, `.env` stays as it is.
 
     Raises:
         StorageError: the file cannot be written.
@@ -67,14 +70,16 @@ def write_env_file(settings: Settings) -> Path | None:
 
 
 def _lasting(settings: Settings) -> bool:
-    """True when a later command that is told nothing by the environment means the same home and the same servers."""
+    """Return True when a later command that is told nothing by the environment means the same home and the same
+    servers.
+    """
     return settings.home == default_home() and sqlmesh_environment(settings) == sqlmesh_environment(
         stored_settings(settings.home)
     )
 
 
 def stored_settings(home: Path) -> Settings:
-    """The settings of a home as `.env` says them, without the environment's."""
+    """Return the settings of a home as `.env` says them, without those of the environment."""
     with without_variables("SEARCHFLOW_", keep=("SEARCHFLOW_ENV_FILE",)):
         return load_settings(home=home)
 
@@ -92,7 +97,7 @@ def without_variables(prefix: str, *, keep: Iterable[str] = ()) -> Iterator[None
 
 
 def _block(settings: Settings, kept: list[str]) -> list[str]:
-    """Our lines."""
+    """Return the lines of our block."""
     ours = sqlmesh_environment(settings)
     if not any(line.lstrip().startswith(("SEARCHFLOW_HOME=", "export SEARCHFLOW_HOME=")) for line in kept):
         ours = {name: _from_home(settings, value) for name, value in ours.items()}
@@ -101,8 +106,11 @@ def _block(settings: Settings, kept: list[str]) -> list[str]:
 
 
 def _from_home(settings: Settings, value: str) -> str:
-    """A place in the home, in terms of SEARCHFLOW_HOME: SQLMesh lets `.env` win over the environment, and would otherwise
-    work on the default home when a person names another one."""
+    """Return a place in the home, in terms of SEARCHFLOW_HOME.
+
+    SQLMesh lets `.env` win over the environment, and would otherwise work on the default home when a person names
+    another one.
+    """
     for place in (postgres.socket_folder(settings).parent, settings.home):
         if f"{place}/" in value:
             return value.replace(f"{place}/", f"${{SEARCHFLOW_HOME:-{place}}}/")
@@ -123,7 +131,9 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _kept_lines(lines: list[str]) -> list[str]:
-    """A person's lines. Older versions wrote the home into our block: it stays, as a line of theirs."""
+    """Return the lines that a person wrote. Older versions wrote the home into our block: it stays, as a line of
+    theirs.
+    """
     if BEGIN not in lines or END not in lines:
         return lines
     begin, end = lines.index(BEGIN), lines.index(END)

@@ -1,8 +1,8 @@
-"""What belongs to one process only: a child that is forked lets go of it, is recorded, and ends with its parent.
+"""Forked children: a child lets go of what belongs to its parent only, is recorded, and ends with its parent.
 
-A lock on a file belongs to the open file, and a lock in PostgreSQL to its connection. A forked child has copies of both:
-SQLMesh forks workers to load its models, and those outlive a parent that is killed, because each waits for work on a pipe
-that the others hold open. So while a lock is held, a child gets an empty file in the place of what holds it.
+A lock on a file belongs to the open file, and a lock in PostgreSQL to its connection. A forked child has copies of
+both: SQLMesh forks workers to load its models, and those outlive a parent that is killed, because each waits for work
+on a pipe that the others hold open. So while a lock is held, a child gets an empty file in the place of what holds it.
 """
 
 from __future__ import annotations
@@ -20,24 +20,25 @@ from pathlib import Path
 import psutil
 
 FOLDER = "children"
-"""Of the home's `run` folder: one record a child."""
+"""The folder in the home's `run` folder that holds one record for each child."""
 LOOK_SECONDS = 0.5
-"""Between two looks of a child at its parent."""
+"""Seconds between two looks of a child at its parent."""
 PATIENCE_SECONDS = 15.0
-"""For an orphan that was told to end: a commit or a model under way is finished."""
+"""Seconds to wait for an orphan that was told to end: a commit or a model under way is finished."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A process: `created` is its start time in seconds since 1970, as the system reports it. A process id alone is
-    given again to another process."""
+    """What identifies a process. `created` is its start time in seconds since 1970, as the system reports it. A process
+    id alone is given again to another process.
+    """
 
     pid: int
     created: float
 
     @classmethod
     def of(cls, pid: int) -> Identity:
-        """The process that has this id now.
+        """Return the process that has this id now.
 
         Raises:
             psutil.NoSuchProcess: there is none.
@@ -45,7 +46,7 @@ class Identity:
         return cls(pid, psutil.Process(pid).create_time())
 
     def process(self) -> psutil.Process | None:
-        """The process if it still runs, else None."""
+        """Return the process if it still runs, else None."""
         try:
             found = psutil.Process(self.pid)
             alive = abs(found.create_time() - self.created) < 1 and found.status() != psutil.STATUS_ZOMBIE
@@ -62,11 +63,11 @@ class Child:
     parent: Identity
 
     def path(self, run_dir: Path) -> Path:
-        """Where its record is."""
+        """Return the path of the child's record."""
         return run_dir / FOLDER / f"{self.child.pid}.json"
 
     def write(self, run_dir: Path) -> None:
-        """Keep the record."""
+        """Write the child's record into its file."""
         path = self.path(run_dir)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}")
@@ -75,7 +76,7 @@ class Child:
 
     @classmethod
     def read(cls, path: Path) -> Child | None:
-        """The record in a file, or None when it is none."""
+        """Read the record in a file, or return None when it is no record."""
         try:
             found = json.loads(path.read_text())
             return cls(Identity(**found["child"]), Identity(**found["parent"]))
@@ -105,7 +106,7 @@ def children_recorded(run_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def not_inherited(descriptor: int, run_dir: Path) -> Iterator[None]:
-    """The same, and keep `descriptor` out of those children."""
+    """Record children like `children_recorded`, and keep `descriptor` out of them."""
     _kept.append(descriptor)
     try:
         with children_recorded(run_dir):
@@ -115,7 +116,9 @@ def not_inherited(descriptor: int, run_dir: Path) -> Iterator[None]:
 
 
 def _let_go() -> None:
-    """In a child: an empty file takes the place of each descriptor, so that closing it later harms nothing else."""
+    """Let go, in a child: an empty file takes the place of each descriptor, so that closing it later harms nothing
+    else.
+    """
     if not _folders or _self is None:
         return
     empty = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -139,7 +142,7 @@ os.register_at_fork(after_in_child=_let_go)
 
 
 def end_orphans(run_dir: Path) -> list[int]:
-    """End every recorded child whose parent is gone, and forget those that ended. Returns the ids of those it ended."""
+    """End every recorded child whose parent is gone, and forget those that ended. Return the ids of those it ended."""
     orphans: list[psutil.Process] = []
     for path in sorted((run_dir / FOLDER).glob("*.json")):
         record = Child.read(path)

@@ -1,8 +1,9 @@
-"""Every advisory lock of an installation, and how a named one is held.
+"""Locks: every advisory lock of an installation, and how a named one is held.
 
-PostgreSQL keeps them, so they hold between machines, and the server releases them when their connection ends, however it
-ends. A lock is a number, or a name of which the server takes the hash. All numbers are declared here, so no two uses can
-take the same one; those that SQL files write themselves are checked against this list (`tests/platform/test_locks.py`).
+PostgreSQL keeps the locks, so they hold between machines, and the server releases them when their connection ends,
+however it ends. A lock is a number, or a name of which the server takes the hash. All numbers are declared here, so no
+two uses can take the same one; those that SQL files write themselves are checked against this list
+(`tests/platform/test_locks.py`).
 """
 
 from __future__ import annotations
@@ -20,24 +21,26 @@ from searchflow.services import forks, postgres, waiting
 from searchflow.settings import Settings
 
 COMMITS = 5_347_006
-"""Shared by each commit into raw; alone by a cut (`searchflow.ingestion.cut`)."""
+"""The lock that each commit into raw shares, and a cut (`searchflow.ingestion.cut`) holds alone."""
 TOMBSTONES_SETUP = 5_347_020
-"""Making the list of forgotten people."""
+"""The lock for making the list of forgotten people."""
 AUDIT_SETUP = 5_927_100
-"""Making the audit log."""
+"""The lock for making the audit log."""
 AUDIT_CHAIN = 5_927_101
-"""Appending to the audit log: each entry is chained to the one before it. Taken by `ops/audit_log.sql`."""
+"""The lock for appending to the audit log: each entry is chained to the one before it. It is taken by
+`ops/audit_log.sql`.
+"""
 STAGES = 5_927_103
-"""With 0: making the tables of monitoring. With a ticket: the run of a stage lives."""
+"""The locks of monitoring. With 0: making its tables. With a ticket: the run of a stage lives."""
 NOTICES = 5_927_104
-"""With 1: states of service levels are being compared. With 2: notices are being delivered."""
+"""The locks of notices. With 1: states of service levels are being compared. With 2: notices are being delivered."""
 PUBLISHING = 5_927_120
-"""Publishing the marts, in the database that they are published to."""
+"""The lock for publishing the marts, in the database that they are published to."""
 
 ERASURE = "forget"
-"""Held by an erasure from its beginning to its end."""
+"""The lock that an erasure holds from its beginning to its end."""
 SYNC_DELIVERY, EMAIL_DELIVERY = "sync delivery", "email delivery"
-"""Held by the one process that sends to destinations, and by the one that sends e-mail."""
+"""The locks of the one process that sends to destinations, and of the one that sends e-mail."""
 PAUSE_SECONDS = 0.05
 
 
@@ -68,12 +71,14 @@ def setup(schema: str) -> str:
 
 @contextmanager
 def advisory_lock(settings: Settings, name: str, *, behind: str | None = None) -> Iterator[None]:
-    """Hold a named lock of this installation on the server, waiting for it; also between machines. While another session
-    holds the lock `behind`, it goes first.
+    """Hold a named lock of this installation on the server, waiting for it. It holds between machines too.
+
+    While another session holds the lock `behind`, that session goes first.
 
     The lock is asked for again and again: a session that waits inside a statement holds a snapshot, and as long as it
-    does, PostgreSQL cannot remove what an erasure has deleted. The server releases the lock when the process ends, however
-    it ends, also when children that it forked live on. After five seconds the wait says which process holds the lock.
+    does, PostgreSQL cannot remove what an erasure has deleted. The server releases the lock when the process ends,
+    however it ends, also when children that it forked live on. After five seconds the wait says which process holds the
+    lock.
     """
     with _lock_connection(settings) as connection:
         silent_until = time.monotonic() + waiting.SILENT_SECONDS
@@ -87,20 +92,20 @@ def advisory_lock(settings: Settings, name: str, *, behind: str | None = None) -
 
 @contextmanager
 def try_advisory_lock(settings: Settings, name: str) -> Iterator[bool]:
-    """Try to take the lock without waiting: gives True when this process holds it, False when another session does."""
+    """Try to take the lock without waiting. Yield True when this process holds it, False when another session does."""
     with _lock_connection(settings) as connection:
         yield try_lock(connection, name)
 
 
 def is_held(settings: Settings, name: str) -> bool:
-    """True while any session holds the named lock. Does not take it, not even for a moment."""
+    """Return True while any session holds the named lock. The lock is not taken, not even for a moment."""
     with psycopg.connect(postgres.conninfo(settings, "ledger"), autocommit=True) as connection:
         return _is_held(connection, name)
 
 
 @contextmanager
 def _lock_connection(settings: Settings) -> Iterator[psycopg.Connection]:
-    """A connection for locks, which no forked child has; its name says which process it belongs to."""
+    """Open a connection for locks, which no forked child has. Its name says which process it belongs to."""
     told = f"{waiting.command()}|{os.getpid()}"[:63]
     with (
         psycopg.connect(postgres.conninfo(settings, "ledger"), autocommit=True, application_name=told) as connection,
@@ -110,7 +115,7 @@ def _lock_connection(settings: Settings) -> Iterator[psycopg.Connection]:
 
 
 def try_lock(connection: psycopg.Connection, name: str) -> bool:
-    """Take the named lock for the life of this connection. False when another session holds it."""
+    """Take the named lock for the life of this connection. Return False when another session holds it."""
     row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
     return bool(row and row[0])
 
@@ -122,7 +127,9 @@ HOLDER = """
       AND (classid::bigint << 32 | objid::bigint) = wanted.key
       AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
-"""The connection that holds a lock; taking it was its last statement. The server shows a lock's number as two halves."""
+"""The query for the connection that holds a lock. Taking the lock was its last statement. The server shows a lock's
+number as two halves.
+"""
 
 
 def _is_held(connection: psycopg.Connection, name: str) -> bool:
@@ -130,7 +137,9 @@ def _is_held(connection: psycopg.Connection, name: str) -> bool:
 
 
 def holder(connection: psycopg.Connection, name: str) -> tuple[str, datetime | None] | None:
-    """Find the session that holds the named lock: its application name, and when it took it. None when it is free."""
+    """Find the session that holds the named lock: its application name, and when it took the lock. Return None when the
+    lock is free.
+    """
     row = connection.execute(HOLDER, [name]).fetchone()
     return None if row is None else (str(row[0]), row[1])
 

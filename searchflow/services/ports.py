@@ -1,7 +1,8 @@
-"""Loopback ports: take the wanted one or the next free one, remember it in the home, and tell whose a port is.
+"""Loopback ports: SearchFlow takes the wanted port or the next free one, remembers it in the home, and tells whose a
+port is.
 
-A port that a person chose (SEARCHFLOW_PREFECT_PORT and the like) is kept to: when it is taken, that is an error. Otherwise
-the next free one is used, and every later command finds it in `run/<server>.port`.
+A port that a person chose (SEARCHFLOW_PREFECT_PORT and the like) is kept to: when it is taken, that is an error.
+Otherwise the next free one is used, and every later command finds it in `run/<server>.port`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Say = Callable[[str], None]
 
 
 def free(port: int) -> bool:
-    """True when we could listen on the port."""
+    """Return True when we could listen on the port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         if probe.connect_ex((LOOPBACK, port)) == 0:
@@ -37,7 +38,7 @@ def free(port: int) -> bool:
 
 
 def next_free(port: int, *, taken: frozenset[int] = frozenset()) -> int:
-    """The first free port from `port` on.
+    """Return the first free port from `port` on.
 
     Raises:
         ServiceError: there is none among the next hundred.
@@ -51,7 +52,8 @@ def next_free(port: int, *, taken: frozenset[int] = frozenset()) -> int:
 
 
 def settle(settings: Settings, server: str, say: Say) -> Settings:
-    """The settings with the port that `server` has, or is to be started on: the wanted one, or the next free one.
+    """Return the settings with the port that `server` has, or is to be started on: the wanted one, or the next free
+    one.
 
     Raises:
         PortInUseError: a person chose the port, and another program has it.
@@ -90,7 +92,7 @@ def keep(settings: Settings, server: str) -> None:
 
 
 def listener(settings: Settings, server: str) -> str:
-    """Whose the server's port is: `ours`, `another program`, or `nobody`.
+    """Return whose the server's port is: `ours`, `another program`, or `nobody` when it is free.
 
     Only our own recorded process and what it started are asked about: no other process needs to be looked into.
     """

@@ -1,6 +1,6 @@
-"""PostgreSQL: the embedded server on a Unix socket, or the one SEARCHFLOW_POSTGRES_URL names.
+"""PostgreSQL: the embedded server on a Unix socket, or the server that SEARCHFLOW_POSTGRES_URL names.
 
-One server, one database each for the lake's catalog, SQLMesh's state, Prefect, the sync ledger and the CRM table.
+One server holds a database each for the lake's catalog, SQLMesh's state, Prefect, the sync ledger and the CRM table.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from searchflow.settings import Settings
 NAME = "postgres"
 DATABASES = ("catalog", "sqlmesh", "prefect", "ledger", "crm", "bi")
 SERVER_OPTIONS = {
-    "listen_addresses": "",  # the socket only: nobody connects from outside
-    "unix_socket_permissions": "0700",  # nor do other users of this machine
+    "listen_addresses": "",  # the socket only: no other machine can connect
+    "unix_socket_permissions": "0700",  # nor can other users of this machine
     "max_connections": "200",  # a catalog connection per DuckDB attachment, Prefect's pool, SQLMesh, the ledger
     "shared_buffers": "128MB",
     "log_min_messages": "warning",
@@ -39,10 +39,10 @@ SERVER_OPTIONS = {
 }
 
 EVERYBODY = "local   all             all                                     trust"
-"""What initdb writes into pg_hba.conf."""
+"""The rules that initdb writes into pg_hba.conf."""
 OURSELVES = "searchflow"
 RECOVERY_SECONDS = 60.0
-"""For a server that runs and does not answer yet: it recovers, or it is on its way out."""
+"""Seconds to wait for a server that runs and does not answer yet: it recovers, or it is on its way out."""
 
 
 def _binaries() -> Path:
@@ -58,17 +58,19 @@ def _binaries() -> Path:
 
 
 def data_dir(settings: Settings) -> Path:
-    """The embedded cluster's files."""
+    """Return the folder of the embedded cluster's files."""
     return settings.home / "postgres"
 
 
 def socket_folder(settings: Settings) -> Path:
-    """Where the embedded server's Unix socket is."""
+    """Return the folder of the embedded server's Unix socket."""
     return process.socket_dir(settings, "pg")
 
 
 def _unprivileged_account() -> process.Account | None:
-    """PostgreSQL refuses to run as root: as root, its server runs as an account without rights."""
+    """Return the account that runs the server when this process is root: PostgreSQL refuses to run as root. The account
+    has no rights.
+    """
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -81,7 +83,7 @@ def _unprivileged_account() -> process.Account | None:
 
 
 def _hand_over(path: Path, account: process.Account | None) -> None:
-    """Give a folder to the server's account; parents become passable (not listable) for it."""
+    """Give a folder to the server's account. Parents become passable (not listable) for it."""
     process.make_private(path)
     if account is None:
         return
@@ -109,7 +111,7 @@ def conninfo(settings: Settings, database: str) -> str:
 
 
 def plain_conninfo(settings: Settings, database: str) -> str:
-    """Write the same string without a name, for files and for comparing."""
+    """Return the connection string without a name, for files and for comparing."""
     name = f"{settings.postgres_prefix}{database}"
     if settings.postgres_url is None:
         return make_conninfo(host=str(socket_folder(settings)), user="postgres", dbname=name)
@@ -117,7 +119,7 @@ def plain_conninfo(settings: Settings, database: str) -> str:
 
 
 def server_conninfo(settings: Settings) -> str:
-    """A connection to the server's own maintenance database."""
+    """Return the connection string of the server's own maintenance database."""
     if settings.postgres_url is None:
         return make_conninfo(host=str(socket_folder(settings)), user="postgres", dbname="postgres")
     parts = _url_parts(settings)
@@ -126,13 +128,15 @@ def server_conninfo(settings: Settings) -> str:
 
 
 def conninfo_of(settings: Settings, url: SecretStr, variable: str, name: str) -> str:
-    """The same for a database that another setting names; its password is kept in a file called after `name`."""
+    """Return the connection string of a database that another setting names. Its password is kept in a file called
+    after `name`.
+    """
     given = _parsed(url, variable)
     return make_conninfo(**_without_password(settings, given, f"pgpass-{name}"))
 
 
 def _url_parts(settings: Settings) -> dict[str, str]:
-    """The parts of SEARCHFLOW_POSTGRES_URL but the database."""
+    """Return the parts of SEARCHFLOW_POSTGRES_URL except the database."""
     assert settings.postgres_url is not None
     given = _parsed(settings.postgres_url, "SEARCHFLOW_POSTGRES_URL")
     return _without_password(settings, {key: value for key, value in given.items() if key != "dbname"}, "pgpass")
@@ -149,7 +153,7 @@ def _parsed(url: SecretStr, variable: str) -> dict[str, str]:
 
 
 def _without_password(settings: Settings, given: dict[str, str], file: str) -> dict[str, str]:
-    """A password is moved into a pgpass file, so that no error message can contain it."""
+    """Move a password into a pgpass file, so that no error message can contain it."""
     parts = dict(given)
     password = parts.pop("password", None)
     if password is not None:
@@ -166,7 +170,7 @@ def _without_password(settings: Settings, given: dict[str, str], file: str) -> d
 
 
 def async_url(settings: Settings, database: str) -> str:
-    """The URL that SQLAlchemy with asyncpg wants (Prefect's database)."""
+    """Return the URL that SQLAlchemy with asyncpg wants (Prefect's database)."""
     parts = conninfo_to_dict(plain_conninfo(settings, database))
     query = {key: str(parts[key]) for key in ("passfile", "sslmode") if parts.get(key)}
     host = str(parts.get("host") or "localhost")
@@ -179,7 +183,7 @@ def async_url(settings: Settings, database: str) -> str:
 
 
 def start(settings: Settings) -> None:
-    """Start the embedded server if none is configured; make our databases. Safe to call again.
+    """Start the embedded server if none is configured, and make our databases. It is safe to call this again.
 
     Raises:
         ServiceError: the server does not start, does not answer or refuses us.
@@ -211,8 +215,10 @@ def _start_embedded(settings: Settings) -> None:
 
 
 def _runs_already(settings: Settings) -> bool:
-    """True when the server answers, or does so once it has recovered. False when there is none: then nothing of one that
-    was killed is in the way of a start."""
+    """Return True when the server answers, or does so once it has recovered.
+
+    Return False when there is none: then nothing of a server that was killed is in the way of a start.
+    """
     data = data_dir(settings)
     process.reap()
     process.wait_until(
@@ -222,13 +228,13 @@ def _runs_already(settings: Settings) -> bool:
     if found is None:
         remains.clear(data, socket_folder(settings))
         return False
-    if process.running(settings, NAME) is None:  # its record is lost: `down` must find it
+    if process.running(settings, NAME) is None:  # its record is lost: write it again, so that `down` finds the server
         process.record(settings, NAME, found)
     return _answers(settings)
 
 
 def _serving(settings: Settings, data: Path) -> int | None:
-    """The process id of the server in our data folder, or None when it does not run."""
+    """Return the process id of the server in our data folder, or None when it does not run."""
     process.reap()
     pid = remains.server_pid(data)
     if pid is None:
@@ -238,8 +244,11 @@ def _serving(settings: Settings, data: Path) -> int | None:
 
 
 def _admit_only_us(data: Path, account: process.Account | None) -> None:
-    """Let the server ask the system who connects: this account and the server's own are let in, nobody else, even where
-    the socket's folder stands open. Rules that somebody wrote are left alone."""
+    """Let the server ask the system who connects.
+
+    This account and the server's own are let in, and no other, even where the socket's folder stands open. Rules that a
+    person wrote are left alone.
+    """
     rules = data / "pg_hba.conf"
     if EVERYBODY not in rules.read_text():
         return
@@ -303,7 +312,7 @@ def check(settings: Settings) -> None:
 
 
 def prepared(settings: Settings) -> bool:
-    """True when the lake's catalog and the audit log have been made on the server that answers."""
+    """Return True when the lake's catalog and the audit log have been made on the server that answers."""
     try:
         with psycopg.connect(conninfo(settings, "catalog"), connect_timeout=5) as connection:
             row = connection.execute("SELECT to_regclass('ducklake_metadata'), to_regclass('audit.log')").fetchone()
@@ -313,7 +322,7 @@ def prepared(settings: Settings) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    """The part of libpq's answer that says why."""
+    """Return the part of libpq's answer that says why."""
     text = str(error).strip().splitlines()[0]
     return text.split("failed: ")[-1].removeprefix("FATAL:").strip().rstrip(".?")
 
@@ -340,5 +349,5 @@ def _make_databases(settings: Settings) -> None:
 
 
 def stop(settings: Settings) -> bool:
-    """Stop the embedded server with a fast shutdown; the data stays."""
+    """Stop the embedded server with a fast shutdown. The data stays."""
     return process.stop(settings, NAME, signal=signal.SIGINT, patience=60)

@@ -1,7 +1,7 @@
-"""The Prefect server: its database is in our PostgreSQL, its API and UI are on loopback behind a password, and it calls
-nobody.
+"""The Prefect server: its database is in our PostgreSQL, and its API and UI are on loopback behind a password. It makes
+no calls to other servers.
 
-The settings below are for a small machine; why each is there is in docs/reference/prefect.md.
+The settings below are for a small machine; docs/reference/prefect.md says why each is there.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from searchflow.settings import ROOT, Settings
 
 NAME = "prefect-server"
 START_SECONDS = 120
-"""The first start makes Prefect's tables, which takes about ten seconds on two cores."""
+"""Seconds to wait for a start. The first start makes Prefect's tables, which takes about ten seconds on two cores."""
 USER = "searchflow"
 
 
 def login(settings: Settings) -> tuple[str, str]:
-    """Name and password that the API of this home's server asks for, as an HTTP client takes them."""
+    """Return the name and password that the API of this home's server asks for, as an HTTP client takes them."""
     return USER, keys.prefect_password(settings)
 
 
 def auth_string(settings: Settings) -> str:
-    """The login as Prefect takes it: in its variables, and in the field of its login page."""
+    """Return the login as Prefect takes it, in its variables and in the field of its login page."""
     return ":".join(login(settings))
 
 
 def client_environment(settings: Settings) -> dict[str, str]:
-    """What a process needs so that its flows report to our server."""
+    """Return the variables that a process needs so that its flows report to our server."""
     return {
         "PREFECT_API_URL": settings.prefect_api_url,
         "PREFECT_API_AUTH_STRING": auth_string(settings),  # in the environment, which no other account can read
         "PREFECT_HOME": str(settings.home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",  # without our server a flow fails clearly, not on a second one
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",  # without our server a flow fails: it starts no second one
         "DO_NOT_TRACK": "1",
         "PREFECT_RUNNER_POLL_FREQUENCY": "2",  # seconds until a scheduled or triggered run is seen
     }
@@ -68,17 +68,17 @@ def _server_environment(settings: Settings) -> dict[str, str]:
 
 
 def _own_origins(settings: Settings) -> list[str]:
-    """Where the server's own pages come from: no page of another site may read what the API answers."""
+    """Return where the server's own pages come from: no page of another site may read what the API answers."""
     return [f"http://{host}:{settings.prefect_port}" for host in (ports.LOOPBACK, "localhost")]
 
 
 def healthy(settings: Settings, *, timeout: float = 5.0) -> bool:
-    """True when the process on our port is the one that this home started, and its API answers."""
+    """Return True when the process on our port is the one that this home started, and its API answers."""
     return ports.listener(settings, NAME) == "ours" and _answers(settings, timeout)
 
 
 def state(settings: Settings) -> str:
-    """`up`, or why not, in words."""
+    """Return `up`, or why the server is not up, in words."""
     whose = ports.listener(settings, NAME)
     if whose == "ours":
         return "up" if _answers(settings, 5.0) else "does not answer"
@@ -107,8 +107,8 @@ def _answers(settings: Settings, timeout: float) -> bool:
 
 
 def launch(settings: Settings, say: ports.Say = lambda _: None) -> Settings:
-    """Begin to start the server without waiting for it; `wait` waits. Does nothing when it runs. Returns the settings with
-    the port that it has.
+    """Begin to start the server without waiting for it; `wait` waits. It does nothing when the server runs. Return the
+    settings with the server's port.
 
     Raises:
         PortInUseError: a person chose the port, and it belongs to another program.
@@ -127,7 +127,7 @@ def launch(settings: Settings, say: ports.Say = lambda _: None) -> Settings:
 
 
 def wait(settings: Settings) -> None:
-    """Wait until the server answers.
+    """Wait until the server answers its API.
 
     Raises:
         ServiceError: it ended, or did not answer within `START_SECONDS`.
@@ -147,12 +147,12 @@ def wait(settings: Settings) -> None:
 
 
 def start(settings: Settings, say: ports.Say = lambda _: None) -> Settings:
-    """Start the server and wait until it answers. Returns the settings with the port that it has."""
+    """Start the server and wait until it answers. Return the settings with the port that it has."""
     settings = launch(settings, say)
     wait(settings)
     return settings
 
 
 def stop(settings: Settings) -> bool:
-    """Stop the server; its runs stay in the database."""
+    """Stop the server. Its runs stay in the database."""
     return process.stop(settings, NAME, signal=signal.SIGTERM)

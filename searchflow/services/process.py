@@ -1,7 +1,8 @@
-"""Background processes: start detached, remember the process id, stop by that id and nothing else.
+"""Background processes: they start detached, their process ids are remembered, and each is stopped by that id and
+nothing else.
 
 A record in `<home>/run/<name>.json` holds the process id and its start time, so that a number reused by the operating
-system is never taken for ours.
+system is never taken for one of our own processes.
 """
 
 from __future__ import annotations
@@ -29,35 +30,40 @@ from searchflow.services import forks, waiting
 from searchflow.settings import Settings
 
 UNIX_SOCKET_PATH_LIMIT = 100
-"""Bytes. Linux allows 107 and macOS 103 for the whole path of a socket."""
+"""The limit of a socket's path in bytes. Linux allows 107 and macOS 103 for the whole path."""
 NOTING_SECONDS = 1.0
-"""What Prefect's runner needs to report a run that ended before it is told to end itself."""
+"""Seconds that Prefect's runner needs to report a run that ended before the runner is told to end itself."""
 NO_ROOM_BYTES = 16 * 2**20
-"""With less on its disk PostgreSQL cannot begin its next write-ahead segment (16 MiB by default), and ends."""
+"""The least free space on PostgreSQL's disk. With less, it cannot begin its next write-ahead segment (16 MiB by
+default), and ends.
+"""
 ROOMS = ("run", "logs", "feeds", "reports", "lake", "quality", "answer_key", "valkey", "prefect")
 """Folders of the home, for this account only: they hold people's data, or could."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """Another account to run a process as. Its group goes with it: ours must not decide what it may read."""
+    """Another account to run a process as. Its group goes with it: ours must not decide what the process may read."""
 
     uid: int
     gid: int
 
     def as_popen(self) -> dict[str, Any]:
-        """The arguments of `subprocess.Popen`."""
+        """Return the arguments of `subprocess.Popen` for this account."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
 
 _children: list[subprocess.Popen[bytes]] = []
-"""Processes this one started. They outlive it; while it lives, they are reaped when they end."""
+"""Processes that this one started. They outlive it; while it lives, they are reaped when they end."""
 
 
 @dataclass(frozen=True)
 class ProcessRecord:
-    """A process we started: `created` is its start time in seconds since 1970, as the system reports it, and `home` the home
-    that it belongs to: the records of a copied home speak of another home's processes."""
+    """A process that we started.
+
+    `created` is its start time in seconds since 1970, as the system reports it. `home` is the home that it belongs to:
+    the records of a copied home speak of another home's processes.
+    """
 
     name: str
     pid: int
@@ -80,7 +86,7 @@ def record(settings: Settings, name: str, pid: int) -> ProcessRecord:
 
 
 def running(settings: Settings, name: str) -> ProcessRecord | None:
-    """The record of `name` if that very process still runs, else None."""
+    """Return the record of `name` if that very process still runs, else None."""
     try:
         entry = ProcessRecord(**json.loads(_record_path(settings, name).read_text()))
     except (OSError, ValueError, TypeError):
@@ -91,14 +97,16 @@ def running(settings: Settings, name: str) -> ProcessRecord | None:
 
 
 def recorded(settings: Settings) -> list[str]:
-    """Names of everything recorded under this home, running or not."""
+    """Return the names of everything recorded under this home, running or not."""
     return sorted(path.stem for path in settings.run_dir.glob("*.json"))
 
 
 def stop(settings: Settings, name: str, *, signal: int, patience: float = 20.0, children_first: bool = False) -> bool:
-    """Send `signal` to the recorded process, wait, and insist with SIGKILL. True when something was stopped.
+    """Send `signal` to the recorded process, wait, and send SIGKILL if it does not end. Return True when a process was
+    stopped.
 
-    With `children_first` what it started is asked to end before it: for a process that would kill its children.
+    With `children_first`, what the process started is asked to end before it: for a process that would kill its
+    children.
     """
     entry = running(settings, name)
     if entry is not None:
@@ -122,7 +130,10 @@ def stop(settings: Settings, name: str, *, signal: int, patience: float = 20.0, 
 
 
 def _ended(process: psutil.Process, seconds: float) -> bool:
-    """Wait for a process to end. A zombie has ended: whoever started it (a follower that still runs) has not asked for it."""
+    """Wait for a process to end.
+
+    A zombie has ended: the process that started it (a follower that still runs) has not asked for it.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
@@ -140,7 +151,7 @@ def reap() -> None:
 
 
 def _end_children(process: psutil.Process, patience: float) -> None:
-    """SIGTERM what the process started, and wait; it stays, so that it can note how they ended."""
+    """Send SIGTERM to what the process started, and wait. The process stays, so that it can note how they ended."""
     with contextlib.suppress(psutil.NoSuchProcess):
         children = process.children(recursive=True)
         for child in children:
@@ -181,7 +192,7 @@ def spawn(
 
 
 def failed_start(settings: Settings, name: str) -> ServiceError | StorageError:
-    """The error for a server that ended during its start, with the last line of its log."""
+    """Return the error for a server that ended during its start, with the last line of its log."""
     path = settings.logs_dir / f"{name}.log"
     lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
     last = lines[-1].strip() if lines else "it said nothing"
@@ -194,17 +205,17 @@ def failed_start(settings: Settings, name: str) -> ServiceError | StorageError:
 
 
 def out_of_room(settings: Settings) -> bool:
-    """True when the disk of the home has no room for a server to write."""
+    """Return True when the disk of the home has no room for a server to write."""
     return settings.home.is_dir() and shutil.disk_usage(settings.home).free < NO_ROOM_BYTES
 
 
 def away(settings: Settings, message: str) -> SearchFlowError:
-    """The error for an embedded server that does not answer: `message`, unless a full disk has ended it."""
+    """Return the error for an embedded server that does not answer: `message`, unless a full disk has ended it."""
     return disk_full(settings) if out_of_room(settings) else ServiceError(message)
 
 
 def disk_full(settings: Settings) -> StorageError:
-    """The one-line error for a full disk."""
+    """Return the one-line error for a full disk."""
     return StorageError(
         f"The disk that holds {settings.home} is full. Free some space, or set SEARCHFLOW_HOME to another disk, "
         "and run the same command again: nothing is lost."
@@ -212,7 +223,7 @@ def disk_full(settings: Settings) -> StorageError:
 
 
 def wait_until(ready: Callable[[], bool], *, seconds: float, alive: Callable[[], bool], pause: float = 0.02) -> bool:
-    """Poll `ready()` until true; False when `alive()` turns false or the time is over."""
+    """Poll `ready()` until it is true. Return False when `alive()` turns false or the time is over."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if ready():
@@ -224,12 +235,12 @@ def wait_until(ready: Callable[[], bool], *, seconds: float, alive: Callable[[],
 
 
 def socket_dir(settings: Settings, name: str) -> Path:
-    """A folder for Unix sockets: inside home, or, where that path is too long for a socket, under /tmp."""
+    """Return a folder for Unix sockets: inside the home or, where that path is too long for a socket, under /tmp."""
     inside = settings.home / name
     if len(str(inside / ".s.PGSQL.5432.lock").encode()) <= UNIX_SOCKET_PATH_LIMIT:
         return inside
     digest = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]
-    short = Path("/tmp")  # noqa: S108 (folders of ours in it are 0700)
+    short = Path("/tmp")  # noqa: S108 (our own folders in it are 0700)
     return short / f"searchflow-{os.getuid()}-{digest}" / name
 
 
@@ -237,7 +248,7 @@ def make_private(folder: Path) -> None:
     """Make a folder that only this account may enter, and those above it that are missing.
 
     Raises:
-        StorageError: it is a link, or somebody else's. In /tmp anybody could have been there first.
+        StorageError: it is a link, or belongs to another account. In /tmp any account could have made it first.
     """
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):
@@ -251,7 +262,7 @@ def make_private(folder: Path) -> None:
 
 
 def prepare_home(settings: Settings) -> None:
-    """Make the home folder and its rooms.
+    """Make the home folder and the folders in it.
 
     Raises:
         StorageError: it cannot be written.
@@ -259,7 +270,7 @@ def prepare_home(settings: Settings) -> None:
     try:
         settings.home.parent.mkdir(parents=True, exist_ok=True)
         for folder in (settings.home, *(settings.home / room for room in ROOMS)):
-            folder.mkdir(mode=0o700, exist_ok=True)  # a mode that somebody gave it on purpose stays
+            folder.mkdir(mode=0o700, exist_ok=True)  # a mode that a user gave it on purpose stays
         probe = settings.run_dir / f".probe-{os.getpid()}"
         probe.write_bytes(b"x" * 4096)
         probe.unlink()
@@ -268,20 +279,18 @@ def prepare_home(settings: Settings) -> None:
             raise disk_full(settings) from error
         raise StorageError(
             f"The home folder {settings.home} cannot be written ({error.strerror}). "
-            "Set SEARCHFLOW_HOME to a folder of yours."
+            "Set SEARCHFLOW_HOME to a folder of your own."
         ) from error
 
 
 @contextlib.contextmanager
 def locked(settings: Settings, name: str, *, wait: bool, busy: str = "") -> Iterator[None]:
-    """Hold `<home>/run/<name>.lock`. The system releases it when the process ends, however it ends, also when children
-    that it forked live on.
+    """Hold `<home>/run/<name>.lock`.
+
+    The system releases the lock when the process ends, however it ends, also when children that it forked live on.
 
     A process that waits has its turn before a holder that lets go and comes again: the first of those who wait holds a
     second lock. After five seconds the wait says which process holds the lock.
-
-    Raises:
-        BusyError: another process holds it and `wait` is false; `busy` is the message.
     """
     with _lock_file(settings, name, "lock") as handle:
         if wait:
@@ -300,7 +309,7 @@ def locked(settings: Settings, name: str, *, wait: bool, busy: str = "") -> Iter
 
 @contextlib.contextmanager
 def _lock_file(settings: Settings, name: str, suffix: str) -> Iterator[IO[str]]:
-    """The open file of a lock, which no forked child has."""
+    """Open the file of a lock, which no forked child has."""
     with (
         (settings.run_dir / f"{name}.{suffix}").open("a+") as handle,
         forks.not_inherited(handle.fileno(), settings.run_dir),
@@ -318,7 +327,7 @@ def _taken(handle: IO[str]) -> bool:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock, as its file says. The file is written when the lock is taken."""
+    """The process that holds a lock, as the lock's file says. The file is written when the lock is taken."""
 
     lock: str
     pid: str
@@ -326,7 +335,7 @@ class Holder:
     since: datetime
 
     def sentence(self) -> str:
-        """For a process that waits."""
+        """Return a sentence for a process that waits."""
         return waiting.sentence(self.lock, self.pid, self.command, self.since)
 
 
@@ -338,8 +347,10 @@ def _holder(handle: IO[str], name: str) -> Holder:
 
 @contextlib.contextmanager
 def ends_with(settings: Settings, name: str) -> Iterator[None]:
-    """Record this process inside the block as one that `down` ends when its parent, the process recorded as `name`, was
-    killed. A process with another parent is left alone."""
+    """Record this process inside the block as one that `down` ends when its parent was killed.
+
+    The parent is the process recorded as `name`. A process with another parent is left alone.
+    """
     parent = running(settings, name)
     if parent is None or parent.pid != os.getppid():
         yield

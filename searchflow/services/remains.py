@@ -1,9 +1,9 @@
-"""What a PostgreSQL server that was killed leaves behind, cleared before the next one starts.
+"""Remains: what a PostgreSQL server that was killed leaves behind, cleared before the next one starts.
 
 The server refuses to start while the process id in its lock files names a process. That process may be gone but not yet
 collected by its parent (a zombie, for ever where nothing collects), on its way out, or another program that was given
-the same id. Its backends live on until they notice, and hold its shared memory. So we look at what really works in the
-data folder, and remove a lock file only when nothing does.
+the same id. Its backends live on until they notice, and hold its shared memory. So this module looks for processes that
+really work in the data folder, and removes a lock file only when there is none.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import psutil
 
 LOCK_FILE = "postmaster.pid"
 BACKENDS_SECONDS = 1.0
-"""Until a backend that waits for its client has noticed that the server is gone. One in a long query does not look."""
+"""Seconds until a backend that waits for its client has noticed that the server is gone. A backend in a long query does
+not look.
+"""
 
 
 def server_pid(data: Path) -> int | None:
-    """The process id in the server's lock file, or None when there is none."""
+    """Return the process id in the server's lock file, or None when there is none."""
     try:
         return abs(int((data / LOCK_FILE).read_text().split("\n", 1)[0]))
     except (OSError, ValueError):
@@ -28,7 +30,7 @@ def server_pid(data: Path) -> int | None:
 
 
 def working_in(data: Path) -> list[psutil.Process]:
-    """PostgreSQL's processes that run in this data folder: the server and its backends."""
+    """Return PostgreSQL's processes that run in this data folder: the server and its backends."""
     folder, found = str(data.resolve()), []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -39,8 +41,10 @@ def working_in(data: Path) -> list[psutil.Process]:
 
 
 def clear(data: Path, sockets: Path) -> None:
-    """Wait for the backends of a server that is gone, end those that go on, and remove lock files that would be taken for
-    a running server's. Call it when the server is gone."""
+    """Wait for the backends of a server that is gone, and end those that go on.
+
+    Remove lock files that would be taken for a running server's. Call this when the server is gone.
+    """
     pid = server_pid(data)
     if pid is None:
         return

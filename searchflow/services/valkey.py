@@ -1,6 +1,6 @@
 """The event bus: an embedded Valkey on a Unix socket, or the server SEARCHFLOW_REDIS_URL names.
 
-Its append-only file is on (synced every second), so that entries survive a crash of the server.
+The server keeps an append-only file (synced every second), so that entries survive its crash.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from searchflow.settings import Settings
 
 NAME = "valkey"
 MEMORY_LIMIT = "4gb"
-"""A full stream must refuse writes (the producer slows down) rather than take the machine's memory."""
+"""The limit of memory: a full stream must refuse writes (the producer slows down) rather than take the machine's
+memory.
+"""
 
 
 def _socket(settings: Settings) -> Path:
@@ -26,21 +28,21 @@ def _socket(settings: Settings) -> Path:
 
 
 def url(settings: Settings) -> str:
-    """Where the server is. May hold a password: never print it, use `shown`."""
+    """Return the server's URL. It may hold a password: never print it, use `shown`."""
     if settings.redis_url is not None:
         return settings.redis_url.get_secret_value()
     return f"unix://{_socket(settings)}"
 
 
 def shown(settings: Settings) -> str:
-    """The same for people, without user and password."""
+    """Return the server's URL for people, without user and password."""
     parts = urlsplit(url(settings))
     host = f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
     return f"{parts.scheme}://{host}{parts.path}"
 
 
 def client(settings: Settings, *, timeout: float = 5.0) -> redis.Redis:
-    """A client for bytes in, bytes out. Does not connect yet."""
+    """Return a client that takes bytes and returns bytes. It does not connect yet."""
     try:
         return redis.Redis.from_url(url(settings), socket_connect_timeout=timeout, health_check_interval=30)
     except ValueError:
@@ -52,7 +54,7 @@ def client(settings: Settings, *, timeout: float = 5.0) -> redis.Redis:
 
 
 def start(settings: Settings) -> None:
-    """Start the embedded server if none is configured, and check that it answers. Safe to call again."""
+    """Start the embedded server if none is configured, and check that it answers. It is safe to call this again."""
     if settings.redis_url is None and not (process.running(settings, NAME) and _answers(settings)):
         _start_embedded(settings)
     check(settings)
@@ -103,7 +105,7 @@ def _answers(settings: Settings) -> bool:
 
 
 def check(settings: Settings) -> None:
-    """Ask the server for an answer.
+    """Ask the server for an answer, to check that it works.
 
     Raises:
         ServiceError: it does not answer or refuses us; names the variable that says where it is.
@@ -134,5 +136,5 @@ def check(settings: Settings) -> None:
 
 
 def stop(settings: Settings) -> bool:
-    """Stop the embedded server; SIGTERM lets it write its append-only file to the end."""
+    """Stop the embedded server. SIGTERM lets it write its append-only file to the end."""
     return process.stop(settings, NAME, signal=signal.SIGTERM, patience=30)

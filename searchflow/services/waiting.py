@@ -1,4 +1,4 @@
-"""A wait for another process says whom it waits for, once it takes longer than a moment."""
+"""Waiting: a process that waits for another says which one, once the wait takes longer than a moment."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from pathlib import Path
 from searchflow import actor
 
 SILENT_SECONDS = 5.0
-"""So long a wait needs no word."""
+"""Seconds that a wait may last before a message says so."""
 PAUSE_SECONDS = 0.05
 
 
 def say(message: str) -> None:
-    """One line on standard error: standard output belongs to results."""
+    """Write one line on standard error: standard output belongs to results."""
     sys.stderr.write(f"searchflow: {message}\n")
     sys.stderr.flush()
 
 
 def command() -> str:
-    """What this process is called in its connections and locks, for example `searchflow transform`; never its arguments,
-    which may name people."""
+    """Return what this process is called in its connections and locks, for example `searchflow transform`.
+
+    It never holds the command's arguments, which may name people.
+    """
     return (actor.inside() or os.environ.get(actor.VARIABLE, "")).partition("|")[0] or Path(
         sys.argv[0] or "python"
     ).name
 
 
 def wait_for(take: Callable[[], bool], *, whom: Callable[[], str]) -> None:
-    """Call `take` until it is true; after `SILENT_SECONDS` say `whom()` it waits for, and again when that changes."""
+    """Call `take` until it is true. After `SILENT_SECONDS`, say `whom()` it waits for, and again when that changes."""
     quiet_until, said = time.monotonic() + SILENT_SECONDS, ""
     while not take():
         if time.monotonic() >= quiet_until:
@@ -43,7 +45,7 @@ def wait_for(take: Callable[[], bool], *, whom: Callable[[], str]) -> None:
 
 
 def sentence(lock: str, pid: int | str, name: str, since: datetime | None) -> str:
-    """Who holds a lock, since when, and what to do."""
+    """Return a sentence: who holds a lock, since when, and what to do."""
     began = f" since {since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if since is not None else ""
     return (
         f"waiting for process {pid} ({name or 'unknown'}), which holds the {lock} lock{began}. It goes on by itself; "

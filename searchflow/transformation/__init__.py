@@ -1,11 +1,11 @@
-"""Plan and run the SQLMesh models, and tell what each did.
+"""Transformation: plans and runs the SQLMesh models, and tells what each did.
 
     from searchflow.transformation import transform
     result = transform(settings, now=now)
 
-The scheduler is SQLMesh's own; ours are the warm project, the console that listens, and which days are made anew.
-SQLMesh takes seconds to import, so this package imports it only when something is run. Knows nothing outside
-`searchflow`.
+The scheduler is SQLMesh's own. SearchFlow adds the warm project, the console that listens, and the choice of days that
+are rebuilt. SQLMesh takes seconds to import, so this package imports it only when something is run. The package knows
+nothing outside `searchflow`.
 """
 
 from searchflow.transformation.failures import ModelsFailed

@@ -1,11 +1,12 @@
-"""The models' own SQL in a plain DuckDB: no servers, no DuckLake, no scheduler, no audits.
+"""Bare models: the models' own SQL in a plain DuckDB, with no servers, no DuckLake, no scheduler and no audits.
 
     with bare.warehouse(":memory:") as connection:
         ...fill raw.search_events and the others...
         bare.BareModels().make(connection, date(2026, 3, 1), date(2026, 3, 31), now)
 
-Two uses: properties of the models are tested on hundreds of small histories, and a benchmark tells what the scheduler,
-the audits and the lake add to the work itself. SQLMesh renders the queries; the order is that of its graph.
+The module has two uses. Properties of the models are tested on hundreds of small histories, and a benchmark tells what
+the scheduler, the audits and the lake add to the work itself. SQLMesh renders the queries; the order is that of its
+graph.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ SCHEMAS = ("raw", "ops", "seeds", "staging", "intermediate", "marts", "activatio
 
 @contextmanager
 def warehouse(path: str | Path = ":memory:") -> Iterator[duckdb.DuckDBPyConnection]:
-    """A plain DuckDB with the platform's empty tables, under the catalog name that the models' queries use."""
+    """Return a plain DuckDB with the platform's empty tables, under the catalog name that the models' queries use."""
     with duckdb.connect(":memory:") as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(f"ATTACH '{path}' AS {lake.CATALOG}; USE {lake.CATALOG}")
@@ -48,7 +49,7 @@ def warehouse(path: str | Path = ":memory:") -> Iterator[duckdb.DuckDBPyConnecti
 
 
 class BareModels:
-    """The project's models; `make` is what a transformation does, without everything around the queries."""
+    """The project's models. `make` does what a transformation does, without everything around the queries."""
 
     def __init__(self, root: Path = ROOT) -> None:
         self.context = _load(root)
@@ -56,7 +57,7 @@ class BareModels:
         self._rendered: dict[tuple[str, date, date, datetime], str] = {}
 
     def variable(self, name: str) -> Any:
-        """A variable of config.yaml."""
+        """Return a variable of config.yaml."""
         return self.context.config.variables[name]
 
     def make(
@@ -74,7 +75,7 @@ class BareModels:
                 self._make_one(connection, model, first, last, now)
 
     def query(self, model: Model, first: date, last: date, now: datetime) -> str:
-        """The model's SQL for these days; rendered once, which takes longer than a small query."""
+        """Return the model's SQL for these days. It is rendered once, which takes longer than a small query."""
         days = (first, last) if model.kind.is_incremental else (date.min, date.min)
         key = (model.name, *days, now)
         if key not in self._rendered:
@@ -103,7 +104,7 @@ class BareModels:
 
 @cache
 def _load(root: Path) -> Context:
-    """Loaded once a process: seconds. No connection is made."""
+    """Load the models once a process, which takes seconds. No connection is made."""
     from searchflow.transformation.project import environment_kept, quiet
 
     with quiet(), environment_kept():
@@ -125,7 +126,7 @@ def _create(connection: duckdb.DuckDBPyConnection, model: Model) -> None:
 
 
 def _replace_keys(connection: duckdb.DuckDBPyConnection, model: Model, query: str) -> None:
-    """As SQLMesh's INCREMENTAL_BY_UNIQUE_KEY and our `changed_keys` do."""
+    """Replace rows by key, as SQLMesh's INCREMENTAL_BY_UNIQUE_KEY and our `changed_keys` do."""
     if model.kind.is_custom:
         properties = model.kind.materialization_properties
         key, kept = str(properties["key"]), f"NOT ({properties['gone']})"
@@ -137,7 +138,7 @@ def _replace_keys(connection: duckdb.DuckDBPyConnection, model: Model, query: st
 
 
 def _make_room(connection: duckdb.DuckDBPyConnection, model: Model, first: date, last: date) -> None:
-    """The model's table without these days; of a model that is made as a whole without any row."""
+    """Empty the model's table of these days, or of every row when the model is made as a whole."""
     _create(connection, model)
     if model.kind.is_incremental_by_time_range:
         column = model.time_column.column.name

@@ -1,6 +1,8 @@
-"""A file of the SQLMesh project that does not load, said in one line: which file, which line, and why.
+"""Broken files: a file of the SQLMesh project that does not load is reported in one line, with the file, the line and
+the reason.
 
-SQLMesh's own text goes over several lines with a piece of SQL between, and for some kinds of files it does not name the file.
+SQLMesh's own text goes over several lines with a piece of SQL between, and for some kinds of files it does not name the
+file.
 """
 
 from __future__ import annotations
@@ -18,13 +20,13 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 LINE = re.compile(r"\bline:? (\d+)", re.IGNORECASE)
 WHERE = re.compile(r"\.? Line \d+, Col: \d+\.?|\(\S+, line \d+\)|\bin \"[^\"]*\", line \d+, column \d+| at '[^']+'$")
 MACROS = "Failed to resolve macros for"
-"""Behind this comes the whole statement, and the reason last."""
+"""The text behind which SQLMesh writes the whole statement, and the reason last."""
 LONGEST = 300
 
 
 @contextmanager
 def unbroken(root: Path) -> Iterator[None]:
-    """Whatever the files in `root` raise while the block loads them is an error that names the file.
+    """Turn whatever the files in `root` raise while the block loads them into an error that names the file.
 
     Raises:
         ConfigurationError: a file does not load. Errors of the servers stay what they are.
@@ -45,7 +47,7 @@ def unbroken(root: Path) -> Iterator[None]:
 
 
 def explain(error: Exception, root: Path) -> tuple[str, int | None, str]:
-    """The file, relative to `root`, the line where it is known, and the reason in one line."""
+    """Return the file, relative to `root`, the line where it is known, and the reason in one line."""
     text = COLOURS.sub("", str(error))
     named = HEADER.findall(text)
     path, line = (Path(named[-1]), None) if named else _place(error, root)
@@ -61,7 +63,7 @@ def explain(error: Exception, root: Path) -> tuple[str, int | None, str]:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """What a file raised: SQLMesh raises its own error behind it."""
+    """Return the error that a file raised: SQLMesh raises its own error behind it."""
     while (before := error.__cause__ or error.__context__) is not None:
         error = before
     return error
@@ -73,13 +75,13 @@ def _line(text: str) -> int | None:
 
 
 def _line_in(error: BaseException, path: Path) -> int | None:
-    """Where the file itself raised the error, of a file that is a program."""
+    """Return the line where the file itself raised the error, for a file that is a program."""
     lines = [number for name, number, _ in _frames(error.__traceback__) if Path(name) == path]
     return lines[-1] if lines else None
 
 
 def _place(error: BaseException, root: Path) -> tuple[Path, int | None]:
-    """The file of the project that was run or read last when the error was raised."""
+    """Return the file of the project that was run or read last when the error was raised."""
     found: tuple[Path, int | None] = (root, None)
     for name, number, values in _frames(error.__traceback__):
         if Path(name).is_relative_to(root) and ".venv" not in Path(name).parts:

@@ -1,4 +1,4 @@
-"""SQLMesh's own command line on one home: with our way to replace days, and a server that is down said in one line."""
+"""SQLMesh's own command line on one home. It replaces days in our way, and reports a server that is down in one line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from searchflow.transformation.project import environment_file, environment_kept
 
 
 def run(settings: Settings, words: Sequence[str]) -> int:
-    """Run one command in the repository's project, in this process; returns its exit status.
+    """Run one command in the repository's project, in this process. Return its exit status.
 
     Raises:
         ServiceError: the server went away meanwhile.
@@ -46,8 +46,11 @@ def run(settings: Settings, words: Sequence[str]) -> int:
 
 
 def say_in_one_line() -> None:
-    """For plain `sqlmesh`: a state database that does not answer is an error of SQLMesh's own kind, which it prints in one
-    line, and not a traceback. Does nothing in other programs."""
+    """Report a state database that does not answer in one line, for plain `sqlmesh`.
+
+    The error becomes one of SQLMesh's own kind, which it prints in one line, and not a traceback. This does nothing in
+    other programs.
+    """
     if Path(sys.argv[0]).stem == "sqlmesh":
         PostgresConnectionConfig._connection_factory = property(lambda _: _connect)
 

@@ -1,18 +1,19 @@
-"""Which earlier days new data changes.
+"""Changes: which earlier days are changed by new data.
 
 A click or booking changes the day of its search, an event beside midnight the session of the neighbouring day, and a
-login the days of the session's anonymous part; spend changes its own day. All of it follows from the new rows alone, so the
-cost follows them too, and not the history. How far a changed day reaches into later ones is for each model to say
+login the days of the session's anonymous part; spend changes its own day. All of it follows from the new rows alone, so
+the cost follows them too, and not the history. Each model says how far a changed day reaches into later ones
 (`searchflow/transformation/reach.py`).
 
-An erasure takes events away: it notes the days that this changes in its own commit (`ops.erased_days`), and its mark is seen
-or not seen like a commit of ingestion.
+An erasure takes events away: it notes the days that this changes in its own commit (`ops.erased_days`), and its mark is
+seen or not seen like a commit of ingestion.
 
-Which commits a transformation has already seen is kept in `ops.transformed_batches`. A row is written after the days
-were marked for SQLMesh and before they are made: killed in between, the next run marks them again or finds them marked.
+`ops.transformed_batches` keeps which commits a transformation has already seen. A row is written after the days were
+marked for SQLMesh and before they are made. When a run is killed in between, the next marks them again or finds them
+marked.
 
-A client's clock may be minutes ahead. Before midnight no model has the next day yet, and none reads its events; a commit
-that holds one is therefore taken again after midnight.
+A client's clock may be minutes ahead. Before midnight no model has the next day yet, and none reads its events; a
+commit that holds one is therefore taken again after midnight.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ FRESH = """
 
 
 def fresh_events(condition: str) -> str:
-    """The SQL that makes the temporary table `fresh`: events of raw that came, or that will go.
+    """Return the SQL that makes the temporary table `fresh`: events of raw that came, or that will go.
 
     An event has a row for each event that it refers to, and at least one.
     """
@@ -61,7 +62,7 @@ WINDOW, EVER = "BETWEEN $first AND $last", "<= $last"
 
 
 def search_days() -> str:
-    """The SQL that finds the days of searches which events in `fresh` follow, by however many steps."""
+    """Return the SQL that finds the days of searches which events in `fresh` follow, by however many steps."""
     references = [each for event_type in EVENT_TYPES.values() for each in event_type.references]
     parts = []
     for chain in chains_to(EVENT_TYPES, "search"):
@@ -73,7 +74,7 @@ def search_days() -> str:
 
 
 def _days_of_searches(chain: Chain, referred: str, *, ever: bool) -> str:
-    """Days of searches that follow by the chain from events which refer to the type `referred`."""
+    """Return the SQL of the days of searches that follow by the chain from events which refer to the type `referred`."""
     sql, key = "FROM fresh", "fresh.reference"
     for number, (event_type, reference) in enumerate(chain):
         sql += f" JOIN {event_type.raw_table} AS step{number} ON step{number}.event_id = {key}"
@@ -121,19 +122,20 @@ SPEND_DAYS = "SELECT DISTINCT spend_date FROM raw.ad_spend WHERE batch_id IN (SE
 
 
 @dataclass(frozen=True)
-class Batch:
-    """One commit of ingestion, or mark of an erasure, that no transformation has seen."""
+class UnseenCommit:
+    """One commit of ingestion, or one mark of an erasure, that no transformation has seen."""
 
     batch_id: str
     shard: str
     last_event_ts: datetime | None = None
-    """Its newest event; null for feeds that have days and no moments."""
+    """The commit's newest event; null for feeds that have days and no moments."""
 
 
 def new_batches(
     connection: duckdb.DuckDBPyConnection, environment: str, now: datetime, taken: datetime | None = None
-) -> list[Batch]:
-    """Commits from `taken` to `now` that stored or erased something and that no transformation of this environment has seen.
+) -> list[UnseenCommit]:
+    """Return commits from `taken` to `now` that stored or erased something and that no transformation of this
+    environment has seen.
 
     Models read events ingested up to `now` only (the macro KNOWN); a later commit is left to the next transformation.
     """
@@ -154,11 +156,11 @@ def new_batches(
         """,
         [taken, now, environment],
     ).fetchall()
-    return [Batch(*row) for row in found]
+    return [UnseenCommit(*row) for row in found]
 
 
 def traces(connection: duckdb.DuckDBPyConnection, environment: str, now: datetime) -> list[str]:
-    """The spans of the newest commits that the next transformation takes in."""
+    """Return the spans of the newest commits that the next transformation takes in."""
     found = connection.execute(
         f"""
         SELECT DISTINCT traceparent, committed_at FROM ops.ingestion_batches AS batches
@@ -172,8 +174,12 @@ def traces(connection: duckdb.DuckDBPyConnection, environment: str, now: datetim
     return [str(row[0]) for row in found]
 
 
-def mark_seen(connection: duckdb.DuckDBPyConnection, environment: str, batches: list[Batch], now: datetime) -> None:
-    """Remember that the days of these commits are on SQLMesh's list; not of one with events of tomorrow."""
+def mark_seen(
+    connection: duckdb.DuckDBPyConnection, environment: str, batches: list[UnseenCommit], now: datetime
+) -> None:
+    """Remember that the days of these commits are on SQLMesh's list. A commit with events of tomorrow is not
+    remembered.
+    """
     tomorrow = datetime.combine(now.date() + timedelta(days=1), datetime.min.time())
     whole = [batch for batch in batches if batch.last_event_ts is None or batch.last_event_ts < tomorrow]
     if not whole:
@@ -186,7 +192,7 @@ def mark_seen(connection: duckdb.DuckDBPyConnection, environment: str, batches: 
 
 
 def share_seen(connection: duckdb.DuckDBPyConnection, environment: str, shared: str) -> None:
-    """A new environment shares the tables of `shared`, so what is in those has been seen for it too."""
+    """Note what a new environment has seen: it shares the tables of `shared`, so it has seen what is in those."""
     connection.execute(
         f"""
         INSERT INTO {SEEN}
@@ -201,13 +207,13 @@ def share_seen(connection: duckdb.DuckDBPyConnection, environment: str, shared: 
 
 def changed_days(
     connection: duckdb.DuckDBPyConnection,
-    batches: list[Batch],
+    batches: list[UnseenCommit],
     *,
     gap_minutes: int,
     window_days: int,
     identity: str | None,
 ) -> ChangedDays:
-    """The days in which these commits changed something.
+    """Return the days in which these commits changed something.
 
     `identity` is the table that says who sessions belonged to before these commits; None when there is none yet.
     """
@@ -245,7 +251,7 @@ def days_around(
     window_days: int,
     identity: str | None,
 ) -> ChangedDays:
-    """The days whose rows the events in `fresh`, from `first` to `last`, change in any incremental model."""
+    """Return the days whose rows the events in `fresh`, from `first` to `last`, change in any incremental model."""
     day, window = timedelta(days=1), timedelta(days=window_days + 1)
     visits = set(_days(connection, "SELECT DISTINCT event_ts::DATE FROM fresh"))
     visits |= set(_days(connection, NEIGHBOUR_DAYS, {"first": first - day, "last": last + 3 * day, "gap": gap_minutes}))
@@ -256,7 +262,7 @@ def days_around(
 
 
 def _renamed_days(connection: duckdb.DuckDBPyConnection, identity: str) -> set[date]:
-    """Days of sessions that somebody has logged into since."""
+    """Return the days of sessions into which a user has logged in since."""
     connection.execute("DROP TABLE IF EXISTS renamed")
     connection.execute(RENAMED_SESSIONS.format(identity=identity))
     row = first_row(connection.execute("SELECT min(first_seen_at) FROM renamed"))

@@ -1,4 +1,4 @@
-"""The console SQLMesh reports to: it turns what the scheduler tells into `ModelRun`s and calls back."""
+"""The console that SQLMesh reports to: it turns what the scheduler tells into `ModelRun`s and calls back."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Callback = Callable[[ModelProgress], None]
 
 
 class RunConsole(NoopConsole):
-    """Listens to one run after the other; `listen` starts with a clean sheet."""
+    """A console that listens to one run after the other; `listen` starts with a clean sheet."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self.listen(None, datetime(1970, 1, 1))  # noqa: DTZ001  (UTC, as all our times are)
 
     def take_over(self) -> None:
-        """SQLMesh has one console in a process: be that."""
+        """Become SQLMesh's console: it has one in a process."""
         set_console(self)
 
     def listen(self, callback: Callback | None, now: datetime) -> None:
-        """Forget the last run; report the next one, which starts at `now`, to `callback`."""
+        """Forget the last run, and report the next one, which starts at `now`, to `callback`."""
         self.callback = callback
         self._now, self._clock = now, time.perf_counter()
         self.runs: dict[str, ModelRun] = {}
@@ -44,7 +44,7 @@ class RunConsole(NoopConsole):
         self.problems: list[str] = []
 
     def start_evaluation_progress(self, batched_intervals: dict[Snapshot, Intervals], *_: Any, **__: Any) -> None:
-        """The plan of the run is known: which models, in how many ranges of days."""
+        """Hear the plan of the run: which models, in how many ranges of days."""
         for snapshot, intervals in batched_intervals.items():
             if intervals:
                 due_at = snapshot.node.cron_next(self._now.replace(tzinfo=UTC)).replace(tzinfo=None)
@@ -53,7 +53,7 @@ class RunConsole(NoopConsole):
                 self.planned[snapshot.name] = intervals
 
     def start_snapshot_evaluation_progress(self, snapshot: Snapshot, audit_only: bool = False) -> None:
-        """One range of days of a model begins."""
+        """Hear that one range of days of a model begins."""
         with self._lock:
             run = self.runs[snapshot.name]
             first = run.started_at is None
@@ -74,9 +74,9 @@ class RunConsole(NoopConsole):
         *_: Any,
         **__: Any,
     ) -> None:
-        """One range of days of a model is over; without a duration it failed."""
+        """Hear that one range of days of a model is over. Without a duration it failed."""
         if duration_ms is None:
-            # Called from the scheduler's `finally`: what failed is under way, and heard of here before the others go on.
+            # The scheduler calls this in its `finally`: the failure is on its way, and is heard here before other models go on.
             self._failed(snapshot.name, sys.exc_info()[1])
             return
         with self._lock:
@@ -92,7 +92,7 @@ class RunConsole(NoopConsole):
         self._tell(run, "batch" if run.status == "started" else None)
 
     def log_skipped_models(self, snapshot_names: set[str]) -> None:
-        """Models below one that failed."""
+        """Hear which models were skipped because they are below one that failed."""
         for name in sorted(snapshot_names):
             run = self.runs.get(name)
             if run is not None and run.status in ("planned", "started"):
@@ -100,14 +100,14 @@ class RunConsole(NoopConsole):
                 self._tell(run)
 
     def log_failed_models(self, errors: Iterable[NodeExecutionFailedError[Any]]) -> None:
-        """Models that failed, and why: those that failed before they were begun were not heard of yet."""
+        """Hear which models failed, and why. Those that failed before they were begun were not heard of yet."""
         for error in errors:
             name = getattr(error.node, "snapshot_name", None) or error.node.name
             if name not in self.failures:
                 self._failed(name, error.__cause__ or error)
 
     def skip_the_rest(self) -> None:
-        """The run was stopped: what was planned and never begun is not made."""
+        """Mark what was planned and never begun as skipped, because the run was stopped."""
         self.log_skipped_models(set(self.runs))
 
     def _failed(self, name: str, cause: BaseException | None) -> None:
@@ -124,16 +124,16 @@ class RunConsole(NoopConsole):
             self._tell(run)
 
     def log_warning(self, short_message: str, long_message: str | None = None, *_: Any, **__: Any) -> None:
-        """An audit that does not block, mostly."""
+        """Hear a warning, mostly of an audit that does not block."""
         self.warnings.append(short_message.strip())
 
     def log_error(self, message: str, *_: Any, **__: Any) -> None:
-        """What has no model."""
+        """Hear an error that belongs to no model."""
         self.problems.append(message.strip())
 
     def _tell(self, run: ModelRun, state: str | None = None) -> None:
         if self.callback is not None:
-            with self._lock:  # one model at a time is heard of, however many are made at once
+            with self._lock:  # callbacks come for one model at a time, however many are made at once
                 done = sum(1 for other in self.runs.values() if other.status in ("succeeded", "failed", "skipped"))
                 self.callback(ModelProgress(run.name, state or run.status, done, len(self.runs), run))
 

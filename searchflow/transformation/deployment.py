@@ -1,10 +1,12 @@
-"""Promote the working tree to production: check it, say what would change, and promote exactly what was said.
+"""Deployment: promotes the working tree to production. It checks the tree, says what would change, and promotes exactly
+that.
 
     prepared = deployment.prepare(settings, now=now)      # linter and unit tests; raises when one fails
     print(prepared.text)                                  # SQLMesh's own diff
     deployment.promote(settings, now=now, digest=prepared.digest)
 
-`back=True` means the models that were production before these: they come from SQLMesh's state, no file is read for them.
+`back=True` means the models that were production before these: they come from SQLMesh's state, no file is read for
+them.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ WIDTH = 120
 
 
 class DeployRefused(NegativeAnswer):
-    """The linter or a unit test refused the working tree. `report`: what it said, over several lines."""
+    """The linter or a unit test refused the working tree. `report` is what it said, over several lines."""
 
     def __init__(self, message: str, report: str) -> None:
         self.report = report
@@ -45,10 +47,10 @@ class DeployRefused(NegativeAnswer):
 
 @dataclass
 class Prepared:
-    """What a promotion would do."""
+    """What a promotion would do, as it was prepared."""
 
     digest: str
-    """Of all versions and files: what is promoted is what was shown."""
+    """The digest of all versions and files: what is promoted is what was shown."""
     text: str
     """SQLMesh's own diff, its categories, and the days that it would make."""
     difference: Difference
@@ -58,16 +60,16 @@ class Prepared:
     """Model -> its days that would be made."""
     tests: int = 0
     seconds: float = 0.0
-    """Linter and unit tests."""
+    """The seconds that the linter and the unit tests took."""
 
     @property
     def differs(self) -> bool:
-        """Whether there is anything to promote."""
+        """Return whether there is anything to promote."""
         return bool(self.difference.names or self.files)
 
 
 def prepare(settings: Settings, *, now: datetime, root: Path = ROOT, back: bool = False) -> Prepared:
-    """Check the working tree in `root` and compare it with production. Changes nothing.
+    """Check the working tree in `root` and compare it with production. This changes nothing.
 
     Raises:
         DeployRefused: the linter or a unit test says no.
@@ -102,8 +104,8 @@ def promote(
 ) -> TransformationResult:
     """Make the models of the working tree in `root` production, and bring production up to `now`.
 
-    What changed is made beside production, and swapped in when all of it is made and audited. `digest`: only if the working
-    tree is still what it was when it was prepared.
+    What changed is made beside production, and swapped in when all of it is made and audited. With `digest`, the
+    working tree is promoted only if it is still what it was when it was prepared.
 
     Raises:
         TransformationFailed: a model or a blocking audit failed; production is what it was.
@@ -136,7 +138,7 @@ def _opened(settings: Settings, root: Path, back: bool) -> Iterator[Project]:
 
 
 def _earlier(settings: Settings) -> Project:
-    """What was production before it became what it is."""
+    """Return what was production before it became what it is."""
     with production.production(settings) as current:  # notes a plan that was made by hand
         before = promotions.earlier(settings, current.plan_id) if current is not None else None
     if before is None:
@@ -148,14 +150,14 @@ def _earlier(settings: Settings) -> Project:
     if gone:
         of = f" (commit {before.version})" if before.version else ""
         raise UsageError(
-            f"What was production before{of} is not kept any more: {', '.join(gone[:5])}. Check out that version of the "
-            "files and run `searchflow deploy`."
+            f"The models that were production before{of} are no longer kept: {', '.join(gone[:5])}. "
+            "Check out that version of the files and run `searchflow deploy`."
         )
     return opened
 
 
 def plan_of(opened: Project, now: datetime) -> Plan:
-    """SQLMesh's plan for production; nothing is done yet."""
+    """Return SQLMesh's plan for production. Nothing is done yet."""
     return opened.context.plan_builder(
         PRODUCTION,
         execution_time=now.astimezone(UTC),
@@ -167,7 +169,7 @@ def plan_of(opened: Project, now: datetime) -> Plan:
 
 
 def digest_of(opened: Project) -> str:
-    """One text for all versions and files of a project."""
+    """Return one text that stands for all versions and files of a project."""
     ids = sorted((each.name, each.identifier) for each in opened.snapshots())
     files = sorted(promotions.files_of(opened.context.path).items())
     return hashlib.sha256(repr((ids, files)).encode()).hexdigest()
@@ -187,7 +189,7 @@ def _lint(opened: Project) -> None:
 
 
 def _test(opened: Project) -> int:
-    """Run SQLMesh's unit tests of the models; they need no server."""
+    """Run SQLMesh's unit tests of the models. They need no server."""
     with projects.quiet():
         result = opened.context.test(stream=io.StringIO())
     failed = [*result.failures, *result.errors]
@@ -204,7 +206,7 @@ def _test(opened: Project) -> int:
 
 
 def _rendered(opened: Project, plan: Plan) -> str:
-    """What `sqlmesh plan` shows before it asks."""
+    """Return what `sqlmesh plan` shows before it asks."""
     console, buffer = _terminal(opened)
     catalog = opened.context.default_catalog
     console.show_environment_difference_summary(plan.context_diff, no_diff=False)

@@ -1,4 +1,4 @@
-"""What changed in the marts between two snapshots of the lake: rows a mart, and the days of the daily key figures.
+"""Differences in the marts between two snapshots of the lake: rows of each mart, and the days of the daily key figures.
 
 A model that is made by days changes rows of its table, and DuckLake lists those (`ducklake_table_changes`): the cost
 follows the changes. A model that is made as a whole replaces its table; then the table is compared with what it was at
@@ -25,7 +25,7 @@ _TABLE = re.compile(r'FROM\s+(?:"?\w+"?\.)?"?(sqlmesh__marts)"?\."?(\w+)"?', re.
 
 @dataclass(frozen=True)
 class Marts:
-    """Where the marts' rows were at a snapshot: mart -> its table in `sqlmesh__marts`."""
+    """The places of the marts' rows at a snapshot: mart -> its table in `sqlmesh__marts`."""
 
     snapshot: int
     tables: dict[str, str]
@@ -42,21 +42,21 @@ class MartChange:
 
 @dataclass(frozen=True)
 class DayChange:
-    """One day of the daily key figures, before and after; empty when it had no row."""
+    """One day of the daily key figures, before and after. A side is empty when the day had no row."""
 
     day: date
     old: dict[str, Any]
     new: dict[str, Any]
 
     def shown(self, name: str) -> str:
-        """One figure for people: `12 -> 13`, or `12` when it is the same."""
+        """Return one figure for people: `12 -> 13`, or `12` when it is the same."""
         old, new = self.old.get(name, "-"), self.new.get(name, "-")
         return f"{new}" if old == new else f"{old} -> {new}"
 
 
 @dataclass
 class Changes:
-    """What changed in the marts."""
+    """What changed in the marts between two snapshots."""
 
     marts: list[MartChange] = field(default_factory=list)
     days: list[DayChange] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Changes:
 
 
 def marts(connection: duckdb.DuckDBPyConnection) -> Marts:
-    """The marts as they are now."""
+    """Return the marts as they are now."""
     found = connection.execute(
         "SELECT view_name, sql FROM duckdb_views() WHERE database_name = ? AND schema_name = 'marts' ORDER BY 1",
         [warehouse.CATALOG],
@@ -77,7 +77,7 @@ def marts(connection: duckdb.DuckDBPyConnection) -> Marts:
 
 
 def since(connection: duckdb.DuckDBPyConnection, before: Marts, expected: Sequence[str]) -> Changes:
-    """What changed since `before`; `expected` are the commits of ingestion whose effect is asked for."""
+    """Return what changed since `before`. `expected` are the commits of ingestion whose effect is asked for."""
     after, result = marts(connection), Changes()
     if after.snapshot == before.snapshot:
         return result
@@ -109,7 +109,7 @@ def _compare(connection: duckdb.DuckDBPyConnection, table: str, first: int, last
 
 
 def _replaced(connection: duckdb.DuckDBPyConnection, table: str, first: int) -> bool:
-    """True when the table was made anew after the snapshot `first`: its changes are then not listed."""
+    """Return True when the table was rebuilt after the snapshot `first`: its changes are then not listed."""
     [(made,)] = connection.execute(
         f"SELECT count(*) FROM __ducklake_metadata_{warehouse.CATALOG}.ducklake_table "
         "WHERE table_name = ? AND begin_snapshot > ?",
@@ -124,7 +124,9 @@ def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
 
 
 def _days(connection: duckdb.DuckDBPyConnection) -> list[DayChange]:
-    """Days whose own figures differ. Others differ only in what they are compared with (the day before, the year)."""
+    """Return days whose own figures differ. Other days differ only in what they are compared with (the day before, the
+    year).
+    """
     figures = ", ".join(KPIS)
     sides: dict[str, dict[date, dict[str, Any]]] = {}
     for side in ("rows_gone", "rows_new"):

@@ -1,8 +1,8 @@
-"""How the working tree differs from production, told without disturbing it.
+"""Drift: how the working tree differs from production, found without disturbing production.
 
-The files are compared by names, sizes and times; only when one of those has changed is the project loaded, in a process of its
-own: a file that is broken, or that runs something, never meets the process that makes production. The answer is kept in
-`<home>/run/drift.json`.
+The files are compared by names, sizes and times; only when one of those has changed is the project loaded, in a process
+of its own: a file that is broken, or that runs something, never meets the process that makes production. The answer is
+kept in `<home>/run/drift.json`.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from searchflow.transformation import promotions
 from searchflow.transformation.files import signature_of
 
 PATIENCE = 120.0
-"""Seconds. Loading takes some five, and a minute on a machine that does much else."""
+"""Seconds to wait for a comparison. Loading takes some five, and a minute on a machine that does much else."""
 NAMED = 3
 
 
 @dataclass(frozen=True)
 class Drift:
-    """What differs; nothing when production is what the files say."""
+    """What differs between the files and production. It is empty when production is what the files say."""
 
     models: list[str] = field(default_factory=list)
     """Models whose own definition differs, that are new, or gone; not those that are only made from them."""
     files: list[str] = field(default_factory=list)
     """The configuration and materializations that differ."""
     problem: str = ""
-    """Why the files could not be compared: one does not load."""
+    """Why the files could not be compared: one of them does not load."""
 
     @property
     def sentence(self) -> str:
-        """For people; empty when nothing differs."""
+        """Return the drift as a sentence for people, empty when nothing differs."""
         if self.problem:
             return f"The model files do not load, production goes on as it was promoted: {self.problem}"
         if not self.models and not self.files:
@@ -50,8 +50,10 @@ class Drift:
 
 
 def look(settings: Settings, *, root: Path = ROOT, patience: float = PATIENCE) -> Drift | None:
-    """How the files in `root` differ from production; None before the first promotion. Milliseconds, unless a file or
-    production has changed since the last look."""
+    """Return how the files in `root` differ from production, or None before the first promotion.
+
+    This takes milliseconds, unless a file or production has changed since the last look.
+    """
     plan = promotions.deployed_plan(settings)
     if plan is None:
         return None
@@ -67,7 +69,7 @@ def look(settings: Settings, *, root: Path = ROOT, patience: float = PATIENCE) -
 
 
 def remember(settings: Settings, root: Path, plan: str, signature: str, found: Drift) -> None:
-    """Keep an answer for these files and this plan."""
+    """Remember an answer for these files and this plan."""
     path = _path(settings)
     partial = path.with_name(f"{path.name}.{signature[:8]}")
     partial.write_text(json.dumps({"root": str(root), "plan": plan, "signature": signature, "drift": asdict(found)}))
@@ -108,7 +110,7 @@ def _compared(settings: Settings, root: Path, patience: float) -> Drift | None:
 
 
 def compare(settings: Settings, root: Path) -> Drift:
-    """Load the files in `root` and compare them. Call it in a process of its own."""
+    """Load the files in `root` and compare them. Call this in a process of its own."""
     from searchflow.transformation import project as projects
 
     try:
@@ -128,7 +130,7 @@ def compare(settings: Settings, root: Path) -> Drift:
 
 
 def _own(snapshot: object) -> tuple[str, str]:
-    """What a model's own definition makes of its version, without the models that it is made from."""
+    """Return the part of a model's version that comes from its own definition, without the models that it is made from."""
     print_ = snapshot.fingerprint  # type: ignore[attr-defined]
     return print_.data_hash, print_.metadata_hash
 

@@ -1,4 +1,4 @@
-"""Let SQLMesh plan or run, and again without the events on which a model of production fails."""
+"""Evaluation: lets SQLMesh plan or run, and repeats it without the events on which a model of production fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from searchflow.transformation.project import Project
 
 MOST_ROUNDS = 3
-"""What one model cannot digest is held back, and then another model may fail on something else; each round makes the rest."""
+"""The most rounds of holding back. When what one model cannot digest is held back, another model may fail on something
+else; each round makes the rest.
+"""
 
 
 def hold_back(
@@ -29,7 +31,9 @@ def hold_back(
     only: Collection[str],
 ) -> tuple[Exception | None, list[held_events.Held]]:
     """Hold back each event on which a model of production failed, and make those models again without it.
-    Returns what still failed besides models, and the events that are held back now."""
+
+    Return what still failed besides models, and the events that are held back now.
+    """
     held: list[held_events.Held] = []
     for _ in range(MOST_ROUNDS if result.environment == PRODUCTION else 0):
         found = held_events.find(opened, connection, result.started_at)
@@ -46,7 +50,7 @@ def hold_back(
 def evaluate(
     opened: Project, snapshots: list[Snapshot], result: TransformationResult, fail_fast: bool, only: Collection[str]
 ) -> Exception | None:
-    """Let SQLMesh plan or run. Models that fail are told to the console; returns what failed besides them."""
+    """Let SQLMesh plan or run. The console is told which models fail; what failed besides them is returned."""
     context = opened.context
     deployed = context.state_reader.get_environment(result.environment)
     finished = deployed is not None and deployed.finalized_ts is not None  # a plan that was killed is not
@@ -57,7 +61,7 @@ def evaluate(
         problem = _attempt(opened, fail_fast, lambda stop: _plan(opened, result, stop))
         opened.forget_snapshots()
         snapshots = opened.snapshots()
-        if problem is not None:  # what did not change has its new days nevertheless
+        if problem is not None:  # models that did not change get their new days nevertheless
             snapshots = [snapshot for snapshot in snapshots if snapshot.snapshot_id in known]
     if deployed is None or not snapshots or (problem is not None and fail_fast):
         return problem
@@ -67,7 +71,7 @@ def evaluate(
 
 
 def _attempt(opened: Project, fail_fast: bool, work: Callable[[Callable[[], bool] | None], None]) -> Exception | None:
-    """`work` gets SQLMesh's circuit breaker: once it answers yes, no other model is begun."""
+    """Try `work` once. `work` gets SQLMesh's circuit breaker: once that answers yes, no other model is begun."""
     from sqlmesh.utils.errors import CircuitBreakerError, SQLMeshError
 
     try:
@@ -84,7 +88,7 @@ def _plan(opened: Project, result: TransformationResult, stop: Callable[[], bool
     context = opened.context
     plan = context.plan_builder(
         result.environment,
-        execution_time=result.started_at.replace(tzinfo=UTC),  # also where the plan ends
+        execution_time=result.started_at.replace(tzinfo=UTC),  # it is also where the plan ends
         # Days that are missing in unchanged models too: what is made from them ends at the same moment as they do. Without
         # `run` SQLMesh ignores `ignore_cron`, and ends at the last tick of five minutes.
         run=True,
@@ -103,7 +107,7 @@ def _run(
     stop: Callable[[], bool] | None,
     only: Collection[str],
 ) -> None:
-    """What `context.run` does, with models that are already loaded and rendered."""
+    """Do what `context.run` does, with models that are already loaded and rendered."""
     context, now = opened.context, result.started_at.replace(tzinfo=UTC)
     scheduler = context.create_scheduler(snapshots, context.snapshot_evaluator)
     scheduler.run(
@@ -117,6 +121,6 @@ def _run(
 
 
 def _with_those_before(opened: Project, names: Collection[str]) -> set[str]:
-    """These models and all that they are made from, as SQLMesh calls them."""
+    """Return these models and all that they are made from, by the names that SQLMesh gives them."""
     chosen = [opened.context.get_model(name, raise_if_missing=True).fqn for name in names]
     return {*chosen, *(before for name in chosen for before in opened.context.dag.upstream(name))}

@@ -1,4 +1,4 @@
-"""What failed, said so that a person can act: the model, the audit, and the first rows that break it.
+"""Failures, reported so that a person can act: the model, the audit, and the first rows that break it.
 
 Rows and messages end up in logs, artifacts and `ops.model_runs`, so what is personal in them is masked first.
 """
@@ -27,11 +27,13 @@ ENGINE_BROKE = (
 SAMPLE_ROWS = 10
 MASK = "•••"
 ADDRESS = re.compile(r"\S+@\S+")
-"""An engine's message may quote the value that it could not convert."""
+"""A pattern of e-mail addresses: an engine's message may quote the value that it could not convert."""
 
 
 class ModelsFailed(TransformationFailed):
-    """Models or their blocking audits failed. `result`: what each model did; `rows`: the first bad rows by audit."""
+    """Models or their blocking audits failed. `result` tells what each model did, and `rows` are the first bad rows by
+    audit.
+    """
 
     def __init__(self, message: str, result: TransformationResult, rows: dict[str, list[dict[str, object]]]) -> None:
         self.result, self.rows = result, rows
@@ -39,7 +41,7 @@ class ModelsFailed(TransformationFailed):
 
 
 def examine(opened: Project, run: ModelRun, cause: BaseException) -> None:
-    """Say in `run` why it failed: a sentence, and the rows that break its audits."""
+    """Write into `run` why it failed: a sentence, and the rows that break its audits."""
     from sqlmesh.utils.errors import NodeAuditsErrors
 
     if not isinstance(cause, NodeAuditsErrors):
@@ -57,14 +59,18 @@ def examine(opened: Project, run: ModelRun, cause: BaseException) -> None:
 def explain(
     opened: Project, result: TransformationResult, problem: Exception | None, *, promoting: bool = False
 ) -> ModelsFailed:
-    """The error to raise: every failure in a sentence. `promoting`: these models were to become production."""
+    """Return the error to raise, with every failure in a sentence. With `promoting`, these models were to become
+    production.
+    """
     runs = opened.console.runs
     causes = {name: _raised(cause) for name, cause in opened.console.failures.items()}
     engine_broke = any(isinstance(cause, duckdb.InternalException) for cause in causes.values())
     waiting = sum(1 for run in result.models if run.status == "skipped")
     sentences = []
     for name, cause in causes.items():
-        if engine_broke and isinstance(cause, duckdb.FatalException):  # it found the engine broken: no fault of its own
+        if engine_broke and isinstance(
+            cause, duckdb.FatalException
+        ):  # it found the engine broken, which is not its own fault
             waiting += 1
         elif name in runs:
             sentences.append(f"{runs[name].name} {runs[name].error}")
@@ -82,7 +88,7 @@ def explain(
 
 
 def _raised(cause: BaseException) -> BaseException:
-    """What a Python model raised; SQLMesh tells of it by an error of its own."""
+    """Return what a Python model raised. SQLMesh tells of it by an error of its own."""
     from sqlmesh.utils.errors import PythonModelEvalError
 
     return cause.__context__ or cause if isinstance(cause, PythonModelEvalError) else cause
@@ -95,7 +101,7 @@ def _reason(cause: BaseException) -> str:
 
 
 def _personal_names(opened: Project) -> set[str]:
-    """Names of columns that are personal somewhere: an audit's SELECT may take them from any table."""
+    """Return names of columns that are personal somewhere: an audit's SELECT may take them from any table."""
     from searchflow.transformation.lineage import trees
     from searchflow.transformation.marks import marked
 

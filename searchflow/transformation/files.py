@@ -1,4 +1,6 @@
-"""The files that a plan is made from, and a text that changes when one of them does: cheap enough to ask each minute."""
+"""The files that a plan is made from, and a text that changes when one of them does. It is cheap enough to ask each
+minute.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ SKIPPED = {"__pycache__", ".cache"}
 
 
 def signature_of(root: Path) -> str:
-    """Names, sizes and times of change of all of them, as one short text."""
+    """Return the names, sizes and times of change of all files, as one short text."""
     digest = hashlib.sha256()
     for path, found in _found(root):
         digest.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n".encode(errors="surrogateescape"))

@@ -1,4 +1,5 @@
-"""The whole way of every column as data: from the fields of raw events, through the models, to what leaves the house.
+"""The lineage graph: the whole way of every column as data, from the fields of raw events, through the models, to what
+leaves the platform.
 
     made = graph(settings, uses=[*activations.uses(), *dashboards.uses()])
     made.tables["marts.dim_users"].columns["email"].personal  # "raw.user_profiles.email"
@@ -23,24 +24,24 @@ if TYPE_CHECKING:
     from sqlmesh import Context
     from sqlmesh.core.model import Model
 
-Place = tuple[str, str]
+ColumnPlace = tuple[str, str]
 """A table and its column; `*` is the table as a whole."""
 
 
 class Use(Struct, frozen=True):
-    """Something made from models: a sync, a destination, a page of the dashboards."""
+    """A use of models: a sync, a destination, or a page of the dashboards."""
 
     name: str
     kind: str
-    """sync, destination or dashboard"""
+    """The kind of use: sync, destination or dashboard."""
     description: str
-    fields: dict[str, list[Place]]
+    fields: dict[str, list[ColumnPlace]]
     """Its field -> the columns it is filled from; `*` is all of it."""
     personal: frozenset[str] = frozenset()
     """Fields that are declared personal where the use is."""
 
 
-class Column(Struct):
+class GraphColumn(Struct):
     """A column, or a field of a document or destination."""
 
     type: str = ""
@@ -49,26 +50,28 @@ class Column(Struct):
     """Where the personal content comes from ("raw.user_profiles.email"); empty when it is not personal."""
 
 
-class Table(Struct):
+class GraphTable(Struct):
     """A table, model, sync, destination or dashboard page."""
 
     layer: str
     kind: str
     description: str = ""
-    columns: dict[str, Column] = field(default_factory=dict)
+    columns: dict[str, GraphColumn] = field(default_factory=dict)
 
 
 class Graph(Struct):
-    """Everything, and what is made from what."""
+    """All tables and columns, and what is made from what."""
 
-    tables: dict[str, Table] = field(default_factory=dict)
-    edges: list[tuple[Place, Place]] = field(default_factory=list)
+    tables: dict[str, GraphTable] = field(default_factory=dict)
+    edges: list[tuple[ColumnPlace, ColumnPlace]] = field(default_factory=list)
     """From a column to a column that is made from it."""
 
 
 def graph(settings: Settings, *, uses: Iterable[Use] = (), root: Path = ROOT) -> Graph:
-    """The graph of production as it was promoted, or of another project in `root`; about a second once it is loaded. Reads no
-    data."""
+    """Return the graph of production as it was promoted, or of another project in `root`.
+
+    It takes about a second once the project is loaded. It reads no data.
+    """
     from searchflow.transformation.production import described
 
     with described(settings, root) as opened:
@@ -76,7 +79,7 @@ def graph(settings: Settings, *, uses: Iterable[Use] = (), root: Path = ROOT) ->
 
 
 def graph_of(context: Context, uses: Iterable[Use] = ()) -> Graph:
-    """The same, of a project that is open."""
+    """Return the graph of a project that is open."""
     made = Graph({model.name: _table(model) for model in context.models.values()})
     nodes = trees(context)
     python = [
@@ -88,36 +91,38 @@ def graph_of(context: Context, uses: Iterable[Use] = ()) -> Graph:
         edges |= {((table, WHOLE), (model.name, WHOLE)) for table in tables}
     marks = marked(nodes)
     for use in uses:
-        made.tables[use.name] = Table(use.kind, use.kind, use.description)
+        made.tables[use.name] = GraphTable(use.kind, use.kind, use.description)
         edges |= {(source, (use.name, name)) for name, sources in use.fields.items() for source in sources}
         marks[use.name] = _marks_of(use, marks)
     made.edges = sorted(edges)
     for place in (place for edge in made.edges for place in edge):
-        made.tables.setdefault(place[0], Table(place[0].partition(".")[0], "table")).columns.setdefault(
-            place[1], Column()
+        made.tables.setdefault(place[0], GraphTable(place[0].partition(".")[0], "table")).columns.setdefault(
+            place[1], GraphColumn()
         )
     for table, columns in marks.items():
         for column, source in columns.items():
             if table in made.tables:
-                made.tables[table].columns.setdefault(column, Column()).personal = source
+                made.tables[table].columns.setdefault(column, GraphColumn()).personal = source
     return made
 
 
-def tree(made: Graph, place: Place, *, down: bool = False) -> Node:
-    """What a column is made from, or what is made from it, as a tree. A column that stands in it twice is one node."""
-    beside: dict[Place, list[Place]] = {}
-    of_table: dict[str, list[Place]] = {}
+def tree(made: Graph, place: ColumnPlace, *, down: bool = False) -> Node:
+    """Return what a column is made from, or what is made from it, as a tree. A column that stands in it twice is one
+    node.
+    """
+    beside: dict[ColumnPlace, list[ColumnPlace]] = {}
+    of_table: dict[str, list[ColumnPlace]] = {}
     for source, target in made.edges:
         beside.setdefault(source if down else target, []).append(target if down else source)
         of_table.setdefault(source[0], []).append(target)
-    seen: dict[Place, Node] = {}
+    seen: dict[ColumnPlace, Node] = {}
 
-    def grown(at: Place) -> Node:
+    def grown(at: ColumnPlace) -> Node:
         if at not in seen:
             column = made.tables[at[0]].columns[at[1]]
             seen[at] = Node(at[0], at[1], column.description or None, column.personal or None)
             found = list(beside.get(at, []))
-            if at[1] != WHOLE:  # whoever makes or reads a table as a whole makes or reads each of its columns
+            if at[1] != WHOLE:  # what makes or reads a table as a whole makes or reads each column
                 found += beside.get((at[0], WHOLE), [])
             elif down:  # and what was made from a table as a whole may be in each column
                 found += of_table.get(at[0], [])
@@ -127,19 +132,21 @@ def tree(made: Graph, place: Place, *, down: bool = False) -> Node:
     return grown(place)
 
 
-def _table(model: Model) -> Table:
+def _table(model: Model) -> GraphTable:
     types = model.columns_to_types or {}
     described = model.column_descriptions
-    return Table(
+    return GraphTable(
         model.name.partition(".")[0],
         "table" if model.kind.is_external else model.kind.name.value.lower().replace("_", " "),
         model.description or "",
-        {name: Column(kind.sql(dialect="duckdb"), described.get(name) or "") for name, kind in types.items()},
+        {name: GraphColumn(kind.sql(dialect="duckdb"), described.get(name) or "") for name, kind in types.items()},
     )
 
 
 def _marks_of(use: Use, marks: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """A field is personal when a column it is filled from is, or when it is declared so."""
+    """Return the marks of a use's fields. A field is personal when a column it is filled from is, or when it is
+    declared so.
+    """
     found = {name: f"{use.name}.{name}" for name in use.personal}
     for name, sources in use.fields.items():
         for table, column in sources:

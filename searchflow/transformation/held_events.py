@@ -1,9 +1,10 @@
-"""Events that a model cannot digest: they are found, held back from staging, and told; all other events are made.
+"""Held events: events that a model cannot digest are found, held back from staging, and reported. All other events are
+made.
 
-A model that raises on one value would stop itself and every model behind it. When a query fails on data, the events are found
-whose absence lets it pass: the model's query is written down to the raw tables and tried without a part of them, halving the
-part each time. Held events stay in `raw`, so that the accounting holds; the staging views leave them out, so that every mart
-and every audit sees the same events. They come back when the model changes, or
+A model that raises on one value would stop itself and every model behind it. When a query fails on data, this module
+finds the events whose absence lets it pass. It writes the model's query down to the raw tables and tries it without a
+part of the events, halving the part each time. Held events stay in `raw`, so that the accounting holds; the staging
+views leave them out, so that every mart and every audit sees the same events. They come back when the model changes, or
 with `searchflow held release`.
 """
 
@@ -32,17 +33,17 @@ if TYPE_CHECKING:
 DATA_ERRORS = (duckdb.DataError, duckdb.InvalidInputException)
 """What DuckDB raises for a value; other errors (a missing table, no memory) are never the fault of an event."""
 MOST_HELD = 20
-"""A model that fails on more events than this is wrong itself: it fails as a whole."""
+"""The most events to hold back. A model that fails on more events than this is wrong itself: it fails as a whole."""
 MOST_SECONDS = 900.0
 NEWEST = (1_000, 50_000, None)
-"""The offender is most likely new: so many of the newest events are tried first, then all."""
+"""Numbers of the newest events that are tried before all of them: the offender is most likely new."""
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 Part = tuple[int, int]
 
 
 class _GaveUp(Exception):
-    """Too many events, or too long."""
+    """The search gave up: there are too many events, or it takes too long."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Held:
 
 
 def find(opened: Project, connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Held]:
-    """The events on which models of the last run failed. None when no event is to blame."""
+    """Find the events on which models of the last run failed. Return None when no event is to blame."""
     found: list[Held] = []
     for name, cause in opened.console.failures.items():
         error, snapshot = _data_error(cause), opened.console.snapshots.get(name)
@@ -70,12 +71,14 @@ def find(opened: Project, connection: duckdb.DuckDBPyConnection, now: datetime) 
 
 
 def hold(connection: duckdb.DuckDBPyConnection, events: Collection[Held], run_id: str, now: datetime) -> None:
-    """Leave events out of staging. Mark their days missing before: a run that is killed in between then finds them again."""
+    """Leave events out of staging. Their days must be marked missing before: a run that is killed in between then finds
+    them again.
+    """
     record.rows(connection, "ops.held_events", [{**asdict(each), "held_at": now, "run_id": run_id} for each in events])
 
 
 def held(connection: duckdb.DuckDBPyConnection) -> list[Held]:
-    """Every event that is held back now."""
+    """Return every event that is held back now."""
     rows = connection.execute(
         "SELECT event_type, event_id, model, version, reason FROM ops.held_events WHERE released_at IS NULL "
         "ORDER BY held_at, event_id"
@@ -84,7 +87,9 @@ def held(connection: duckdb.DuckDBPyConnection) -> list[Held]:
 
 
 def due(opened: Project, connection: duckdb.DuckDBPyConnection) -> list[Held]:
-    """Held events that the next run tries again: their model has another version by now, or a person asked for it."""
+    """Return held events that the next run tries again: their model has another version by now, or a person asked for
+    it.
+    """
     waiting = held(connection)
     if not waiting:
         return []
@@ -102,7 +107,7 @@ def release(connection: duckdb.DuckDBPyConnection, events: Collection[Held], now
 
 
 def ask_to_release(connection: duckdb.DuckDBPyConnection, event_id: str | None = None) -> int:
-    """Have the next run try held events again, or one of them. Returns how many."""
+    """Ask the next run to try all held events again, or one of them. Return how many."""
     which, values = ("AND event_id = ?", [event_id]) if event_id else ("", [])
     row = first_row(
         connection.execute(f"UPDATE ops.held_events SET version = '' WHERE released_at IS NULL {which}", values)
@@ -111,7 +116,9 @@ def ask_to_release(connection: duckdb.DuckDBPyConnection, event_id: str | None =
 
 
 def days_of(connection: duckdb.DuckDBPyConnection, events: Collection[Held]) -> set[date]:
-    """The days whose tables these events are in: their own, their neighbours', and those of the searches they belong to."""
+    """Return the days whose tables these events are in: their own, their neighbours', and those of the searches they
+    belong to.
+    """
     ids, found = {each.event_id for each in events}, set[date]()
     for event_type in reversed(EVENT_TYPES.values()):  # what an event refers to comes after it
         fields = ", ".join(f"lower(payload ->> '$.{each.field}')" for each in event_type.references)
@@ -126,7 +133,7 @@ def days_of(connection: duckdb.DuckDBPyConnection, events: Collection[Held]) -> 
 
 
 def warning(events: Collection[Held]) -> str:
-    """What a run says about the events that it held back."""
+    """Return what a run says about the events that it held back."""
     models = ", ".join(sorted({each.model for each in events}))
     return (
         f"{len(events)} event{'s' if len(events) > 1 else ''} held back from the models: {models} could not digest "
@@ -149,7 +156,9 @@ def _version(snapshot: Snapshot) -> str:
 def _offenders(
     opened: Project, connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, now: datetime
 ) -> list[tuple[str, str]]:
-    """(event type, event id) of those without which the model's query passes; none when there are no such, or too many."""
+    """Return (event type, event id) of the events without which the model's query passes; none when there are no such
+    events, or too many.
+    """
     deadline = time.monotonic() + MOST_SECONDS
     total = _number_events(connection)
     try:
@@ -164,7 +173,7 @@ def _offenders(
                 return _named(connection, _least(fails, total))
     except _GaveUp:
         pass
-    except duckdb.Error:  # another error than the model's: the query stands on more than events
+    except duckdb.Error:  # not the model's error: the query depends on more than events
         pass
     finally:
         connection.execute("DROP TABLE IF EXISTS temp.main.numbered; DROP TABLE IF EXISTS temp.main.left_out")
@@ -172,7 +181,9 @@ def _offenders(
 
 
 def _least(fails: Callable[[Collection[Part]], bool], total: int) -> list[int]:
-    """Numbers of events without which the query passes, looked for among the newest first; none when it fails without any."""
+    """Return numbers of events without which the query passes, looked for among the newest first; none when it fails
+    without any.
+    """
     for last in sorted({min(newest or total, total) for newest in NEWEST}):
         if last and not fails([(1, last)]):
             return _bisect(fails, (1, last), [])
@@ -180,7 +191,9 @@ def _least(fails: Callable[[Collection[Part]], bool], total: int) -> list[int]:
 
 
 def _bisect(fails: Callable[[Collection[Part]], bool], part: Part, without: list[Part]) -> list[int]:
-    """Numbers of events in `part` without which the query passes: it fails `without` those, and passes without all of it."""
+    """Return numbers of events in `part` without which the query passes. It fails `without` those, and passes without
+    all of `part`.
+    """
     first, last = part
     if first == last:
         return [first]
@@ -210,7 +223,9 @@ def _number_events(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def _fails(connection: duckdb.DuckDBPyConnection, sql: str, without: Collection[Part]) -> bool:
-    """Does the query fail on data, without these events? Its rows are made, or else unused columns are not computed."""
+    """Return whether the query fails on data, without these events. Its rows are really made: otherwise unused columns
+    are not computed.
+    """
     listed = " OR ".join(f"number BETWEEN {first} AND {last}" for first, last in without) or "FALSE"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE left_out AS SELECT kind, event_id FROM temp.main.numbered WHERE {listed}"
@@ -231,7 +246,9 @@ def _named(connection: duckdb.DuckDBPyConnection, numbers: Collection[int]) -> l
 
 
 def _queries(opened: Project, snapshot: Snapshot, now: datetime) -> Iterator[str]:
-    """The model's query over the days that it was to make, then over all: it may read days before, or all of a table."""
+    """Yield the model's query over the days that it was to make, then over all: it may read days before, or all of a
+    table.
+    """
     ranges = opened.console.planned.get(snapshot.name)
     if ranges and snapshot.is_incremental_by_time_range:
         yield from _down_to_raw(opened, snapshot, datetime.fromtimestamp(ranges[0][0] / 1000, UTC), now)
@@ -239,7 +256,7 @@ def _queries(opened: Project, snapshot: Snapshot, now: datetime) -> Iterator[str
 
 
 def _down_to_raw(opened: Project, snapshot: Snapshot, start: datetime, now: datetime) -> Iterator[str]:
-    """The query with every SQL model before it written out, and raw events left out as `left_out` says."""
+    """Return the query with every SQL model before it written out, and with raw events left out as `left_out` says."""
     from sqlglot import exp
 
     snapshots = {each.name: each for each in opened.snapshots()}

@@ -24,7 +24,7 @@ _replace_keys = DuckDBEngineAdapter._replace_by_key
 
 @contextmanager
 def at_once(adapter: EngineAdapter) -> Iterator[None]:
-    """What the block executes takes effect at its end, or not at all."""
+    """Let what the block executes take effect at its end, or not at all."""
     if not isinstance(adapter, DuckDBEngineAdapter):
         with adapter.transaction():
             yield

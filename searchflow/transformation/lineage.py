@@ -1,7 +1,7 @@
-"""From which columns is a column made? SQLMesh's column lineage, as a tree up to the raw fields.
+"""Lineage: from which columns a column is made. It is SQLMesh's column lineage, as a tree up to the raw fields.
 
-A raw table keeps each event as one document, so lineage goes one step further than columns: to the field of the document
-that a model reads, written as `payload $.utm_source`.
+A raw table keeps each event as one document, so lineage goes one step further than columns: to the field of the
+document that a model reads, written as `payload $.utm_source`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from sqlmesh.core.model import Model
 
 WHOLE = "*"
-"""A table as a whole: what a model in Python reads."""
+"""The mark of a table as a whole: what a model in Python reads."""
 
 
 @dataclass
 class Node:
-    """A column and the columns it is made from."""
+    """A column and the columns that it is made from."""
 
     table: str
     column: str
@@ -39,7 +39,7 @@ class Node:
 
 
 def model_names(settings: Settings, *, root: Path = ROOT) -> list[str]:
-    """All models, seeds included, raw tables not: ["activation.act_crm_user_segments", ...]."""
+    """Return all models, with seeds and without raw tables: ["activation.act_crm_user_segments", ...]."""
     from searchflow.transformation.production import described
 
     with described(settings, root) as opened:
@@ -47,7 +47,7 @@ def model_names(settings: Settings, *, root: Path = ROOT) -> list[str]:
 
 
 def lineage_of_all(settings: Settings, *, root: Path = ROOT) -> list[Node]:
-    """The tree of every column of every SQL model."""
+    """Return the tree of every column of every SQL model."""
     from searchflow.transformation.production import described
 
     with described(settings, root) as opened:
@@ -55,7 +55,7 @@ def lineage_of_all(settings: Settings, *, root: Path = ROOT) -> list[Node]:
 
 
 def trees(context: Context) -> list[Node]:
-    """The same, of a project that is open."""
+    """Return the tree of every column of every SQL model in a project that is open."""
     seen: dict[tuple[str, str], Node] = {}
     return [
         _node(context, model.name, column, seen)
@@ -66,10 +66,12 @@ def trees(context: Context) -> list[Node]:
 
 
 def dependencies(context: Context, model: Model, column: str) -> dict[tuple[str, str], bool]:
-    """The (table, column) pairs that a column of a SQL model is made from, each with whether its value may be carried over.
-    What only filters or joins is not among them.
+    """Return the (table, column) pairs that a column of a SQL model is made from, each with whether its value may be
+    carried over.
 
-    Of a model in Python only its tables are known: their column is "*".
+    A column that only filters or joins is not among them.
+
+    For a model in Python only the tables it reads are known: their column is "*".
     """
     if not model.is_sql:
         return dict.fromkeys(sorted((_name(context, table), WHOLE) for table in model.depends_on), True)
@@ -86,7 +88,9 @@ def dependencies(context: Context, model: Model, column: str) -> dict[tuple[str,
 
 
 def _leaves(node: LineageNode, path: str | None, carried: bool) -> Iterator[tuple[LineageNode, str | None, bool]]:
-    """Columns of other models below this one, with the field that is taken from each on the way, and whether its value is."""
+    """Return columns of other models below this one, with the field that is taken from each on the way, and whether its
+    value is.
+    """
     if not node.downstream:
         yield node, path, carried
         return
@@ -100,7 +104,7 @@ def _leaves(node: LineageNode, path: str | None, carried: bool) -> Iterator[tupl
 
 
 def deciding_columns(expression: exp.Expression) -> frozenset[str]:
-    """Names of columns that stand in conditions, partitions and orders of an expression, and nowhere else in it."""
+    """Return names of columns that stand in conditions, partitions and orders of an expression, and nowhere else in it."""
     columns = list(expression.find_all(exp.Column))
     return frozenset(
         {each.name for each in columns if _decides(each)} - {each.name for each in columns if not _decides(each)}
@@ -108,7 +112,7 @@ def deciding_columns(expression: exp.Expression) -> frozenset[str]:
 
 
 def _decides(column: exp.Column) -> bool:
-    """True inside the condition of a CASE, a FILTER, a partition, an order, or what `arg_max` looks at."""
+    """Return True inside the condition of a CASE, a FILTER, a partition, an order, or what `arg_max` looks at."""
     below: exp.Expression = column
     while (above := below.parent) is not None and not isinstance(above, exp.Query):
         if isinstance(above, DECIDING.get(below.arg_key or "", ())):
@@ -126,7 +130,7 @@ DECIDING: dict[str, tuple[type[exp.Expression], ...]] = {
 
 
 def _extracts(expression: exp.Expression) -> dict[str, list[str | None]]:
-    """Column -> the JSON paths that an expression reads of it: {"payload": ["$.geo.country"]}."""
+    """Return column -> the JSON paths that an expression reads of it: {"payload": ["$.geo.country"]}."""
     found: dict[str, list[str | None]] = {}
     for extract in expression.find_all(exp.JSONExtractScalar):
         document = extract.this.find(exp.Column)

@@ -1,4 +1,4 @@
-"""Which days SQLMesh makes again: it is told that they are missing, and then makes what is missing."""
+"""Marking: which days SQLMesh makes again. It is told that they are missing, and then makes what is missing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 IDENTITY = "intermediate.int_identity"
 MOST_RANGES = 30
-"""A range of days is one query a model; beyond this one query over all of them is cheaper."""
+"""The most ranges of days. A range is one query a model; beyond this number, one query over all of them is cheaper."""
 FEW_RANGES, NEAR = 5, timedelta(days=10)
 """Of more than so many ranges, those that lie closer together are made as one: the days between cost less than another
 query. 42 days in 20 ranges took three times as long as all 120 days of the history at once."""
@@ -65,7 +65,7 @@ def make_again(
     held: Collection[held_events.Held],
     result: TransformationResult,
 ) -> None:
-    """Days with an event that is held back now are missing again, in every model that has them."""
+    """Mark the days with an event that is held back now as missing again, in every model that has them."""
     made = [
         each
         for each in opened.snapshots()
@@ -76,12 +76,14 @@ def make_again(
 
 
 def _has(snapshot: Snapshot, day: date) -> bool:
-    """Only a day that a model has can be made anew, the others are missing anyway."""
+    """Return whether a model has a day: only such a day can be rebuilt, the others are missing anyway."""
     return any(start <= _milliseconds(day) < end for start, end in snapshot.intervals)
 
 
 def _of_days(snapshot: Snapshot) -> bool:
-    """A run makes it for days: their rows, or the keys that they saw. Other models are made as a whole."""
+    """Return True when a run makes the model for days: their rows, or the keys that they saw. Other models are made as
+    a whole.
+    """
     return bool(snapshot.is_incremental_by_time_range or snapshot.is_incremental_by_unique_key)
 
 
@@ -92,9 +94,9 @@ def _milliseconds(day: date) -> int:
 def _mark_missing(
     opened: Project, snapshots: list[Snapshot], today: date, changed: ChangedDays, environment: str
 ) -> None:
-    """Today in every model, and in a model of days those that what changed reaches.
+    """Mark as missing today in every model and, in a model of days, the days that what changed reaches.
 
-    Each call takes one range of days a model: of several it would keep the last.
+    Each call of SQLMesh takes one range of days a model: of several it would keep only the last.
     """
     ranges: dict[tuple[int, int], list[Snapshot]] = defaultdict(list)
     variables = opened.variables
@@ -112,7 +114,9 @@ def _mark_missing(
 
 
 def ranges_of(days: Collection[date]) -> list[tuple[int, int]]:
-    """Days as SQLMesh's intervals in milliseconds, neighbours joined; of many also near ones, and very many become one."""
+    """Return days as SQLMesh's intervals in milliseconds. Neighbours are joined. Of many ranges, near ones are joined
+    too, and very many become one.
+    """
     ranges = _joined(days, timedelta(0))
     if len(ranges) > FEW_RANGES:
         ranges = _joined(days, NEAR)
@@ -120,7 +124,7 @@ def ranges_of(days: Collection[date]) -> list[tuple[int, int]]:
 
 
 def _joined(days: Collection[date], near: timedelta) -> list[tuple[int, int]]:
-    """Ranges of days; those with no more than `near` between them are one."""
+    """Return ranges of days, in which those with no more than `near` between them are one."""
     ranges: list[tuple[int, int]] = []
     for day in sorted(set(days)):
         start = _milliseconds(day)

@@ -1,8 +1,9 @@
-"""Which columns are personal: marked once, where they are declared; the mark follows the models' column lineage.
+"""Marks: which columns are personal. Each is marked once, where it is declared; the mark follows the models' column
+lineage.
 
-What no mark judges is personal. A raw table's document may hold anything, so it is personal as a whole, and so is every
-column that a model takes from it by a way that no declaration knows: the whole document, or a field that is not declared
-(docs/decisions/0031-one-declaration-an-event-type.md).
+Anything that no mark judges counts as personal. A raw table's document may hold anything, so it is personal as a whole,
+and so is every column that a model takes from it by a way that no declaration knows: the whole document, or a field
+that is not declared (docs/decisions/0031-one-declaration-an-event-type.md).
 """
 
 from __future__ import annotations
@@ -50,14 +51,14 @@ KEYS: dict[str, tuple[str, ...]] = {
 PLAIN = re.compile(
     r"(BOOLEAN|DATE|DOUBLE|FLOAT|U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL.*|TIME.*|INTERVAL|UUID)", re.I
 )
-"""Types that hold no document."""
+"""Column types that hold no document."""
 _FIELD = re.compile(r'\$\.(?:"([^"]+)"|([^.\[]+))')
 
 
 def personal_columns(settings: Settings, lake: duckdb.DuckDBPyConnection | None = None) -> dict[str, dict[str, str]]:
-    """Table -> personal column -> the declared column that it comes from ("raw.user_profiles.email").
+    """Return table -> personal column -> the declared column that it comes from ("raw.user_profiles.email").
 
-    With a connection to the lake, columns are among them of raw tables that only the lake knows.
+    With a connection to the lake, the result includes columns of raw tables that only the lake knows.
     """
     found = marked(lineage_of_all(settings))
     for table, column in unjudged(lake) if lake is not None else ():
@@ -66,7 +67,7 @@ def personal_columns(settings: Settings, lake: duckdb.DuckDBPyConnection | None 
 
 
 def unjudged(lake: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
-    """Columns of raw tables in the lake that may hold documents and that no mark judges: (table, column)."""
+    """Return columns of raw tables in the lake that may hold documents and that no mark judges: (table, column)."""
     rows = lake.execute(
         "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE database_name = ? AND schema_name = 'raw' "
         "ORDER BY ALL",
@@ -93,7 +94,9 @@ def marked(nodes: Iterable[Node]) -> dict[str, dict[str, str]]:
 
 
 def identifying(nodes: Iterable[Node]) -> dict[str, set[str]]:
-    """Table -> columns that can hold a user id. One for which ids only decide, like a user's newest country, holds none."""
+    """Return table -> columns that can hold a user id. A column for which ids only decide, like a user's newest
+    country, holds none.
+    """
     found = {table: set(columns) for table, columns in (*USERS.items(), *KEYS.items())}
     for node in nodes:
         if any(each.column in USERS.get(each.table, ()) for each in _reached(node, lambda at: at.carried)):
@@ -102,7 +105,7 @@ def identifying(nodes: Iterable[Node]) -> dict[str, set[str]]:
 
 
 def _reached(node: Node, below: Callable[[Node], list[Node]]) -> Iterator[Node]:
-    """What a column is made from, at any distance."""
+    """Return what a column is made from, at any distance."""
     pending, seen = list(below(node)), set()
     while pending:
         parent = pending.pop()
@@ -113,7 +116,9 @@ def _reached(node: Node, below: Callable[[Node], list[Node]]) -> Iterator[Node]:
 
 
 def _origin(node: Node) -> str | None:
-    """The declared column that a column is made from, or else the part of a document that nothing declares public."""
+    """Return the declared column that a column is made from, or else the part of a document that nothing declares
+    public.
+    """
     taken = None
     for parent in _reached(node, lambda at: at.parents):
         if parent.column in DECLARED.get(parent.table, ()):

@@ -1,7 +1,7 @@
-"""The lineage graph as one page: searchable, without any request to elsewhere.
+"""The lineage page: the lineage graph as one page, searchable, without any request to another site.
 
-The files beside it are put together here. Names and sentences of the graph are data: the script shows them as text only,
-and nothing in them can end the element that carries them.
+This module puts the files in `page_files` together. Names and sentences of the graph are data: the script shows them as
+text only, and nothing in them can end the element that carries them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 
 
 def write(graph: Graph, path: Path) -> Path:
-    """Put the page at `path`; who reads it meanwhile sees the old one."""
+    """Write the page to `path`. A process that reads it meanwhile sees the old page."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(render(graph), encoding="utf-8")
@@ -26,7 +26,7 @@ def write(graph: Graph, path: Path) -> Path:
 
 
 def render(graph: Graph) -> str:
-    """The page."""
+    """Return the graph as an HTML page."""
     page = (FILES / "lineage.html").read_text(encoding="utf-8")
     parts = {
         "policy": POLICY,
@@ -40,5 +40,5 @@ def render(graph: Graph) -> str:
 
 
 def _harmless(document: str) -> str:
-    """JSON that an HTML parser reads as mere text."""
+    """Return JSON that an HTML parser reads as mere text."""
     return document.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -1,4 +1,5 @@
-"""Production as it was promoted: models, macros, audits and variables from SQLMesh's state, no file of the working tree.
+"""Production as it was promoted: models, macros, audits and variables from SQLMesh's state. No file of the working tree
+is used.
 
 A warm process asks the state which plan is production each time it opens it, and reads the models again when that has
 changed. Files that were saved, broken or deleted since the promotion make no difference.
@@ -38,7 +39,7 @@ VARIABLES = ("__sqlmesh__vars__", "__sqlmesh__vars__metadata__")
 
 @dataclass
 class Production(Project):
-    """The promoted plan, opened."""
+    """The promoted plan, opened as a project."""
 
     plan_id: str = ""
     finished: bool = True
@@ -47,14 +48,16 @@ class Production(Project):
     ids: list[tuple[str, str]] | None = None
     """Names and identifiers of other versions that the state keeps, instead of those that are production now."""
     version: str | None = None
-    """The commit it was made from."""
+    """The commit that the plan was made from."""
 
     def reload(self) -> None:
-        """No file belongs to it."""
+        """Do nothing: no file belongs to the promoted plan."""
 
     @property
     def variables(self) -> dict[str, Any]:
-        """Those of the promoted configuration; a variable that a model uses has the value it was promoted with."""
+        """Return the variables of the promoted configuration. A variable that a model uses has the value it was
+        promoted with.
+        """
         values = dict(self.context.config.variables)
         for model in self.context.models.values():
             for name in VARIABLES:
@@ -71,7 +74,9 @@ class Production(Project):
 
 @contextmanager
 def chosen(settings: Settings, environment: str = PRODUCTION, root: Path = ROOT) -> Iterator[Project]:
-    """Production as it was promoted; the working tree in `root` for another environment, or before the first promotion."""
+    """Open production as it was promoted. Open the working tree in `root` for another environment, or before the first
+    promotion.
+    """
     if environment == PRODUCTION:
         with production(settings, root=root) as opened:
             if opened is not None:
@@ -83,16 +88,19 @@ def chosen(settings: Settings, environment: str = PRODUCTION, root: Path = ROOT)
 
 @contextmanager
 def described(settings: Settings, root: Path = ROOT) -> Iterator[Project]:
-    """What answers questions about models: production as it was promoted; the files in `root` when it is another project."""
+    """Open what answers questions about models: production as it was promoted, or the files in `root` when it is
+    another project.
+    """
     with chosen(settings, root=root) if root == ROOT else projects.project(settings, root=root) as opened:
         yield opened
 
 
 @contextmanager
 def production(settings: Settings, *, root: Path = ROOT) -> Iterator[Production | None]:
-    """Production as it was promoted, kept open for the next call; None before the first promotion.
+    """Open production as it was promoted, and keep it open for the next call. Yield None before the first promotion.
 
-    `root` is read only when production was made by an older SearchFlow or by `sqlmesh plan`, which keep no configuration.
+    `root` is read only when production was made by an older SearchFlow or by `sqlmesh plan`, which keep no
+    configuration.
     """
     with projects.one_at_a_time():
         opened = projects.kept(settings, None)
@@ -108,7 +116,7 @@ def production(settings: Settings, *, root: Path = ROOT) -> Iterator[Production 
 def from_state(
     settings: Settings, files: dict[str, str], *, ids: list[tuple[str, str]] | None = None, version: str | None = None
 ) -> Production:
-    """Models from SQLMesh's state, with the files that it does not hold: production now, or the versions `ids`."""
+    """Build models from SQLMesh's state, with the files that it does not hold: production now, or the versions `ids`."""
     context, console = projects.load(settings, _written(settings, files), models=False)
     deployed = context.state_reader.get_environment(PRODUCTION)
     finished = deployed.finalized_ts is not None
@@ -120,7 +128,9 @@ def from_state(
 
 
 def deployed_versions(opened: Project) -> list[Snapshot]:
-    """The versions that are production now, beside a project that may become it; none before the first promotion."""
+    """Return the versions that are production now, beside a project that may become it; none before the first
+    promotion.
+    """
     state = opened.context.state_reader
     deployed = state.get_environment(PRODUCTION)
     if deployed is None:
@@ -138,9 +148,9 @@ def note_plan(
     *,
     failed: bool = False,
 ) -> bool:
-    """Keep what production is, after a plan of `opened`; a plan that ended half-way is kept once it is finished.
+    """Keep what production is, after a plan of `opened`. A plan that ended half-way is kept once it is finished.
 
-    `failed`: something went wrong, in the plan or behind it. Returns whether the plan became production.
+    `failed` says that something went wrong, in the plan or behind it. Return whether the plan became production.
     """
     deployed = opened.context.state_reader.get_environment(PRODUCTION)
     before = promotions.newest(settings)
@@ -193,7 +203,7 @@ def _open(settings: Settings, root: Path) -> Production | None:
 
 
 def adopt(context: Context, ids: list[tuple[str, str]]) -> list[Snapshot]:
-    """Make these versions from the state the models of a context that has loaded none; those that are there."""
+    """Make these versions from the state the models of a context that has loaded none. Return those that are there."""
     from sqlmesh.core.snapshot import SnapshotId
     from sqlmesh.utils import UniqueKeyDict
     from sqlmesh.utils.dag import DAG
@@ -214,7 +224,7 @@ def _ids(snapshots: Any) -> list[tuple[str, str]]:
 
 
 def _written(settings: Settings, files: dict[str, str]) -> Path:
-    """A folder with the promoted files and nothing else, for SQLMesh to load its configuration from."""
+    """Write a folder with the promoted files and nothing else, from which SQLMesh loads its configuration."""
     digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
     folder = settings.run_dir / "promoted" / digest
     if not folder.exists():

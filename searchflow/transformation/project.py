@@ -1,4 +1,4 @@
-"""The SQLMesh project, opened for one home and kept warm: importing and loading it takes seconds, a run one."""
+"""The SQLMesh project, opened for one home and kept warm: importing and loading it takes seconds, a run takes one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _lock = threading.RLock()
 _projects: dict[tuple[Path | None, Path], Project] = {}
-"""By the folder of the files (None: production as it was promoted) and the home."""
+"""Open projects by the folder of the files (None: production as it was promoted) and the home."""
 
 
 @dataclass
@@ -37,11 +37,13 @@ class Project:
     context: Context
     console: RunConsole
     signature: str = ""
-    """Of the files, from before they were read."""
+    """The signature of the project's files, from before they were read."""
     _snapshots: list[Snapshot] | None = None
 
     def snapshots(self) -> list[Snapshot]:
-        """The models as SQLMesh versions them, with the days that each has. Kept: they remember how they render."""
+        """Return the models as SQLMesh versions them, with the days that each has. They are kept: they remember how
+        they render.
+        """
         if self._snapshots is None:
             self._snapshots = self._versions()
         self.context.state_sync.refresh_snapshot_intervals(self._snapshots)
@@ -49,14 +51,14 @@ class Project:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The domain's numbers that its models are made with."""
+        """Return the domain's numbers that the project's models are made with."""
         return dict(self.context.config.variables)
 
     def _versions(self) -> list[Snapshot]:
         return list(self.context.snapshots.values())
 
     def reload(self) -> None:
-        """Read the files again that changed since."""
+        """Read the files again that changed since the last time."""
         signature = signature_of(self.context.path)
         # SQLMesh looks at the files that it has read; a new one is seen by the signature only.
         if signature != self.signature or any(loader.reload_needed() for loader in self.context._loaders):
@@ -66,15 +68,16 @@ class Project:
             self.forget_snapshots()
 
     def forget_snapshots(self) -> None:
-        """After a plan: it gave the changed models their versions."""
+        """Forget the snapshots after a plan, which gave the changed models their versions."""
         self._snapshots = None
 
 
 @contextmanager
 def project(settings: Settings, *, root: Path = ROOT) -> Iterator[Project]:
-    """The project in `root` on the warehouse of this home; files that changed since are loaded again.
+    """Open the project in `root` on the warehouse of this home. Files that changed since the last call are loaded
+    again.
 
-    One block at a time in a process: SQLMesh reports to one console.
+    One block runs at a time in a process: SQLMesh reports to one console.
     """
     with _lock, forks.children_recorded(settings.run_dir):  # SQLMesh forks workers to load the files
         opened = kept(settings, root)
@@ -93,24 +96,24 @@ def project(settings: Settings, *, root: Path = ROOT) -> Iterator[Project]:
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """SQLMesh reports to one console in a process."""
+    """Let one block run at a time: SQLMesh reports to one console in a process."""
     with _lock:
         yield
 
 
 def kept(settings: Settings, root: Path | None) -> Project | None:
-    """What is open for this home and folder."""
+    """Return the project that is open for this home and folder."""
     return _projects.get((root, settings.home))
 
 
 def keep(settings: Settings, root: Path | None, opened: Project) -> Project:
-    """Leave it open for the next call."""
+    """Leave the project open for the next call."""
     _projects[root, settings.home] = opened
     return opened
 
 
 def drop(settings: Settings, root: Path | None) -> None:
-    """Forget one project; the engine's connection stays, others of this home use it too."""
+    """Forget one project. The engine's connection stays: other projects of this home use it too."""
     dropped = _projects.pop((root, settings.home), None)
     if dropped is not None:
         dropped.context.state_sync.close()
@@ -126,7 +129,9 @@ def forget(settings: Settings) -> None:
 
 
 def _forget_adapter(context: Context) -> None:
-    """SQLMesh keeps one DuckDB adapter a catalog for the life of the process, also a closed one."""
+    """Make SQLMesh forget a DuckDB adapter: it keeps one for each catalog for the life of the process, also a closed
+    one.
+    """
     from sqlmesh.core.config.connection import BaseDuckDBConnectionConfig
 
     kept = BaseDuckDBConnectionConfig._data_file_to_adapter
@@ -136,14 +141,16 @@ def _forget_adapter(context: Context) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """SQLMesh 0.236 uses what Pydantic and pandas have deprecated; nothing that anybody here could act on."""
+    """Silence warnings inside the block: SQLMesh 0.236 uses what Pydantic and pandas have deprecated, and no user could
+    act on them.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def load(settings: Settings, root: Path, *, models: bool = True) -> tuple[Context, RunConsole]:
-    """Read the configuration in `root` and, with `models`, everything else that is there; connect to SQLMesh's state.
+    """Read the configuration in `root` and, with `models`, everything else that is there. Connect to SQLMesh's state.
 
     Raises:
         ConfigurationError: a file cannot be read; names it, its line and the reason.
@@ -167,7 +174,7 @@ def _load(settings: Settings, root: Path, models: bool) -> tuple[Context, RunCon
     console = RunConsole()
     console.take_over()
     with unbroken(root):
-        # A file of ours: otherwise SQLMesh reads the repository's .env over everything, and that may be another home's.
+        # Our own file: otherwise SQLMesh reads the repository's .env over everything, and that may be another home's.
         with environment_kept():
             configs = load_configs("config", Config, [root], dotenv_path=environment_file(settings))
         context = Context(paths=[root], config=configs, load=models)
@@ -182,7 +189,7 @@ def _load(settings: Settings, root: Path, models: bool) -> tuple[Context, RunCon
 
 
 def environment_file(settings: Settings) -> Path:
-    """A `.env` that says where this home's servers are, for SQLMesh to read instead of the repository's."""
+    """Write a `.env` that says where this home's servers are, for SQLMesh to read instead of the repository's."""
     path = settings.run_dir / "sqlmesh.env"
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     # What models commit is entered in the audit log under the name of the run that opened the project.

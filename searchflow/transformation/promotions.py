@@ -1,9 +1,9 @@
-"""What was promoted to production, when, by whom and from which commit.
+"""Promotions: what was promoted to production, when, by whom and from which commit.
 
 SQLMesh's state holds the promoted models with their macros, audits and variables. Two kinds of files are not in it, the
-configuration and the materializations: they are kept here, beside the state, so that production needs no file of the working
-tree. What a reader may want to know is a row of `ops.promotions` in the lake; the files stay with the state, because a
-configuration may hold what not every reader of the lake should see.
+configuration and the materializations. They are kept here, beside the state, so that production needs no file of the
+working tree. A row of `ops.promotions` in the lake holds what a reader may want to know; the files stay with the state,
+because a configuration may hold what not every reader of the lake should see.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class Promotion:
     promoted_at: datetime
     promoted_by: str
     version: str | None
-    """The commit of the working tree it was made from; ends with `-dirty` when files differed; None outside of Git."""
+    """The commit of the working tree that it was made from; ends with `-dirty` when files differed; None outside of
+    Git.
+    """
     snapshots: list[tuple[str, str]]
     """Name and identifier of each model's version in SQLMesh's state."""
     files: dict[str, str] = field(default_factory=dict)
@@ -62,12 +64,12 @@ class Difference:
 
     @property
     def names(self) -> list[str]:
-        """All of them, in order."""
+        """Return all names of models that differ, in order."""
         return sorted([*self.added, *self.changed, *self.removed])
 
 
 def deployed_plan(settings: Settings) -> str | None:
-    """The id of the plan that is production, by SQLMesh's state; None when nothing was ever promoted."""
+    """Return the id of the plan that is production, by SQLMesh's state, or None when nothing was ever promoted."""
     with _state(settings) as connection:
         try:
             row = connection.execute("SELECT plan_id FROM sqlmesh._environments WHERE name = 'prod'").fetchone()
@@ -77,13 +79,13 @@ def deployed_plan(settings: Settings) -> str | None:
 
 
 def newest(settings: Settings) -> Promotion | None:
-    """The last promotion; None before the first."""
+    """Return the last promotion, or None before the first."""
     found = _read(settings, "ORDER BY sequence DESC LIMIT 1")
     return found[0] if found else None
 
 
 def earlier(settings: Settings, current: str) -> Promotion | None:
-    """The last promotion whose models were not those of the plan `current`; None when there was no other."""
+    """Return the last promotion whose models were not those of the plan `current`, or None when there was no other."""
     found = _read(settings, "ORDER BY sequence DESC LIMIT 100")
     now = next((each for each in found if each.plan_id == current), None)
     if now is None:
@@ -99,8 +101,11 @@ def note(
     changes: Difference,
     variables: Mapping[str, Any],
 ) -> None:
-    """Keep a promotion. The row for readers comes first: killed in between, the next run finds the other missing and
-    notes both."""
+    """Keep a promotion.
+
+    The row for readers comes first: when a process is killed in between, the next run finds the other missing and notes
+    both.
+    """
     record.rows(
         connection,
         "ops.promotions",
@@ -133,13 +138,13 @@ def note(
 
 
 def variables(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | None:
-    """The variables that production was promoted with; None before the first promotion."""
+    """Return the variables that production was promoted with, or None before the first promotion."""
     row = first_row(connection.execute("SELECT variables FROM ops.promotions ORDER BY promoted_at DESC LIMIT 1"))
     return dict(json.loads(row[0])) if row and row[0] else None
 
 
 def compare(before: Sequence[tuple[str, str]], after: Sequence[tuple[str, str]]) -> Difference:
-    """Which models differ, of two lists of names and identifiers."""
+    """Return which models differ between two lists of names and identifiers."""
     old, new = dict(before), dict(after)
     return Difference(
         sorted(shown(name) for name in new.keys() - old.keys()),
@@ -149,18 +154,20 @@ def compare(before: Sequence[tuple[str, str]], after: Sequence[tuple[str, str]])
 
 
 def shown(name: str) -> str:
-    """A model's name without the catalog: `"lake"."marts"."dim_users"` is `marts.dim_users`."""
+    """Return a model's name without the catalog: `"lake"."marts"."dim_users"` is `marts.dim_users`."""
     return ".".join(name.replace('"', "").split(".")[-2:])
 
 
 def files_of(root: Path) -> dict[str, str]:
-    """The files of a project that SQLMesh's state does not hold."""
+    """Return the files of a project that SQLMesh's state does not hold."""
     paths = [root / name for name in CONFIGURATIONS] + sorted((root / "materializations").rglob("*.py"))
     return {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in paths if path.is_file()}
 
 
 def version_of(root: Path) -> str | None:
-    """The commit that the working tree stands on, with `-dirty` when files differ from it; None outside of Git."""
+    """Return the commit that the working tree stands on, with `-dirty` when files differ from it, or None outside of
+    Git.
+    """
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"],
@@ -177,7 +184,7 @@ def version_of(root: Path) -> str | None:
 
 @contextmanager
 def _state(settings: Settings) -> Iterator[psycopg.Connection]:
-    """A transaction in the database of SQLMesh's state."""
+    """Open a transaction in the database of SQLMesh's state."""
     try:
         with psycopg.connect(postgres.conninfo(settings, "sqlmesh")) as connection:
             yield connection

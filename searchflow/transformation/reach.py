@@ -1,10 +1,11 @@
-"""Which days a model makes anew: of what it is made, and how far a changed day reaches into later ones.
+"""Reach: which days a model rebuilds. It depends on what the model is made of, and on how far a changed day reaches
+into later ones.
 
 A model says so once, in its tags; a length is a sum of variables of config.yaml, so that it follows them:
 
     tags ('visits reach: attribution_window_days + markov_learning_days', 'spend')
 
-A model without such a tag makes the days anew whose visits or searches changed, and no others.
+A model without such a tag rebuilds the days whose visits or searches changed, and no others.
 """
 
 from __future__ import annotations
@@ -22,34 +23,34 @@ class ChangedDays:
     """Days that new data changed, by what changed in them."""
 
     visits: frozenset[date] = field(default_factory=frozenset)
-    """Events came into them, or their visits have another length or owner."""
+    """Days into which events came, or whose visits have another length or owner."""
     searches: frozenset[date] = field(default_factory=frozenset)
-    """A click or booking of any day belongs to one of their searches."""
+    """Days to whose searches a changed click or booking, of any day, belongs."""
     spend: frozenset[date] = field(default_factory=frozenset)
-    """Ad spend of the day came, or was replaced."""
+    """Days whose ad spend came, or was replaced."""
 
     def __or__(self, other: ChangedDays) -> ChangedDays:
         return ChangedDays(*(self.of(kind) | other.of(kind) for kind in KINDS))
 
     def of(self, kind: str) -> frozenset[date]:
-        """The days in which this changed."""
+        """Return the days in which this changed."""
         days: frozenset[date] = getattr(self, kind)
         return days
 
     @property
     def all(self) -> list[date]:
-        """Every day, in order."""
+        """Return every day, in order."""
         return sorted(self.visits | self.searches | self.spend)
 
     @classmethod
     def entirely(cls, days: Iterable[date]) -> ChangedDays:
-        """Days in which anything may have changed."""
+        """Return changed days in which anything may have changed."""
         whole = frozenset(days)
         return cls(whole, whole, whole)
 
 
 def days_to_make(tags: Iterable[str], changed: ChangedDays, variables: Mapping[str, Any], last: date) -> set[date]:
-    """The days up to `last` that a model with these tags makes anew.
+    """Return the days up to `last` that a model with these tags rebuilds.
 
     Raises:
         KeyError: a tag names a variable that there is not.

@@ -1,8 +1,10 @@
-"""What the key figures of closed days were, and what they became: every value they have had, with the late events behind it.
+"""Restatements: what the key figures of closed days were, and what they became. Every value they have had is kept, with
+the late events behind it.
 
 After a transformation the closed days of `marts.mart_kpi_daily` are compared with the values that were noted last
-(`ops.kpi_versions`), and what differs is appended in one commit. Nothing else is remembered: killed before it, the next
-transformation finds the same differences; run twice, it finds none. The model `ops.kpi_restatements` shows them.
+(`ops.kpi_versions`), and what differs is appended in one commit. Nothing else is remembered. When a process is killed
+before that commit, the next transformation finds the same differences; when it is run twice, it finds none. The model
+`ops.kpi_restatements` shows them.
 """
 
 from __future__ import annotations
@@ -66,9 +68,9 @@ NOTE = f"""
 
 
 def note(connection: duckdb.DuckDBPyConnection, run_id: str, now: datetime) -> int:
-    """Append what differs from what was noted last; `now` is up to when events are in the figures.
+    """Append what differs from what was noted last. `now` is up to when events are in the figures.
 
-    Returns how many figures were restated: a day's first value is noted too, and is no restatement.
+    Return how many figures were restated: a day's first value is noted too, and is no restatement.
     """
     connection.execute(CHANGED, {"now": now})
     [(changes, restated, since, first, last)] = connection.execute(

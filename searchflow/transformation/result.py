@@ -1,4 +1,4 @@
-"""What a transformation tells: about each model while it runs, and about all of them at the end."""
+"""Results of a transformation: what it tells about each model while it runs, and about all of them at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ModelProgress:
 
     model: str
     state: str
-    """started, batch (one range of days is done), succeeded, failed or skipped"""
+    """The step: started, batch (one range of days is done), succeeded, failed or skipped."""
     models_done: int
     models_total: int
     run: ModelRun
@@ -27,7 +27,7 @@ class ModelRun:
 
     name: str
     batches: int = 0
-    """Ranges of days it is made in."""
+    """The number of ranges of days in which the model is made."""
     intervals: list[tuple[datetime, datetime]] = field(default_factory=list)
     """Ranges of days that were made: from, until (exclusive), UTC without a zone."""
     started_at: datetime | None = None
@@ -47,19 +47,19 @@ class ModelRun:
 
 @dataclass
 class TransformationResult:
-    """What a transformation did."""
+    """What one transformation did, over all models."""
 
     run_id: str
     environment: str
     mode: str
-    """plan (a promotion, the first one included, or changed files of another environment), run, or nothing (no new data, and
-    no new day)"""
+    """plan (a promotion, the first one included, or changed files of another environment), run, or nothing (no new
+    data, and no new day)"""
     started_at: datetime
     models: list[ModelRun] = field(default_factory=list)
     new_batches: int = 0
     """Ingestion commits that no transformation had seen yet."""
     restated_days: list[date] = field(default_factory=list)
-    """Earlier days that those commits changed, and that were therefore made anew."""
+    """Earlier days that those commits changed, and that were therefore rebuilt."""
     restatements: int = 0
     """Key figures of closed days that changed (`ops.kpi_restatements`)."""
     warnings: list[str] = field(default_factory=list)
@@ -68,21 +68,21 @@ class TransformationResult:
 
     @property
     def audits_passed(self) -> int:
-        """Over all models."""
+        """Return the number of audits that passed, over all models."""
         return sum(model.audits_passed for model in self.models)
 
     @property
     def audits_failed(self) -> int:
-        """Over all models."""
+        """Return the number of audits that failed, over all models."""
         return sum(model.audits_failed for model in self.models)
 
     @property
     def failed(self) -> list[ModelRun]:
-        """Models that failed; what depends on them was skipped."""
+        """Return models that failed. What depends on them was skipped."""
         return [model for model in self.models if model.status == "failed"]
 
     def as_dict(self) -> dict[str, object]:
-        """For `--json`."""
+        """Return the result as a dictionary for `--json`."""
         return {
             "run_id": self.run_id,
             "environment": self.environment,

@@ -1,4 +1,6 @@
-"""One transformation: list the days that new data touched, then run what is due, or plan what is not there yet."""
+"""The runner of one transformation: it lists the days that new data touched, then runs what is due, or plans what is
+not there yet.
+"""
 
 from __future__ import annotations
 
@@ -41,14 +43,16 @@ def transform(
     root: Path = ROOT,
     using: AbstractContextManager[Project] | None = None,
 ) -> TransformationResult:
-    """Bring the models of `environment` up to `now`: production's as they were promoted, whatever the files say now; those
-    of another environment, and of production before the first promotion, from the files in `root`.
+    """Bring the models of `environment` up to `now`.
 
-    Earlier days that new data touched are made anew, and those in `restate`. A model that fails stops what depends on
-    it; with `fail_fast` no other model is begun either. With `only`, just these models and those before them are made; what
-    is due in the others stays due. (A plan makes everything.) `taken`: an earlier call's moment; commits up to then are not
-    looked for again, so that a follower's pass does not grow with the number of commits. `using`: these models instead, for
-    `searchflow.transformation.deployment`, which promotes them.
+    Production's models are those that were promoted, whatever the files say now. Those of another environment, and of
+    production before the first promotion, come from the files in `root`.
+
+    Earlier days that new data touched are rebuilt, and so are those in `restate`. A model that fails stops what depends
+    on it; with `fail_fast` no other model is begun either. With `only`, just these models and those before them are
+    made; what is due in the others stays due. (A plan makes everything.) `taken` is an earlier call's moment: commits
+    up to then are not looked for again, so that a follower's pass does not grow with the number of commits. `using`
+    gives these models instead, for `searchflow.transformation.deployment`, which promotes them.
 
     Raises:
         TransformationFailed: a model or a blocking audit failed. What does not depend on it is done; call again.
@@ -87,20 +91,24 @@ def transform(
         failed = problem or opened.console.failures
         error = failures.explain(opened, result, problem, promoting=promoting and not promoted) if failed else None
     if error is not None:
-        forget(settings)  # perhaps a server went away: the next call connects anew
+        forget(settings)  # perhaps a server went away: the next call connects again
         raise error
     return result
 
 
 def is_behind(settings: Settings, environment: str, now: datetime, taken: datetime | None = None) -> bool:
-    """Are there commits that no transformation of `environment` has seen? Those up to `taken` are not looked for."""
+    """Return whether there are commits that no transformation of `environment` has seen. Those up to `taken` are not
+    looked for.
+    """
     with warehouse.connect(settings, read_only=True) as connection:
         return bool(changes.new_batches(connection, environment, now.astimezone(UTC).replace(tzinfo=None), taken))
 
 
 @contextmanager
 def _servers(settings: Settings) -> Iterator[None]:
-    """A server that went away is an error of ours; what is kept open is closed, so that the next call connects anew."""
+    """Turn the loss of a server into an error of our own. What is kept open is closed, so that the next call connects
+    again.
+    """
     import psycopg2  # SQLMesh's driver for its state
 
     from searchflow.transformation.project import forget
@@ -122,7 +130,7 @@ def _servers(settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def _traced(connection: duckdb.DuckDBPyConnection, environment: str, now: datetime) -> Iterator[Span | None]:
-    """A span of the run, linked to those of the commits that it takes in."""
+    """Trace the run as a span, linked to those of the commits that it takes in."""
     origins = changes.traces(connection, environment, now) if tracing.enabled() else []
     with tracing.span(f"transform {environment}", links=origins, environment=environment) as span:
         yield span
@@ -131,7 +139,9 @@ def _traced(connection: duckdb.DuckDBPyConnection, environment: str, now: dateti
 def _examined(
     opened: Project, connection: duckdb.DuckDBPyConnection, on_progress: Callable[[ModelProgress], None] | None
 ) -> Callable[[ModelProgress], None]:
-    """Before anybody hears that a model is over: how many rows it made, or which rows break its audits."""
+    """Add to a finished model how many rows it made, or which rows break its audits, before any listener hears that it
+    is over.
+    """
 
     def tell(step: ModelProgress) -> None:
         name, snapshot = next(
@@ -148,7 +158,7 @@ def _examined(
 
 
 def _rows_made(snapshot: Snapshot, run: ModelRun, connection: duckdb.DuckDBPyConnection) -> int | None:
-    """Rows of the days that were made: DuckDB does not say how many it wrote."""
+    """Count the rows of the days that were made: DuckDB does not say how many it wrote."""
     if not snapshot.is_materialized:
         return None
     where = ""
@@ -161,20 +171,20 @@ def _rows_made(snapshot: Snapshot, run: ModelRun, connection: duckdb.DuckDBPyCon
 
 
 def _note_restatements(opened: Project, connection: duckdb.DuckDBPyConnection, result: TransformationResult) -> None:
-    """What changed in the key figures of closed days, when production's were made."""
+    """Note what changed in the key figures of closed days, when production's were made."""
     made = {run.name for run in opened.console.runs.values() if run.status == "succeeded"}
     if result.environment == PRODUCTION and restatements.MART in made:
         result.restatements = restatements.note(connection, result.run_id, result.started_at)
 
 
 def _record(connection: duckdb.DuckDBPyConnection, result: TransformationResult, span: Span | None) -> None:
-    """One row a model in `ops.model_runs`, and one span."""
+    """Write one row for each model in `ops.model_runs`, and one span."""
     tracing.note(span, mode=result.mode, batches=result.new_batches, models=len(result.models))
     if not result.models:
         return
     snapshot = warehouse.current_snapshot(
         connection
-    )  # under the lock of transformations: just as the run left the models
+    )  # under the lock of transformations, so it is the state in which the run left the models
     record.rows(
         connection,
         "ops.model_runs",
@@ -203,7 +213,7 @@ def _record(connection: duckdb.DuckDBPyConnection, result: TransformationResult,
 
 
 def _model_span(run: ModelRun, result: TransformationResult) -> str | None:
-    """SQLMesh runs models on threads of its own: their spans are made afterwards, from what it told."""
+    """Make a model's span afterwards, from what SQLMesh told: SQLMesh runs models on threads of its own."""
     begun = run.started_at or result.started_at + timedelta(seconds=result.duration_s)
     return tracing.finished(
         f"model {run.name}",

@@ -1,4 +1,4 @@
-"""How many rows the tables hold."""
+"""Tables: how many rows each of them holds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SCHEMAS = ("raw", "marts", "activation")
 
 
 def table_rows(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    """Rows of every raw table, mart and activation model that exists: {"marts.dim_users": 1234, ...}."""
+    """Return the rows of every raw table, mart and activation model that exists: {"marts.dim_users": 1234, ...}."""
     names = [
         f"{schema}.{table}"
         for schema, table in connection.execute(

@@ -1,4 +1,6 @@
-"""Which channel each booking is credited to, by the rules that need no weights: first, last and last non-direct touch."""
+"""Attribution: which channel each booking is credited to, by the rules that need no weights: first, last and last
+non-direct touch.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ SINGLE = ("first_touch", "last_touch", "last_non_direct")
 
 
 def touched(world: World) -> pl.DataFrame:
-    """One row a booking and touchpoint: the visits of the same visitor that began in the window before it."""
+    """Return one row for each booking and touchpoint: the visits of the same visitor that began in the window before
+    it.
+    """
     visits = world.sessions.select("visitor", "session_key", "channel", pl.col("session_start").alias("touched_at"))
     booked = world.bookings.select("event_id", "visitor", "timestamp", "value", "cause")
     return (
@@ -24,7 +28,7 @@ def touched(world: World) -> pl.DataFrame:
 
 
 def by_day_and_channel(world: World) -> pl.DataFrame:
-    """Credited cents: (model, day, channel, revenue) for the models of `SINGLE`."""
+    """Return credited cents: (model, day, channel, revenue) for the models of `SINGLE`."""
     campaign = pl.col("channel").filter(pl.col("channel") != "direct").last()
     credited = (
         touched(world)
@@ -45,7 +49,7 @@ def by_day_and_channel(world: World) -> pl.DataFrame:
 
 
 def booked_by_day(world: World) -> pl.DataFrame:
-    """What every model's credits of a day must sum to: (day, conversions, revenue in cents)."""
+    """Return what every model's credits of a day must sum to: (day, conversions, revenue in cents)."""
     return world.bookings.group_by(pl.col("timestamp").dt.date().alias("day")).agg(
         pl.len().cast(pl.Int64).alias("conversions"), pl.col("value").sum().alias("revenue")
     )

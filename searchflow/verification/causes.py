@@ -1,7 +1,7 @@
-"""How far each attribution model is from the truth: only a simulation knows what caused a booking.
+"""Causes: how far each attribution model is from the truth. Only a simulation knows what caused a booking.
 
-Shares of revenue by channel. Bookings that no campaign caused have no channel to be credited to, so the truth is the
-revenue that some channel did cause.
+The comparison is of shares of revenue by channel. Bookings that no campaign caused have no channel to be credited to,
+so the truth is the revenue that some channel did cause.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from typing import Any
 import polars as pl
 
 from searchflow.verification.expected import World
-from searchflow.verification.found import Found
+from searchflow.verification.found import PlatformState
 
-NOBODY = "none"
+UNCAUSED = "none"
 
 
-def compare(world: World, found: Found) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(one row a channel: the true share and each model's, one row a model: its distance from the truth)."""
+def compare(world: World, found: PlatformState) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return (one row for each channel: the true share and each model's; one row for each model: its distance from the
+    truth).
+    """
     known = world.bookings.filter(pl.col("cause").is_not_null())
     if known.is_empty():
         return [], []
-    caused = known.filter(pl.col("cause") != NOBODY)
+    caused = known.filter(pl.col("cause") != UNCAUSED)
     truth = _shares(caused.group_by(pl.col("cause").alias("channel")).agg(pl.col("value").sum().alias("revenue")))
     credited = found.query(
         "SELECT model, channel, sum(revenue)::DOUBLE AS revenue FROM marts.mart_campaign_attribution GROUP BY ALL"
@@ -39,7 +41,7 @@ def _shares(revenue: pl.DataFrame) -> pl.DataFrame:
 
 
 def _distances(table: pl.DataFrame) -> list[dict[str, Any]]:
-    """Total variation distance: the share of revenue that would have to move; 0 is right, 1 is all wrong."""
+    """Return the total variation distance: the share of revenue that would have to move. 0 is right, 1 is all wrong."""
     distances = []
     for model in table.columns:
         if model not in ("channel", "truth"):

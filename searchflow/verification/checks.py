@@ -1,4 +1,4 @@
-"""One function a check of the warehouse: raw, sessions, the funnel, KPIs and attribution."""
+"""Checks of the warehouse, one function each: raw, sessions, the funnel, KPIs and attribution."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from searchflow import streams
 from searchflow.verification import attribution
 from searchflow.verification.comparison import compare
 from searchflow.verification.expected import World
-from searchflow.verification.found import Found
+from searchflow.verification.found import PlatformState
 from searchflow.verification.key import TOTALS, Key
-from searchflow.verification.report import Check
+from searchflow.verification.report import VerificationCheck
 
 UNSURE = "lines wait in the streams, or a run without a seal sent them"
 CENTS = "least(round({} * 100), 9000000000000000000)::BIGINT"
-"""Of money. What would not fit is cut: no simulated value is so large, so that it differs all the same."""
+"""The SQL of an amount of money in cents. What would not fit is cut: no simulated value is so large, so it differs all
+the same.
+"""
 
 
-def key_adds_up(key: Key) -> Iterator[Check]:
-    """The key's own KPIs against its lines: they were written by different routes."""
+def key_adds_up(key: Key) -> Iterator[VerificationCheck]:
+    """Check the key's own KPIs against its lines: they were written by different routes."""
     human = ~pl.col("visitor_id").str.starts_with("bot")
     kind = pl.col("event_type")
     counts = (
@@ -39,15 +41,17 @@ def key_adds_up(key: Key) -> Iterator[Check]:
     yield compare("key.kpis_daily", counts.with_columns(pl.col(TOTALS).cast(pl.UInt32)), totals, ["day"])
 
 
-def raw(key: Key, found: Found) -> Iterator[Check]:
-    """Every event is stored once, and nothing else is; dead letters and duplicates are as many as were sent."""
+def raw(key: Key, found: PlatformState) -> Iterator[VerificationCheck]:
+    """Check that every event is stored once and nothing else is, and that dead letters and duplicates are as many as
+    were sent.
+    """
     for event_type in streams.EVENT_TYPES:
         yield _raw_events(key, found, event_type)
     yield _dead_letters(key, found)
     yield _duplicates(key, found)
 
 
-def _raw_events(key: Key, found: Found, event_type: str) -> Check:
+def _raw_events(key: Key, found: PlatformState, event_type: str) -> VerificationCheck:
     of_type = pl.col("event_type") == event_type
     stored = found.raw.filter(of_type).select("event_id", "source")
     sent = key.stored.filter(of_type)
@@ -59,14 +63,16 @@ def _raw_events(key: Key, found: Found, event_type: str) -> Check:
     replayed = len(stored.filter(pl.col("source").str.contains("dead")).join(sent, on="event_id", how="anti"))
     reasons = [
         f"{waiting:,} wait in the stream for `searchflow ingest`" if waiting else "",
-        f"{replayed:,} are dead letters that somebody replayed" if replayed else "",
+        f"{replayed:,} are dead letters that were replayed" if replayed else "",
     ]
     why = "; ".join(part for part in (check.why, *reasons) if part)
     return replace(check, explained=waiting + replayed, why=why)
 
 
-def _dead_letters(key: Key, found: Found) -> Check:
-    """By reason. A range that was sent again after a kill leaves the same letters again: they are counted once."""
+def _dead_letters(key: Key, found: PlatformState) -> VerificationCheck:
+    """Check dead letters by reason. A range that was sent again after a kill leaves the same dead letters again: they
+    are counted once.
+    """
     letters = found.query(
         "SELECT reason_code AS reason, count(DISTINCT raw_payload) AS letters FROM raw.dead_letters "
         "WHERE (event_type IS NULL OR event_type NOT IN ('ad_spend', 'user_profile')) AND reason_code <> 'erased_user' "
@@ -83,13 +89,17 @@ def _dead_letters(key: Key, found: Found) -> Check:
             total += abs(there - sure)
             explained += min(abs(there - sure), perhaps if there > sure else found.waiting_lines + erased)
             told.append(f"{reason}: sent {sure:,}, found {there:,}")
-    known = f"{erased:,} letters were about people who are forgotten" if erased else UNSURE
+    known = f"{erased:,} dead letters were about people who are forgotten" if erased else UNSURE
     why = "; ".join([*told, known] if explained else told)
-    return Check("raw.dead_letters", int(both["sent"].sum()), int(both["letters"].sum()), total, explained, why)
+    return VerificationCheck(
+        "raw.dead_letters", int(both["sent"].sum()), int(both["letters"].sum()), total, explained, why
+    )
 
 
-def _duplicates(key: Key, found: Found) -> Check:
-    """Exact duplicates that ingestion dropped. After a kill and a repeated run, all that was sent before comes again."""
+def _duplicates(key: Key, found: PlatformState) -> VerificationCheck:
+    """Check exact duplicates that ingestion dropped. After a kill and a repeated run, all that was sent before comes
+    again.
+    """
     twice = key.lines.filter(pl.col("fate") == "duplicate")["sealed"]
     sent, perhaps = int(twice.sum()), len(twice) - int(twice.sum())
     dropped, received = found.query(
@@ -102,11 +112,13 @@ def _duplicates(key: Key, found: Found) -> Check:
         why = f"{again:,} lines came again: a run was killed, and its range was sent once more" if again else UNSURE
     else:
         explained, why = min(sent - dropped, found.waiting_lines), UNSURE
-    return Check("raw.duplicates", sent, dropped, abs(dropped - sent), explained, why if explained else "")
+    return VerificationCheck("raw.duplicates", sent, dropped, abs(dropped - sent), explained, why if explained else "")
 
 
-def sessions(world: World, found: Found) -> Iterator[Check]:
-    """Every visit that the true events make under the 30-minute rule, with its counts and, as far as known, its visitor."""
+def sessions(world: World, found: PlatformState) -> Iterator[VerificationCheck]:
+    """Check every visit that the true events make under the 30-minute rule, with its counts and, as far as known, its
+    visitor.
+    """
     columns = (
         "session_key",
         "visitor",
@@ -128,8 +140,8 @@ def sessions(world: World, found: Found) -> Iterator[Check]:
     yield replace(check, why=check.why or cut)
 
 
-def funnel(world: World, found: Found) -> Iterator[Check]:
-    """What came of each search, and the same by day, platform, device, country and channel."""
+def funnel(world: World, found: PlatformState) -> Iterator[VerificationCheck]:
+    """Check what came of each search, and the sums by day, platform, device, country and channel."""
     columns = (
         "event_id", "session_key", "visitor", "channel", "destination", "results", "clicks", "position", "conversions",
         "value", "is_bot",
@@ -158,8 +170,8 @@ def funnel(world: World, found: Found) -> Iterator[Check]:
     yield compare("marts.fct_search_funnel_daily", daily, made, by)
 
 
-def kpis(world: World, found: Found) -> Iterator[Check]:
-    """The business on a page, day by day."""
+def kpis(world: World, found: PlatformState) -> Iterator[VerificationCheck]:
+    """Check the key figures of the business, day by day."""
     searches = pl.when(pl.col("searches") > 0).then("searches")
     expected = world.kpis().with_columns(
         (pl.col("searches_with_click") / searches).alias("click_through_rate"),
@@ -175,8 +187,10 @@ def kpis(world: World, found: Found) -> Iterator[Check]:
     yield compare("marts.mart_kpi_daily", expected, made, ["day"])
 
 
-def attributed(world: World, found: Found) -> Iterator[Check]:
-    """Every model's credits of a day sum to what was booked; single-touch models credit the right channel."""
+def attributed(world: World, found: PlatformState) -> Iterator[VerificationCheck]:
+    """Check that every model's credits of a day sum to what was booked, and that single-touch models credit the right
+    channel.
+    """
     credited = found.query(
         f"""SELECT model, attribution_date AS day, channel, sum(conversions) AS conversions,
         sum({CENTS.format("revenue")})::BIGINT AS revenue FROM marts.mart_campaign_attribution

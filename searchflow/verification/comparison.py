@@ -1,4 +1,4 @@
-"""Two frames beside each other: what is missing, unexpected, there twice, or different."""
+"""Comparison of two frames: what is missing, unexpected, there twice, or different."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from searchflow.verification.report import Check
+from searchflow.verification.report import VerificationCheck
 
 TOLERANCE = 1e-6
-"""For rates and weights; counts and cents must be equal."""
+"""The tolerance for rates and weights; counts and cents must be equal."""
 
 
-def compare(check: str, expected: pl.DataFrame, found: pl.DataFrame, on: Sequence[str]) -> Check:
-    """Compare rows by their key `on`, in every other column of `expected`. One difference a row at the most."""
+def compare(check: str, expected: pl.DataFrame, found: pl.DataFrame, on: Sequence[str]) -> VerificationCheck:
+    """Compare rows by their key `on`, in every other column of `expected`. A row counts as one difference at the most."""
     values = [name for name in expected.columns if name not in on]
     twice = len(found) - found.select(on).n_unique()
     left = expected.with_columns(pl.lit(1).alias("_expected"))
@@ -31,7 +31,7 @@ def compare(check: str, expected: pl.DataFrame, found: pl.DataFrame, on: Sequenc
         (len(wrong), f"different in {_columns(wrong, differs)}", wrong),
     ]
     told = [f"{count:,} {what}, as {_example(rows, on)}" for count, what, rows in parts if count]
-    return Check(check, len(expected), len(found), sum(count for count, _, _ in parts), 0, "; ".join(told))
+    return VerificationCheck(check, len(expected), len(found), sum(count for count, _, _ in parts), 0, "; ".join(told))
 
 
 def _differs(kind: pl.DataType, name: str) -> pl.Expr:

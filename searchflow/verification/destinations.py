@@ -1,4 +1,4 @@
-"""One function a destination: the CRM table, the e-mail outbox and the recommendation cache."""
+"""Checks of the destinations, one function each: the CRM table, the e-mail outbox and the recommendation cache."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from searchflow.holdout import rule_of
 from searchflow.verification import recommendations
 from searchflow.verification.comparison import compare
 from searchflow.verification.expected import World
-from searchflow.verification.found import Found
+from searchflow.verification.found import PlatformState
 from searchflow.verification.key import Key, Shape
-from searchflow.verification.report import Check
+from searchflow.verification.report import VerificationCheck
 
 EMAILS = "abandoned_search_emails"
 OUTBOX = "searchflow:email:outbox"
@@ -27,8 +27,8 @@ SCORE_TOLERANCE = 0.0015
 WorldAt = Callable[[datetime], World]
 
 
-def crm(found: Found, world_at: WorldAt) -> Iterator[Check]:
-    """`crm.user_segments` holds every user with the segment that the rule gives them."""
+def crm(found: PlatformState, world_at: WorldAt) -> Iterator[VerificationCheck]:
+    """Check that `crm.user_segments` holds every user with the segment that the rule gives them."""
     moments = found.sync_moments("crm_user_segments")
     rows = _crm_rows(found)
     if not moments:
@@ -39,8 +39,8 @@ def crm(found: Found, world_at: WorldAt) -> Iterator[Check]:
     yield compare("crm.user_segments", expected, rows, ["user_id"])
 
 
-def _crm_rows(found: Found) -> pl.DataFrame:
-    """Active rows; those of users who left are marked."""
+def _crm_rows(found: PlatformState) -> pl.DataFrame:
+    """Return active rows; those of users who left are marked."""
     shape: Shape = {
         "user_id": pl.String, "segment": pl.String, "value": pl.Int64, "conversions": pl.Int64,
         "last_seen_at": pl.Datetime("us"), "country": pl.String,
@@ -55,9 +55,11 @@ def _crm_rows(found: Found) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=shape, orient="row")
 
 
-def outbox(key: Key, found: Found, world_at: WorldAt) -> Iterator[Check]:
-    """One message a user and day of an abandoned search, of users who had agreed and were not suppressed or held out:
-    over all syncs so far."""
+def outbox(key: Key, found: PlatformState, world_at: WorldAt) -> Iterator[VerificationCheck]:
+    """Check that one message was sent for each user and day of an abandoned search, over all syncs so far.
+
+    It is expected for users who had agreed and were not suppressed or held out.
+    """
     runs = found.sync_runs(EMAILS)
     messages = _messages(found)
     if not runs:
@@ -67,8 +69,8 @@ def outbox(key: Key, found: Found, world_at: WorldAt) -> Iterator[Check]:
     yield compare("email.outbox", pl.concat(due).unique().select("key"), messages, ["key"])
 
 
-def _due(key: Key, found: Found, moment: datetime, starts: list[datetime], world_at: WorldAt) -> pl.DataFrame:
-    """Messages due at a moment to users whose newest profile by then agrees, in the runs that began at `starts`."""
+def _due(key: Key, found: PlatformState, moment: datetime, starts: list[datetime], world_at: WorldAt) -> pl.DataFrame:
+    """Return messages due at a moment to users whose newest profile by then agrees, in the runs that began at `starts`."""
     loaded = found.profiles.filter(pl.col("ingested_at") <= moment)["updated_at"].max()
     newest = (
         key.profiles.filter(pl.col("updated_at") <= loaded)
@@ -81,8 +83,10 @@ def _due(key: Key, found: Found, moment: datetime, starts: list[datetime], world
     return pl.concat([due.filter(~pl.col("user_id").is_in(_left_out(found, due, start))) for start in starts])
 
 
-def _left_out(found: Found, due: pl.DataFrame, start: datetime) -> list[str]:
-    """Users to whom a run that began at `start` sent nothing: by the rule in the sync file, and by the suppression list."""
+def _left_out(found: PlatformState, due: pl.DataFrame, start: datetime) -> list[str]:
+    """Return users to whom a run that began at `start` sent nothing: by the rule in the sync file, and by the
+    suppression list.
+    """
     left_out = found.suppressed(start)
     rule = rule_of(EMAILS)
     since = None if rule is None else found.holdout_since(EMAILS, rule.seed)
@@ -91,9 +95,11 @@ def _left_out(found: Found, due: pl.DataFrame, start: datetime) -> list[str]:
     return sorted(left_out)
 
 
-def _messages(found: Found) -> pl.DataFrame:
-    """The keys of the entries in the stream, and of those that the delivery worker took from it and has settled. The stream
-    is read first: a message that is settled in between is in both."""
+def _messages(found: PlatformState) -> pl.DataFrame:
+    """Return the keys of the entries in the stream, and of those that the delivery worker took from it and has settled.
+
+    The stream is read first: a message that is settled in between is in both.
+    """
     keys: set[str] = set()
     with streams.connect(found.settings) as client:
         place = streams.START
@@ -104,7 +110,7 @@ def _messages(found: Found) -> pl.DataFrame:
     return pl.DataFrame({"key": sorted(keys)}, schema={"key": pl.String})
 
 
-def _settled(found: Found) -> list[str]:
+def _settled(found: PlatformState) -> list[str]:
     with psycopg.connect(services.postgres_dsn(found.settings, "ledger")) as connection:
         if connection.execute("SELECT to_regclass('email.messages')").fetchone() == (None,):
             return []
@@ -112,8 +118,8 @@ def _settled(found: Found) -> list[str]:
     return [row[0] for row in rows]
 
 
-def recommended(found: Found, world_at: WorldAt) -> Iterator[Check]:
-    """Every user's hash and the popular list hold what the rule recommends."""
+def recommended(found: PlatformState, world_at: WorldAt) -> Iterator[VerificationCheck]:
+    """Check that every user's hash and the popular list hold what the rule recommends."""
     moments = found.sync_moments("recommendations")
     hashes = _hashes(found)
     if not moments:
@@ -131,8 +137,8 @@ def recommended(found: Found, world_at: WorldAt) -> Iterator[Check]:
     yield _scores("recommendations.popular", expected.filter(popular), hashes.filter(popular))
 
 
-def _scores(check: str, expected: pl.DataFrame, hashes: pl.DataFrame) -> Check:
-    """Scores within the tolerance. Of equal scores at a list's end, either may have been cut off."""
+def _scores(check: str, expected: pl.DataFrame, hashes: pl.DataFrame) -> VerificationCheck:
+    """Compare the scores within the tolerance. Of equal scores at a list's end, either may have been cut off."""
     both = expected.join(hashes, on=["user_id", "destination"], how="full", coalesce=True, suffix="_found")
     end = pl.min_horizontal(pl.col("score").min(), pl.col("score_found").min()).over("user_id")
     at_the_end = pl.coalesce("score", "score_found") <= end + SCORE_TOLERANCE
@@ -140,11 +146,11 @@ def _scores(check: str, expected: pl.DataFrame, hashes: pl.DataFrame) -> Check:
     far = ((pl.col("score") - pl.col("score_found")).abs() > SCORE_TOLERANCE).fill_null(value=False)
     wrong = both.filter(one_sided | far)
     why = f"as {' '.join(map(str, wrong.row(0)))} (user, destination, expected, found)" if len(wrong) else ""
-    return Check(check, len(expected), len(hashes), len(wrong), 0, why)
+    return VerificationCheck(check, len(expected), len(hashes), len(wrong), 0, why)
 
 
-def _hashes(found: Found) -> pl.DataFrame:
-    """(user_id, destination, score) of every hash."""
+def _hashes(found: PlatformState) -> pl.DataFrame:
+    """Return (user_id, destination, score) of every hash."""
     rows: list[tuple[str, str, float]] = []
     with streams.connect(found.settings) as client:
         names = list(client.scan_iter(match=f"{RECOMMENDED}*", count=1000, _type="hash"))
@@ -159,6 +165,6 @@ def _hashes(found: Found) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=shape, orient="row")
 
 
-def _not_yet(check: str, rows: int) -> Check:
-    """Before the first sync nothing is expected there."""
-    return replace(Check(check, 0, rows, rows), why="not activated yet: `searchflow activate`")
+def _not_yet(check: str, rows: int) -> VerificationCheck:
+    """Return a check that expects nothing at the destination, for use before the first sync."""
+    return replace(VerificationCheck(check, 0, rows, rows), why="not activated yet: `searchflow activate`")

@@ -1,4 +1,5 @@
-"""What must follow from the true events, by the rules that `docs/reference/models.md` states in words.
+"""Expected results: what must follow from the true events, by the rules that `docs/reference/models.md` states in
+words.
 
 This is a second route to the same numbers: Polars over the key's events, one visitor's history beside the other, and
 none of the models' SQL. All functions take events as the key has them (`timestamp` in UTC without a zone).
@@ -15,7 +16,7 @@ import polars as pl
 from searchflow.domain import Rules, in_reporting_currency
 
 CLOCK_SLACK = timedelta(days=1)
-"""A click may be stamped so much before its search and still count: clients' clocks are wrong."""
+"""How far before its search a click may be stamped and still count: clients' clocks are wrong."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class World:
 
     @cached_property
     def placed(self) -> pl.DataFrame:
-        """Every event with the visit it belongs to: `session_start`, and `visitor`, as far as anyone could know.
+        """Return every event with the visit it belongs to: `session_start`, and `visitor`, as far as anyone could know.
 
         A client's session is cut where it is silent for longer than the gap. Who logged in at any time in a client's
         session made all of it; without a login the session is all that is known of its visitor.
@@ -47,12 +48,12 @@ class World:
 
     @cached_property
     def bookings(self) -> pl.DataFrame:
-        """One row a booking, with its `value` in cents of the reporting currency."""
+        """Return one row for each booking, with its `value` in cents of the reporting currency."""
         return in_reporting_currency(self.placed.filter(pl.col("event_type") == "conversion"), self.rules)
 
     @cached_property
     def sessions(self) -> pl.DataFrame:
-        """One row a visit: `int_search_sessions`."""
+        """Return one row for each visit, as `int_search_sessions` has it."""
         kind = pl.col("event_type")
         counted = self.placed.group_by("session_id", "session_start", maintain_order=True).agg(
             pl.col("timestamp").max().alias("session_end"),
@@ -76,7 +77,7 @@ class World:
 
     @cached_property
     def funnel(self) -> pl.DataFrame:
-        """One row a search with what came of it: `fct_search_funnel`."""
+        """Return one row for each search with what came of it, as `fct_search_funnel` has it."""
         of_session = self.sessions.select(
             "session_id", "session_start", "session_key", "is_bot", pl.col("channel").alias("session_channel")
         )
@@ -96,11 +97,13 @@ class World:
 
     @cached_property
     def _clicks(self) -> pl.DataFrame:
-        """Clicks that count for their search, in the order they happened."""
+        """Return clicks that count for their search, in the order in which they happened."""
         return self._following("click").sort("timestamp", "event_id")
 
     def _following(self, event_type: str) -> pl.DataFrame:
-        """Events of a type with the search (`search`) they follow: clicks directly, bookings through their click."""
+        """Return events of a type with the search (`search`) they follow: clicks directly, bookings through their
+        click.
+        """
         made = self.bookings if event_type == "conversion" else self.placed.filter(pl.col("event_type") == event_type)
         if event_type == "conversion":
             of_click = self._clicks.select(pl.col("number").alias("parent"), "search")
@@ -132,7 +135,7 @@ class World:
         )
 
     def users(self) -> pl.DataFrame:
-        """One row a user who was seen: presence, bookings and the country of the newest search."""
+        """Return one row for each user who was seen: presence, bookings and the country of the newest search."""
         named = pl.col("user_id").is_not_null()
         seen = (
             self.sessions.filter(named)
@@ -160,7 +163,7 @@ class World:
         return joined.with_columns(pl.col("conversions", "value").fill_null(0))
 
     def segments(self, moment: datetime) -> pl.DataFrame:
-        """`users` with their segment at a moment: the first rule that holds."""
+        """Return `users` with their segment at a moment: the first rule that holds."""
         rules = self.rules
         rich = (pl.col("value") > rules.high_value_cents) | (pl.col("conversions") >= rules.high_value_conversions)
         lapsed = (pl.col("conversions") > 0) & (pl.col("last_seen_at") < moment - rules.at_risk)
@@ -180,7 +183,7 @@ class World:
         )
 
     def abandoned(self, moment: datetime) -> pl.DataFrame:
-        """The idempotency keys of the messages due at a moment, before consent: (user_id, key)."""
+        """Return the idempotency keys of the messages due at a moment, before consent: (user_id, key)."""
         last = self.users().select("user_id", "last_converted_at")
         due = self.funnel.filter(
             pl.col("timestamp").is_between(moment - self.rules.abandoned, moment - self.rules.abandoned_after),
@@ -192,7 +195,7 @@ class World:
         return due.filter(since).select("user_id", key.alias("key")).unique()
 
     def kpis(self) -> pl.DataFrame:
-        """One row a day: the counts of `mart_kpi_daily`."""
+        """Return one row for each day: the counts of `mart_kpi_daily`."""
         people = self.funnel.filter(~pl.col("is_bot"))
         searched = people.group_by(pl.col("search_date").alias("day")).agg(
             pl.len().cast(pl.Int64).alias("searches"),

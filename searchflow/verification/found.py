@@ -1,8 +1,8 @@
-"""What the platform holds, read on one connection, and the moments for which it holds.
+"""The findings: what the platform holds, read on one connection, and the moments for which it holds.
 
-Models know the events ingested up to the moment their transformation began (docs/decisions/0010), a destination what the
-model before its last sync knew. Both moments are recorded; when an event was ingested is all that is taken from raw to
-say what must be in a model.
+Models know the events ingested up to the moment their transformation began (docs/decisions/0010), a destination what
+the model before its last sync knew. Both moments are recorded. From raw, only the moment of an event's ingestion is
+taken to say what must be in a model.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from searchflow.ingestion.stream_source import StreamPosition
 from searchflow.settings import Settings
 
 USERS = "marts.mart_user_segments"
-"""Made at each transformation of all models that has new events."""
+"""The model behind what is sent. It is made at each transformation of all models that has new events."""
 SENT = ("done", "partial", "unchanged")
-"""How a sync run ends that brought its destination up to date."""
+"""The states of a sync run that brought its destination up to date."""
 
 
 Entries = dict[tuple[str, str], list[tuple[str, list[bytes]]]]
@@ -32,8 +32,11 @@ Entries = dict[tuple[str, str], list[tuple[str, list[bytes]]]]
 
 
 def read_streams(settings: Settings) -> Entries:
-    """Everything that is in the event streams now. Read it before the snapshot of the lake begins: a worker removes what
-    it has committed, so an entry that is gone when the snapshot begins is in the snapshot."""
+    """Return everything that is in the event streams now.
+
+    Read it before the snapshot of the lake begins: a worker removes what it has committed, so an entry that is gone
+    when the snapshot begins is in the snapshot.
+    """
     found: Entries = {}
     with streams.connect(settings) as client:
         for event_type, shards in streams.names(settings).items():
@@ -53,7 +56,7 @@ def _lines(fields: dict[bytes, bytes]) -> list[bytes]:
 
 
 @dataclass
-class Found:
+class PlatformState:
     """The platform's side of the comparison: one snapshot of the lake, and the streams as they were before it."""
 
     settings: Settings
@@ -61,18 +64,18 @@ class Found:
     entries: Entries = field(default_factory=dict)
 
     def query(self, sql: str, *values: Any) -> pl.DataFrame:
-        """A frame."""
+        """Return the result of a query as a frame."""
         return self.connection.execute(sql, list(values)).pl()
 
     @cached_property
     def tables(self) -> frozenset[str]:
-        """What was made already, as `schema.table`."""
+        """Return the tables that were made already, as `schema.table`."""
         names = self.query("SELECT table_schema || '.' || table_name AS name FROM information_schema.tables")
         return frozenset(names["name"])
 
     @cached_property
     def raw(self) -> pl.DataFrame:
-        """One row a raw row: event_type, event_id, ingested_at, source."""
+        """Return one row for each raw row: event_type, event_id, ingested_at, source."""
         return self.query(
             " UNION ALL ".join(
                 f"SELECT '{kind}' AS event_type, event_id, ingested_at, source FROM raw.{kind}_events"
@@ -82,8 +85,10 @@ class Found:
 
     @cached_property
     def transformations(self) -> list[datetime]:
-        """The moments up to which the transformations of all of `prod` knew events, oldest first. Those of the funnel alone,
-        every few seconds, are not among them: what is sent is made from users."""
+        """Return the moments up to which the transformations of all of `prod` knew events, oldest first.
+
+        Transformations of the funnel alone, every few seconds, are not among them: what is sent is made from users.
+        """
         seen = self.query(
             "SELECT known_until FROM ops.model_runs WHERE environment = 'prod' AND status = 'succeeded' AND model = ?",
             USERS,
@@ -98,21 +103,23 @@ class Found:
         return dict(made.iter_rows())
 
     def known_until(self, model: str) -> datetime | None:
-        """The moment up to which this model knows events."""
+        """Return the moment up to which this model knows events."""
         return self._known_until.get(model, self.transformed_at)
 
     @cached_property
     def transformed_at(self) -> datetime | None:
-        """The last of them, up to which every model knows events; None before the first."""
+        """Return the last moment up to which every model knows events, or None before the first transformation."""
         made = self.transformations and "marts.mart_kpi_daily" in self.tables
         return self.transformations[-1] if made else None
 
     def sync_moments(self, sync: str) -> list[datetime]:
-        """For each run of a sync that reached its destination, the moment its model knew; oldest first, each once."""
+        """Return, for each run of a sync that reached its destination, the moment its model knew; oldest first, each
+        once.
+        """
         return sorted(self.sync_runs(sync))
 
     def sync_runs(self, sync: str) -> dict[datetime, list[datetime]]:
-        """The moment that a sync's model knew -> when the runs began that sent it and reached the destination."""
+        """Return the moment that a sync's model knew -> when the runs began that sent it and reached the destination."""
         runs = self.query(
             "SELECT started_at FROM ops.sync_runs WHERE sync = ? AND list_contains(?, status) AND mode <> 'planned'",
             sync,
@@ -126,7 +133,7 @@ class Found:
         return found
 
     def suppressed(self, moment: datetime) -> set[str]:
-        """Users on the e-mail suppression list at a moment."""
+        """Return users on the e-mail suppression list at a moment."""
         rows = self.query(
             "SELECT user_id FROM ops.email_suppressions WHERE user_id IS NOT NULL AND changed_at <= ? "
             "QUALIFY row_number() OVER (PARTITION BY user_id ORDER BY changed_at DESC, suppressed DESC) = 1 AND suppressed",
@@ -135,7 +142,7 @@ class Found:
         return set(rows["user_id"])
 
     def holdout_since(self, sync: str, seed: str) -> datetime | None:
-        """When a sync began to hold users out by a seed: what was sent before was sent to everybody."""
+        """Return when a sync began to hold users out by a seed: what was sent before was sent to every user."""
         rows = self.query(
             "SELECT min(assigned_at) AS since FROM ops.sync_assignments WHERE sync = ? AND seed = ?", sync, seed
         )
@@ -144,14 +151,14 @@ class Found:
 
     @cached_property
     def profiles(self) -> pl.DataFrame:
-        """When versions of user profiles were loaded: (ingested_at, updated_at of the newest)."""
+        """Return when versions of user profiles were loaded: (ingested_at, updated_at of the newest)."""
         return self.query(
             "SELECT ingested_at, max(updated_at) AS updated_at FROM raw.user_profiles GROUP BY ingested_at"
         )
 
     @cached_property
     def _unread(self) -> list[bytes]:
-        """Lines that were in the streams and are not ingested in the snapshot."""
+        """Return lines that were in the streams and are not ingested in the snapshot."""
         lines: list[bytes] = []
         for (event_type, stream), entries in self.entries.items():
             stored = position(self.connection, event_type, stream)
@@ -161,12 +168,12 @@ class Found:
 
     @property
     def waiting_lines(self) -> int:
-        """How many lines wait, good or bad."""
+        """Return how many lines wait, good or bad."""
         return len(self._unread)
 
     @cached_property
     def waiting(self) -> set[str]:
-        """Ids of events that wait."""
+        """Return ids of events that wait in the streams."""
         return {event_id for line in self._unread if (event_id := _id(line)) is not None}
 
 

@@ -1,7 +1,7 @@
-"""Read the answer key: every file is checked against its manifest before a row of it is believed.
+"""The answer key's reader: every file is checked against its manifest before a row of it is believed.
 
-A folder without a manifest belongs to a run that was killed or is still at work. What it has noted so far counts only
-where raw holds it: such a line was perhaps never sent.
+A folder without a manifest belongs to a run that was killed or is still at work. A line that it has noted so far counts
+only where raw holds it: such a line was perhaps never sent.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TOTALS = ("searches", "bot_searches", "zero_result_searches", "clicks", "convers
 
 @dataclass(frozen=True)
 class Key:
-    """The keys of all runs as one. `lines` has a row a line sent and the column `sealed`."""
+    """The keys of all runs as one. `lines` has one row for each line sent, and the column `sealed`."""
 
     folder: Path
     runs: list[dict[str, Any]]
@@ -43,17 +43,17 @@ class Key:
 
     @property
     def unsealed(self) -> list[str]:
-        """Runs without a seal."""
+        """Return the runs that have no seal."""
         return [run["run"] for run in self.runs if not run["sealed"]]
 
     @property
     def stored(self) -> pl.DataFrame:
-        """The events that must be stored."""
+        """Return the events that must be stored."""
         return self.lines.filter(pl.col("fate") == "stored")
 
 
 def find(folder: Path) -> list[Path]:
-    """The runs' folders: `folder` is one itself, or holds them.
+    """Find the runs' folders: `folder` is one itself, or holds them.
 
     Raises:
         UsageError: there is none.
@@ -69,7 +69,7 @@ def find(folder: Path) -> list[Path]:
 
 
 def read(folder: Path) -> Key:
-    """The key in `folder`: one folder a run, or one run's folder.
+    """Read the key in `folder`, which holds one folder for each run or is one run's folder.
 
     Raises:
         UsageError: there is none, or a file is missing or was changed; names it.
@@ -78,20 +78,20 @@ def read(folder: Path) -> Key:
     frames = [_lines(path, sealed=bool(facts["sealed"])) for facts, files in read_runs for path in files["lines"]]
     profiles = [pl.read_parquet(path) for _, files in read_runs for path in files["profiles"]]
     totals = [pl.read_parquet(path).select("day", *TOTALS) for _, files in read_runs for path in files["kpis"]]
-    nobody: Shape = {"user_id": pl.String, "marketing_consent": pl.Boolean, "updated_at": pl.Datetime("us")}
+    empty: Shape = {"user_id": pl.String, "marketing_consent": pl.Boolean, "updated_at": pl.Datetime("us")}
     no_day: Shape = {"day": pl.Date, **dict.fromkeys(TOTALS, pl.UInt32)}
     return Key(
         folder,
         [facts for facts, _ in read_runs],
         pl.concat(frames) if frames else _empty(),
-        pl.concat([_profiles(frame) for frame in profiles]) if profiles else pl.DataFrame(schema=nobody),
+        pl.concat([_profiles(frame) for frame in profiles]) if profiles else pl.DataFrame(schema=empty),
         (pl.concat(totals) if totals else pl.DataFrame(schema=no_day)).group_by("day").agg(pl.all().sum()),
         any(facts["attempt"] > 1 for facts, _ in read_runs),
     )
 
 
 def _run(folder: Path) -> tuple[dict[str, Any], dict[str, list[Path]]]:
-    """The facts of a run and its files by kind, checked."""
+    """Return the facts of a run and its files by kind, checked."""
     path = folder / MANIFEST
     if not path.exists():
         facts = {"run": folder.name, "sealed": False, "lines": None, "attempt": 1}
@@ -132,7 +132,7 @@ def _check(path: Path, sha256: str) -> None:
 
 
 def _lines(path: Path, *, sealed: bool) -> pl.DataFrame:
-    """The columns that are compared; moments in microseconds without a zone, as in the warehouse."""
+    """Return the columns that are compared, with moments in microseconds without a zone, as in the warehouse."""
     frame = _journal(path) if path.name == JOURNAL else pl.read_parquet(path, columns=list(COLUMNS))
     frame = frame.with_columns(pl.col(pl.Enum).cast(pl.String))  # the words of each run are its own
     return frame.with_columns(pl.col("timestamp").dt.replace_time_zone(None).cast(pl.Datetime("us"))).with_columns(
@@ -141,7 +141,7 @@ def _lines(path: Path, *, sealed: bool) -> pl.DataFrame:
 
 
 def _journal(path: Path) -> pl.DataFrame:
-    """What a run without a seal wrote since its last part; the last batch may be cut off."""
+    """Return what a run without a seal wrote since its last part. The last batch may be cut off."""
     batches = []
     with contextlib.suppress(pa.ArrowInvalid, OSError), pa.ipc.open_stream(path) as stream:
         for batch in stream:

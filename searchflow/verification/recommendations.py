@@ -1,4 +1,4 @@
-"""What the recommendation cache must hold at a moment (the rule is written out in `marts.mart_recommendations`)."""
+"""Recommendations: what the cache must hold at a moment (the rule is written out in `marts.mart_recommendations`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ POPULAR = "__popular__"
 
 
 def scores(world: World, moment: datetime) -> pl.DataFrame:
-    """(user_id, destination, score), the best ones of each user and of the popular list."""
+    """Return (user_id, destination, score), the best destinations of each user and of the popular list."""
     interests = _interests(world, moment)
     popular = interests.group_by("destination").agg(pl.col("interest").sum())
     likeness = _likeness(interests, popular, world.rules.recommendation_neighbours)
@@ -34,7 +34,7 @@ def scores(world: World, moment: datetime) -> pl.DataFrame:
 
 
 def _interests(world: World, moment: datetime) -> pl.DataFrame:
-    """How much each visitor is interested in each destination; interest halves with time."""
+    """Return how much each visitor is interested in each destination. Interest halves with time."""
     looks = world.funnel.filter(
         pl.col("timestamp") >= moment - world.rules.recommendation_window,
         pl.col("destination").is_not_null(),
@@ -49,7 +49,7 @@ def _interests(world: World, moment: datetime) -> pl.DataFrame:
 
 
 def _likeness(interests: pl.DataFrame, popular: pl.DataFrame, nearest: int) -> pl.DataFrame:
-    """Cosine between destinations by common visitors: (seen, other, likeness), the nearest ones and itself."""
+    """Return the cosine between destinations by common visitors: (seen, other, likeness), the nearest ones and itself."""
     one = interests.select("visitor", pl.col("destination").alias("seen"), "interest")
     two = interests.select("visitor", pl.col("destination").alias("other"), pl.col("interest").alias("interest_other"))
     common = (

@@ -1,4 +1,4 @@
-"""What a verification says."""
+"""The report: what a verification says about each check."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Check:
+class VerificationCheck:
     """One comparison. `difference` counts what disagrees; `explained` is how much of it the key or the state explains."""
 
     check: str
@@ -20,7 +20,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """True when nothing is left that the key does not explain."""
+        """Return True when nothing is left that the key does not explain."""
         return self.difference == self.explained
 
 
@@ -31,7 +31,7 @@ class Report:
     key: str
     runs: list[dict[str, Any]]
     transformed_at: datetime | None
-    checks: list[Check]
+    checks: list[VerificationCheck]
     causes: list[dict[str, Any]] = field(default_factory=list)
     models: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -39,11 +39,11 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """True when every check passed."""
+        """Return True when every check passed."""
         return all(check.passed for check in self.checks)
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Return the report as a dictionary for `--json`."""
         document = asdict(self) | {"passed": self.passed}
         document["checks"] = [asdict(check) | {"passed": check.passed} for check in self.checks]
         return document

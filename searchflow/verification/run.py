@@ -1,4 +1,4 @@
-"""All checks in order, or one of them."""
+"""The run of a verification: all checks in order, or one of them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from searchflow.transformation import promotions
 from searchflow.verification import causes, checks, destinations
 from searchflow.verification import key as keys
 from searchflow.verification.expected import World
-from searchflow.verification.found import Found, read_streams
+from searchflow.verification.found import PlatformState, read_streams
 from searchflow.verification.key import Key
-from searchflow.verification.report import Check, Report
+from searchflow.verification.report import Report, VerificationCheck
 
 CHECKS = ("key", "raw", "sessions", "funnel", "kpis", "attribution", "crm", "outbox", "recommendations")
-OF_MODELS: dict[str, tuple[str, Callable[[World, Found], Iterator[Check]]]] = {
+OF_MODELS: dict[str, tuple[str, Callable[[World, PlatformState], Iterator[VerificationCheck]]]] = {
     "sessions": ("intermediate.int_search_sessions", checks.sessions),
     "funnel": ("marts.fct_search_funnel_daily", checks.funnel),
     "kpis": ("marts.mart_kpi_daily", checks.kpis),
@@ -50,10 +50,10 @@ def verify(settings: Settings, *, folder: Path | None = None, only: str | None =
     ):
         entries = read_streams(settings)
         with warehouse.transaction(connection):
-            return _compared(Found(settings, connection, entries), key, only, clock)
+            return _compared(PlatformState(settings, connection, entries), key, only, clock)
 
 
-def _compared(found: Found, key: Key, only: str | None, clock: float) -> Report:
+def _compared(found: PlatformState, key: Key, only: str | None, clock: float) -> Report:
     report = Report(str(key.folder), key.runs, found.transformed_at, [], notes=_notes(key, found))
     worlds = Worlds(key, found)
     wanted = CHECKS if only is None else (only,)
@@ -66,7 +66,7 @@ def _compared(found: Found, key: Key, only: str | None, clock: float) -> Report:
     return report
 
 
-def _checks(name: str, key: Key, found: Found, worlds: Worlds) -> list[Check]:
+def _checks(name: str, key: Key, found: PlatformState, worlds: Worlds) -> list[VerificationCheck]:
     if name == "key":
         return list(checks.key_adds_up(key))
     if name == "raw":
@@ -75,7 +75,7 @@ def _checks(name: str, key: Key, found: Found, worlds: Worlds) -> list[Check]:
         model, check = OF_MODELS[name]
         moment = found.known_until(model)
         if found.transformed_at is None or moment is None:
-            return [Check(name, None, None, why="not transformed yet: `searchflow transform`")]
+            return [VerificationCheck(name, None, None, why="not transformed yet: `searchflow transform`")]
         return list(check(worlds.at(moment), found))
     if name == "crm":
         return list(destinations.crm(found, worlds.at))
@@ -87,7 +87,7 @@ def _checks(name: str, key: Key, found: Found, worlds: Worlds) -> list[Check]:
 class Worlds:
     """The true events as they were known at a moment. Each world is made once."""
 
-    def __init__(self, key: Key, found: Found) -> None:
+    def __init__(self, key: Key, found: PlatformState) -> None:
         self._rules = domain.load(promoted=promotions.variables(found.connection), connection=found.connection)
         self._found = found
         ingested = found.raw.group_by("event_type", "event_id").agg(pl.col("ingested_at").min())
@@ -103,13 +103,15 @@ class Worlds:
         return self._found.waiting if events["ingested_at"].null_count() else set()
 
     def at(self, moment: datetime) -> World:
-        """Everything that was known at `moment`."""
+        """Return everything that was known at `moment`."""
         if moment not in self._made:
             self._made[moment] = World(self._events.filter(self._known(moment)), self._rules)
         return self._made[moment]
 
     def near(self, moment: datetime) -> World:
-        """The same, of those people only who searched in the two days before it: small, for one moment of many."""
+        """Return the world at `moment`, with only those people who searched in the two days before it: small, for one
+        moment of many.
+        """
         if moment in self._made:
             return self._made[moment]
         recent = pl.col("timestamp").is_between(moment - 2 * self._rules.abandoned, moment)
@@ -122,8 +124,8 @@ class Worlds:
         return pl.col("ingested_at").is_null() | (pl.col("ingested_at") <= moment)
 
 
-def _notes(key: Key, found: Found) -> list[str]:
-    """What a reader must know beside the numbers."""
+def _notes(key: Key, found: PlatformState) -> list[str]:
+    """Return what a reader must know beside the numbers."""
     notes = [
         f"The run {run} has no seal: it was killed, or is still at work. Its lines count only where raw holds them."
         for run in key.unsealed

@@ -11,7 +11,7 @@ import pytest
 
 from searchflow import events
 from searchflow.events import Rejection
-from searchflow.ingestion.checks import Limits, prepare
+from searchflow.ingestion.checks import TimeLimits, prepare
 from searchflow.ingestion.shapes import Shapes
 from searchflow.ingestion.source import SourceBatch
 from tests import foreign
@@ -119,7 +119,7 @@ def test_a_moment_is_cut_to_microseconds_and_never_rounded_into_the_next_day(wri
     line = json.dumps(foreign.search(1, timestamp=written)).encode()
     if escaped:
         line = line.replace(b'"timestamp"', b'"\\u0074imestamp"').replace(b".9", b".\\u0039")
-    limits = Limits(datetime(2015, 1, 1, tzinfo=UTC), timedelta(days=1), timedelta(hours=1))
+    limits = TimeLimits(datetime(2015, 1, 1, tzinfo=UTC), timedelta(days=1), timedelta(hours=1))
     with duckdb.connect(":memory:") as connection:
         prepared = prepare(connection, SourceBatch([line], ["1"], ""), None, foreign.NOW, limits)
     [moment] = prepared.columns["search"].column("event_ts").to_pylist()

@@ -59,7 +59,7 @@ def test_the_same_call_from_several_threads_stores_once(fresh_platform: Settings
 
 
 def test_names_and_offsets_that_cannot_be(fresh_platform: Settings) -> None:
-    with pytest.raises(UsageError, match="no channel name"):
+    with pytest.raises(UsageError, match="not a channel name"):
         send(fresh_platform, [], 0, channel="' OR 1=1 --")
     with pytest.raises(UsageError, match="offset is -1"):
         send(fresh_platform, [], -1)

@@ -132,7 +132,7 @@ def test_a_path_without_events_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no file or folder"):
         event_files(tmp_path / "nowhere")
     (tmp_path / "events.txt").write_text("")
-    with pytest.raises(UsageError, match="no event file"):
+    with pytest.raises(UsageError, match="not an event file"):
         event_files(tmp_path / "events.txt")
 
 

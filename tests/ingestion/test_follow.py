@@ -18,7 +18,7 @@ import pytest
 from searchflow import streams, warehouse
 from searchflow.ingestion import follow, worker
 from searchflow.ingestion.accounting import accounting
-from searchflow.ingestion.pace import Pace
+from searchflow.ingestion.pace import BatchPace
 from searchflow.settings import Settings
 from tests import foreign
 from tests.commands import CommandLine
@@ -26,7 +26,7 @@ from tests.prefect_api import call
 
 
 def test_batches_grow_while_behind_and_shrink_when_caught_up() -> None:
-    pace = Pace(least=100, most=350, seconds=1.0)
+    pace = BatchPace(least=100, most=350, seconds=1.0)
     sizes = []
     for received in (100, 200, 350, 350):
         pace.saw(received, now=10.0)

@@ -12,16 +12,16 @@ import pytest
 
 from searchflow.events import EVENT_CLASSES
 from searchflow.ingestion import repeats
-from searchflow.ingestion.checks import Limits, Prepared, prepare
+from searchflow.ingestion.checks import PreparedBatch, TimeLimits, prepare
 from searchflow.ingestion.source import SourceBatch
 from tests import foreign
 
-LIMITS = Limits(datetime(2015, 1, 1, tzinfo=UTC), timedelta(minutes=5), timedelta(hours=1))
+LIMITS = TimeLimits(datetime(2015, 1, 1, tzinfo=UTC), timedelta(minutes=5), timedelta(hours=1))
 DOCUMENTS = {"search": foreign.search, "click": foreign.click, "conversion": foreign.conversion}
 VALUES: dict[str, Any] = {"filters": {"travelers": 2}, "geo": {"country": "PT"}}
 
 
-def prepared(*lines: bytes) -> Prepared:
+def prepared(*lines: bytes) -> PreparedBatch:
     with duckdb.connect(":memory:") as connection:
         batch = SourceBatch(list(lines), [str(place) for place in range(len(lines))], "")
         return prepare(connection, batch, None, foreign.NOW, LIMITS)

@@ -12,7 +12,7 @@ import pytest
 
 from searchflow import events
 from searchflow.events import Rejection
-from searchflow.ingestion.checks import Limits, prepare
+from searchflow.ingestion.checks import TimeLimits, prepare
 from searchflow.ingestion.shapes import Shapes
 from searchflow.ingestion.source import SourceBatch
 from tests import foreign
@@ -111,7 +111,7 @@ def test_each_refused_line_is_set_aside_for_its_reason_beside_good_ones(code: st
     refused = foreign.refused()[code]
     good = [foreign.line(**foreign.search(1, loyalty=2)), foreign.line(**foreign.click(1))]
     batch = SourceBatch([good[0], *refused, good[1]], [str(place) for place in range(len(refused) + 2)], "")
-    limits = Limits(datetime(2015, 1, 1, tzinfo=UTC), timedelta(minutes=5), timedelta(hours=1))
+    limits = TimeLimits(datetime(2015, 1, 1, tzinfo=UTC), timedelta(minutes=5), timedelta(hours=1))
     with duckdb.connect(":memory:") as connection:
         prepared = prepare(connection, batch, None, foreign.NOW, limits)
     assert {line: why.code for _, line, why in prepared.rejected} == dict.fromkeys(

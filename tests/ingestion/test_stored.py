@@ -24,7 +24,7 @@ from searchflow.ingestion.commit import Counts, commit
 from searchflow.ingestion.dead_letters import replay as replaying
 from searchflow.ingestion.dead_letters.letters import Selection
 from searchflow.ingestion.source import SourceBatch
-from searchflow.ingestion.stored import Known, Looks, LooksAhead
+from searchflow.ingestion.stored import KnownEvents, Looks, LooksAhead
 from searchflow.ingestion.stream_source import StreamSource
 from searchflow.settings import Settings
 from tests import foreign
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.integration
 LATER = foreign.NOW + timedelta(hours=2)
 EARLY = (foreign.NOW + timedelta(hours=1)).isoformat()
 """In the future at NOW, and no longer at LATER."""
-Read = tuple[SourceBatch, checks.Prepared]
+Read = tuple[SourceBatch, checks.PreparedBatch]
 Line = tuple[int, str]
 """An event as these tests name it: number of its id, and the query that makes its document."""
 
@@ -50,7 +50,7 @@ class Steps:
         self.settings, self.connection = settings, connection
         self.client: redis.Redis = streams.connect(settings)
         self.source = StreamSource(self.client, "search", shard)
-        self.known, self.ahead, self.gate = Known(), LooksAhead(connection), cut.CommitGate(settings)
+        self.known, self.ahead, self.gate = KnownEvents(), LooksAhead(connection), cut.CommitGate(settings)
         self.limits = worker.limits_of(settings)
         self.read_to: str | None = None
         self.after: str | None = None

@@ -12,7 +12,7 @@ from searchflow import domain
 from searchflow.settings import load_settings
 from searchflow.verification import causes
 from searchflow.verification.expected import World
-from searchflow.verification.found import Found
+from searchflow.verification.found import PlatformState
 
 BOOKED = datetime(2026, 3, 1, 12)  # noqa: DTZ001 (UTC without a zone, as in the warehouse)
 
@@ -25,7 +25,7 @@ def booking(number: int, cents: int, cause: str) -> dict[str, object]:
 
 
 @pytest.fixture
-def found() -> Found:
+def found() -> PlatformState:
     connection = duckdb.connect(":memory:")
     connection.execute(
         """CREATE SCHEMA marts;
@@ -33,10 +33,10 @@ def found() -> Found:
             ('first_touch', 'email', 75.0), ('first_touch', 'organic', 25.0),
             ('last_touch', 'email', 20.0), ('last_touch', 'direct', 80.0)) AS t(model, channel, revenue)"""
     )
-    return Found(load_settings(), connection)
+    return PlatformState(load_settings(), connection)
 
 
-def test_the_distance_is_the_share_of_revenue_that_would_have_to_move(found: Found) -> None:
+def test_the_distance_is_the_share_of_revenue_that_would_have_to_move(found: PlatformState) -> None:
     bookings = [booking(1, 5_000, "email"), booking(2, 5_000, "organic"), booking(3, 90_000, "none")]
     table, models = causes.compare(World(pl.DataFrame(bookings), domain.load()), found)
     truth = {row["channel"]: row["truth"] for row in table}
@@ -47,6 +47,6 @@ def test_the_distance_is_the_share_of_revenue_that_would_have_to_move(found: Fou
     ]
 
 
-def test_a_key_without_causes_says_nothing_of_them(found: Found) -> None:
+def test_a_key_without_causes_says_nothing_of_them(found: PlatformState) -> None:
     unknown = pl.DataFrame([booking(1, 5_000, "email")]).with_columns(pl.lit(None, dtype=pl.String).alias("cause"))
     assert causes.compare(World(unknown, domain.load()), found) == ([], [])

@@ -1,5 +1,6 @@
-"""Dead letters: what was refused, why, and the way back. Imports ingestion, and nothing imports it but the command line.
+"""Dead letters: what was refused, why, and how to store it after all. This package imports ingestion; only the command
+line imports it.
 
-`letters` finds and shows them, `fixes` are functions that repair one, `replay` stores those that pass, `closing` marks
-letters and discards them.
+`letters` finds and shows dead letters, `fixes` are functions that repair one, `replay` stores those that pass, and
+`closing` marks and discards them.
 """

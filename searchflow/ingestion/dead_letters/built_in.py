@@ -1,7 +1,7 @@
-"""The fixes that come with SearchFlow. Each takes the document as it was decoded and returns it repaired.
+"""The fixes that come with SearchFlow. Each takes the decoded document and returns it repaired.
 
-`field` is a name, or a path into the event's objects: `geo.country`. A document that a fix has nothing to do for is
-returned as it is; validation decides about it, not the fix.
+`field` is a name, or a path into the event's objects: `geo.country`. A fix returns a document unchanged when there is
+nothing to do for it. Validation decides whether the document passes, not the fix.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def set_default(document: Document, *, field: str, value: Any) -> Document:
 
 
 def drop_field(document: Document, *, field: str) -> Document:
-    """Remove a field."""
+    """Remove a field from the document."""
     holder, name = _holder(document, field)
     if holder is not None:
         holder.pop(name, None)
@@ -49,7 +49,7 @@ FIXES = (rename_field, cast_field, set_default, drop_field)
 
 
 def _holder(document: Document, path: str) -> tuple[Document | None, str]:
-    """The object that holds the last name of a path, or None when there is no such object."""
+    """Return the object that holds the last name of a path, or None when there is no such object."""
     *parents, name = path.split(".")
     holder: Any = document
     for parent in parents:

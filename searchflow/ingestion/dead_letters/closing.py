@@ -1,4 +1,6 @@
-"""Closing letters: the mark says who, when and how, and the commit's message brings the same into the audit log."""
+"""Closing dead letters: the mark says who closed them, when and how. The commit's message brings the same facts into
+the audit log.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,11 @@ from searchflow.settings import Settings
 def discard(
     settings: Settings, selection: letters.Selection, *, why: str, clock: Callable[[], datetime], actor: str
 ) -> int:
-    """Close open letters without storing them; the bytes stay, and `why` is kept with them. Returns how many."""
+    """Close open dead letters without storing their events. The bytes stay, and `why` is kept with them. Return how
+    many.
+    """
     if not why.strip():
-        raise UsageError("Say why the letters are discarded: --why 'test traffic of 3 May'.")
+        raise UsageError("Say why the dead letters are discarded: --why 'test traffic of 3 May'.")
 
     def write() -> int:
         chosen = letters.ids(connection, selection)
@@ -41,7 +45,7 @@ def mark(
     actor: str,
     resolution: str,
 ) -> None:
-    """Close letters, inside a transaction."""
+    """Mark dead letters as closed, inside a transaction."""
     connection.execute(
         "UPDATE raw.dead_letters SET status = ?, resolved_at = ?, resolved_by = ?, resolution = ? "
         "WHERE status = 'open' AND dead_letter_id IN (SELECT unnest(?))",
@@ -50,7 +54,9 @@ def mark(
 
 
 def blank(connection: duckdb.DuckDBPyConnection, chosen: Sequence[str], stamp: datetime) -> None:
-    """Take the bytes out of letters that name a forgotten person, inside a transaction; the letters stay counted."""
+    """Remove the bytes of dead letters that name a forgotten person, inside a transaction. The dead letters stay
+    counted.
+    """
     connection.execute(
         "UPDATE raw.dead_letters SET raw_payload = ''::BLOB, reason_code = $code, reason = $why, "
         "status = CASE status WHEN 'open' THEN 'discarded' ELSE status END, "
@@ -66,5 +72,5 @@ def blank(connection: duckdb.DuckDBPyConnection, chosen: Sequence[str], stamp: d
 
 
 def sign(connection: duckdb.DuckDBPyConnection, actor: str, message: str) -> None:
-    """Give the transaction a message: the audit log's trigger copies it, in the same transaction of the catalog."""
+    """Give the transaction a message. The audit log's trigger copies it, in the same transaction of the catalog."""
     connection.execute(f"CALL ducklake_set_commit_message('{warehouse.CATALOG}', ?, ?)", [actor, message])

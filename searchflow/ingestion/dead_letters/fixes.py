@@ -1,8 +1,8 @@
-"""Fixes: functions that repair a letter before it is validated again, found by name.
+"""Fixes: functions that repair a dead letter before it is validated again, found by name.
 
 A fix is a plain function `def name(document: dict, *, parameter: str) -> dict`, or `def name(line: bytes, …) -> bytes`
-for letters that are not JSON. Its docstring's first line is its description. The built-in ones are in `built_in`; your
-own are all public functions in the files of the folder `dead_letter_fixes/` of the repository.
+for dead letters that are not JSON. The first line of its docstring is its description. The built-in fixes are in
+`built_in`. Your own are all public functions in the files of the folder `dead_letter_fixes/` of the repository.
 """
 
 from __future__ import annotations
@@ -27,31 +27,33 @@ FOLDER = ROOT / "dead_letter_fixes"
 
 @dataclass(frozen=True)
 class Fix:
-    """A function that repairs a letter, with the parameters it was given."""
+    """A function that repairs a dead letter, with the parameters it was given."""
 
     name: str
     function: Callable[..., Any]
     place: str
-    """`built in`, or the file it is in."""
+    """Where the fix is defined: `built in`, or the file it is in."""
     given: Mapping[str, Any]
 
     @property
     def takes_bytes(self) -> bool:
-        """True for a fix of the line itself, False for one of the decoded document."""
+        """Return True for a fix of the line itself, False for one of the decoded document."""
         first = next(iter(inspect.signature(self.function).parameters))
         return typing.get_type_hints(self.function).get(first) is bytes
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
-        """What it can be given: name -> parameter."""
+        """Return the parameters that the fix takes: name -> parameter."""
         return dict(list(inspect.signature(self.function).parameters.items())[1:])
 
     def text(self) -> str:
-        """As it is written into the letter and the audit log: `rename_field(field='term', to='query')`."""
+        """Return the fix as it is written into the dead letter and the audit log: `rename_field(field='term',
+        to='query')`.
+        """
         return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.given.items())})"
 
     def describe(self) -> dict[str, str]:
-        """One row for people."""
+        """Return one row about the fix, for people."""
         shown = [
             name if parameter.default is parameter.empty else f"{name}={parameter.default!r}"
             for name, parameter in self.parameters.items()
@@ -61,7 +63,8 @@ class Fix:
         return {"fix": self.name, "takes": takes, "parameters": ", ".join(shown), "does": what, "from": self.place}
 
     def apply(self, line: bytes) -> bytes:
-        """The repaired line; the same bytes when the fix changes nothing, or when there is no document to repair.
+        """Return the repaired line. Return the same bytes when the fix changes nothing, or when there is no document to
+        repair.
 
         Raises:
             Exception: whatever the function raises for a value it cannot repair.
@@ -77,7 +80,7 @@ class Fix:
 
 
 def available(folder: Path = FOLDER) -> dict[str, Fix]:
-    """Every fix by name.
+    """Return every fix by name.
 
     Raises:
         UsageError: a file in the folder cannot be imported, or two fixes have one name.
@@ -92,7 +95,7 @@ def available(folder: Path = FOLDER) -> dict[str, Fix]:
 
 
 def load(name: str, texts: Mapping[str, str], folder: Path = FOLDER) -> Fix:
-    """A fix with its parameters, given as text.
+    """Return a fix with its parameters, which are given as text.
 
     Raises:
         NotFoundError: there is no fix of that name.
@@ -113,7 +116,7 @@ def load(name: str, texts: Mapping[str, str], folder: Path = FOLDER) -> Fix:
 
 
 def _value(fix: str, name: str, text: str, kind: Any) -> Any:
-    """A parameter's text as its declared type; for Any, a JSON value, or else the text itself."""
+    """Return a parameter's text as its declared type. For Any, return a JSON value, or else the text itself."""
     if kind is str:
         return text
     try:

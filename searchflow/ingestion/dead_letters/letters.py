@@ -1,4 +1,4 @@
-"""Which letters: a selection, the groups of it, one of them, and their bytes shown safely."""
+"""Finding dead letters: a selection, its groups, one dead letter, and its bytes shown safely."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATUSES = ("open", "replayed", "discarded")
 
 @dataclass(frozen=True)
 class Selection:
-    """Which letters are meant: every condition given must hold; without any, all with the status."""
+    """A selection of dead letters. Every condition given must hold; without any, all with the status are selected."""
 
     status: str = "open"
     reason: str | None = None
@@ -28,7 +28,7 @@ class Selection:
     until: datetime | None = None
     """Received from `since` on and before `until`, UTC."""
     ids: tuple[str, ...] = ()
-    """Letters whose id begins so."""
+    """Dead letters whose id begins with one of these."""
 
     def __post_init__(self) -> None:
         """Raise a NotFoundError for a status or reason that does not exist."""
@@ -39,11 +39,11 @@ class Selection:
 
     @property
     def everything(self) -> bool:
-        """True when no condition narrows it."""
+        """Return True when no condition narrows the selection."""
         return self == Selection(status=self.status)
 
     def where(self) -> tuple[str, list[Any]]:
-        """As SQL on `raw.dead_letters`: a condition, and its values."""
+        """Return the selection as SQL on `raw.dead_letters`: a condition, and its values."""
         given: list[tuple[str, Any]] = [
             ("status = ?", self.status),
             ("reason_code = ?", self.reason),
@@ -57,7 +57,7 @@ class Selection:
         return " AND ".join(condition for condition, _ in used), [value for _, value in used]
 
     def text(self) -> str:
-        """For the audit log."""
+        """Return the selection as text for the audit log."""
         named = [("reason", self.reason), ("type", self.event_type), ("source", self.source)]
         named += [
             ("since", str(self.since) if self.since else None),
@@ -69,7 +69,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class LetterGroup:
-    """Letters that were refused for the same reason."""
+    """Dead letters that were refused for the same reason."""
 
     reason_code: str
     event_type: str | None
@@ -81,7 +81,7 @@ class LetterGroup:
 
 
 def groups(connection: duckdb.DuckDBPyConnection, selection: Selection | None = None) -> list[LetterGroup]:
-    """Letters by reason and type, the most frequent first."""
+    """Return groups of dead letters by reason and type, the most frequent first."""
     condition, values = (selection or Selection()).where()
     found = connection.execute(
         f"""
@@ -95,8 +95,9 @@ def groups(connection: duckdb.DuckDBPyConnection, selection: Selection | None = 
 
 
 def ids(connection: duckdb.DuckDBPyConnection, selection: Selection) -> list[str]:
-    """Ids in the order in which the letters were received, and stood in their source: of two with one event_id the first
-    is stored."""
+    """Return ids in the order in which the dead letters were received and stood in their source. Of two with one
+    event_id, the first is stored.
+    """
     condition, values = selection.where()
     found = connection.execute(
         f"""
@@ -109,7 +110,7 @@ def ids(connection: duckdb.DuckDBPyConnection, selection: Selection) -> list[str
 
 
 def show(connection: duckdb.DuckDBPyConnection, letter_id: str) -> dict[str, Any]:
-    """One letter, by its id or the beginning of it. `raw_payload` is bytes: escape it before you print it."""
+    """Return one dead letter, by its id or the beginning of it. `raw_payload` is bytes: escape it before you print it."""
     cursor = connection.execute(
         "SELECT * FROM raw.dead_letters WHERE starts_with(dead_letter_id, ?) ORDER BY dead_letter_id LIMIT 2",
         [letter_id],
@@ -124,7 +125,7 @@ def show(connection: duckdb.DuckDBPyConnection, letter_id: str) -> dict[str, Any
 
 
 def printable(raw: bytes, limit: int = 4000) -> str:
-    """Bytes as text that is safe on a terminal: every control and non-ASCII byte is escaped."""
+    """Return bytes as text that is safe on a terminal: every control byte and every non-ASCII byte is escaped."""
     shown = raw[:limit].decode("ascii", errors="backslashreplace")
     shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
     return shown + (f" … ({len(raw) - limit:,} more bytes)" if len(raw) > limit else "")

@@ -1,4 +1,6 @@
-"""Why events were refused most often, and how to mend each reason: what a first producer needs to know at once."""
+"""Remedies: why events were refused most often, and how to mend each reason. A first producer needs to know this at
+once.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,12 @@ import duckdb
 from searchflow import event_types
 
 MOST = 3
-"""Reasons that are told; `searchflow dlq list` has all."""
+"""The number of reasons that are told; `searchflow dlq list` shows all."""
 REMEDIES = {
     "invalid_utf8": "Write the events as UTF-8.",
     "invalid_json": "Write one JSON object a line, with nothing between the lines.",
     "not_an_object": "Send each event as an object of its own, one a line, not as a list.",
-    "unknown_event_type": f"Say one of these in event_type: {', '.join(event_types.NAMES)}.",
+    "unknown_event_type": f"Set event_type to one of these: {', '.join(event_types.NAMES)}.",
     "missing_field": (
         "Send the field. If it has another name: `searchflow dlq replay --reason missing_field --fix rename_field "
         "--param field=YOURS --param to={field} --dry-run`."
@@ -52,7 +54,7 @@ def most_frequent(connection: duckdb.DuckDBPyConnection, since: datetime, most: 
 
 
 def remedy(code: str, reason: str) -> str:
-    """Return what to do about a reason: a sentence, with the command that repairs such letters where there is one."""
+    """Return what to do about a reason: a sentence, with the command that repairs such dead letters where there is one."""
     expected = re.search(r"Expected (\w+)", reason)
     kind = _TYPES.get(expected[1]) if expected else None
     if code == "wrong_type" and kind is None:

@@ -1,10 +1,10 @@
-"""Replay: validate open letters again, repaired by a fix or not, and store those that pass.
+"""Replay: validates open dead letters again, repaired by a fix or not, and stores those that pass.
 
-One commit takes a number of letters: their rows, marks, counts and message are one transaction, stamped and committed
-like any commit of ingestion, so the next transformation makes anew the days it touches. Inside it the letters are
-looked at once more: those that another replay closed meanwhile are left alone, and of two replays that touch the same
-letters or event type the lake lets only one commit; the other begins its transaction again. So a letter is stored at
-most once, whoever is killed whenever.
+One commit takes a number of dead letters. Their rows, marks, counts and message are one transaction. It is stamped and
+committed like any commit of ingestion, so the next transformation rebuilds the days it touches. Inside the transaction
+the dead letters are looked at once more, and those that another replay closed meanwhile are left alone. Of two replays
+that touch the same dead letters or event type, the lake lets only one commit; the other begins its transaction again.
+So a dead letter is stored at most once, whichever process is killed, and whenever.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from searchflow.ops import audit_log, record
 from searchflow.settings import Settings
 
 SHARD, SOURCE = "replay", "dead_letters"
-"""What the batches and rows of a replay name as theirs; `source_position` is the letter's id."""
+"""The source that the batches and rows of a replay name; `source_position` is the dead letter's id."""
 COMMIT_LETTERS = 2_000
-"""Each may have 64 KiB, and is in memory up to three times."""
+"""Dead letters in one commit. Each may have 64 KiB, and is in memory up to three times."""
 FIX_FAILED = "fix_failed"
 ONLY_A_HEAD = (
-    "the letter holds no more than the head of what was received. Its source and source_position say where that stands: "
-    "publish it from there in smaller events, then discard the letter"
+    "the dead letter holds only the head of what was received. Its source and source_position say where that stands: "
+    "publish it from there in smaller events, then discard the dead letter"
 )
-"""Why a letter of an input that was too large is not replayed."""
+"""Why a dead letter of an input that was too large is not replayed."""
 
 
 @dataclass
@@ -51,16 +51,16 @@ class ReplayResult:
     tried: int = 0
     stored: int = 0
     duplicates: int = 0
-    """Letters whose event is stored already, with the same content: closed, and not stored again."""
+    """Dead letters whose event is stored already, with the same content: they are closed, and not stored again."""
     refused: Counter[str] = field(default_factory=Counter)
-    """Letters that stay open, by reason code; `fix_failed` when the fix could not repair them."""
+    """Dead letters that stay open, by reason code; `fix_failed` when the fix could not repair them."""
     taken: int = 0
-    """Letters that somebody else closed while this ran."""
+    """Dead letters that another process closed while this ran."""
     days: set[date] = field(default_factory=set)
     batches: list[str] = field(default_factory=list)
 
     def add(self, other: ReplayResult) -> None:
-        """Add another commit's outcome."""
+        """Add another commit's outcome to this one."""
         self.tried += other.tried
         self.stored += other.stored
         self.duplicates += other.duplicates
@@ -72,7 +72,7 @@ class ReplayResult:
 
 @dataclass(frozen=True)
 class Example:
-    """One letter of a dry run: its bytes before and after the fix, and what would become of it."""
+    """One dead letter of a dry run: its bytes before and after the fix, and what would become of it."""
 
     letter_id: str
     before: bytes
@@ -82,13 +82,13 @@ class Example:
 
 @dataclass
 class Repaired:
-    """Letters read, repaired and validated; nothing is written yet."""
+    """Dead letters that were read, repaired and validated. Nothing is written yet."""
 
     ids: list[str]
     before: list[bytes]
-    prepared: checks.Prepared
+    prepared: checks.PreparedBatch
     refused: dict[str, Rejection]
-    """Letter id -> why it is still refused."""
+    """Dead letter id -> why it is still refused."""
     started_at: datetime
 
 
@@ -102,7 +102,7 @@ def replay(
     commit_letters: int = COMMIT_LETTERS,
     on_commit: Callable[[ReplayResult], None] | None = None,
 ) -> ReplayResult:
-    """Validate the letters again and store those that pass now, each at most once.
+    """Validate the dead letters again and store those that pass now, each at most once.
 
     Raises:
         SearchFlowError: a commit failed; earlier ones stay, and the same call goes on with the letters still open.
@@ -132,9 +132,11 @@ def dry_run(
     examples: int = 5,
     commit_letters: int = COMMIT_LETTERS,
 ) -> tuple[ReplayResult, list[Example]]:
-    """What `replay` would do, with some letters before and after the fix. Writes nothing but the audit log's entry.
+    """Return what `replay` would do, with some dead letters before and after the fix. Write nothing but the audit log's
+    entry.
 
-    Two letters with one event_id are told apart within a portion of `commit_letters` only; `replay` always does.
+    Two dead letters with one event_id are told apart within a portion of `commit_letters` only; `replay` always tells
+    them apart.
     """
     total, shown = ReplayResult(), list[Example]()
     with warehouse.connect(settings, read_only=True) as connection:
@@ -161,7 +163,7 @@ def _repair(
     chosen: Sequence[str],
     fix: Fix | None,
     now: datetime,
-    limits: checks.Limits,
+    limits: checks.TimeLimits,
 ) -> Repaired:
     """Apply the fix and run ingestion's own validation."""
     found: dict[str, bytes] = dict(
@@ -192,7 +194,7 @@ def _repair(
 def _sorted_out(
     connection: duckdb.DuckDBPyConnection, repaired: Repaired, candidates: set[str], erased: Tombstones | None = None
 ) -> tuple[dict[str, pa.Table], int, dict[str, Rejection]]:
-    """Of the candidates: (rows to store by event type, how many are stored already, letters still refused)."""
+    """Sort the candidates into (rows to store by event type, number stored already, dead letters still refused)."""
     fresh: dict[str, pa.Table] = {}
     refused = {letter: why for letter, why in repaired.refused.items() if letter in candidates}
     repeated, columns = 0, repaired.prepared.columns
@@ -215,7 +217,7 @@ def _sorted_out(
 
 
 def _places(repaired: Repaired, rows: pa.Table) -> list[str]:
-    """The letters that rows were made from."""
+    """Return the dead letters that rows were made from."""
     return [repaired.prepared.line_positions[index] for index in rows.column("seq").to_pylist()]
 
 
@@ -225,17 +227,17 @@ def _writer(
     fix: Fix | None,
     stamp: datetime,
     actor: str,
-    limits: checks.Limits,
+    limits: checks.TimeLimits,
     erased: Tombstones,
 ) -> Callable[[], ReplayResult]:
-    """The transaction's body. It may be run more than once, each time on a newer snapshot."""
+    """Return the transaction's body. It may be run more than once, each time on a newer snapshot."""
 
     def write() -> ReplayResult:
         still_open = _still_open(connection, repaired.ids)
         batch_id = str(uuid.uuid4())
         fresh, repeated, refused = _sorted_out(connection, repaired, still_open, erased)
         named = [letter for letter, why in refused.items() if why.code == ERASED]
-        if named:  # a fix brought to light whom the letter is about
+        if named:  # a fix revealed which user the dead letter is about
             closing.blank(connection, named, stamp)
         passed = [letter for letter in repaired.ids if letter in still_open and letter not in refused]
         result = ReplayResult(
@@ -269,10 +271,10 @@ def _store(
     fresh: dict[str, pa.Table],
     batch_id: str,
     stamp: datetime,
-    limits: checks.Limits,
+    limits: checks.TimeLimits,
     repeated: int,
 ) -> set[date]:
-    """Rows, lateness, new fields and the batch's counts; returns the days of the rows."""
+    """Store rows, lateness, new fields and the batch's counts. Return the days of the rows."""
     stored = {}
     for event_type, rows in sorted(fresh.items()):
         before = positions.read_guard(connection, event_type).watermark
@@ -303,7 +305,7 @@ def _store(
 
 
 def _examples(repaired: Repaired, stored: set[str], refused: dict[str, Rejection]) -> list[Example]:
-    """Letters of a portion, those that would be stored first."""
+    """Return examples of a portion's dead letters. Those that would be stored come first."""
     after = dict(zip(repaired.prepared.line_positions, repaired.prepared.lines, strict=True))
     shown = []
     for letter, before in zip(repaired.ids, repaired.before, strict=True):

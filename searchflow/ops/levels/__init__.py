@@ -1,4 +1,6 @@
-"""Service levels: declared in `service_levels.yaml`, measured set-wise on the ops tables, told once a change."""
+"""Service levels: declared in `service_levels.yaml`, measured set-wise on the ops tables, reported once for each
+change.
+"""
 
 from searchflow.ops.levels.declaration import Level, load_levels
 from searchflow.ops.levels.evaluation import Evaluated, evaluate, record_states

@@ -1,4 +1,4 @@
-"""The levels as a file: `service_levels.yaml`, typed, with errors that name file, line and field."""
+"""The declaration of levels: the file `service_levels.yaml`, typed, with errors that name file, line and field."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ UNITS: dict[str, Unit] = {
     "duration": "seconds",
 }
 CAPPED = ("freshness", "sync_latency")
-"""They see no older commit than `over`, so a limit beyond it could never be broken."""
+"""Measures that see no commit older than `over`, so a limit beyond it could never be broken."""
 
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|seconds?|min|minutes?|h|hours?|d|days?)$")
 _SHARE = re.compile(r"^(\d+(?:\.\d+)?)\s*%$")
@@ -55,7 +55,7 @@ Quantity = str | int | float
 
 
 class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One level. `of` names what it is about; `*` stands for any text."""
+    """One service level. `of` names what it is about; `*` stands for any text."""
 
     name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$")]
     sentence: Annotated[str, Meta(min_length=1, max_length=200)]
@@ -68,37 +68,37 @@ class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def unit(self) -> Unit:
-        """Of its values and its limit."""
+        """Return the unit of the level's values and its limit."""
         return UNITS[self.measure]
 
     @property
     def bound(self) -> str:
-        """`at most` or `at least`."""
+        """Return the kind of bound: `at most` or `at least`."""
         return "at most" if self.at_most is not None else "at least"
 
     @property
     def limit(self) -> float:
-        """In seconds, as a share between 0 and 1, or as a count."""
+        """Return the limit in seconds, as a share between 0 and 1, or as a count."""
         given = self.at_most if self.at_most is not None else self.at_least
         assert given is not None
         return quantity(given, self.unit)
 
     @property
     def window(self) -> timedelta:
-        """How far back it looks."""
+        """Return how far back the level looks."""
         return timedelta(seconds=quantity(self.over, "seconds"))
 
     @property
     def patience(self) -> timedelta:
-        """For completeness: how long ago an event was stored that must be there."""
+        """Return, for completeness, how long ago an event was stored that must be there."""
         return timedelta(seconds=quantity(self.grace, "seconds"))
 
     def holds(self, value: float) -> bool:
-        """Is the limit kept?"""
+        """Return whether a value keeps the limit."""
         return value <= self.limit if self.at_most is not None else value >= self.limit
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """(field, what is wrong) beyond the types."""
+        """Return (field, what is wrong) for problems beyond the types."""
         if (self.at_most is None) == (self.at_least is None):
             yield "at_most", "give either at_most or at_least"
             return
@@ -120,7 +120,7 @@ class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def quantity(given: Quantity, unit: Unit) -> float:
-    """`15 minutes` as seconds, `5 %` as 0.05, a number as it is.
+    """Return `15 minutes` as seconds, `5 %` as 0.05, and a number as it is.
 
     >>> quantity("15 minutes", "seconds")
     900.0
@@ -146,7 +146,7 @@ def _number(given: Quantity) -> float | None:
 
 
 def load_levels(path: Path = FILE) -> list[Level]:
-    """All levels, in the order of the file.
+    """Return all levels, in the order of the file.
 
     Raises:
         ConfigurationError: the file is wrong; names the file, the line and the field.

@@ -1,4 +1,6 @@
-"""Are the levels kept? Evaluated set-wise; kept in `ops.service_levels` once a change, and once an hour at least."""
+"""Evaluation: tells set-wise whether the levels are kept. Results are stored in `ops.service_levels` once for each
+change, and at least once an hour.
+"""
 
 from __future__ import annotations
 
@@ -38,24 +40,24 @@ class Evaluated:
 
     @property
     def shown(self) -> str:
-        """The value, for people."""
+        """Return the value in words, for people."""
         return "no data yet" if self.value is None else amount(self.value, self.unit)
 
     @property
     def wanted(self) -> str:
-        """The limit, for people."""
+        """Return the limit in words, for people."""
         return f"{self.bound} {amount(self.limit, self.unit)}"
 
 
 def evaluate(
     connection: duckdb.DuckDBPyConnection | None, levels: Sequence[Level], facts: Facts, *, now: datetime
 ) -> list[Evaluated]:
-    """Every level for each of its targets, in the order of the file. Changes nothing."""
+    """Evaluate every level for each of its targets, in the order of the file. This changes nothing."""
     found: list[Evaluated] = []
     for level in levels:
         values = measure(connection, level, facts, now)
         chosen = {target: value for target, value in sorted(values.items()) if fnmatchcase(target, level.of)}
-        if not chosen:  # nothing of that name ran yet
+        if not chosen:  # nothing with that name has run yet
             chosen = {level.of: None}
         found += [_judged(level, target, value) for target, value in chosen.items()]
     return found
@@ -69,9 +71,11 @@ def _judged(level: Level, target: str, value: float | None) -> Evaluated:
 
 
 def record_states(connection: duckdb.DuckDBPyConnection, evaluated: Sequence[Evaluated], *, now: datetime) -> int:
-    """Append what changed since its newest row, or was not written for an hour; forget rows older than `KEEP`.
+    """Append each state that changed since its newest row, or was not written for an hour. Remove rows older than
+    `KEEP`.
 
-    What is new is found from the table itself, so a run that was killed is made up for by the next. Returns how many.
+    What is new is found from the table itself, so the next run makes up for one that was killed. Return how many
+    rows were appended.
     """
     plain = now.replace(tzinfo=None)
     before = {
@@ -115,7 +119,7 @@ def _forget(connection: duckdb.DuckDBPyConnection, oldest: datetime) -> None:
 
 
 def amount(value: float, unit: str) -> str:
-    """A value in words.
+    """Return a value in words.
 
     >>> amount(930, "seconds"), amount(0.0512, "share"), amount(3, "count")
     ('15.5 minutes', '5.12 %', '3')

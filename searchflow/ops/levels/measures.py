@@ -1,6 +1,8 @@
-"""What can be measured: each measure is one query over all its targets, or a fact that was looked up beforehand.
+"""Measures: what can be measured. Each measure is one query over all its targets, or a fact that was looked up
+beforehand.
 
-A query returns (target, value). Null means that nobody can know yet: nothing ran, or too little to judge by.
+A query returns (target, value). Null means that the value is not known yet: nothing ran, or there is too little to
+judge by.
 """
 
 from __future__ import annotations
@@ -20,14 +22,15 @@ LEAST_EVENTS = 100
 """Fewer events say nothing about a share: one broken line of five is no trend."""
 LEAST_RUNS = 5
 USUALLY = 0.95
-"""Durations and latencies are judged by this quantile: 19 of 20."""
+"""The quantile by which durations and latencies are judged: 19 of 20."""
 MODEL_SCHEMAS = ("marts", "activation")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is not in the lake: the state of servers by name, seconds that the oldest entry waits by event type, and
-    inputs that the accounting identity misses."""
+    """Facts that are not in the lake: the state of servers by name, the seconds that the oldest entry waits by event
+    type, and inputs that the accounting identity misses.
+    """
 
     services: Mapping[str, str] = field(default_factory=dict)
     lag: Mapping[str, float] = field(default_factory=dict)
@@ -99,7 +102,7 @@ QUERIES: dict[str, str] = {
 def measure(
     connection: duckdb.DuckDBPyConnection | None, level: Level, facts: Facts, now: datetime
 ) -> dict[str, float | None]:
-    """Target -> value. Without a connection only facts are known."""
+    """Return target -> value. Without a connection, only facts are known."""
     if level.measure == "availability":
         known = {name: said for name, said in facts.services.items() if said != "not running"}
         return {name: float(said == "up") for name, said in known.items()}
@@ -123,7 +126,7 @@ def measure(
 
 
 def declared_tables() -> list[str]:
-    """Marts and activation models by their files: one that was never made is behind, not absent."""
+    """Return marts and activation models by their files: one that was never made is behind, not absent."""
     return [
         f"{schema}.{path.stem}"
         for schema in MODEL_SCHEMAS

@@ -1,8 +1,10 @@
-"""Telling people, once: a level that breaks or recovers makes one notice, whoever is killed in between.
+"""Notices that tell people once: a level that breaks or recovers makes one notice, whichever process is killed in
+between.
 
-A notice is written in the transaction that changes the level's state, so neither exists without the other. Delivering it
-is at least once, with the same id each time: Prefect keeps one event an id, and a receiver of the webhook finds it in
-`Idempotency-Key`. What cannot be delivered now is tried again by later runs, for a day; nothing waits for it.
+A notice is written in the transaction that changes the level's state, so neither exists without the other. It is
+delivered at least once, with the same id each time: Prefect keeps one event for each id, and a receiver of the webhook
+finds the id in `Idempotency-Key`. What cannot be delivered now is tried again by later runs, for a day; nothing waits
+for it.
 """
 
 from __future__ import annotations
@@ -28,11 +30,11 @@ from searchflow.settings import Settings
 NAMESPACE = uuid.UUID("0b3a7a9e-54f5-5d57-8c0b-6d6f6e69746f")
 GIVE_UP = timedelta(days=1)
 LATER = Backoff(attempts=10, first=60.0, doubling=True, longest=3600.0)
-"""Between runs that found the receiver away: a minute, up to an hour."""
+"""Waits between runs that found the receiver away: from a minute up to an hour."""
 KEEP = timedelta(days=90)
 
 Emit = Callable[[str, uuid.UUID, dict[str, Any]], None]
-"""Told (`searchflow.breach` or `searchflow.recovery`, id, payload)."""
+"""A function that is told (`searchflow.breach` or `searchflow.recovery`, id, payload)."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,9 @@ class Delivered:
 
 
 def note_changes(settings: Settings, evaluated: Sequence[Evaluated], *, now: datetime) -> list[dict[str, Any]]:
-    """Remember the states, and write a notice for each level that changed. Returns their payloads.
+    """Remember the states, and write a notice for each level that changed. Return the notices' payloads.
 
-    What nobody knows keeps its last state. Of two runs at once the second sees what the first has noted.
+    A level whose value is unknown keeps its last state. Of two runs at once, the second sees what the first has noted.
     """
     known = [each for each in evaluated if each.state != "unknown"]
     with psycopg.connect(postgres.conninfo(settings, "ledger")) as connection:
@@ -97,7 +99,9 @@ def _kind(each: Evaluated) -> str:
 def _payload(
     kind: str, group: list[Evaluated], before: dict[tuple[str, str], tuple[bool, datetime]], now: datetime
 ) -> dict[str, Any]:
-    """One level's change as people and programs read it: names, numbers and our own sentences, nothing of an event."""
+    """Return one level's change as people and programs read it: names, numbers and our own sentences, nothing of an
+    event.
+    """
     level = group[0]
     targets = [
         {
@@ -128,9 +132,11 @@ def _payload(
 
 
 def deliver(settings: Settings, *, now: datetime, emit: Emit) -> Delivered:
-    """Send what was noted and not sent: events first, then webhooks, the oldest first. Raises nothing of a receiver's.
+    """Send what was noted and not sent: events first, then webhooks, the oldest first. No error of a receiver is
+    raised.
 
-    One run at a time: another one leaves it all to the first. The first webhook that fails ends the run's attempts.
+    One run delivers at a time: another one leaves all notices to the first. The first webhook that fails ends the run's
+    attempts.
     """
     with psycopg.connect(postgres.conninfo(settings, "ledger"), autocommit=True) as connection:
         mine = connection.execute("SELECT pg_try_advisory_lock(%s, 2)", [locks.NOTICES]).fetchone()

@@ -1,4 +1,6 @@
-"""One POST of a notice: signed, with an idempotency key, a short timeout, no redirects, and a few attempts."""
+"""The webhook: one POST of a notice, signed, with an idempotency key, a short timeout, no redirects, and a few
+attempts.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,13 @@ from searchflow.settings import Settings
 
 SECONDS = 5.0
 AGAIN = Backoff(attempts=3, first=1.0, doubling=True)
-"""At once; what fails after these is tried again by a later run."""
+"""Attempts within one run. What fails after these is tried again by a later run."""
 
 
 def post(settings: Settings, payload: dict[str, Any], *, now: datetime) -> str | None:
-    """Send it. Returns why it could not be sent, without the address: that may hold a secret; None when it was taken."""
+    """Send a notice. Return None when it was taken, else why it could not be sent: without the address, which may hold
+    a secret.
+    """
     assert settings.webhook_url is not None
     url = settings.webhook_url.get_secret_value()
     if why := targets.refused(settings, url):
@@ -49,12 +53,14 @@ def post(settings: Settings, payload: dict[str, Any], *, now: datetime) -> str |
             return None
         problem = f"the receiver answered {answer.status_code}"
         if answer.status_code < 500 and answer.status_code not in (408, 425, 429):
-            return problem  # it will say the same again at once
+            return problem  # it would give the same answer again at once
     return problem
 
 
 def signature(settings: Settings, body: bytes, now: datetime) -> dict[str, str]:
-    """HMAC-SHA256 of the timestamp, a dot and the body, in hex; nothing without SEARCHFLOW_WEBHOOK_SECRET."""
+    """Return the HMAC-SHA256 of the timestamp, a dot and the body, in hex, or nothing without
+    SEARCHFLOW_WEBHOOK_SECRET.
+    """
     if settings.webhook_secret is None:
         return {}
     stamp = str(int(now.timestamp()))
