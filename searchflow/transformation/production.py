@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sqlmesh.core.snapshot import Snapshot
 
 VARIABLES = ("__sqlmesh__vars__", "__sqlmesh__vars__metadata__")
-"""Where a model in SQLMesh's state keeps the variables that it uses."""
+"""Names under which a model in SQLMesh's state keeps the variables that it uses."""
 
 
 @dataclass
