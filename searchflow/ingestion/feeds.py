@@ -365,7 +365,8 @@ def _insert(
 
 
 def replaced(connection: duckdb.DuckDBPyConnection, file: Path, before: bytes, after: bytes, now: datetime) -> None:
-    """Count a feed file as loaded that is about to be written again with rows left out."""
+    """Note that the new content of a feed file is loaded, when the old was: the file is about to be written again with
+    rows left out."""
     feed = next((each for each in FEEDS if file.name.startswith(each.prefix)), None)
     if feed is None:
         return

@@ -25,7 +25,7 @@ EVENT_SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 READ_BYTES = 1024 * 1024
 """Bytes read at a time: their lines, however short, fit into memory many times over."""
 LONG_BYTES = MAX_EVENT_BYTES + 16
-"""A line that is longer is no event, also without the carriage returns at its end."""
+"""The length in bytes beyond which a line is no event, also without the carriage returns at its end."""
 
 
 class FilePosition(msgspec.Struct):

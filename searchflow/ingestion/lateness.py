@@ -41,7 +41,7 @@ CAUGHT_UP = timedelta(hours=1)
 REPLAYED = "dead_letters"
 """The source of replayed dead letters. How long they waited to be repaired says nothing about how late events are."""
 FILE = "file:"
-"""How the names of files as sources begin."""
+"""The beginning of a file's name as a source."""
 FEW = 20
 """A commit of fewer events than this is live, whatever they are: one late booking alone in a commit is what lateness is
 about.

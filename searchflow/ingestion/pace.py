@@ -13,7 +13,7 @@ import time
 from searchflow.ingestion.source import Source, SourceBatch
 
 POLL_SECONDS = 0.2
-"""How often a source that cannot wait by itself is asked again."""
+"""Seconds after which a source that cannot wait by itself is asked again."""
 
 
 class BatchPace:

@@ -38,10 +38,11 @@ from searchflow.ingestion import checks, positions
 from searchflow.ingestion.positions import Guard
 
 LOOKBACK = timedelta(hours=24)
-"""Stored rows this long around the batch's events are searched for the same event_id. An exact duplicate has the same
-timestamp as its original, so it always lies in there; the margin finds conflicting ones with another timestamp."""
+"""The time before and after the batch's events in which stored rows are searched for the same event_id. An exact
+duplicate has the same timestamp as its original, so it always lies in there; the margin finds conflicting ones with
+another timestamp."""
 MOST_MOMENTS = 50
-"""Commits that a query for their rows may name; rows of more commits are looked for in all."""
+"""The most commits that a query for their rows names. With more, the rows are looked for in all commits."""
 
 Originals = dict[int, bytes]
 """`seq` of an event whose event_id is stored -> the stored document."""

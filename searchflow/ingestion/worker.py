@@ -74,15 +74,15 @@ class Draining:
 
     clock: Clock
     result: IngestionResult
-    """Where what was done is counted."""
+    """The result in which everything done is counted."""
     batch_events: int | None = None
     """Lines in a batch. Unset: as the settings say."""
     wait_seconds: float = 0.0
     on_commit: OnCommit | None = None
     stop: threading.Event | None = None
-    """Once it is set, the current commit is the last."""
+    """An event that ends the work: once it is set, the current commit is the last."""
     shapes: Shapes = field(default_factory=Shapes)
-    """What a worker that drains one source after another has learnt of their fields."""
+    """The fields that a worker has learnt while it drained one source after another."""
     load: positions.Watermarks | None = None
     """The watermarks that a load of several files found: its own files do not make each other late."""
 

@@ -68,8 +68,8 @@ def socket_folder(settings: Settings) -> Path:
 
 
 def _unprivileged_account() -> process.Account | None:
-    """Return the account that runs the server when this process is root: PostgreSQL refuses to run as root. The account
-    has no rights.
+    """Return the account without rights that runs the server when this process is root, else None: PostgreSQL refuses
+    to run as root.
     """
     if os.geteuid() != 0:
         return None

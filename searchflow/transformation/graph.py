@@ -36,9 +36,9 @@ class Use(Struct, frozen=True):
     """The kind of use: sync, destination or dashboard."""
     description: str
     fields: dict[str, list[ColumnPlace]]
-    """Its field -> the columns it is filled from; `*` is all of it."""
+    """Field of the use -> the columns it is filled from; `*` is the whole use."""
     personal: frozenset[str] = frozenset()
-    """Fields that are declared personal where the use is."""
+    """Fields that are declared personal where the use is declared."""
 
 
 class GraphColumn(Struct):
@@ -47,7 +47,7 @@ class GraphColumn(Struct):
     type: str = ""
     description: str = ""
     personal: str = ""
-    """Where the personal content comes from ("raw.user_profiles.email"); empty when it is not personal."""
+    """The declared column that the personal content comes from ("raw.user_profiles.email"); empty when it is not personal."""
 
 
 class GraphTable(Struct):
@@ -64,7 +64,7 @@ class Graph(Struct):
 
     tables: dict[str, GraphTable] = field(default_factory=dict)
     edges: list[tuple[ColumnPlace, ColumnPlace]] = field(default_factory=list)
-    """From a column to a column that is made from it."""
+    """Edges from a column to a column that is made from it."""
 
 
 def graph(settings: Settings, *, uses: Iterable[Use] = (), root: Path = ROOT) -> Graph:

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from searchflow.transformation.project import Project
 
 DATA_ERRORS = (duckdb.DataError, duckdb.InvalidInputException)
-"""What DuckDB raises for a value; other errors (a missing table, no memory) are never the fault of an event."""
+"""Errors that DuckDB raises for a value; other errors (a missing table, no memory) are never the fault of an event."""
 MOST_HELD = 20
 """The most events to hold back. A model that fails on more events than this is wrong itself: it fails as a whole."""
 MOST_SECONDS = 900.0
 NEWEST = (1_000, 50_000, None)
-"""Numbers of the newest events that are tried before all of them: the offender is most likely new."""
+"""How many of the newest events are tried, in turn; None means all. The offender is most likely new."""
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 Part = tuple[int, int]

@@ -35,7 +35,7 @@ class Node:
     """The declared column that its personal content comes from."""
     parents: list[Node] = field(default_factory=list)
     carried: list[Node] = field(default_factory=list)
-    """Those of the parents whose value it may hold. The others only decide: in a condition, a partition or an order."""
+    """The parents whose value the column may hold. The others only decide: in a condition, a partition or an order."""
 
 
 def model_names(settings: Settings, *, root: Path = ROOT) -> list[str]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sqlmesh.core.snapshot import Snapshot
 
 VARIABLES = ("__sqlmesh__vars__", "__sqlmesh__vars__metadata__")
-"""Where a model in SQLMesh's state keeps the variables that it uses."""
+"""Names under which a model in SQLMesh's state keeps the variables that it uses."""
 
 
 @dataclass
@@ -116,7 +116,7 @@ def production(settings: Settings, *, root: Path = ROOT) -> Iterator[Production 
 def from_state(
     settings: Settings, files: dict[str, str], *, ids: list[tuple[str, str]] | None = None, version: str | None = None
 ) -> Production:
-    """Build models from SQLMesh's state, with the files that it does not hold: production now, or the versions `ids`."""
+    """Open models from SQLMesh's state, with the files that it does not hold: production now, or the versions `ids`."""
     context, console = projects.load(settings, _written(settings, files), models=False)
     deployed = context.state_reader.get_environment(PRODUCTION)
     finished = deployed.finalized_ts is not None
@@ -203,7 +203,7 @@ def _open(settings: Settings, root: Path) -> Production | None:
 
 
 def adopt(context: Context, ids: list[tuple[str, str]]) -> list[Snapshot]:
-    """Make these versions from the state the models of a context that has loaded none. Return those that are there."""
+    """Give these versions from the state, as its models, to a context that has loaded none. Return those found."""
     from sqlmesh.core.snapshot import SnapshotId
     from sqlmesh.utils import UniqueKeyDict
     from sqlmesh.utils.dag import DAG

@@ -32,7 +32,7 @@ class ModelRun:
     """Ranges of days that were made: from, until (exclusive), UTC without a zone."""
     started_at: datetime | None = None
     due_at: datetime | None = None
-    """When its schedule makes it next."""
+    """The moment at which its schedule makes it next."""
     duration_s: float = 0.0
     rows: int | None = None
     """Rows of those days afterwards; of the whole table for a model that is made as a whole; null for a view."""

@@ -23,7 +23,7 @@ EMAILS = "abandoned_search_emails"
 OUTBOX = "searchflow:email:outbox"
 RECOMMENDED, FALLBACK = "searchflow:reco:", "popular"
 SCORE_TOLERANCE = 0.0015
-"""Scores have three decimals; the last one may be rounded either way."""
+"""The tolerance for scores: they have three decimals, and the last one may be rounded either way."""
 WorldAt = Callable[[datetime], World]
 
 

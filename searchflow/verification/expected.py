@@ -30,8 +30,8 @@ class World:
     def placed(self) -> pl.DataFrame:
         """Return every event with the visit it belongs to: `session_start`, and `visitor`, as far as anyone could know.
 
-        A client's session is cut where it is silent for longer than the gap. Who logged in at any time in a client's
-        session made all of it; without a login the session is all that is known of its visitor.
+        A client's session is cut where it is silent for longer than the gap. A user who logged in at any time in a
+        client's session made all of it; without a login the session is all that is known of its visitor.
         """
         began = pl.col("timestamp") - pl.col("timestamp").shift(1).over("session_id") > self.rules.session_gap
         named = pl.col("identified").any().over("session_id")

@@ -19,7 +19,7 @@ from searchflow.ops.views import sync_latency
 from searchflow.settings import ROOT
 
 LEAST_EVENTS = 100
-"""Fewer events say nothing about a share: one broken line of five is no trend."""
+"""The fewest events by which a share is judged: one broken line of five is no trend."""
 LEAST_RUNS = 5
 USUALLY = 0.95
 """The quantile by which durations and latencies are judged: 19 of 20."""
