@@ -1,0 +1,97 @@
+"""The check that prose is plain English. It prints one line for each finding (file:line: word -> what to write).
+
+    python -m searchflow.devtools.words
+
+The exit status is 1 when there is a finding. The check reads tracked Python, SQL, YAML and Markdown files: words that are not
+written, docstrings that begin with "The same", and docstrings of public functions and classes with fewer than four words.
+The changelog, decisions and findings tell of the past and are not read. The list is shown in CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from searchflow.settings import ROOT
+
+INSTEAD = {
+    "anew": "again, or rebuild",
+    "nobody": "no one, no user, no process: name who",
+    "somebody": "a person, a user, another process: name who",
+    "whoever": "the user, the caller, the process that …",
+    "likest": "most similar",
+    "how many-th": "ordinal, number",
+    "thrice": "three times",
+    "lest": "so that … not",
+    "is dear": "is costly, is slow",
+    "was dear": "was costly, was slow",
+    "too dear": "too costly, too slow",
+}
+"""What is not written, and what to write."""
+SUFFIXES = (".py", ".sql", ".yaml", ".yml", ".md")
+NOT_READ = ("CHANGELOG.md", "docs/decisions/", "findings/", "searchflow/devtools/words.py", "tests/platform/test_words.py")
+FEWEST_WORDS = 4
+SAME = "The same"
+_WORD = re.compile(rf"(?<![\w\"'`])({'|'.join(map(re.escape, INSTEAD))})(?![\w\"'`])", re.IGNORECASE)
+"""A word in quotes is a value, such as the account `nobody`."""
+
+
+@dataclass(frozen=True)
+class Unclear:
+    """A place where prose is not plain."""
+
+    path: str
+    line: int
+    what: str
+    instead: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.what} -> {self.instead}"
+
+
+def findings(root: Path = ROOT) -> Iterator[Unclear]:
+    """Yield every finding in the files that git tracks below `root`."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True).stdout
+    for name in sorted(listed.split("\0")):
+        path = root / name
+        if name.endswith(SUFFIXES) and not name.startswith(NOT_READ) and path.is_file():
+            yield from of_text(name, path.read_text(encoding="utf-8"))
+
+
+def of_text(name: str, text: str) -> Iterator[Unclear]:
+    """Yield the findings of one file."""
+    if name != "CONTRIBUTING.md":  # it shows the list
+        for number, line in enumerate(text.splitlines(), 1):
+            for found in _WORD.finditer(line):
+                yield Unclear(name, number, found[1], INSTEAD[found[1].lower()])
+    if name.endswith(".py"):
+        yield from _docstrings(name, ast.parse(text))
+
+
+def _docstrings(name: str, tree: ast.Module) -> Iterator[Unclear]:
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        said = ast.get_docstring(node)
+        if said is None:
+            continue
+        if said.startswith(SAME):
+            yield Unclear(name, node.lineno, f"`{node.name}`: {said[:40]}", "say what it does")
+        elif not name.startswith("tests/") and not node.name.startswith("_") and len(said.split()) < FEWEST_WORDS:
+            yield Unclear(name, node.lineno, f"`{node.name}`: {said}", "a sentence that can be read alone")
+
+
+def main() -> int:
+    """Print the findings, and return the exit status."""
+    found = list(findings())
+    sys.stdout.writelines(f"{each}\n" for each in found)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
