@@ -1,4 +1,4 @@
-"""Activation: brings what the models say to CRM, e-mail outbox, recommendation cache and HTTP APIs, and keeps it so.
+"""Activation: bring what the models say to CRM, e-mail outbox, recommendation cache and HTTP APIs, and keep it so.
 
 Imports only `searchflow` and third-party packages. A sync is a file in `syncs/`, a destination one module in
 `destinations/`. The way of a run: gate, plan (set-wise, in the warehouse), limits, delivery in batches, ledger.

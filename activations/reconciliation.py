@@ -49,7 +49,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class ReconcileResult:
-    """What the destination should hold, what it holds, and what differs. Counts are keys."""
+    """The result: what the destination should hold, what it holds, and what differs. Counts are keys."""
 
     sync: str
     run_id: str
@@ -72,12 +72,12 @@ class ReconcileResult:
 
     @property
     def drifted(self) -> int:
-        """Keys that differ, repaired or not."""
+        """Return how many keys differ, repaired or not."""
         return self.missing + self.different + self.unexpected
 
     @property
     def clean(self) -> bool:
-        """Is the destination now as it should be?"""
+        """Return whether the destination is now as it should be."""
         return self.drifted == self.repaired
 
 
@@ -123,7 +123,7 @@ def reconcile(
 
 
 class Counts(TypedDict):
-    """How many keys."""
+    """Counts of keys, by how they differ."""
 
     expected: int
     found: int
@@ -177,7 +177,8 @@ def _samples(connection: duckdb.DuckDBPyConnection) -> list[Drift]:
 
 
 def _repair(run: Run, gate: Gate | None, found: int) -> int:
-    """Send again. A key the model has lost since is left to the next sync; a message cannot be taken back."""
+    """Send drifted keys again. A key the model has lost since is left to the next sync; a message cannot be taken
+    back."""
     connection, sync = run.connection, run.sync
     with snapshot(connection):
         require_open(sync, *verdicts(connection, sync, gate))

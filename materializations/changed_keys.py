@@ -27,7 +27,7 @@ from searchflow.transformation import atomic
 
 
 class ChangedKeys(CustomMaterialization):
-    """See the module."""
+    """The materialization `changed_keys`: a run writes only the keys whose rows changed."""
 
     NAME = "changed_keys"
 
@@ -54,7 +54,7 @@ class ChangedKeys(CustomMaterialization):
 
     @contextmanager
     def _made(self, table_name: str, query: Any, columns: dict[str, exp.DataType]) -> Iterator[exp.Table]:
-        """The query's rows, beside the table that the query reads."""
+        """Yield the query's rows, beside the table that the query reads."""
         if not isinstance(self.adapter, DuckDBEngineAdapter):
             with self.adapter.temp_table(query, name=table_name, target_columns_to_types=columns) as made:
                 yield made

@@ -1,7 +1,7 @@
-"""What the e-mail queue is sent: only to those who agreed. Often empty in a small data set.
+"""Suite of the rows that the e-mail queue is sent: only to those who agreed. Often empty in a small data set.
 
 The address of a single message is delivery's business (it rejects that row with a reason): here it only warns, so
-that one bad address does not keep everybody else's mail.
+that one bad address does not keep the mail of all others.
 """
 
 from expectations.suite import (

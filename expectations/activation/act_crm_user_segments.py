@@ -1,4 +1,4 @@
-"""What the CRM is sent: one row a user, no name and no address."""
+"""Suite of the rows that the CRM is sent: one row for each user, no name and no address."""
 
 from expectations.suite import (
     COUNTRY_CODE,

@@ -1,4 +1,4 @@
-"""What the recommendation cache is sent."""
+"""Suite of the rows that the recommendation cache is sent."""
 
 from expectations.suite import (
     Suite,

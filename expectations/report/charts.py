@@ -11,12 +11,12 @@ from expectations.outcome import Outcome
 
 WIDTH, HEIGHT, MARGIN = 320, 84, 10
 LOWEST_FLOOR = 0.9
-"""The scale starts at 90 %, or lower when a run was worse: a fall from 100 to 99 % must be seen."""
+"""The start of the scale: 90 %, or lower when a run was worse: a fall from 100 to 99 % must be seen."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """The share of checks that held after one run."""
+    """A point of the trend: the share of checks that held after one run."""
 
     at: datetime
     rate: float
@@ -24,7 +24,7 @@ class Point:
 
 
 def trend(points: Sequence[Point], label: str) -> str:
-    """Pass rates run by run, a dot coloured by the outcome of each run."""
+    """Draw pass rates run by run, a dot coloured by the outcome of each run."""
     floor = min([LOWEST_FLOOR, *(int(point.rate * 10) / 10 for point in points)])
     places = [(_x(number, len(points)), _y(point.rate, floor)) for number, point in enumerate(points)]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
@@ -45,7 +45,7 @@ def trend(points: Sequence[Point], label: str) -> str:
 
 
 def strip(outcomes: Sequence[tuple[Outcome, datetime]]) -> str:
-    """The last runs of a table as bars, the newest at the right: the taller, the better."""
+    """Draw the last runs of a table as bars, the newest at the right: the taller, the better."""
     heights = {Outcome.PASS: 14, Outcome.WARN: 9, Outcome.QUARANTINE: 9, Outcome.FAIL: 5, Outcome.ERROR: 5}
     words = {
         Outcome.PASS: "held",
@@ -69,7 +69,7 @@ def strip(outcomes: Sequence[tuple[Outcome, datetime]]) -> str:
 
 
 def percent(rate: float) -> str:
-    """A share for people; never rounded up to 100 %."""
+    """Return a share for people; never rounded up to 100 %."""
     if rate >= 1:
         return "100 %"
     return f"{min(rate, 0.999):.1%}".replace("%", " %")

@@ -1,4 +1,5 @@
-"""What the report is about: the newest result of every table, since when something is wrong, and the runs before."""
+"""Findings that the report is about: the newest result of every table, since when something is wrong, and the runs
+before."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from expectations.quarantine import Split
 from expectations.suite import Suite
 
 RUNS_SHOWN = 30
-"""Runs in the trend; the strip beside a table shows the newest dozen of them."""
+"""The number of runs in the trend; the strip beside a table shows the newest dozen of them."""
 
 
 @dataclass(frozen=True)
@@ -51,23 +52,23 @@ class TableFindings:
 
     @property
     def outcome(self) -> Outcome | None:
-        """Of the newest run; None when there was none."""
+        """Return the outcome of the newest run; None when there was none."""
         return self.runs[-1].outcome if self.runs else None
 
     @property
     def checked_at(self) -> datetime | None:
-        """When the newest run was, UTC."""
+        """Return when the newest run was, in UTC."""
         return self.runs[-1].checked_at if self.runs else None
 
     @property
     def problems(self) -> list[Finding]:
-        """What does not hold, the worst first."""
+        """Return the findings that do not hold, the worst first."""
         wrong = [finding for finding in self.findings if finding.outcome is not Outcome.PASS]
         return sorted(wrong, key=lambda finding: list(Outcome).index(finding.outcome), reverse=True)
 
 
 def read(connection: duckdb.DuckDBPyConnection, suites: Sequence[Suite], pages: dict[str, str]) -> list[TableFindings]:
-    """The findings of each suite, from `ops.validation_results`; `pages` are their Data Docs."""
+    """Return the findings of each suite, from `ops.validation_results`; `pages` are their Data Docs."""
     runs, findings, rows = _runs(connection), _newest(connection), _rows(connection)
     return [
         TableFindings(
@@ -82,7 +83,7 @@ def read(connection: duckdb.DuckDBPyConnection, suites: Sequence[Suite], pages: 
 
 
 def _rows(connection: duckdb.DuckDBPyConnection) -> dict[str, Split]:
-    """Suite -> how many rows passed its newest run, and how many are in quarantine."""
+    """Return suite -> how many rows passed its newest run, and how many are in quarantine."""
     rows = connection.execute(
         """
         SELECT suite, rows_in, rows_passed, rows_quarantined FROM ops.validated_tables
@@ -93,7 +94,7 @@ def _rows(connection: duckdb.DuckDBPyConnection) -> dict[str, Split]:
 
 
 def _in_order(suite: Suite, findings: list[Finding]) -> list[Finding]:
-    """As in the suite's file: what matters most stands first there."""
+    """Sort findings as in the suite's file: what matters most stands first there."""
     places = {check.name: place for place, check in enumerate(suite.checks)}
     return sorted(findings, key=lambda finding: places.get(finding.name, -1))
 

@@ -1,4 +1,5 @@
-"""The stakeholders' page: what was checked, what is wrong, since when, what it concerns. In words, without a script."""
+"""The stakeholders' page: it tells what was checked, what is wrong, since when, what it concerns. In words, without a
+script."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ STRIP_RUNS = 12
 
 
 def render(tables: Sequence[TableFindings], *, now: datetime) -> str:
-    """The whole page. Every value is escaped: names, sentences and what was observed alike."""
+    """Return the whole page as HTML. Every value is escaped: names, sentences and what was observed alike."""
     checked = [table for table in tables if table.runs]
     body = "".join(
         (
@@ -151,7 +152,7 @@ def _remark(table: TableFindings, finding: Finding, now: datetime) -> str:
 
 
 def _quarantined(table: TableFindings, finding: Finding) -> str:
-    """What rows in quarantine mean for what is sent."""
+    """Return what rows in quarantine mean for what is sent."""
     syncs = _titles_behind(table.suite.name)
     if finding.outcome is not Outcome.QUARANTINE or not syncs:
         return ""
@@ -206,7 +207,8 @@ def _trends(checked: Sequence[TableFindings]) -> str:
 
 
 def trend_points(tables: Iterable[TableFindings]) -> list[charts.Point]:
-    """The state of a group after each run: the newest result of each table by then, whichever run it came from."""
+    """Return the state of a group after each run: the newest result of each table by then, whichever run it came from.
+    Return the state of a group after each run: the newest result of each table by then, whichever run it came from."""
     runs = sorted(
         ((run.checked_at, run.run_id, table.suite.name, run) for table in tables for run in table.runs),
         key=lambda entry: entry[:3],
@@ -256,7 +258,7 @@ def _table(table: TableFindings) -> str:
 
 
 def _row_counts(table: TableFindings) -> str:
-    """input = passed + in quarantine, in words."""
+    """Return `input = passed + in quarantine` in words."""
     if table.rows is None:
         return ""
     rows = table.rows
@@ -294,7 +296,7 @@ def _legend(now: datetime) -> str:
 
 
 def moment(at: datetime) -> str:
-    """A point in time for people; times without a zone are UTC."""
+    """Return a point in time for people; times without a zone are UTC."""
     utc = at.astimezone(UTC) if at.tzinfo else at
     return f"{utc.day} {utc:%b %Y, %H:%M} UTC"
 
