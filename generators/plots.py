@@ -53,12 +53,12 @@ class Run:
 
 
 def share(values: Numbers) -> list[float]:
-    """Percent of the sum."""
+    """Return the values as percent of their sum."""
     return [float(value) for value in 100 * values / values.sum()]
 
 
 def _local(visits: pl.DataFrame) -> pl.Series:
-    """When visits began, by the clock on the wall."""
+    """Return when visits began, by the clock on the wall."""
     zones = pl.Series([city.zone for city in CITIES]).gather(visits["city"])
     at = visits.select("ts", zones.alias("zone")).group_by("zone", maintain_order=True)
     return pl.concat(
@@ -67,7 +67,7 @@ def _local(visits: pl.DataFrame) -> pl.Series:
 
 
 def hours(run: Run) -> str:
-    """Local hour of visits on workdays."""
+    """Plot the local hour of visits on workdays."""
     local = _local(run.visits)
     made = np.bincount(local.filter(local.dt.weekday() <= 5).dt.hour(), minlength=24)
     names = [f"{hour}" for hour in range(24)]
@@ -75,13 +75,13 @@ def hours(run: Run) -> str:
 
 
 def weekdays(run: Run) -> str:
-    """Local weekday of each trip's first visit: later ones depend on it."""
+    """Plot the local weekday of each trip's first visit: later ones depend on it."""
     made = np.bincount(_local(run.visits.filter(pl.col("number") == 1)).dt.weekday() - 1, minlength=7)
     return chart("Weekday", "First visits of trips, % by local day", _WEEKDAY_NAMES, share(made), share(WEEKDAYS), "%")
 
 
 def season(run: Run) -> str:
-    """Visits by month, growth taken out."""
+    """Plot visits by month, with growth taken out."""
     days = run.visits["ts"].to_numpy() // DAY_MS
     weight = (1 + WORLD.growth) ** -((days - WORLD.start_day) / 365.25)
     made = np.bincount(month_of(days), weights=weight, minlength=12)
@@ -92,7 +92,7 @@ def season(run: Run) -> str:
 
 
 def growth(run: Run) -> str:
-    """Visits by fortnight of the history."""
+    """Plot visits by fortnight of the history."""
     since = (run.visits["ts"].to_numpy() // DAY_MS - WORLD.start_day) // 14
     every = np.arange(728)
     wanted = np.bincount(every // 14, weights=run.simulation.calendar.weight(WORLD.start_day + every))
@@ -102,7 +102,7 @@ def growth(run: Run) -> str:
 
 
 def lead(run: Run) -> str:
-    """Days from booking to stay."""
+    """Plot the days from booking to stay."""
     days = run.conversion["check_in"].to_numpy() - run.conversion["ts"].to_numpy() // DAY_MS
     edges = np.arange(0, 421, 30)
     made, _ = np.histogram(days, edges)
@@ -115,7 +115,7 @@ def lead(run: Run) -> str:
 
 
 def nights(run: Run) -> str:
-    """Length of stay of bookings."""
+    """Plot the length of stay of bookings."""
     stays = run.conversion["nights"].to_numpy()
     made = np.array([(stays == night).sum() for night in NIGHTS])
     note = f"Bookings, % by nights; mean {stays.mean():.2f} (source: 3.4)"
@@ -123,7 +123,7 @@ def nights(run: Run) -> str:
 
 
 def prices(run: Run) -> str:
-    """Clicked prices by product, the traveller's budget, the destination and the currency taken out."""
+    """Plot clicked prices by product, with the traveller's budget, the destination and the currency taken out."""
     clicks = run.click
     city, destination = clicks["city"].to_numpy(), clicks["destination"].to_numpy()
     others = DESTINATION_PRICE[destination] * COUNTRY_RATE[CITY_COUNTRY[city]] * clicks["budget"].to_numpy() ** 0.25
@@ -135,7 +135,7 @@ def prices(run: Run) -> str:
 
 
 def positions(run: Run) -> str:
-    """Clicks by position."""
+    """Plot clicks by their position."""
     places = np.arange(1, 11)
     found = run.click["position"].to_numpy()
     made = np.array([(found == place).sum() for place in places])
@@ -145,7 +145,7 @@ def positions(run: Run) -> str:
 
 
 def funnel(run: Run) -> str:
-    """The funnel's rates."""
+    """Plot the rates of the funnel."""
     searches, wanted = len(run.search), WORLD.funnel
     made = [
         run.click["parent"].n_unique() / searches,
@@ -163,7 +163,7 @@ def _percent(values: Sequence[float]) -> list[float]:
 
 
 def lateness(run: Run) -> str:
-    """How late the late visits' events arrive."""
+    """Plot how late the late visits' events arrive."""
     delay = run.visits["delay"].to_numpy() / 3_600_000
     late = delay[delay > 0]
     edges = np.array([0, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 72.1])
@@ -176,7 +176,7 @@ def lateness(run: Run) -> str:
 
 
 def journey_length(run: Run) -> str:
-    """Visits a trip."""
+    """Plot the number of visits per trip."""
     planned = pl.concat(list(run.simulation.visits(WORLD.start_day + 100, WORLD.start_day + 400)))
     first = planned.filter(pl.col("number") == 1, pl.col("traveller") < BOT)
     made = np.bincount(first["of"].to_numpy(), minlength=9)[1:]
@@ -185,7 +185,7 @@ def journey_length(run: Run) -> str:
 
 
 def spend(run: Run) -> str:
-    """Cost a click of each paid campaign."""
+    """Plot the cost per click of each paid campaign."""
     rows = feeds.ad_spend(run.simulation, after=None, until=UNTIL)
     paid = [one for one in campaigns.CAMPAIGNS if one.cost_per_click]
     made = []
