@@ -17,7 +17,7 @@ STEP_COLUMNS = ("searches", "searches_with_results", "searches_with_click", "sea
 
 
 def render(page: Page) -> None:
-    """The steps, then the same by one dimension, by destination, by place, then what people asked for in vain."""
+    """Draw the steps, then the steps by one dimension, by destination, by place, then what people asked for in vain."""
     found = funnel.steps(page.reading, page.filters, page.period)
     if not found.searches:
         nothing("Nobody searched on these days with these filters. Choose more days, or remove a filter.")
@@ -79,7 +79,7 @@ def _step_rows(found: funnel.Funnel, before: funnel.Funnel | None) -> list[dict[
 
 
 def _share(found: funnel.Funnel, place: int) -> float | None:
-    """Share of the step before that got here."""
+    """Return the share of the step before that got to this step."""
     previous = found.steps[place - 1][1] if place else 0
     return found.steps[place][1] / previous if previous else None
 
@@ -192,7 +192,7 @@ def _destinations(page: Page) -> None:
 
 
 def _places(page: Page) -> None:
-    """What the place in the list does, and what is left when it is accounted for."""
+    """Draw what the place in the list does, and what is left when it is accounted for."""
     if not {PLACES, CORRECTED} <= page.reading.tables():
         return
     left, right = st.columns(2, gap="small")
@@ -260,7 +260,7 @@ def _places(page: Page) -> None:
 
 
 def _unserved(page: Page) -> None:
-    """Demand that nobody served: how much of it, and for where."""
+    """Draw demand that no provider served: how much of it, and for where."""
     if DEMAND not in page.reading.tables():
         return
     left, right = st.columns(2, gap="small")
