@@ -300,7 +300,7 @@ def nobody_answers_and_it_can_be_tried_again(trial: Trial) -> None:
         said = problem.reason
     finally:
         away.close()
-    assert said, "nobody was there, and nothing was said"
+    assert said, "no server was there, and nothing was said"
     trial.deliver(sync, rows)
     assert trial.held(sync) == _expected(sync, ROWS)
 

@@ -1,9 +1,9 @@
 """Pages for the people who decide, from executives to operations. Reads the marts; may import only `searchflow`.
 
-Rooms: `pages/` (one file for each page, read top to bottom), `operations/` (the sections of that page), `queries/` (all SQL,
-over marts and ops only), `charts/` (ECharts options), `formats` (numbers and words), `periods` (dates and the days that they are
-compared with), `filters` (the sidebar), `frame` (the parts of every page: title, trust line, states), `source` (read-only
-snapshots of the lake), `theme` (looks), `server` (ASGI). Nothing here can write: the lake is attached read-only.
+Rooms: `pages/` (a file for each page, read top to bottom), `operations/` (the sections of that page), `queries/` (all SQL,
+over marts and ops only), `charts/` (ECharts options), `formats` (numbers and words), `periods` (dates, and the days that
+they are compared with), `filters` (the sidebar), `frame` (the parts of every page: title, trust line, states), `source`
+(read-only snapshots of the lake), `theme` (looks), `server` (ASGI). Nothing here can write: the lake is attached read-only.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def passed(settings: Settings) -> bool:
         return False
     if not allowed(settings, st.user.get("email"), bool(st.user.get("email_verified", True))):
         st.title("SearchFlow", anchor=False)
-        st.markdown("You are logged in, but these dashboards are not open to you. Ask whoever runs them.")
+        st.markdown("You are logged in, but these dashboards are not open to you. Ask the person who runs them.")
         st.button("Log out", on_click=st.logout, key="log-out")
         return False
     with st.sidebar:

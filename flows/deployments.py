@@ -133,7 +133,7 @@ DEPLOYMENTS = (
         "reconcile",
         reconcile,
         Cron("30 3 * * *", timezone="UTC"),
-        "Drift is rare and reading destinations is dear: nightly.",
+        "Drift is rare and reading destinations is slow: nightly.",
     ),
     Deployment(
         "maintain",

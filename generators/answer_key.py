@@ -1,9 +1,9 @@
 """The answer key, the sealed truth: what became of every line sent, and who was really behind it.
 
-Each run has a folder: `lines_*.parquet` (one row for each line sent), `visits_*.parquet`, `bookings_*.parquet`, `journeys_*.parquet`
-(one row a booking and visit before it), `kpis_daily.parquet`, `profiles.parquet` and `manifest.json` (the SHA-256 of
-each file). Without a manifest it is not sealed: the run did not end, and the run that repeats its range replaces the
-folder. Nothing but `searchflow verify` may read it. docs/guides/verify.md describes the columns.
+Each run has a folder: `lines_*.parquet` (one row for each line sent), `visits_*.parquet`, `bookings_*.parquet`,
+`journeys_*.parquet` (one row for each booking and visit before it), `kpis_daily.parquet`, `profiles.parquet` and
+`manifest.json` (the SHA-256 of each file). Without a manifest it is not sealed: the run did not end, and the run that
+repeats its range replaces the folder. Nothing but `searchflow verify` may read it. docs/guides/verify.md describes the columns.
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ def typical_price(product: Ints, destination: Ints, budget: Floats, city: Ints) 
 def offered(draws: Draws, searches: pl.DataFrame, ids: Keys) -> Offers:
     """Return the result that stands at some place of each search (`ids`), priced within the search's filter.
 
-    A result has one provider and one price level, whichever traveller looks. Those with more to spend look at more expensive ones.
+    A result has one provider and one price level, whichever traveller looks. Those with more to spend look at
+    more expensive ones.
     """
     product, destination, city, check_in, ts, budget, low, high = (
         searches[name].to_numpy()

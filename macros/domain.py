@@ -36,7 +36,7 @@ def known(evaluator, ingested_at, event_ts=None):  # type: ignore[no-untyped-def
 
     Ingestion goes on while models are made; without this cut a later model would know events that an earlier one does
     not. Rows of unit tests may leave the column out. A model that looks at events of later days than its own names
-    their time too: a clock may be minutes ahead of ours, and before midnight no model has the next day yet.
+    their time too: a clock may be minutes ahead of the server's, and before midnight no model has the next day yet.
 
     Example: `@KNOWN(ingested_at)` renders `COALESCE(ingested_at <= CAST('2026-05-20 12:00:00' AS TIMESTAMP), TRUE)`;
     `@KNOWN(ingested_at, event_ts)` adds `AND event_ts < CAST('2026-05-21 00:00:00' AS TIMESTAMP)`.

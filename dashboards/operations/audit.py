@@ -16,7 +16,7 @@ def draw(page: PlatformPage) -> None:
         "Audit log",
         key="audit",
         about="Who or what read or changed which table: the newest 100 entries. `searchflow audit show` filters them, "
-        "`searchflow audit verify` proves that nobody edited one.",
+        "`searchflow audit verify` proves that no one edited one.",
     ) as drawn:
         drawn.table(
             operations.audit_entries(own_reads=ours),

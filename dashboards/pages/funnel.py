@@ -20,7 +20,7 @@ def render(page: Page) -> None:
     """Draw the steps, then the steps by one dimension, by destination, by place, then what people asked for in vain."""
     found = funnel.steps(page.reading, page.filters, page.period)
     if not found.searches:
-        nothing("Nobody searched on these days with these filters. Choose more days, or remove a filter.")
+        nothing("No one searched on these days with these filters. Choose more days, or remove a filter.")
         return
     before = funnel.steps(page.reading, page.filters, page.before) if page.before else None
     _steps(page, found, before)

@@ -130,7 +130,7 @@ def _transitions(page: Page) -> None:
     ) as drawn:
         rows = segments.transitions(page.reading, page.period)
         if not rows:
-            nothing("Nobody changed segment in these months.")
+            nothing("No user changed segment in these months.")
             return
         labels = {name: formats.label(name) for row in rows for name in (row["from_segment"], row["to_segment"])}
         left, right = st.columns([3, 2], gap="medium")
@@ -243,7 +243,7 @@ def _recency_frequency(page: Page) -> None:
         )
         rows = (segments.quintiles if scored else segments.recency_frequency)(page.reading, page.filters)
         if not rows:
-            nothing("Nobody who matches these filters has booked.")
+            nothing("No user who matches these filters has booked.")
             return
         down, across = ("Recency score", "Frequency score") if scored else ("Days since seen", "Bookings")
         drawn.shows(rows, {"recency": down, "frequency": across, "users": "Users", "revenue": "Lifetime revenue"})

@@ -45,7 +45,7 @@ SUITE = Suite(
         critical("No message would be sent twice.", unique("idempotency_key")),
         critical("Every message has a receiver.", none_where("user_is_known", "coalesce(user_id, '') = ''")),
         critical(
-            "Everybody we write to agreed to it.",
+            "Every user we write to agreed to it.",
             never(
                 "only_with_consent",
                 """

@@ -286,7 +286,7 @@ def _legend(now: datetime) -> str:
     return (
         "<footer><h2>How to read this</h2><p>A check that <em>must hold</em> closes the gate when it does not: what "
         "depends on the table is not sent. A check that <em>should hold</em> only warns. When a check "
-        "<em>could not be made</em>, nobody knows, and the gate is closed too. "
+        "<em>could not be made</em>, no one knows, and the gate is closed too. "
         "Counts and totals are shown, never what a person typed or who they are.</p>"
         f'<p><a href="data_docs/index.html">All results in detail (Data Docs)</a> · written {moment(now)}</p></footer>'
     )

@@ -1,7 +1,7 @@
 """Markov removal effects: one row per day and marketing channel.
 
 Visits form a chain: start, the channels of a visitor's visits in their order, then a booking or nothing. A visitor
-who stays away for the attribution window has left for nothing; whoever booked or left begins anew. A channel's removal
+who stays away for the attribution window has left for nothing; one who booked or left begins again. A channel's removal
 effect is the share of the bookings that would be lost if every visit through it ended in nothing (Anderl and others,
 2016, "Mapping the customer journey"). `marts.mart_campaign_attribution` shares each booking by the effects of its day.
 

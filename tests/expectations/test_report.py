@@ -77,7 +77,7 @@ def test_the_page_says_what_is_wrong_since_when_and_what_waits(company: Company)
     validate(settings, suite, now=NOW)
     html = building.report_path(settings).read_text()
     assert "1 table must not be used" in html
-    assert "All users, and nobody else, have a segment." in html
+    assert "All users, and no one else, have a segment." in html
     assert "27 Feb 2026, 12:00 UTC, 3 days ago" in html
     assert "must wait for: User segments" in html
     assert f"{len(suite_names()) - 1} tables not checked yet" in html
