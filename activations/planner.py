@@ -24,8 +24,7 @@ from searchflow.quoting import literal, quoted
 
 MASK = "•••"
 ROWS_AT_ONCE = 50_000
-"""Staged rows are fetched in portions of about this size, and batches cut from them: a query a batch would cost more.
-Staged rows are fetched in portions of about this size, and batches cut from them: a query a batch would cost more."""
+"""Staged rows are fetched in portions of about this size, and batches cut from them: a query a batch would cost more."""
 IN_DOUBT = """
 SELECT DISTINCT k.key FROM activation.in_flight i CROSS JOIN unnest(i.keys) AS k (key) WHERE i.sync = {sync}
     AND NOT EXISTS (SELECT FROM activation.batches b
@@ -216,8 +215,7 @@ def batches(
     keep: frozenset[str] = frozenset(),
     run_id: str = "",
 ) -> Iterator[Batch]:
-    """Yield the staged rows: first what is new or changed, then who left. `sequence` is the number of the first batch.
-    Yield the staged rows: first what is new or changed, then who left. `sequence` is the number of the first batch."""
+    """Yield the staged rows: first what is new or changed, then who left. `sequence` is the number of the first batch."""
     send = sync.operation
     for table, operation in (("outgoing", send), ("leaving", Operation.REMOVE)):
         first, many = 0, sync.batch_size * max(1, ROWS_AT_ONCE // sync.batch_size)

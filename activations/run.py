@@ -168,8 +168,7 @@ class Run:
             self.ledger.keep_sizes(self.sync, self.plan.sizes)
 
     def deliver(self, on_progress: OnProgress | None) -> None:
-        """Deliver the staged batches. What is about to leave is entered first: a run that is killed is in the log too.
-        Deliver the staged batches. What is about to leave is entered first: a run that is killed is in the log too."""
+        """Deliver the staged batches. What is about to leave is entered first: a run that is killed is in the log too."""
         total = planner.staged(self.connection)
         detail = f"begins, from {self.sync.model}, {self.mode}, sync run {self.run_id}"
         audit_log.append(self.settings, "send", f"{self.sync.kind} {self.sync.name}", rows=total, detail=detail)

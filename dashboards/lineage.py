@@ -1,5 +1,4 @@
-"""Lineage of the pages, which tables each of them reads: found in the SQL of the query modules that the page imports.
-Lineage of the pages, which tables each of them reads: found in the SQL of the query modules that the page imports."""
+"""Lineage of the pages, which tables each of them reads: found in the SQL of the query modules that the page imports."""
 
 from __future__ import annotations
 

@@ -103,8 +103,7 @@ def application(settings: Settings, port: int) -> st.App:
 
 
 def routes(settings: Settings, below: str = "") -> list[BaseRoute]:
-    """Return what is served beside the pages: at the root for programs on this machine, and below the public address.
-    Return what is served beside the pages: at the root for programs on this machine, and below the public address."""
+    """Return what is served beside the pages: at the root for programs on this machine, and below the public address."""
 
     def guarded(answer: Answer) -> Answer:
         async def answered(request: Request) -> Response:

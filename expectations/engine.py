@@ -104,8 +104,7 @@ class _MatchesOnDuckDB(ColumnMapMetricProvider):
 
 
 class _CountsOnly(ColumnMapExpectation):
-    """An expectation without the query for failing values: cheaper (one query per table, not per check), and private.
-    An expectation without the query for failing values: cheaper (one query per table, not per check), and private."""
+    """An expectation without the query for failing values: cheaper (one query per table, not per check), and private."""
 
     def get_validation_dependencies(self, *args: Any, **kwargs: Any) -> Any:
         dependencies = super().get_validation_dependencies(*args, **kwargs)

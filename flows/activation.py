@@ -61,8 +61,7 @@ def run_sync(name: str, now: datetime, dry_run: bool, approve: bool, retry_rejec
 
 @task(cache_policy=NO_CACHE)
 def look_again(names: list[str], now: datetime) -> list[str]:
-    """Run the suites that have not seen the data these syncs are about to send, or never ran. Return which those were.
-    Run the suites that have not seen the data these syncs are about to send, or never ran. Return which those were."""
+    """Run the suites that have not seen the data these syncs are about to send, or never ran. Return which those were."""
     settings = load_settings()
     suites = activations.stale_suites(settings, names)
     if suites:

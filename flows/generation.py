@@ -73,8 +73,7 @@ def publish_history(
     processes: int = 1,
     until: str | None = None,
 ) -> dict[str, Any]:
-    """Publish what happened since the last publication (or since the start of history), up to `until` (default: now).
-    Publish what happened since the last publication (or since the start of history), up to `until` (default: now)."""
+    """Publish what happened since the last publication (or since the start of history), up to `until` (default: now)."""
     return _publish_history(load_settings(), get_run_logger(), days, events, seed, sink, world, processes, until)
 
 

@@ -167,8 +167,7 @@ def _only_follower(settings: Settings, environment: str, stop: threading.Event) 
 def _pass(
     settings: Settings, environment: str, fail_fast: bool, everything: bool, passes: Passes
 ) -> TransformationResult:
-    """Make all models, or the funnel. In the first pass every model is a task run; in the others only those that fail.
-    Make all models, or the funnel. In the first pass every model is a task run; in the others only those that fail."""
+    """Make all models, or the funnel. In the first pass every model is a task run; in the others only those that fail."""
     tasks = ModelTasks(passes.known) if passes.made else None
     try:
         if everything:
@@ -277,7 +276,6 @@ def show(result: TransformationResult) -> None:
 
 
 def draw_lineage(settings: Settings) -> None:
-    """Write the page of all columns and where they go, because models have changed; people and the dashboards use it.
-    Write the page of all columns and where they go, because models have changed; people and the dashboards use it."""
+    """Write the page of all columns and where they go, because models have changed; people and the dashboards use it."""
     uses = [*activations.lineage.uses(), *dashboards.lineage.uses()]
     page.write(transformation.graph(settings, uses=uses), settings.reports_dir / "lineage.html")

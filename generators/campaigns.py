@@ -105,8 +105,7 @@ def choose(draws: Draws, visits: Keys, days: Ints, first: NDArray[Any], products
 
 
 def packed(campaigns: Ints, number: Ints) -> Ints:
-    """Return each visit's campaign in its place (`number` counts from 0). The sum over visits is what `cause` unpacks.
-    Return each visit's campaign in its place (`number` counts from 0). The sum over visits is what `cause` unpacks."""
+    """Return each visit's campaign in its place (`number` counts from 0). The sum over visits is what `cause` unpacks."""
     return campaigns << (TOUCH_BITS * number)
 
 

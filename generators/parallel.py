@@ -40,8 +40,7 @@ class _Task:
 
 
 class _Horizon:
-    """The moment up to which any worker has begun. After a stop no worker goes further: all of them end at one moment.
-    The moment up to which any worker has begun. After a stop no worker goes further: all of them end at one moment."""
+    """The moment up to which any worker has begun. After a stop no worker goes further: all of them end at one moment."""
 
     def __init__(self) -> None:
         self._furthest = _SPAWN.Value("q", 0)

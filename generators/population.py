@@ -157,8 +157,7 @@ class Population:
         return self._draws.choose("usual product", travellers, PRODUCT_WEIGHTS)
 
     def profile_changes(self, travellers: Ints) -> Ints:
-        """Return when each version of each profile came (ms): one row for each traveller, one column for each version.
-        Return when each version of each profile came (ms): one row for each traveller, one column for each version."""
+        """Return when each version of each profile came (ms): one row for each traveller, one column for each version."""
         columns = [self.joined(travellers)]
         for version in range(1, PROFILE_VERSIONS):
             wait = self._draws.exponential(f"profile change {version}", travellers) * DAYS_BETWEEN_CHANGES + 0.01
@@ -166,8 +165,7 @@ class Population:
         return np.stack(columns, axis=1)
 
     def consents(self, travellers: Ints, version: Ints) -> NDArray[np.bool_]:
-        """Return whether that version of each profile (counted from 0) allows e-mail. Half of the changes concern it.
-        Return whether that version of each profile (counted from 0) allows e-mail. Half of the changes concern it."""
+        """Return whether that version of each profile (counted from 0) allows e-mail. Half of the changes concern it."""
         keys = travellers * PROFILE_VERSIONS + version
         changes = self._draws.uniform("consent changes", keys) < 0.5
         decided = np.where(changes, keys, travellers * PROFILE_VERSIONS)

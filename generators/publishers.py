@@ -200,8 +200,7 @@ def unfinished(path: Path) -> Path:
 
 
 class StdoutPublisher:
-    """A publisher of one event per line on standard output. When the reader leaves (`| head`), the rest goes nowhere.
-    A publisher of one event per line on standard output. When the reader leaves (`| head`), the rest goes nowhere."""
+    """A publisher of one event per line on standard output. When the reader leaves (`| head`), the rest goes nowhere."""
 
     def __init__(self, out: IO[bytes] | None = None, on_gone: Callable[[], None] | None = None) -> None:
         self._out, self._on_gone = out or sys.stdout.buffer, on_gone

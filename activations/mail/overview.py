@@ -64,8 +64,7 @@ def overview(settings: Settings, now: datetime) -> Overview:
 
 
 def _hold_what_was_left(ledger: MailLedger, now: datetime) -> None:
-    """Hold what a killed worker left: with no worker at work it is in doubt now, not only when the next worker comes.
-    Hold what a killed worker left: with no worker at work it is in doubt now, not only when the next worker comes."""
+    """Hold what a killed worker left: with no worker at work it is in doubt now, not only when the next worker comes."""
     if ledger.try_lock():
         ledger.recover(now.replace(tzinfo=None))
 

@@ -162,8 +162,7 @@ class Mailer:
                 connection.quit()
 
     def _expect(self, answer: tuple[int, bytes], *, wanted: int = 2, sender: bool = False) -> None:
-        """Raise when an answer is not the wanted one. The server's words are not repeated: they may quote the address.
-        Raise when an answer is not the wanted one. The server's words are not repeated: they may quote the address."""
+        """Raise when an answer is not the wanted one. The server's words are not repeated: they may quote the address."""
         code = answer[0]
         if code // 100 == wanted:
             return

@@ -22,8 +22,7 @@ def trend(
     digits: int = 2,
     color: str = theme.NOW,
 ) -> Option:
-    """Return one measure over time (pale bars when there is a smooth line, else a line) beside that of a year before.
-    Return one measure over time (pale bars when there is a smooth line, else a line) beside that of a year before."""
+    """Return one measure over time (pale bars when there is a smooth line, else a line) beside that of a year before."""
     option = base(legend=True)
     option["tooltip"]["valueFormatter"] = tooltip
     option["xAxis"] = time_axis()

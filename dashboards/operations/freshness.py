@@ -93,8 +93,7 @@ def _levels(page: PlatformPage, levels: list[dict[str, Any]]) -> None:
 
 
 def summaries(levels: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one row per level from one per measurement, the broken ones first. A value not known yet breaks nothing.
-    Return one row per level from one per measurement, the broken ones first. A value not known yet breaks nothing."""
+    """Return one row per level from one per measurement, the broken ones first. A value not known yet breaks nothing."""
     order = list(STATES)
     rows = []
     for _, group in groupby(sorted(levels, key=lambda row: row["level"]), key=lambda row: row["level"]):

@@ -35,8 +35,7 @@ DAILY_UP_TO = 120
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: how to get it, how to write it and its change, whether less is better, and where its meaning stands.
-    One figure: how to get it, how to write it and its change, whether less is better, and where its meaning stands."""
+    """One figure: how to get it, how to write it and its change, whether less is better, and where its meaning stands."""
 
     label: str
     value: Callable[[Kpis], float | None]
@@ -257,8 +256,7 @@ def _weeks(
 def _a_year_before(
     page: Page, value: Callable[[Kpis], float | None], *, weekly: bool, places: int
 ) -> list[float | None]:
-    """Return the line of a year before, place by place; a leap day more or less is cut or left empty at the beginning.
-    Return the line of a year before, place by place; a leap day more or less is cut or left empty at the beginning."""
+    """Return the line of a year before, place by place; a leap day more or less is cut or left empty at the beginning."""
     year = page.period.year_before()
     if year.last < page.known.first:
         return [None] * places

@@ -1,5 +1,4 @@
-"""Queries for what can be filtered by: the days there are, and the values of each dimension, the most searched first.
-Queries for what can be filtered by: the days there are, and the values of each dimension, the most searched first."""
+"""Queries for what can be filtered by: the days there are, and the values of each dimension, the most searched first."""
 
 from __future__ import annotations
 

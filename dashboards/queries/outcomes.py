@@ -21,8 +21,7 @@ def lift(reading: Reading) -> list[dict[str, Any]]:
 
 
 def recommendation_quality(reading: Reading) -> list[dict[str, Any]]:
-    """Return recall and NDCG of each held-out week, for our own lists beside the list that is the same for every user.
-    Return recall and NDCG of each held-out week, for our own lists beside the list that is the same for every user."""
+    """Return recall and NDCG of each held-out week, for our own lists beside the list that is the same for every user."""
     return reading.rows(
         """
         SELECT held_out_from, held_out_until, recommender, users, recall_at_10, ndcg_at_10

@@ -1,5 +1,4 @@
-"""Suite of users who were seen. Names, addresses, languages and time zones are personal: no check may select a value.
-Suite of users who were seen. Names, addresses, languages and time zones are personal: no check may select a value."""
+"""Suite of users who were seen. Names, addresses, languages and time zones are personal: no check may select a value."""
 
 from expectations.suite import (
     Suite,

@@ -207,8 +207,7 @@ def _trends(checked: Sequence[TableFindings]) -> str:
 
 
 def trend_points(tables: Iterable[TableFindings]) -> list[charts.Point]:
-    """Return the state of a group after each run: the newest result of each table by then, whichever run it came from.
-    Return the state of a group after each run: the newest result of each table by then, whichever run it came from."""
+    """Return the state of a group after each run: the newest result of each table by then, whichever run it came from."""
     runs = sorted(
         ((run.checked_at, run.run_id, table.suite.name, run) for table in tables for run in table.runs),
         key=lambda entry: entry[:3],
