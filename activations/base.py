@@ -42,7 +42,7 @@ def utc(moment: datetime) -> datetime:
 
 
 class Operation(StrEnum):
-    """What a batch asks a destination to do with its rows."""
+    """The operation that a batch asks a destination to do with its rows."""
 
     UPSERT = "upsert"
     INSERT = "insert"  # rows that are there stay as they are: they count as repeated
@@ -125,7 +125,7 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What a destination did with a batch: every row that is not rejected is there now."""
+    """The result of a batch at its destination: every row that is not rejected is there now."""
 
     rejections: Sequence[Rejection] = field(default_factory=tuple)
     repeated: int = 0  # rows of an append or insert that were there already, most often from before a crash

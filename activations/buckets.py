@@ -15,7 +15,7 @@ from psycopg import sql
 BUCKETS = 1024
 """The number of parts into which keys are cut: of a million rows, each part has a thousand."""
 DENSE = BUCKETS // 2
-"""When more buckets than this differ, one whole read is cheaper than many parts."""
+"""The number of differing buckets above which one whole read is cheaper than many parts."""
 
 
 @dataclass(frozen=True)

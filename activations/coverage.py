@@ -21,7 +21,7 @@ from searchflow import warehouse
 
 _CATALOG = f"__ducklake_metadata_{warehouse.CATALOG}"
 _CHANGES = "(?:inserted_into_table|deleted_from_table|inlined_insert|inlined_delete|altered_table):([0-9]+)"
-"""What DuckLake notes of a snapshot that changed rows; maintenance (flushes, merges) has other words."""
+"""The words that DuckLake notes of a snapshot that changed rows; maintenance (flushes, merges) has other words."""
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ Type = Annotated[
     Meta(pattern=r"^(text|boolean|integer|bigint|double|date|timestamp|decimal\([1-9][0-9]?, ?[0-9]{1,2}\))$"),
 ]
 Mode = Literal["upsert", "insert", "update", "mirror", "append"]
-"""upsert: new and changed rows. insert: new rows, those that are there stay as they are. update: rows that are there
-already, others are rejected. mirror: upsert, and rows that left the model leave the destination. append: each key once,
-ever."""
+"""The modes. upsert: new and changed rows. insert: new rows, those that are there stay as they are. update: rows that
+are there already, others are rejected. mirror: upsert, and rows that left the model leave the destination. append:
+each key once, ever."""
 OPERATIONS = {"insert": Operation.INSERT, "update": Operation.UPDATE, "append": Operation.APPEND}
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
@@ -43,7 +43,7 @@ class Field(_Strict, frozen=True):
     column: Name | None = None  # of the model; unset: the same name
     nulls: Literal["send", "keep", "reject"] = "send"  # empty it there; leave what is there; reject the row
     drift: Literal["ours", "theirs", "report"] = "ours"
-    """What happens to an edit that another program or person made there. ours: a repair writes our value again. theirs:
+    """The answer to an edit that another program or person made there. ours: a repair writes our value again. theirs:
     the field is filled when a row is added, and belongs to the destination from then on. report: the edit is
     reported, and a repair leaves it."""
     personal: bool = False  # masked wherever a person or a log might see it

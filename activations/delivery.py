@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from activations.base import KEY, KIND, Batch, Delivery, Destination
 from activations.declaration import Sync
 from activations.ledger import Ledger
-from activations.pace import Pace
+from activations.pace import SyncPace
 from activations.retry import Retries
 
 OnProgress = Callable[[int, int], None]
@@ -67,7 +67,7 @@ class Courier:
     retries: Retries
     on_rejected: OnRejected
     tally: Tally
-    pace: Pace
+    pace: SyncPace
 
     def deliver(self, batches: Iterable[Batch], total: int, on_progress: OnProgress | None) -> None:
         """Deliver all batches.

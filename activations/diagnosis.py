@@ -28,7 +28,7 @@ class Cause(StrEnum):
 
 
 def diagnose(connection: duckdb.DuckDBPyConnection, sync: Sync, ledger: Ledger) -> list[int]:
-    """Fill `causes` (key, cause) for every key of `drift`. Returns the sequences of batches that were lost."""
+    """Fill `causes` (key, cause) for every key of `drift`. Return the sequences of batches that were lost."""
     keys = connection.execute(f"SELECT {KEY} AS key FROM temp.drift").to_arrow_table()
     connection.register("last_writes", ledger.last_writes(sync, keys))
     connection.execute(f"""

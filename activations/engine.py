@@ -1,4 +1,4 @@
-"""The engine: gate, plan, limits, delivery, record; and the same without sending, as a plan for people.
+"""The engine: gate, plan, limits, delivery, record; and a plan for people, which sends nothing.
 
 Nothing is sent unless the quality suites a sync names last ended with pass or warn, on the data that would be sent, and
 unless what would happen stays within its limits.

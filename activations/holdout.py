@@ -24,7 +24,7 @@ UNIT = "__unit"
 
 
 def keep_out(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
-    """Make `sendable_rows` (what may be sent) from `checked_rows`, without held-out rows. Returns how many rows those
+    """Make `sendable_rows` (what may be sent) from `checked_rows`, without held-out rows. Return how many rows those
     are. Reads `sent_rows`."""
     held_out = "FALSE"
     if sync.holdout is not None:

@@ -19,7 +19,7 @@ from activations import buckets, records
 from activations.base import Batch, Delivery, Rejection, utc
 from activations.columns import copy_in, copy_out
 from activations.declaration import Sync
-from activations.session import Session
+from activations.session import LedgerSession
 from searchflow import services
 from searchflow.quoting import literal
 from searchflow.services import locks
@@ -41,7 +41,7 @@ def attach(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     connection.execute(f"ATTACH IF NOT EXISTS {location} AS ledger (TYPE postgres, READ_ONLY)")
 
 
-class Ledger(Session):
+class Ledger(LedgerSession):
     """One session with the ledger. Holds the lock of the home while it writes: one sync at a time."""
 
     SCHEMA, SETUP = "activation", Path(__file__).with_suffix(".sql")

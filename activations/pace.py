@@ -10,7 +10,7 @@ from activations.declaration import Rate
 
 
 @dataclass
-class Pace:
+class SyncPace:
     """A pace that spreads batches evenly. Clock and sleep are injected, so that a test takes no time."""
 
     rate: Rate | None

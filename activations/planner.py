@@ -24,7 +24,7 @@ from searchflow.quoting import literal, quoted
 
 MASK = "•••"
 ROWS_AT_ONCE = 50_000
-"""Staged rows are fetched in portions of about this size, and batches cut from them: a query a batch would cost more."""
+"""The rows of a portion, about: batches are cut from fetched portions, because a query per batch would cost more."""
 IN_DOUBT = """
 SELECT DISTINCT k.key FROM activation.in_flight i CROSS JOIN unnest(i.keys) AS k (key) WHERE i.sync = {sync}
     AND NOT EXISTS (SELECT FROM activation.batches b
@@ -33,12 +33,12 @@ SELECT DISTINCT k.key FROM activation.in_flight i CROSS JOIN unnest(i.keys) AS k
         WHERE s.sync = i.sync AND s.key = k.key AND s.sequence >= i.sequence)
     AND NOT EXISTS (SELECT FROM activation.row_log l
         WHERE l.key = k.key AND l.sync = i.sync AND l.sequence >= i.sequence)"""
-"""Keys whose batch has no record; unless a later run has recorded them since."""
+"""The query for keys whose batch has no record; unless a later run has recorded them since."""
 UPSERTS = (Kind.ADDED, Kind.CHANGED, Kind.REFRESHED, Kind.REPAIRED, Kind.RESTORED)
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleRow:
     """A row that would be sent, for people: personal fields are masked."""
 
     kind: str
@@ -70,7 +70,7 @@ class Plan:
     blocked: tuple[str, ...] = ()
     gate: tuple[str, ...] = ()  # suites that close the gate
     stale: tuple[str, ...] = ()  # suites that have not seen what would be sent
-    samples: tuple[Sample, ...] = field(default=(), repr=False)
+    samples: tuple[SampleRow, ...] = field(default=(), repr=False)
 
     @property
     def to_send(self) -> int:
@@ -215,7 +215,8 @@ def batches(
     keep: frozenset[str] = frozenset(),
     run_id: str = "",
 ) -> Iterator[Batch]:
-    """Yield the staged rows: first what is new or changed, then who left. `sequence` is the number of the first batch."""
+    """Yield the staged rows: first what is new or changed, then who left. `sequence` is the number of the first batch.
+    Yield the staged rows: first what is new or changed, then who left. `sequence` is the number of the first batch."""
     send = sync.operation
     for table, operation in (("outgoing", send), ("leaving", Operation.REMOVE)):
         first, many = 0, sync.batch_size * max(1, ROWS_AT_ONCE // sync.batch_size)
@@ -265,10 +266,10 @@ def invalid_rows(connection: duckdb.DuckDBPyConnection) -> tuple[list[Rejection]
 
 def sample_rows(
     connection: duckdb.DuckDBPyConnection, sync: Sync, before: dict[str, str | None], count: int
-) -> list[Sample]:
+) -> list[SampleRow]:
     """Return up to `count` staged rows of each kind; `before` holds what was sent of them."""
     return [
-        Sample(kind, key, masked(before.get(key), sync), masked(document, sync))
+        SampleRow(kind, key, masked(before.get(key), sync), masked(document, sync))
         for kind, key, document in _sample(connection, count)
     ]
 

@@ -15,7 +15,8 @@ from searchflow.quoting import literal, quoted
 CHECKED = "temp.checked_rows"
 """The model's rows without those in quarantine, once `leave_out` was called."""
 SENDABLE = "temp.sendable_rows"
-"""What a sync reads instead of its model: `checked_rows` without users who are held out (`activations.holdout`)."""
+"""The table that a sync reads instead of its model: `checked_rows` without users who are held out
+(`activations.holdout`)."""
 HELD_KEYS = "temp.held_keys"
 
 

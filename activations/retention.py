@@ -20,7 +20,7 @@ from searchflow.ops import audit_log
 from searchflow.settings import Settings
 
 PORTION = 50_000
-"""Rows in one transaction."""
+"""The number of rows in one transaction."""
 OLD = "run_id < %(before)s"
 """The condition of an old run: ids of runs begin with the time, and their index is small."""
 STEPS = {

@@ -23,8 +23,8 @@ from activations.delivery import Courier, OnProgress, Tally
 from activations.errors import SyncBlocked
 from activations.gate import Gate, closed_by, latest_verdicts, named_verdicts, require_open
 from activations.ledger import Ledger, attach
-from activations.pace import Pace
-from activations.planner import Plan, Sample
+from activations.pace import SyncPace
+from activations.planner import Plan, SampleRow
 from activations.retry import Retries
 from searchflow import actor, tracing, warehouse
 from searchflow.errors import GateFailed, SearchFlowError
@@ -54,7 +54,7 @@ class SyncResult:
     batches: int = 0
     blocked: tuple[str, ...] = ()  # dry run: what would stop it
     stale: tuple[str, ...] = ()  # dry run: suites that must look at the data first; the flow lets them
-    samples: tuple[Sample, ...] = ()  # dry run
+    samples: tuple[SampleRow, ...] = ()  # dry run
 
 
 def open_destination(sync: Sync, settings: Settings) -> Destination:
@@ -181,7 +181,7 @@ class Run:
                 self.retries,
                 self._record_rejected,
                 self.tally,
-                Pace(self.sync.rate, sleep=self.retries.sleep),
+                SyncPace(self.sync.rate, sleep=self.retries.sleep),
             )
             sequence = self.ledger.next_sequence(self.sync)
             if not self.sync.once:  # what is sent once is planned again by its key, whatever the model says then

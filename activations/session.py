@@ -23,10 +23,11 @@ from searchflow.services import locks
 from searchflow.settings import Settings
 
 LOCK_WAIT = 2.0
-"""Seconds. The session of a run that ended, or was killed, takes a moment to end on the server."""
+"""The seconds to wait for the lock. The session of a run that ended, or was killed, takes a moment to end on the
+server."""
 
 
-class Session:
+class LedgerSession:
     """One connection. A subclass says which schema, which file makes it, and what its lock is called."""
 
     SCHEMA: ClassVar[str]

@@ -94,7 +94,7 @@ def _check_destination(path: Path, text: str, sync: Sync) -> None:
         raise documents.wrong(path, text, ["mode"], f"{sync.kind} cannot {sync.mode}; it can {can}")
     if sync.group is not None and not module.GROUPS:
         raise documents.wrong(
-            path, text, ["group"], f"{sync.kind} writes one row a key and cannot group rows; leave it out"
+            path, text, ["group"], f"{sync.kind} writes one row per key and cannot group rows; leave it out"
         )
     for index, field in enumerate(sync.fields):
         if field.nulls == "keep" and not module.KEEPS_FIELDS:

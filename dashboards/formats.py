@@ -213,7 +213,7 @@ def listed(values: Sequence[str], *, most: int = 3) -> str:
 
 
 def plain(text: object, *, limit: int = 200) -> str:
-    r"""Text that came from outside, safe inside Markdown: no link, image, HTML or emphasis can come out of it.
+    r"""Return text that came from outside, safe inside Markdown: no link, image, HTML or emphasis can come out of it.
 
     >>> plain("![x](http://evil)")
     '\\!\\[x\\]\\(http\\://evil\\)'

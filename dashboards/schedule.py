@@ -26,7 +26,7 @@ SHOWN_RUNS = 40
 
 
 @dataclass
-class Known:
+class KnownRuns:
     """The server's last answer, and when it was asked."""
 
     asked_at: float = 0.0
@@ -35,13 +35,13 @@ class Known:
     runs: list[dict[str, Any]] = field(default_factory=list)
 
 
-_known: dict[str, Known] = {}
+_known: dict[str, KnownRuns] = {}
 _asking = threading.Lock()
 
 
-def known(settings: Settings, *, wait: bool = False, clock: Callable[[], float] = time.monotonic) -> Known:
+def known(settings: Settings, *, wait: bool = False, clock: Callable[[], float] = time.monotonic) -> KnownRuns:
     """Return the newest answer; an old one is replaced in the background, or at once when `wait`."""
-    found = _known.setdefault(settings.prefect_api_url, Known(asked_at=clock() - 2 * KEPT_SECONDS))
+    found = _known.setdefault(settings.prefect_api_url, KnownRuns(asked_at=clock() - 2 * KEPT_SECONDS))
     if clock() - found.asked_at < KEPT_SECONDS:
         return found
     if wait:
@@ -58,9 +58,9 @@ def _ask(settings: Settings, clock: Callable[[], float]) -> None:
     try:
         login = prefect.login(settings)
         with httpx.Client(base_url=api, auth=login, timeout=PATIENCE, trust_env=False) as client:
-            _known[api] = Known(clock(), True, _next_refresh(client), _runs(client))
+            _known[api] = KnownRuns(clock(), True, _next_refresh(client), _runs(client))
     except (httpx.HTTPError, OSError, ValueError, KeyError, TypeError):
-        _known[api] = Known(clock())
+        _known[api] = KnownRuns(clock())
     finally:
         _asking.release()
 

@@ -237,7 +237,7 @@ def expectation(check: Check, fill: Fill) -> Any:
 # --- one run ----------------------------------------------------------------------------------------------------
 
 
-class Session:
+class CheckSession:
     """One context and one data source for all suites of a run, on one snapshot of the lake.
 
     Use as a context manager: on leaving, its connection is closed, so that no half-read result holds anything.
@@ -310,7 +310,7 @@ class Session:
         connection.execute(f"USE {warehouse.CATALOG}")
         return connection
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> CheckSession:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -77,10 +77,10 @@ def _run(
     snapshot: int,
     full: bool,
 ) -> Iterator[SuiteResult]:
-    from expectations.engine import Session  # imports Great Expectations
+    from expectations.engine import CheckSession  # imports Great Expectations
 
     present = _tables(connection)
-    with Session(settings, snapshot=snapshot, now=now, run_id=run_id) as session:
+    with CheckSession(settings, snapshot=snapshot, now=now, run_id=run_id) as session:
         for suite in suites:
             if suite.table not in present:
                 yield _not_there(suite)

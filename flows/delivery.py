@@ -65,7 +65,7 @@ def deliver(follow_seconds: float = 0.0, limit: int | None = None) -> dict[str, 
 
 def _follow(seconds: float) -> dict[str, Any]:
     """Look every few seconds, in this one run: a task run for each look would fill Prefect's database with nothing."""
-    total: dict[str, Any] = asdict(mail.Report())
+    total: dict[str, Any] = asdict(mail.DeliveryReport())
     failures = 0
     with stopped_by_signals() as stop, progress("delivering e-mail") as bar:
         timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), stop.set)

@@ -1,4 +1,4 @@
-"""Erasure in the answer key: `searchflow verify` must not miss a person whom the platform was made to forget.
+"""Erasure in the answer key, so that `searchflow verify` does not expect a person whom the platform was made to forget.
 
 Stored lines of the person go. Their duplicates and refused lines stay counted, without a name, and so do visits that the
 platform never knew to be theirs. The daily KPIs are made again, and the run is sealed again.

@@ -37,7 +37,7 @@ _MONTH_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "
 Numbers = NDArray[Any]
 
 
-class Run:
+class PlottedRun:
     """The events of a run as numbers, people only."""
 
     def __init__(self, world: SimulationSettings) -> None:
@@ -66,7 +66,7 @@ def _local(visits: pl.DataFrame) -> pl.Series:
     )
 
 
-def hours(run: Run) -> str:
+def hours(run: PlottedRun) -> str:
     """Plot the local hour of visits on workdays."""
     local = _local(run.visits)
     made = np.bincount(local.filter(local.dt.weekday() <= 5).dt.hour(), minlength=24)
@@ -74,13 +74,13 @@ def hours(run: Run) -> str:
     return chart("Local hour of day", "Visits on workdays, % by hour", names, share(made), share(WORKDAY_HOURS), "%")
 
 
-def weekdays(run: Run) -> str:
+def weekdays(run: PlottedRun) -> str:
     """Plot the local weekday of each trip's first visit: later ones depend on it."""
     made = np.bincount(_local(run.visits.filter(pl.col("number") == 1)).dt.weekday() - 1, minlength=7)
     return chart("Weekday", "First visits of trips, % by local day", _WEEKDAY_NAMES, share(made), share(WEEKDAYS), "%")
 
 
-def season(run: Run) -> str:
+def season(run: PlottedRun) -> str:
     """Plot visits by month, with growth taken out."""
     days = run.visits["ts"].to_numpy() // DAY_MS
     weight = (1 + WORLD.growth) ** -((days - WORLD.start_day) / 365.25)
@@ -91,7 +91,7 @@ def season(run: Run) -> str:
     return chart("Season", "Visits, % by month, growth taken out", _MONTH_NAMES, share(made), share(configured), "%")
 
 
-def growth(run: Run) -> str:
+def growth(run: PlottedRun) -> str:
     """Plot visits by fortnight of the history."""
     since = (run.visits["ts"].to_numpy() // DAY_MS - WORLD.start_day) // 14
     every = np.arange(728)
@@ -101,7 +101,7 @@ def growth(run: Run) -> str:
     return chart("Growth", note, [f"{2 * week}w" for week in range(52)], share(made), share(wanted), "%")
 
 
-def lead(run: Run) -> str:
+def lead(run: PlottedRun) -> str:
     """Plot the days from booking to stay."""
     days = run.conversion["check_in"].to_numpy() - run.conversion["ts"].to_numpy() // DAY_MS
     edges = np.arange(0, 421, 30)
@@ -114,7 +114,7 @@ def lead(run: Run) -> str:
     return chart("Booking lead time", note, [str(day) for day in edges[:-1]], share(made), share(wanted), "%")
 
 
-def nights(run: Run) -> str:
+def nights(run: PlottedRun) -> str:
     """Plot the length of stay of bookings."""
     stays = run.conversion["nights"].to_numpy()
     made = np.array([(stays == night).sum() for night in NIGHTS])
@@ -122,7 +122,7 @@ def nights(run: Run) -> str:
     return chart("Nights", note, [str(n) for n in NIGHTS], share(made), share(np.asarray(NIGHT_WEIGHTS)), "%")
 
 
-def prices(run: Run) -> str:
+def prices(run: PlottedRun) -> str:
     """Plot clicked prices by product, with the traveller's budget, the destination and the currency taken out."""
     clicks = run.click
     city, destination = clicks["city"].to_numpy(), clicks["destination"].to_numpy()
@@ -134,7 +134,7 @@ def prices(run: Run) -> str:
     return chart("Prices", note, names, made, PRODUCT_PRICE.tolist())
 
 
-def positions(run: Run) -> str:
+def positions(run: PlottedRun) -> str:
     """Plot clicks by their position."""
     places = np.arange(1, 11)
     found = run.click["position"].to_numpy()
@@ -144,7 +144,7 @@ def positions(run: Run) -> str:
     return chart("Clicks by position", note, [str(p) for p in places], share(made), share(wanted), "%")
 
 
-def funnel(run: Run) -> str:
+def funnel(run: PlottedRun) -> str:
     """Plot the rates of the funnel."""
     searches, wanted = len(run.search), WORLD.funnel
     made = [
@@ -162,7 +162,7 @@ def _percent(values: Sequence[float]) -> list[float]:
     return [100 * float(value) for value in values]
 
 
-def lateness(run: Run) -> str:
+def lateness(run: PlottedRun) -> str:
     """Plot how late the late visits' events arrive."""
     delay = run.visits["delay"].to_numpy() / 3_600_000
     late = delay[delay > 0]
@@ -175,7 +175,7 @@ def lateness(run: Run) -> str:
     return chart("Lateness", note, names, share(made), share(np.diff(below)), "%")
 
 
-def journey_length(run: Run) -> str:
+def journey_length(run: PlottedRun) -> str:
     """Plot the number of visits per trip."""
     planned = pl.concat(list(run.simulation.visits(WORLD.start_day + 100, WORLD.start_day + 400)))
     first = planned.filter(pl.col("number") == 1, pl.col("traveller") < BOT)
@@ -184,7 +184,7 @@ def journey_length(run: Run) -> str:
     return chart("Journey length", "Trips, % by number of visits", names, share(made), share(journeys.VISITS), "%")
 
 
-def spend(run: Run) -> str:
+def spend(run: PlottedRun) -> str:
     """Plot the cost per click of each paid campaign."""
     rows = feeds.ad_spend(run.simulation, after=None, until=UNTIL)
     paid = [one for one in campaigns.CAMPAIGNS if one.cost_per_click]
@@ -216,7 +216,7 @@ PLOTS = {
 
 def main(arguments: list[str]) -> int:
     """Write `simulator-<name>.svg` of each plot into a folder."""
-    folder, run = Path(arguments[0] if arguments else "docs/images"), Run(WORLD)
+    folder, run = Path(arguments[0] if arguments else "docs/images"), PlottedRun(WORLD)
     folder.mkdir(parents=True, exist_ok=True)
     for name, plot in PLOTS.items():
         (folder / f"simulator-{name}.svg").write_text(plot(run))

@@ -17,7 +17,8 @@ from generators.settings import milliseconds
 from searchflow.event_types import EVENT_TYPES, NAMES
 
 NAMESPACE = uuid.UUID("3e0d6a70-54a0-5c0b-9a0e-6a2f3f0a5d11")
-"""New ids are UUID version 5 of the old one and the shift: the same replay makes the same ids."""
+"""The namespace of new ids, which are UUID version 5 of the old one and the shift: the same replay makes the same ids.
+The namespace of new ids, which are UUID version 5 of the old one and the shift: the same replay makes the same ids."""
 _BYTES = "".join(f"\\x{byte:02X}" for byte in NAMESPACE.bytes)
 _MACROS = (
     f"CREATE MACRO digest(id, ms) AS sha1('{_BYTES}'::BLOB || encode(lower(id) || '+' || ms))",

@@ -10,7 +10,7 @@ comes as one row that fulfils the condition `gone`, and is not kept.
     )
 
 Whatever state the table is in, killed half-way, rows deleted, made by an older run, the next run finds what differs. SQLMesh's
-INCREMENTAL_BY_UNIQUE_KEY would keep one row a key, and none of its kinds deletes a key.
+INCREMENTAL_BY_UNIQUE_KEY would keep one row per key, and none of its kinds deletes a key.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ class _Entry(msgspec.Struct, frozen=True):
     sha256: str
 
 
-class _Document(msgspec.Struct, frozen=True):
+class _ManifestDocument(msgspec.Struct, frozen=True):
     sync: str
     format: str
     written_at: str
@@ -177,7 +177,7 @@ class Manifest:
     def _entries(self) -> list[_Entry]:
         if not self._path.exists():
             return []
-        return msgspec.json.decode(self._path.read_bytes(), type=_Document).files
+        return msgspec.json.decode(self._path.read_bytes(), type=_ManifestDocument).files
 
     def add(self, name: str, content: bytes, table: pa.Table, batch: Batch, *, alone: bool) -> None:
         """Add a file that is in its place; `alone`: it replaces all other files."""
@@ -185,7 +185,7 @@ class Manifest:
         # A later part is of a run that was killed before it was recorded: its rows come again in other parts.
         others = [] if alone else [each for each in self._entries() if each.name < name]
         files = [*others, entry]
-        document = _Document(
+        document = _ManifestDocument(
             self._sync,
             self._form,
             f"{utc(batch.now):%Y-%m-%dT%H:%M:%SZ}",

@@ -15,7 +15,7 @@ from activations.errors import Retryable
 from searchflow.errors import ConfigurationError
 
 
-class Refused(Exception):
+class BatchRefused(Exception):
     """The batch holds a row that the table will never take."""
 
 
@@ -33,7 +33,7 @@ def sorted_failures(where: str) -> Iterator[None]:
     try:
         yield
     except (psycopg.DataError, psycopg.IntegrityError) as error:
-        raise Refused(_row_reason(error)) from None
+        raise BatchRefused(_row_reason(error)) from None
     except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
         raise ConfigurationError(
             where,

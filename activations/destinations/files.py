@@ -1,4 +1,4 @@
-"""Files in a folder, for people and programs that read Parquet or CSV: one table, or one part a batch.
+"""Files in a folder, for people and programs that read Parquet or CSV: one table, or one part for each batch.
 
     destination:
       type: files
@@ -46,7 +46,7 @@ PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EAGAIN, er
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a sync file says about the folder."""
+    """The options of a sync file about the folder."""
 
     folder: Annotated[str, Meta(min_length=1, pattern=r"^(?!.*(^|/)\.\.(/|$))[^\0]+$")]
     format: Literal["parquet", "csv"] = "parquet"

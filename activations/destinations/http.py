@@ -50,7 +50,7 @@ REASON_LENGTH = 200
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a sync file says about the API. Secrets stand in the environment; the file only names the variable."""
+    """The options of a sync file about the API. Secrets stand in the environment; the file only names the variable."""
 
     url: Annotated[str, Meta(pattern=r"^https?://[^@]+$")]
     token_variable: Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None

@@ -47,7 +47,7 @@ class Leavers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a sync file says about the table."""
+    """The options of a sync file about the table."""
 
     table: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")]
     database: Literal["crm"] = "crm"
@@ -104,7 +104,7 @@ class PostgresTable(Destination):
                 if batch.operation is Operation.UPDATE:
                     return Delivery(self._update(cursor, batch))
                 written = self._insert(cursor, batch)
-        except _postgres.Refused as error:
+        except _postgres.BatchRefused as error:
             return halves(self, batch, str(error))
         return Delivery(repeated=len(batch) - written)  # rows that were there, and were left so
 

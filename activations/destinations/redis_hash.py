@@ -43,7 +43,7 @@ class Fallback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a sync file says about the hashes."""
+    """The options of a sync file about the hashes."""
 
     prefix: Annotated[str, Meta(min_length=1)]
     ttl_days: Annotated[float, Meta(gt=0)] | None = None

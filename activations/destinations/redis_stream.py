@@ -43,7 +43,7 @@ return repeated
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a sync file says about the stream."""
+    """The options of a sync file about the stream."""
 
     stream: Annotated[str, Meta(min_length=1, pattern=r"^[^{}]+$")]
 
@@ -74,7 +74,8 @@ class RedisStream(Destination):
         return Delivery(repeated=int(repeated))
 
     def read(self, buckets: Sequence[int] | None = None) -> pa.Table:
-        """Return the keys that were ever appended. Entries themselves belong to the consumer, who may have taken them."""
+        """Return the keys that were ever appended. Entries themselves belong to the consumer, who may have taken them.
+        Return the keys that were ever appended. Entries themselves belong to the consumer, who may have taken them."""
         with _redis.sorted_failures(self._where):
             found = [key.decode() for key, _ in self._client.hscan_iter(keys_of(self._options.stream), count=1000)]
         return pa.table({self._sync.key: pa.array(sorted(set(found)), pa.string())})

@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 
-from activations.session import Session
+from activations.session import LedgerSession
 from searchflow.errors import NegativeAnswer, ServiceError
 from searchflow.services import locks
 
@@ -37,8 +37,8 @@ class Waiting:
     failures: int
 
 
-class MailLedger(Session):
-    """One session with the ledger. A worker holds the lock: there is one a home, on whatever machine."""
+class MailLedger(LedgerSession):
+    """One session with the ledger. A worker holds the lock: each home has one worker, on whatever machine."""
 
     SCHEMA, SETUP = "email", Path(__file__).with_suffix(".sql")
     LOCK, PROGRAM = locks.EMAIL_DELIVERY, "email"
@@ -56,7 +56,7 @@ class MailLedger(Session):
         """Add messages and move the position, together. Of a known key only the entry is updated: a key is sent once,
         ever.
 
-        `rows` are (key, user_id, trigger, entry, message_id, queued_at, state, reason). Returns how many were new.
+        `rows` are (key, user_id, trigger, entry, message_id, queued_at, state, reason). Return how many were new.
         """
         rows = list({row[0]: row for row in rows}.values())
         with self._connection.transaction(), self._connection.cursor() as cursor:

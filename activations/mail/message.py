@@ -18,7 +18,7 @@ LONGEST_NAME = 1000
 """The most characters of keys and user ids: they are opaque, but not endless."""
 
 
-class _Document(msgspec.Struct, frozen=True):
+class _OutboxEntry(msgspec.Struct, frozen=True):
     idempotency_key: str
     user_id: str
     email: str
@@ -37,7 +37,7 @@ class Message:
     key: str
     user_id: str
     searched_at: datetime  # UTC, without a zone
-    document: _Document
+    document: _OutboxEntry
 
     def __repr__(self) -> str:
         return f"Message({self.key!r})"
@@ -57,7 +57,7 @@ class Message:
 def decode(data: bytes) -> Message | None:
     """Return the message of an entry; None when it is none (another program wrote it)."""
     try:
-        found = msgspec.json.decode(data, type=_Document)
+        found = msgspec.json.decode(data, type=_OutboxEntry)
         searched_at = datetime.fromisoformat(found.searched_at).replace(tzinfo=None)
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError):
         return None

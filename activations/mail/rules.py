@@ -13,7 +13,7 @@ DAY, MONTH = timedelta(hours=24), timedelta(days=30)
 
 
 @dataclass(frozen=True)
-class Rules:
+class SendingRules:
     """The rules that the settings give. All moments are UTC without a zone, as in the warehouse."""
 
     quiet_from: int
@@ -24,7 +24,7 @@ class Rules:
     expire: timedelta
 
     @classmethod
-    def of(cls, settings: Settings) -> Rules:
+    def of(cls, settings: Settings) -> SendingRules:
         """Return the rules that the settings give."""
         start, _, end = settings.email_quiet_hours.partition("-")
         return cls(

@@ -41,7 +41,7 @@ class NotNow(Exception):
     """Answer: the server asks to try this message again later (4xx)."""
 
 
-class Refused(Exception):
+class MessageRefused(Exception):
     """Answer: the server will never take this message (5xx)."""
 
 
@@ -110,7 +110,7 @@ class Mailer:
         """Send everything of a message but its end.
 
         Raises:
-            NotNow, Refused: the server's answer about this message.
+            NotNow, MessageRefused: the server's answer about this message.
             Unreachable: the server is away, or full.
             ConfigurationError: it wants no mail from us at all.
         """
@@ -128,7 +128,7 @@ class Mailer:
         """Send the end of the message: the server takes it, or says that it does not.
 
         Raises:
-            NotNow, Refused: certainly not taken.
+            NotNow, MessageRefused: certainly not taken.
             InDoubt: no answer.
         """
         connection = self._open
@@ -176,7 +176,7 @@ class Mailer:
             raise ConfigurationError(
                 "SEARCHFLOW_EMAIL_FROM", f"the server refuses this sender ({code}).", "Use one it sends for, or log in."
             )
-        raise Refused(f"the server answered {code}")
+        raise MessageRefused(f"the server answered {code}")
 
     def _reset(self) -> None:
         try:

@@ -28,8 +28,8 @@ from activations.mail import facts
 from activations.mail.compose import BadAddress, Sender, compose
 from activations.mail.ledger import MailLedger, Waiting
 from activations.mail.message import Message, decode, message_id
-from activations.mail.rules import MONTH, Rules
-from activations.mail.smtp import InDoubt, Mailer, NotNow, Refused, Server, Unreachable
+from activations.mail.rules import MONTH, SendingRules
+from activations.mail.smtp import InDoubt, Mailer, MessageRefused, NotNow, Server, Unreachable
 from activations.sync_files import load_sync
 from searchflow import services, streams, warehouse
 from searchflow.backoff import Backoff
@@ -50,7 +50,7 @@ Clock = Callable[[], datetime]
 
 
 @dataclass
-class Report:
+class DeliveryReport:
     """The counts of a run, in messages."""
 
     taken: int = 0  # new ones from the outbox
@@ -89,9 +89,9 @@ class Worker:
     ) -> None:
         self._settings, self._ledger, self._client = settings, ledger, client
         self._mailer, self._clock, self._chance = mailer, clock, chance
-        self._rules, self._sender = Rules.of(settings), Sender.of(settings)
+        self._rules, self._sender = SendingRules.of(settings), Sender.of(settings)
         self._stream: str = load_sync(SYNC).options().stream
-        self.report = Report()
+        self.report = DeliveryReport()
 
     @cached_property
     def warehouse(self) -> duckdb.DuckDBPyConnection:
@@ -197,7 +197,7 @@ class Worker:
         try:
             letter = compose(self._settings, self._sender, message, waiting.message_id, self.now())
             self._mailer.offer(letter)
-        except (BadAddress, Refused) as problem:
+        except (BadAddress, MessageRefused) as problem:
             self._settle([(waiting.key, "refused", str(problem))])
             return False
         except NotFoundError:
@@ -220,7 +220,7 @@ class Worker:
             self._mailer.finish()
         except InDoubt as doubt:
             return self._conclude(waiting, "held", str(doubt))
-        except Refused as problem:
+        except MessageRefused as problem:
             self._conclude(waiting, "refused", str(problem))
             return False
         except NotNow as problem:
@@ -253,7 +253,7 @@ class Worker:
         if "warehouse" in self.__dict__:
             self.warehouse.close()
 
-    def finish(self) -> Report:
+    def finish(self) -> DeliveryReport:
         """Say goodbye to the server, and return the report with what is left."""
         self._mailer.close()
         self.report.waiting = self._ledger.counts()["waiting"]
@@ -285,7 +285,7 @@ def deliver(
     limit: int | None = None,
     stop: Event | None = None,
     mailer: Mailer | None = None,
-) -> Report:
+) -> DeliveryReport:
     """Take and deliver what is due, once. Recorded in `ops.email_runs`, however it ends.
 
     Raises:

@@ -30,7 +30,7 @@ def render(page: Page) -> None:
     _unserved(page)
 
 
-def _steps(page: Page, found: funnel.Funnel, before: funnel.Funnel | None) -> None:
+def _steps(page: Page, found: funnel.FunnelSteps, before: funnel.FunnelSteps | None) -> None:
     with tile(page, "From search to booking", FUNNEL, key="steps") as drawn:
         left, right = st.columns([4, 5], gap="medium")
         with left:
@@ -61,7 +61,7 @@ def _meanings() -> list[str]:
     return [said for name in STEP_COLUMNS if (said := definitions.of(f"{FUNNEL}.{name}"))]
 
 
-def _step_rows(found: funnel.Funnel, before: funnel.Funnel | None) -> list[dict[str, Any]]:
+def _step_rows(found: funnel.FunnelSteps, before: funnel.FunnelSteps | None) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for place, (name, number) in enumerate(found.steps):
         share = _share(found, place)
@@ -78,13 +78,13 @@ def _step_rows(found: funnel.Funnel, before: funnel.Funnel | None) -> list[dict[
     return rows
 
 
-def _share(found: funnel.Funnel, place: int) -> float | None:
+def _share(found: funnel.FunnelSteps, place: int) -> float | None:
     """Return the share of the step before that got to this step."""
     previous = found.steps[place - 1][1] if place else 0
     return found.steps[place][1] / previous if previous else None
 
 
-def _words(found: funnel.Funnel) -> str:
+def _words(found: funnel.FunnelSteps) -> str:
     return "; ".join(f"{name}: {formats.count(number)}" for name, number in found.steps)
 
 

@@ -29,13 +29,14 @@ from dashboards.queries import kpis
 from dashboards.queries.kpis import Kpis
 
 SMOOTH = 7
-# Longer periods are drawn by week: a bar a day would be a hair.
+# Longer periods are drawn by week: a bar for each day would be as thin as a hair.
 DAILY_UP_TO = 120
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: how to get it, how to write it and its change, whether less is better, and where its meaning stands."""
+    """One figure: how to get it, how to write it and its change, whether less is better, and where its meaning stands.
+    One figure: how to get it, how to write it and its change, whether less is better, and where its meaning stands."""
 
     label: str
     value: Callable[[Kpis], float | None]
@@ -256,7 +257,8 @@ def _weeks(
 def _a_year_before(
     page: Page, value: Callable[[Kpis], float | None], *, weekly: bool, places: int
 ) -> list[float | None]:
-    """Return the line of a year before, place by place; a leap day more or less is cut or left empty at the beginning."""
+    """Return the line of a year before, place by place; a leap day more or less is cut or left empty at the beginning.
+    Return the line of a year before, place by place; a leap day more or less is cut or left empty at the beginning."""
     year = page.period.year_before()
     if year.last < page.known.first:
         return [None] * places

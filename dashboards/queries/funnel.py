@@ -23,7 +23,7 @@ _SUMS = """
 
 
 @dataclass(frozen=True)
-class Funnel:
+class FunnelSteps:
     """The number of searches that got to each step."""
 
     searches: int
@@ -46,13 +46,13 @@ class Funnel:
         ]
 
 
-def steps(reading: Reading, filters: Filters, period: Period) -> Funnel:
+def steps(reading: Reading, filters: Filters, period: Period) -> FunnelSteps:
     """Return the funnel of the period's searches."""
     condition, parameters = on(filters)
     sql = (
         f"SELECT {_SUMS} FROM marts.fct_search_funnel_daily WHERE search_date BETWEEN $first AND $last AND {condition}"
     )
-    return Funnel(**reading.row(sql, {**between(period), **parameters}))
+    return FunnelSteps(**reading.row(sql, {**between(period), **parameters}))
 
 
 def by(reading: Reading, filters: Filters, period: Period, dimension: str) -> list[dict[str, Any]]:

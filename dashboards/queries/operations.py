@@ -1,4 +1,4 @@
-"""Queries for how the platform itself is doing: what came in, what ran, how fresh each table is, what was refused."""
+"""Queries about how the platform itself is doing: what came in, what ran, how fresh each table is, what was refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries for what acting on the data changed: users who got a message beside users held out, and how good
+"""Queries about what acting on the data changed: users who got a message beside users held out, and how good
 recommendations were."""
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ def lift(reading: Reading) -> list[dict[str, Any]]:
 
 
 def recommendation_quality(reading: Reading) -> list[dict[str, Any]]:
-    """Return recall and NDCG of each held-out week, for our own lists beside the list that is the same for every user."""
+    """Return recall and NDCG of each held-out week, for our own lists beside the list that is the same for every user.
+    Return recall and NDCG of each held-out week, for our own lists beside the list that is the same for every user."""
     return reading.rows(
         """
         SELECT held_out_from, held_out_until, recommender, users, recall_at_10, ndcg_at_10

@@ -1,4 +1,4 @@
-"""Queries for who the users are: how many in each segment, since when, and where they came from."""
+"""Queries about the users: how many there are in each segment, since when, and where they came from."""
 
 from __future__ import annotations
 

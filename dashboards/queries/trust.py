@@ -1,5 +1,5 @@
-"""Queries for how far numbers can be trusted: when tables were made, what gates said, what is in quarantine, open dead
-letters."""
+"""Queries about how far numbers can be trusted: when tables were made, what gates said, what is in quarantine, open
+dead letters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Suite of what came of each search. Revenue is only what a search led to: the rest of the bookings is not in here."""
+"""Suite that checks what came of each search. Revenue is only what a search led to: the rest of the bookings is not in here."""
 
 from expectations.suite import (
     COUNTRY_CODE,

@@ -1,5 +1,5 @@
-"""Suite of which campaign is credited with which booking, by seven models: each credits all that was booked, to the
-cent."""
+"""Suite that checks which campaign is credited with which booking, by seven models: each credits all that was booked,
+to the cent."""
 
 from expectations.suite import (
     Suite,

@@ -1,4 +1,4 @@
-"""Suite of how many users moved from one segment to another, month by month. Empty until a user moves."""
+"""Suite that checks how many users moved from one segment to another, month by month. Empty until a user moves."""
 
 from expectations.suite import (
     Suite,

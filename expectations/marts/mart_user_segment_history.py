@@ -1,4 +1,4 @@
-"""Suite of which segment a user was in, and when: periods without gaps, the last one open."""
+"""Suite that checks which segment a user was in, and when: periods without gaps, the last one open."""
 
 from expectations.suite import (
     Suite,

@@ -1,4 +1,5 @@
-"""Write the report into `<home>/reports/quality`: all of it in a new folder, which then takes the place of the old."""
+"""Building of the report in `<home>/reports/quality`: all of it in a new folder, which then takes the place of the
+old."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ RUNS_SHOWN = 30
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckFinding:
     """One check of the newest run of its table. `since`: the first run of the present series in which it broke."""
 
     name: str
@@ -30,7 +30,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Run:
+class SuiteRun:
     """One earlier run of one suite."""
 
     run_id: str
@@ -45,8 +45,8 @@ class TableFindings:
     """Everything about one table. `runs`: the oldest first; empty when the table was never checked."""
 
     suite: Suite
-    findings: tuple[Finding, ...]
-    runs: tuple[Run, ...]
+    findings: tuple[CheckFinding, ...]
+    runs: tuple[SuiteRun, ...]
     page: str | None
     rows: Split | None = None
 
@@ -61,7 +61,7 @@ class TableFindings:
         return self.runs[-1].checked_at if self.runs else None
 
     @property
-    def problems(self) -> list[Finding]:
+    def problems(self) -> list[CheckFinding]:
         """Return the findings that do not hold, the worst first."""
         wrong = [finding for finding in self.findings if finding.outcome is not Outcome.PASS]
         return sorted(wrong, key=lambda finding: list(Outcome).index(finding.outcome), reverse=True)
@@ -93,13 +93,13 @@ def _rows(connection: duckdb.DuckDBPyConnection) -> dict[str, Split]:
     return {suite: Split(*counts) for suite, *counts in rows}
 
 
-def _in_order(suite: Suite, findings: list[Finding]) -> list[Finding]:
+def _in_order(suite: Suite, findings: list[CheckFinding]) -> list[CheckFinding]:
     """Sort findings as in the suite's file: what matters most stands first there."""
     places = {check.name: place for place, check in enumerate(suite.checks)}
     return sorted(findings, key=lambda finding: places.get(finding.name, -1))
 
 
-def _runs(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Run]]:
+def _runs(connection: duckdb.DuckDBPyConnection) -> dict[str, list[SuiteRun]]:
     rows = connection.execute(
         """
         SELECT suite, run_id, max(checked_at) AS checked_at, list(DISTINCT outcome), count(*) FILTER (WHERE success),
@@ -110,14 +110,14 @@ def _runs(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Run]]:
         """,
         [RUNS_SHOWN],
     ).fetchall()
-    runs: dict[str, list[Run]] = {}
+    runs: dict[str, list[SuiteRun]] = {}
     for suite, run_id, checked_at, outcomes, passed, total in rows:
         outcome = worst(Outcome(text) for text in outcomes)
-        runs.setdefault(suite, []).append(Run(run_id, checked_at, outcome, passed, total))
+        runs.setdefault(suite, []).append(SuiteRun(run_id, checked_at, outcome, passed, total))
     return runs
 
 
-def _newest(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Finding]]:
+def _newest(connection: duckdb.DuckDBPyConnection) -> dict[str, list[CheckFinding]]:
     rows = connection.execute(
         """
         WITH runs AS (
@@ -135,9 +135,9 @@ def _newest(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Finding]]:
         FROM placed LEFT JOIN broken USING (suite, expectation) WHERE place = newest
         """
     ).fetchall()
-    findings: dict[str, list[Finding]] = {}
+    findings: dict[str, list[CheckFinding]] = {}
     for suite, name, severity, sentence, outcome, observed, since in rows:
         findings.setdefault(suite, []).append(
-            Finding(name, severity, sentence, Outcome(outcome), observed or "", since)
+            CheckFinding(name, severity, sentence, Outcome(outcome), observed or "", since)
         )
     return findings

@@ -11,7 +11,7 @@ from pathlib import Path
 from expectations.catalogue import GROUPS
 from expectations.outcome import Outcome
 from expectations.report import charts
-from expectations.report.findings import Finding, TableFindings
+from expectations.report.findings import CheckFinding, TableFindings
 from searchflow import gates
 
 STYLE = Path(__file__).resolve().parent.parent / "static" / "report.css"
@@ -120,7 +120,7 @@ def _attention(checked: Sequence[TableFindings], now: datetime) -> str:
     return f"<section><h2>What needs attention</h2>{cards}</section>"
 
 
-def _problem(table: TableFindings, finding: Finding, now: datetime) -> str:
+def _problem(table: TableFindings, finding: CheckFinding, now: datetime) -> str:
     suite, since = table.suite, finding.since
     if not finding.outcome.blocks:
         return _remark(table, finding, now)
@@ -140,7 +140,7 @@ def _problem(table: TableFindings, finding: Finding, now: datetime) -> str:
     )
 
 
-def _remark(table: TableFindings, finding: Finding, now: datetime) -> str:
+def _remark(table: TableFindings, finding: CheckFinding, now: datetime) -> str:
     since = f" · since {moment(finding.since)}{_ago(finding.since, now)}" if finding.since else ""
     return (
         f'<article class="problem {finding.outcome}"><h3><span class="pill {finding.outcome}">'
@@ -151,7 +151,7 @@ def _remark(table: TableFindings, finding: Finding, now: datetime) -> str:
     )
 
 
-def _quarantined(table: TableFindings, finding: Finding) -> str:
+def _quarantined(table: TableFindings, finding: CheckFinding) -> str:
     """Return what rows in quarantine mean for what is sent."""
     syncs = _titles_behind(table.suite.name)
     if finding.outcome is not Outcome.QUARANTINE or not syncs:
@@ -268,7 +268,7 @@ def _row_counts(table: TableFindings) -> str:
     )
 
 
-def _strength(finding: Finding) -> str:
+def _strength(finding: CheckFinding) -> str:
     kind = "must hold" if finding.severity == "critical" else "should hold"
     return f"{kind} · {WORDS[finding.outcome]} · seen: "
 
