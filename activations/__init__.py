@@ -1,4 +1,4 @@
-"""Activation: brings what the models say to CRM, e-mail outbox, recommendation cache and HTTP APIs, and keeps it so.
+"""Activation: bring what the models say to CRM, e-mail outbox, recommendation cache and HTTP APIs, and keep it so.
 
 Imports only `searchflow` and third-party packages. A sync is a file in `syncs/`, a destination one module in
 `destinations/`. The way of a run: gate, plan (set-wise, in the warehouse), limits, delivery in batches, ledger.
@@ -8,8 +8,8 @@ from activations.declaration import Sync
 from activations.engine import not_made, plan_sync, run_sync, stale_suites
 from activations.errors import DestinationUnavailable, SyncBlocked
 from activations.gate import GateVerdict, latest_verdicts
-from activations.planner import Plan, Sample
-from activations.reconciliation import Drift, ReconcileResult, reconcile
+from activations.planner import Plan, SampleRow
+from activations.reconciliation import KeyDrift, ReconcileResult, reconcile
 from activations.retention import Pruned, prune_log
 from activations.run import SyncResult
 from activations.sync_files import load_sync, load_syncs, sync_names
@@ -17,12 +17,12 @@ from activations.undo import UndoResult, undo_run
 
 __all__ = [
     "DestinationUnavailable",
-    "Drift",
     "GateVerdict",
+    "KeyDrift",
     "Plan",
     "Pruned",
     "ReconcileResult",
-    "Sample",
+    "SampleRow",
     "Sync",
     "SyncBlocked",
     "SyncResult",

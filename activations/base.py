@@ -26,10 +26,10 @@ from typing import Any
 
 import pyarrow as pa
 
-# Columns of ours in a batch's table, beside the fields of the sync. A field cannot start with two underscores.
+# Our own columns in a batch's table, beside the fields of the sync. A field cannot start with two underscores.
 KEY, HASH, DOCUMENT, KIND = "__key", "__hash", "__document", "__kind"
 NAMES, VALUES = "__names", "__values"
-"""Of a grouped sync: the members of a key, as two lists of texts."""
+"""The two columns of a grouped sync that hold the members of a key, as two lists of texts."""
 
 
 ABSENT = "the destination has no row with this key to update"
@@ -37,12 +37,12 @@ ABSENT = "the destination has no row with this key to update"
 
 
 def utc(moment: datetime) -> datetime:
-    """UTC without a zone, as every table of ours holds it."""
+    """Return a moment as UTC without a zone, as every table of our own holds it."""
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 class Operation(StrEnum):
-    """What a batch asks a destination to do with its rows."""
+    """The operation that a batch asks a destination to do with its rows."""
 
     UPSERT = "upsert"
     INSERT = "insert"  # rows that are there stay as they are: they count as repeated
@@ -81,27 +81,27 @@ class Batch:
 
     @cached_property
     def keys(self) -> list[str]:
-        """One key a row, unique within the batch."""
+        """Return the key of each row; keys are unique within the batch."""
         return self._texts(KEY)
 
     @property
     def has_documents(self) -> bool:
-        """False when rows are removed: then there are only keys."""
+        """Return whether the rows have documents: when rows are removed there are only keys."""
         return self.operation is not Operation.REMOVE
 
     @cached_property
     def documents(self) -> list[str]:
-        """Each row as JSON text."""
+        """Return each row as JSON text."""
         return self._texts(DOCUMENT)
 
     @cached_property
     def identity(self) -> str:
-        """An idempotency key for the whole batch.
+        """Return an idempotency key for the whole batch.
 
-        The same when a batch is repeated; of an append or insert also by the run after a crash. Another one when the same
-        rows are sent again later (a segment that went to and fro), because batches were acknowledged in between. What
-        sets rows has a new one each run: had a killed run sent other values meanwhile without a record of it, an API
-        that recognised the key would leave those.
+        A repeated batch has the same key; an append or insert has it also in the run after a crash. The key differs
+        when the same rows are sent again later (a segment that went to and fro), because batches were acknowledged in
+        between. An operation that sets rows has a new key in each run: had a killed run sent other values meanwhile
+        without a record of it, an API that recognised the key would leave those.
         """
         run = "" if self.operation in (Operation.APPEND, Operation.INSERT) else self.run_id
         digest = hashlib.sha256(f"{self.operation.value}\0{self.sequence}\0{run}".encode())
@@ -110,7 +110,8 @@ class Batch:
         return digest.hexdigest()
 
     def part(self, start: int, length: int) -> Batch:
-        """Some of its rows: a destination that refuses a batch as a whole is asked again with its halves."""
+        """Return some of the batch's rows: a destination that refuses a batch as a whole is asked again with its
+        halves."""
         return replace(self, table=self.table.slice(start, length))
 
 
@@ -124,7 +125,7 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What a destination did with a batch: every row that is not rejected is there now."""
+    """The result of a batch at its destination: every row that is not rejected is there now."""
 
     rejections: Sequence[Rejection] = field(default_factory=tuple)
     repeated: int = 0  # rows of an append or insert that were there already, most often from before a crash
@@ -139,25 +140,32 @@ class Destination(ABC):
 
         Raises:
             Retryable: not now; nothing or part of the batch was applied.
-            ConfigurationError: never, until somebody changes the file or the variable it names.
+            ConfigurationError: it will never take a batch until the user changes the file or the variable it names.
         """
 
     def prepare(self) -> None:  # noqa: B027  (most have nothing to do)
-        """Check that the destination fits the sync, before the first batch of a run; make what is ours to make."""
+        """Check that the destination fits the sync, before the first batch of a run; create what the sync is to
+        create."""
 
     def read(self, buckets: Sequence[int] | None = None) -> pa.Table | None:
-        """What the destination holds: the sync's fields as texts, one row a row of the model. None: cannot be read.
+        """Return what the destination holds: the sync's fields as texts, one row for each row of the model.
+
+        None: the destination cannot be read.
 
         `buckets` (only where `digests` answers) asks for the keys of some buckets only.
         """
         return None
 
     def look(self, keys: Sequence[str]) -> list[dict[str, Any]] | None:
-        """What the destination holds under some keys, for people: one dictionary a row. None: it cannot look up keys."""
+        """Return what the destination holds under some keys, for people, as one dictionary for each row.
+
+        None: the destination cannot look up keys.
+        """
         return None
 
     def digests(self) -> pa.Table | None:
-        """`bucket`, `rows` and `digest` (text) of each bucket, computed where the rows are. None: read everything.
+        """Return `bucket`, `rows` and `digest` (text) of each bucket, computed where the rows are. None: read
+        everything.
 
         A key's bucket is the first ten bits of its MD5. The digest is the sum of the first 64 bits (signed) of the MD5
         of each row's document, as `activations.shape` writes documents. Where a document would be written otherwise,
@@ -166,7 +174,7 @@ class Destination(ABC):
         return None
 
     def close(self) -> None:  # noqa: B027
-        """Let go of connections."""
+        """Close the destination's connections, if it has any."""
 
 
 def halves(destination: Destination, batch: Batch, reason: str) -> Delivery:

@@ -13,34 +13,35 @@ import pyarrow as pa
 from psycopg import sql
 
 BUCKETS = 1024
-"""Into how many parts keys are cut: a thousand rows each of a million."""
+"""The number of parts into which keys are cut: of a million rows, each part has a thousand."""
 DENSE = BUCKETS // 2
-"""When more buckets than this differ, one whole read is cheaper than many parts."""
+"""The number of differing buckets above which one whole read is cheaper than many parts."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What has to be read. `buckets` None: everything. `agreed`: rows in buckets that are the same on both sides."""
+    """The part of a destination to read. `buckets` None: all of it. `agreed`: rows in buckets that are equal on both
+    sides."""
 
     buckets: Sequence[int] | None = None
     agreed: int = 0
 
 
 def bucket(key: sql.Composable) -> sql.Composed:
-    """SQL of PostgreSQL for the bucket of a key: the first bits of its MD5."""
+    """Return the PostgreSQL expression for the bucket of a key: the first bits of its MD5."""
     bits = BUCKETS.bit_length() - 1
     return sql.SQL("('x' || left(md5({}::text), 8))::bit(32)::bit({})::int").format(key, sql.Literal(bits))
 
 
 def within(key: sql.Composable, buckets: Sequence[int] | None) -> sql.Composable:
-    """SQL that is true of a key in one of some buckets; of every key without them."""
+    """Return SQL that is true of a key in one of `buckets`, or of every key when there are none."""
     if buckets is None:
         return sql.SQL("true")
     return sql.SQL("{} = ANY({}::int[])").format(bucket(key), sql.Literal(list(buckets)))
 
 
 def ledger_digests(sync: str) -> sql.Composed:
-    """The query for the ledger's digests of a sync: its hashes are the documents' MD5."""
+    """Return the query for the ledger's digests of a sync: its hashes are the documents' MD5."""
     return sql.SQL(
         "SELECT {} AS bucket, count(*) AS rows, "
         "sum(('x' || left(replace(hash::text, '-', ''), 16))::bit(64)::bigint) AS digest "
@@ -49,14 +50,14 @@ def ledger_digests(sync: str) -> sql.Composed:
 
 
 def sent_rows(sync: str, buckets: Sequence[int] | None) -> sql.Composed:
-    """The query for what was sent: hash, row and batch of each key in some buckets, or of all."""
+    """Return the query for what was sent: hash, row and batch of each key in some buckets, or of all."""
     return sql.SQL("SELECT key, hash, row, sequence FROM activation.sent WHERE sync = {} AND {}").format(
         sql.Literal(sync), within(sql.Identifier("key"), buckets)
     )
 
 
 def scope(ours: pa.Table, theirs: pa.Table | None) -> Scope:
-    """What to read after comparing digests (`bucket`, `rows`, `digest`, as texts)."""
+    """Return what to read after comparing digests (`bucket`, `rows`, `digest`, as texts)."""
     if theirs is None:
         return Scope()
     left, right = _by_bucket(ours), _by_bucket(theirs)

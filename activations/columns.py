@@ -14,7 +14,7 @@ from psycopg import sql
 
 
 def as_csv(table: pa.Table, *, header: bool = False) -> bytes:
-    """The rows as CSV that COPY understands; all values as texts."""
+    """Return the rows as CSV that COPY understands; all values are texts."""
     texts = [
         column
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
@@ -29,7 +29,7 @@ def as_csv(table: pa.Table, *, header: bool = False) -> bytes:
 
 
 def from_csv(source: io.BytesIO, names: Sequence[str] | None) -> pa.Table:
-    """The same back, as texts. `names` None: they stand in the first line."""
+    """Read CSV that COPY wrote, with all values as texts. `names` None: the names stand in the first line."""
     if names is None:
         names = next(csv.reader([source.readline().decode()]))
         source.seek(0)
@@ -58,7 +58,7 @@ def copy_in(cursor: psycopg.Cursor, table: str, rows: pa.Table, *, schema: str =
 
 
 def copy_out(cursor: psycopg.Cursor, query: sql.Composed, names: Sequence[str]) -> pa.Table:
-    """The answer of `query` as texts."""
+    """Return the answer of `query`, with all values as texts."""
     buffer = io.BytesIO()
     with cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, FORCE_QUOTE *)").format(query)) as copy:
         for chunk in copy:

@@ -87,7 +87,7 @@ def _read(sync: Sync, destination: Destination, wanted: Sequence[int] | None) ->
 
 
 def _write_found(connection: duckdb.DuckDBPyConnection, sync: Sync, held: pa.Table) -> None:
-    """`found_rows`: what the destination holds, in the form of the model's rows."""
+    """Create `found_rows`: what the destination holds, in the form of the model's rows."""
     fields = [msgspec.structs.replace(field, column=None) for field in sync.fields]
     as_named_there = msgspec.structs.replace(sync, fields=fields)
     connection.register("held", held)

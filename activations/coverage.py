@@ -1,4 +1,4 @@
-"""Did the suites of a gate see the data that is about to be sent?
+"""Coverage: did the suites of a gate see the data that is about to be sent?
 
 A verdict counts for the snapshot of the lake that its suite looked at. What a sync sends was made by the last snapshot
 that changed its model, or a table behind it. A suite that looked then or later has seen it. One that looked earlier
@@ -22,7 +22,7 @@ from searchflow.fetching import first_row
 
 _CATALOG = f"__ducklake_metadata_{warehouse.CATALOG}"
 _CHANGES = "(?:inserted_into_table|deleted_from_table|inlined_insert|inlined_delete|altered_table):([0-9]+)"
-"""What DuckLake notes of a snapshot that changed rows; maintenance (flushes, merges) has other words."""
+"""The words that DuckLake notes of a snapshot that changed rows; maintenance (flushes, merges) has other words."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class _Relation:
 
 
 class Coverage:
-    """What changed when, as far as the lake remembers."""
+    """The changes of each table by snapshot, as far as the lake remembers them."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, since: int) -> None:
         self._connection = connection
@@ -45,7 +45,7 @@ class Coverage:
         self._oldest = int(row[0] or 0) if row else 0
 
     def stale(self, sync: Sync, verdicts: Iterable[GateVerdict]) -> list[str]:
-        """The suites whose verdict says nothing about what the sync would send."""
+        """Return the suites whose verdict says nothing about what the sync would send."""
         made = self._last_change(sync.model)
         return [each.suite for each in verdicts if each.snapshot is not None and not self._covers(each, made)]
 
@@ -66,7 +66,7 @@ class Coverage:
             yield from self._changes.get(relation.number or -1, [])
 
     def _behind(self, name: str) -> list[_Relation]:
-        """A relation and all that it reads, down to tables."""
+        """Return a relation and all that it reads, down to tables."""
         found: dict[str, _Relation] = {}
         pending = [name]
         while pending:
@@ -113,7 +113,7 @@ class Coverage:
 
 
 def coverage(connection: duckdb.DuckDBPyConnection, verdicts: Iterable[GateVerdict]) -> Coverage:
-    """What changed since the oldest of the verdicts."""
+    """Return what changed in the lake since the oldest of the verdicts."""
     return Coverage(connection, min((each.snapshot for each in verdicts if each.snapshot is not None), default=0))
 
 

@@ -1,4 +1,4 @@
-"""What a sync file may say, as types. `activations.sync_files` reads the files and names file, line and field."""
+"""The content of a sync file, as types. `activations.sync_files` reads the files and names file, line and field."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Type = Annotated[
     Meta(pattern=r"^(text|boolean|integer|bigint|double|date|timestamp|decimal\([1-9][0-9]?, ?[0-9]{1,2}\))$"),
 ]
 Mode = Literal["upsert", "insert", "update", "mirror", "append"]
-"""upsert: new and changed rows. insert: new rows, those that are there stay as they are. update: rows that are there
-already, others are rejected. mirror: upsert, and rows that left the model leave the destination. append: each key once,
-ever."""
+"""The modes. upsert: new and changed rows. insert: new rows, those that are there stay as they are. update: rows that
+are there already, others are rejected. mirror: upsert, and rows that left the model leave the destination. append:
+each key once, ever."""
 OPERATIONS = {"insert": Operation.INSERT, "update": Operation.UPDATE, "append": Operation.APPEND}
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
@@ -43,13 +43,14 @@ class Field(_Strict, frozen=True):
     column: Name | None = None  # of the model; unset: the same name
     nulls: Literal["send", "keep", "reject"] = "send"  # empty it there; leave what is there; reject the row
     drift: Literal["ours", "theirs", "report"] = "ours"
-    """An edit by somebody else there. ours: a repair writes ours again. theirs: the field is filled when a row is added,
-    and belongs to the destination from then on. report: it is reported, and a repair leaves it."""
+    """The answer to an edit that another program or person made there. ours: a repair writes our value again. theirs:
+    the field is filled when a row is added, and belongs to the destination from then on. report: the edit is
+    reported, and a repair leaves it."""
     personal: bool = False  # masked wherever a person or a log might see it
 
     @property
     def source(self) -> str:
-        """The model's column."""
+        """Return the model's column for the field."""
         return self.column or self.name
 
 
@@ -69,7 +70,7 @@ class Groups(_Strict, frozen=True):
 
 
 class Limits(_Strict, frozen=True):
-    """The blast radius: more than this stops the sync before it sends, unless somebody approves."""
+    """The blast radius: more than this stops the sync before it sends, unless a user approves it."""
 
     removed_share: Share = 0.2  # of what the destination holds
     removed: Count = 10_000
@@ -90,7 +91,7 @@ class Holdout(_Strict, frozen=True):
 
     @property
     def rule(self) -> Rule:
-        """Who is held out."""
+        """Return the rule that decides who is held out."""
         return Rule(self.share, self.seed)
 
 
@@ -103,12 +104,12 @@ class Rate(_Strict, frozen=True):
 
     @property
     def seconds(self) -> int:
-        """The length of `per`."""
+        """Return the length of `per` in seconds."""
         return {"second": 1, "minute": 60, "hour": 3600}[self.per]
 
 
 class Sync(_Strict, frozen=True):
-    """One sync file."""
+    """The content of one sync file."""
 
     name: Name
     description: str
@@ -129,45 +130,47 @@ class Sync(_Strict, frozen=True):
 
     @property
     def personal(self) -> frozenset[str]:
-        """Fields to mask."""
+        """Return the fields to mask."""
         return frozenset(each.name for each in self.fields if each.personal)
 
     def source_of(self, name: str) -> str:
-        """The model's column of a field."""
+        """Return the model's column of a field."""
         return next(each.source for each in self.fields if each.name == name)
 
     def kept_fields(self, *, repair: bool = False) -> frozenset[str]:
-        """Fields that rows which are there keep, in an ordinary run or in a repair."""
+        """Return the fields that existing rows keep, in an ordinary run or in a repair."""
         kept = ("theirs", "report") if repair else ("theirs",)
         return frozenset(each.name for each in self.fields if each.drift in kept)
 
     @property
     def operation(self) -> Operation:
-        """What a batch of new and changed rows asks of the destination."""
+        """Return what a batch of new and changed rows asks of the destination."""
         return OPERATIONS.get(self.mode, Operation.UPSERT)
 
     @property
     def once(self) -> bool:
-        """A key is sent once: what was sent is the destination's own, never changed or removed by us."""
+        """Return whether a key is sent once: then the destination owns what was sent, and no sync changes or removes
+        it."""
         return self.mode in ("append", "insert")
 
     @property
     def keeps_rows(self) -> bool:
-        """Does the ledger hold what was sent? Not where it could never be used (and is most often personal)."""
+        """Return whether the ledger holds what was sent; not where it could never be used (and is most often
+        personal)."""
         return self.mode != "append" and not self.personal
 
     @property
     def kind(self) -> str:
-        """The destination's type: the name of its module."""
+        """Return the destination's type, which is the name of its module."""
         return str(self.destination["type"])
 
     def options(self) -> Any:
-        """The destination's own part of the file, as its module declares it."""
+        """Return the destination's own part of the file, as its module declares it."""
         given = {name: value for name, value in self.destination.items() if name != "type"}
         return msgspec.convert(given, destination_module(self.kind).Options)
 
     def problems(self) -> Iterator[tuple[Place, str]]:
-        """What the types cannot say: where in the file, and what is wrong."""
+        """Yield the mistakes that the types cannot find: where in the file, and what is wrong."""
         names = [each.name for each in self.fields]
         for place, wanted in self._references():
             if wanted not in names:
@@ -200,14 +203,14 @@ class Sync(_Strict, frozen=True):
 
 
 def destination_types() -> list[str]:
-    """The modules in `activations/destinations/`."""
+    """Return the names of the modules in `activations/destinations/`."""
     import activations.destinations as package
 
     return [entry.name for entry in pkgutil.iter_modules(package.__path__) if not entry.name.startswith("_")]
 
 
 def destination_module(kind: str) -> ModuleType:
-    """The module of a destination's type; imported only when a sync needs it."""
+    """Import the module of a destination's type; only when a sync needs it."""
     if kind not in destination_types():
         raise NotFoundError("destination type", kind, destination_types())
     return importlib.import_module(f"activations.destinations.{kind}")

@@ -16,18 +16,18 @@ import pyarrow.compute as pc
 from activations.base import KEY, KIND, Batch, Delivery, Destination
 from activations.declaration import Sync
 from activations.ledger import Ledger
-from activations.pace import Pace
+from activations.pace import SyncPace
 from activations.retry import Retries
 
 OnProgress = Callable[[int, int], None]
-"""Told (done, total) rows after each recorded batch."""
+"""Callback that is told (done, total) rows after each recorded batch."""
 OnRejected = Callable[[Batch, Delivery], None]
-"""Told of a batch with rejected rows, before it is recorded."""
+"""Callback that is told of a batch with rejected rows, before it is recorded."""
 
 
 @dataclass
 class Tally:
-    """What was delivered and recorded so far. Counts survive an error in the middle."""
+    """Counts of what was delivered and recorded so far. They survive an error in the middle."""
 
     sent: dict[str, int] = field(default_factory=dict)  # by kind
     rejected: int = 0
@@ -58,7 +58,7 @@ class _Recording:
 
 @dataclass
 class Courier:
-    """Takes batches to one destination and records what it acknowledged."""
+    """A carrier of batches to one destination, which records what the destination acknowledged."""
 
     sync: Sync
     run_id: str
@@ -67,7 +67,7 @@ class Courier:
     retries: Retries
     on_rejected: OnRejected
     tally: Tally
-    pace: Pace
+    pace: SyncPace
 
     def deliver(self, batches: Iterable[Batch], total: int, on_progress: OnProgress | None) -> None:
         """Deliver all batches.

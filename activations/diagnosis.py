@@ -1,9 +1,9 @@
-"""Why a key drifted: a write that was lost, an edit or a delete by somebody else, or a row that nobody of us sent.
+"""The cause of a key's drift: a lost write, an edit or a delete by another program or person, or a row no sync sent.
 
 A destination that lost a write (a restart without its last second, a replica that took over, a restored backup) goes
 back as a whole: every row that a batch wrote is again as it was before the batch, or all of them are gone. People and
 other programs change single rows. So a batch counts as lost when all of its rows are so and no reconciliation has seen
-any of them since; every other difference is foreign. (Somebody who deletes exactly the rows of one unseen batch looks
+any of them since; every other difference is foreign. (A person who deletes exactly the rows of one unseen batch looks
 like a lost write: nothing in the data could tell them apart.)
 """
 
@@ -19,7 +19,7 @@ from activations.ledger import Ledger
 
 
 class Cause(StrEnum):
-    """What happened to a key, as far as it can be known."""
+    """The event that befell a key, as far as it can be known."""
 
     LOST_WRITE = "lost_write"
     FOREIGN_EDIT = "foreign_edit"
@@ -28,7 +28,7 @@ class Cause(StrEnum):
 
 
 def diagnose(connection: duckdb.DuckDBPyConnection, sync: Sync, ledger: Ledger) -> list[int]:
-    """Fill `causes` (key, cause) for every key of `drift`. Returns the sequences of batches that were lost."""
+    """Fill `causes` (key, cause) for every key of `drift`. Return the sequences of batches that were lost."""
     keys = connection.execute(f"SELECT {KEY} AS key FROM temp.drift").to_arrow_table()
     connection.register("last_writes", ledger.last_writes(sync, keys))
     connection.execute(f"""

@@ -1,4 +1,4 @@
-"""The engine: gate, plan, limits, delivery, record; and the same without sending, as a plan for people.
+"""The engine: gate, plan, limits, delivery, record; and a plan for people, which sends nothing.
 
 Nothing is sent unless the quality suites a sync names last ended with pass or warn, on the data that would be sent, and
 unless what would happen stays within its limits.
@@ -37,7 +37,7 @@ def plan_sync(
     retry_rejected: bool = False,
     folder: Path = SYNCS_DIR,
 ) -> Plan:
-    """What `run_sync` would do, with sample rows (personal fields masked). Writes nothing, sends nothing.
+    """Return what `run_sync` would do, with sample rows (personal fields masked). Writes nothing, sends nothing.
 
     Raises:
         NotFoundError: no such sync.
@@ -56,8 +56,10 @@ def plan_sync(
 
 
 def stale_suites(settings: Settings, names: Sequence[str], folder: Path = SYNCS_DIR) -> list[str]:
-    """Suites, and groups of them, that have to look at the data before these syncs may send: those that have not seen what
-    would be sent, and those that never ran."""
+    """Return suites, and groups of suites, that have to look at the data before these syncs may send.
+
+    These are the suites that have not seen what would be sent, and those that never ran.
+    """
     found: set[str] = set()
     with closing(warehouse.connect(settings, read_only=True)) as connection, snapshot(connection):
         for name in names:
@@ -68,7 +70,7 @@ def stale_suites(settings: Settings, names: Sequence[str], folder: Path = SYNCS_
 
 
 def not_made(settings: Settings, names: Sequence[str], folder: Path = SYNCS_DIR) -> list[str]:
-    """Those of these syncs whose model no transformation has made yet."""
+    """Return those of these syncs whose model no transformation has made yet."""
     with closing(warehouse.connect(settings, read_only=True)) as connection:
         found = connection.execute(
             "SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE database_name = $lake UNION ALL "
@@ -98,7 +100,7 @@ def run_sync(
         NotFoundError: no such sync.
         BusyError: another sync of this home is running.
         GateFailed: a suite it names failed, never ran, or has not looked at the data that would be sent.
-        SyncBlocked: the source is empty, it would remove or change too much, or a group's size jumps, and nobody approved.
+        SyncBlocked: the source is empty, it would remove or change too much, or a group's size jumps, and no user approved.
         DestinationUnavailable: the destination was away through all retries; what it took is recorded.
         ConfigurationError: the sync or its destination is misconfigured.
     """

@@ -1,4 +1,4 @@
-"""What can go wrong with a sync, sorted by what happens next.
+"""Errors of a sync, sorted by what happens next.
 
 NegativeAnswer (searchflow.errors)   exit status 1
 ├── SyncBlocked                      it would remove too much, or the source is empty: stopped before sending
@@ -6,7 +6,7 @@ NegativeAnswer (searchflow.errors)   exit status 1
     └── DestinationUnavailable       still away after every retry; what was acknowledged is kept
 ConfigurationError (searchflow.errors)  misconfigured: stops at once, names the file and field, or the variable
 
-Retryable is raised by a destination and handled by `activations.retry`; it reaches nobody else.
+Retryable is raised by a destination and handled by `activations.retry`; it reaches no other code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The quality gate: a sync sends only when each suite it names last ended with pass or warn, on the data it would send."""
+"""The quality gate: a sync sends only when each suite it names last ended with pass or warn, on the data it would
+send."""
 
 from __future__ import annotations
 
@@ -12,13 +13,13 @@ from activations.declaration import Sync
 from searchflow.errors import GateFailed
 
 OUTCOMES = ("pass", "warn", "quarantine", "fail", "error")
-"""The worst last; up to `quarantine` the gate is open, without the rows that are in it. Anything
+"""Outcomes of a suite, the worst last; up to `quarantine` the gate is open, without the rows that are in it. Anything
 else that stands in the table counts as an error."""
 
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """How a suite last ended. `checked_at` is UTC without a zone, as in the warehouse."""
+    """The outcome of a suite's last run. `checked_at` is UTC without a zone, as in the warehouse."""
 
     suite: str
     outcome: str
@@ -27,12 +28,12 @@ class GateVerdict:
 
     @property
     def rank(self) -> int:
-        """The higher, the worse."""
+        """Return the outcome's rank: the higher, the worse."""
         return OUTCOMES.index(self.outcome) if self.outcome in OUTCOMES else len(OUTCOMES)
 
     @property
     def opens(self) -> bool:
-        """May a sync that names this suite send?"""
+        """Return whether a sync that names this suite may send."""
         return self.rank <= OUTCOMES.index("quarantine")
 
 
@@ -41,7 +42,7 @@ Gate = Mapping[str, GateVerdict] | Callable[[str], GateVerdict | None]
 
 
 def latest_verdicts(connection: duckdb.DuckDBPyConnection) -> dict[str, GateVerdict]:
-    """Suite -> the worst outcome of its last run in `ops.validation_results`."""
+    """Return suite -> the worst outcome of its last run in `ops.validation_results`."""
     worst = " ".join(f"WHEN '{outcome}' THEN {rank}" for rank, outcome in enumerate(OUTCOMES))
     rows = connection.execute(f"""
         WITH last_runs AS (
@@ -61,7 +62,7 @@ def latest_verdicts(connection: duckdb.DuckDBPyConnection) -> dict[str, GateVerd
 
 
 def verdicts_of(name: str, gate: Gate) -> list[GateVerdict]:
-    """The verdict of a suite (`marts.dim_users`), or those of a group (`marts`)."""
+    """Return the verdict of a suite (`marts.dim_users`), or those of a group (`marts`)."""
     if callable(gate):
         verdict = gate(name)
         return [verdict] if verdict is not None else []
@@ -71,17 +72,18 @@ def verdicts_of(name: str, gate: Gate) -> list[GateVerdict]:
 
 
 def verdict_of(name: str, gate: Gate) -> GateVerdict | None:
-    """The worst of them. None: it never ran."""
+    """Return the worst verdict of a suite or group. None: it never ran."""
     return max(verdicts_of(name, gate), key=lambda verdict: verdict.rank, default=None)
 
 
 def named_verdicts(sync: Sync, gate: Gate) -> list[GateVerdict]:
-    """Those of all suites that a sync names."""
+    """Return the verdicts of all suites that a sync names."""
     return [verdict for name in sync.gate for verdict in verdicts_of(name, gate)]
 
 
 def closed_by(sync: Sync, gate: Gate, stale: Sequence[str] = ()) -> list[str]:
-    """Why the gate is closed: one phrase a suite that does not open it. `stale` have not seen what would be sent."""
+    """Return why the gate is closed: one phrase for each suite that does not open it. `stale` suites have not seen
+    what would be sent."""
     reasons = []
     for name in sync.gate:
         worst = verdict_of(name, gate)

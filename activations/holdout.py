@@ -1,4 +1,4 @@
-"""A share of the users is held out of a sync, so that one can see what the sync changes.
+"""Holdout: a share of the users is held out of a sync, so that one can see what the sync changes.
 
     holdout: {share: 0.1, seed: abandoned-2026}     # and perhaps: field: user_id, existing: keep or remove
 
@@ -25,7 +25,7 @@ UNIT = "__unit"
 
 
 def keep_out(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
-    """Make `sendable_rows` (what may be sent) from `checked_rows`, without held-out rows. Returns how many rows those
+    """Make `sendable_rows` (what may be sent) from `checked_rows`, without held-out rows. Return how many rows those
     are. Reads `sent_rows`."""
     held_out = "FALSE"
     if sync.holdout is not None:
@@ -45,9 +45,12 @@ def keep_out(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
 
 
 def _list_units(connection: duckdb.DuckDBPyConnection, sync: Sync, holdout: Holdout) -> None:
-    """`units`: users of the model's rows that take part, with the keys they have; `held_out_units`: those held out."""
+    """Create `units` (users of the model's rows that take part, with their keys) and `held_out_units` (those held
+    out)."""
     unit, key = quoted(sync.source_of(holdout.field)), quoted(quarantine.source_of_key(sync))
-    fallback = getattr(getattr(sync.options(), "fallback", None), "key", None)  # nobody's: the rows for everybody else
+    fallback = getattr(
+        getattr(sync.options(), "fallback", None), "key", None
+    )  # belongs to no user: the rows for all others
     others = f"AND {unit}::VARCHAR <> {literal(fallback)}" if fallback is not None else ""
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE units AS
@@ -61,7 +64,7 @@ def _list_units(connection: duckdb.DuckDBPyConnection, sync: Sync, holdout: Hold
 
 
 def assign(connection: duckdb.DuckDBPyConnection, sync: Sync, run_id: str, now: datetime) -> int:
-    """Write down who takes part from now on, each user once a seed. Returns how many are new."""
+    """Write down who takes part from now on, each user once for each seed. Return how many are new."""
     holdout = sync.holdout
     if holdout is None:
         return 0

@@ -1,4 +1,5 @@
-"""What was acknowledged, in PostgreSQL: the memory that makes a sync send only what changed, also after a crash.
+"""The ledger of what was acknowledged, in PostgreSQL: the memory that makes a sync send only what changed, also after a
+crash.
 
 Schema `activation` of the database `ledger`, explained in `ledger.sql`; `activations.records` writes batches into it.
 """
@@ -18,7 +19,7 @@ from activations import buckets, records
 from activations.base import Batch, Delivery, Rejection, utc
 from activations.columns import copy_in, copy_out
 from activations.declaration import Sync
-from activations.session import Session
+from activations.session import LedgerSession
 from searchflow import services
 from searchflow.quoting import literal
 from searchflow.services import locks
@@ -35,12 +36,12 @@ def make_readable(connection: duckdb.DuckDBPyConnection, settings: Settings) -> 
 
 
 def attach(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """The same when its tables are known to be there."""
+    """Attach the ledger to the warehouse's session, when its tables are known to be there."""
     location = literal(services.postgres_dsn(settings, "ledger"))
     connection.execute(f"ATTACH IF NOT EXISTS {location} AS ledger (TYPE postgres, READ_ONLY)")
 
 
-class Ledger(Session):
+class Ledger(LedgerSession):
     """One session with the ledger. Holds the lock of the home while it writes: one sync at a time."""
 
     SCHEMA, SETUP = "activation", Path(__file__).with_suffix(".sql")
@@ -52,19 +53,22 @@ class Ledger(Session):
     )
 
     def rows(self, sync: Sync, keys: Sequence[str]) -> dict[str, str | None]:
-        """What was last sent for some keys, as JSON texts; null where the ledger may not keep it."""
+        """Return what was last sent for some keys, as JSON texts; null where the ledger may not keep it."""
         found = self._connection.execute(
             "SELECT key, row FROM activation.sent WHERE sync = %s AND key = ANY(%s)", [sync.name, list(keys)]
         )
         return dict(found.fetchall())
 
     def digests(self, sync: Sync) -> pa.Table:
-        """`bucket`, `rows` and `digest` of what was sent, as texts."""
+        """Return `bucket`, `rows` and `digest` of what was sent, as texts."""
         with self._connection.cursor() as cursor:
             return copy_out(cursor, buckets.ledger_digests(sync.name), ["bucket", "rows", "digest"])
 
     def last_writes(self, sync: Sync, keys: pa.Table) -> pa.Table:
-        """Of each key (column `key`) its last acknowledged row: `key`, `sequence`, `kind`, `before_hash`, as texts."""
+        """Return each key's last acknowledged row: `key`, `sequence`, `kind`, `before_hash`, as texts.
+
+        `keys` has the column `key`.
+        """
         columns = ["key", "sequence", "kind", "before_hash"]
         query = sql.SQL(
             "SELECT DISTINCT ON (key) {} FROM activation.all_rows JOIN asked USING (key) "
@@ -76,7 +80,7 @@ class Ledger(Session):
             return copy_out(cursor, query, columns)
 
     def unseen_rows(self, sync: Sync, sequences: Sequence[int]) -> dict[int, int]:
-        """Of batches that no reconciliation has seen: how many of their rows no later batch has touched."""
+        """Return, for batches that no reconciliation has seen, how many of their rows no later batch has touched."""
         found = self._connection.execute(
             "SELECT l.sequence, count(*) FROM activation.batches b "
             "JOIN activation.all_rows l ON l.run_id = b.run_id AND l.sync = b.sync AND l.sequence = b.sequence "
@@ -89,7 +93,7 @@ class Ledger(Session):
         return dict(found.fetchall())
 
     def mark_seen(self, sync: Sync, now: datetime, lost: Sequence[int]) -> None:
-        """A reconciliation found every batch there but the lost ones."""
+        """Note that a reconciliation found every batch there but the lost ones."""
         self._connection.execute(
             "UPDATE activation.batches SET seen_at = %s WHERE sync = %s AND seen_at IS NULL AND sequence <> ALL(%s)",
             [utc(now), sync.name, list(lost)],
@@ -104,18 +108,18 @@ class Ledger(Session):
         )
 
     def on_hold(self, sync: Sync) -> str:
-        """Why it waits; empty when it does not."""
+        """Return why the sync waits for an approval; empty when it does not."""
         row = self._connection.execute(
             "SELECT run_id, held_by FROM activation.holds WHERE sync = %s", [sync.name]
         ).fetchone()
         return f"{row[1]} undid its run {row[0]}, and it is on hold since" if row else ""
 
     def release(self, sync: Sync) -> None:
-        """It was approved."""
+        """Let the sync run again, because a user approved it."""
         self._connection.execute("DELETE FROM activation.holds WHERE sync = %s", [sync.name])
 
     def size_history(self, sync: Sync) -> list[dict[str, int]]:
-        """Rows of each group after the last runs that sent something, the newest first."""
+        """Return the rows of each group after the last runs that sent something, the newest first."""
         rows = self._connection.execute(
             "SELECT sequence, value, rows FROM activation.group_sizes WHERE sync = %s ORDER BY sequence DESC",
             [sync.name],
@@ -149,7 +153,10 @@ class Ledger(Session):
             copy_in(cursor, "in_flight", batches, schema="activation")
 
     def arrived(self, sync: Sync, run_id: str, *, all_runs: bool) -> None:
-        """Forget it: every row has its record. `all_runs`: also what killed runs left, because this one wrote that again."""
+        """Forget what a run was about to write: every row has its record.
+
+        `all_runs`: also what killed runs left, because this one wrote that again.
+        """
         with self._writing() as cursor:
             cursor.execute(
                 "DELETE FROM activation.in_flight WHERE sync = %s AND (%s OR run_id = %s)",
@@ -157,7 +164,7 @@ class Ledger(Session):
             )
 
     def keep_from(self, moment: datetime) -> None:
-        """Runs from before this moment leave the log. It never moves back."""
+        """Set the moment before which runs leave the log. It never moves back."""
         self._connection.execute(
             "INSERT INTO activation.horizon AS h (kept_from) VALUES (%s) ON CONFLICT (one) DO UPDATE "
             "SET kept_from = greatest(h.kept_from, excluded.kept_from)",
@@ -165,12 +172,13 @@ class Ledger(Session):
         )
 
     def kept_from(self) -> datetime | None:
-        """Since when the log is complete; None: since the beginning."""
+        """Return since when the log is complete; None: since the beginning."""
         found: datetime | None = self._one("SELECT kept_from FROM activation.horizon")
         return found
 
     def in_portions(self, change: str, where: str, facts: Mapping[str, object], portion: int) -> int:
-        """Change or delete rows (`old` in the condition) in short transactions that wait for nobody. Returns how many."""
+        """Change or delete rows (`old` in the condition) in short transactions that wait for no other process. Return
+        how many."""
         table = next(word for word in change.split() if word.startswith("activation."))
         statement = (
             f"{change} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} AS old WHERE {where} "
@@ -183,7 +191,10 @@ class Ledger(Session):
         return changed
 
     def last_sent(self, sync: Sync, user: str) -> list[dict[str, Any]]:
-        """What a destination acknowledged of a user and still counts as sent; a key is the user, or begins with the user."""
+        """Return what a destination acknowledged of a user and still counts as sent.
+
+        A key is the user, or begins with the user.
+        """
         names = ("key", "sent_at", "run_id", "batch", "kind", "log")
         mine = "key = %(user)s" if sync.key == "user_id" else "starts_with(key, %(user)s || ':')"
         found = self._connection.execute(
@@ -195,7 +206,7 @@ class Ledger(Session):
         return [dict(zip(names, row, strict=True)) for row in found]
 
     def next_sequence(self, sync: Sync) -> int:
-        """The number of the sync's next batch."""
+        """Return the number of the sync's next batch."""
         return int(
             self._one("SELECT coalesce(max(sequence) + 1, 0) FROM activation.batches WHERE sync = %s", sync.name)
         )

@@ -45,12 +45,12 @@ CREATE OR REPLACE VIEW activation.all_rows AS
 CREATE TABLE IF NOT EXISTS activation.horizon (
     one boolean PRIMARY KEY DEFAULT true CHECK (one), kept_from timestamp NOT NULL);
 
--- Syncs of which a run was undone: they wait until somebody approves.
+-- Syncs of which a run was undone: they wait until a user approves.
 CREATE TABLE IF NOT EXISTS activation.holds (
     sync text PRIMARY KEY, run_id text NOT NULL, held_by text NOT NULL, held_at timestamp NOT NULL);
 
--- Keys that a run set out to write, one row a batch. When it is killed, nobody knows what the destination holds of those
--- it has no record of. An earlier version had one row a key, under the number of the run's first batch.
+-- Keys that a run set out to write, one row per batch. When it is killed, no one knows what the destination holds of those
+-- it has no record of. An earlier version had one row per key, under the number of the run's first batch.
 DO $$ BEGIN
     IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('activation.in_flight') AND attname = 'key') THEN
         ALTER TABLE activation.in_flight RENAME TO in_flight_by_key;

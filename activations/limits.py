@@ -8,7 +8,7 @@ from activations.planner import Plan
 
 
 def exceeded(sync: Sync, plan: Plan) -> list[str]:
-    """Why somebody should look before this is sent; empty when it is ordinary."""
+    """Return why a user should look before this is sent; empty when it is ordinary."""
     reasons = [plan.on_hold] if plan.on_hold else []
     if plan.source_rows == 0 and plan.sent_rows and not sync.limits.empty:  # never sent, nothing there: a young company
         reasons.append(f"{sync.model} is empty")
@@ -18,7 +18,7 @@ def exceeded(sync: Sync, plan: Plan) -> list[str]:
 
 
 def too_many_removed(sync: Sync, removed: int, held: int) -> list[str]:
-    """The same for a number of removals out of what the destination holds."""
+    """Return why this many removals, out of what the destination holds, need a user's look; empty when they do not."""
     return _too_many(sync, "remove", removed, held, most=sync.limits.removed, share=sync.limits.removed_share)
 
 
@@ -37,7 +37,7 @@ def _too_many(sync: Sync, verb: str, count: int, held: int, *, most: int, share:
 
 
 def require_safe(sync: Sync, plan: Plan, *, approve: bool) -> list[str]:
-    """Raise when a limit is exceeded and nobody approved; returns what was approved.
+    """Raise when a limit is exceeded and no user approved; return what was approved.
 
     Repeated keys cannot be approved: which row would win?
 

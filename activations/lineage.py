@@ -1,4 +1,4 @@
-"""What the syncs make of the models, for lineage: the fields of each sync, and those of its destination."""
+"""The use that syncs make of the models, for lineage: the fields of each sync, and those of its destination."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PLACES = ("table", "stream", "prefix", "url", "path")
 
 
 def uses() -> list[Use]:
-    """Two a sync: the sync, and where it delivers to."""
+    """Return two uses for each sync: the sync, and where it delivers to."""
     return [use for sync in load_syncs().values() for use in (_sync(sync), _destination(sync))]
 
 

@@ -10,8 +10,8 @@ from activations.declaration import Rate
 
 
 @dataclass
-class Pace:
-    """Spreads batches evenly. Clock and sleep are injected, so that a test takes no time."""
+class SyncPace:
+    """A pace that spreads batches evenly. Clock and sleep are injected, so that a test takes no time."""
 
     rate: Rate | None
     sleep: Callable[[float], None] = time.sleep
@@ -29,7 +29,7 @@ class Pace:
 
     @staticmethod
     def _cost(rate: Rate, rows: int) -> float:
-        """Seconds of the rate that a batch uses up."""
+        """Return how many seconds of the rate a batch uses up."""
         by_rows = rows / rate.rows if rate.rows else 0.0
         by_batches = 1 / rate.batches if rate.batches else 0.0
         return max(by_rows, by_batches) * rate.seconds

@@ -25,7 +25,7 @@ from searchflow.quoting import literal, quoted
 
 MASK = "•••"
 ROWS_AT_ONCE = 50_000
-"""Staged rows are fetched in portions of about this size, and batches cut from them: a query a batch would cost more."""
+"""The rows of a portion, about: batches are cut from fetched portions, because a query per batch would cost more."""
 IN_DOUBT = """
 SELECT DISTINCT k.key FROM activation.in_flight i CROSS JOIN unnest(i.keys) AS k (key) WHERE i.sync = {sync}
     AND NOT EXISTS (SELECT FROM activation.batches b
@@ -34,12 +34,12 @@ SELECT DISTINCT k.key FROM activation.in_flight i CROSS JOIN unnest(i.keys) AS k
         WHERE s.sync = i.sync AND s.key = k.key AND s.sequence >= i.sequence)
     AND NOT EXISTS (SELECT FROM activation.row_log l
         WHERE l.key = k.key AND l.sync = i.sync AND l.sequence >= i.sequence)"""
-"""Keys whose batch has no record; unless a later run has recorded them since."""
+"""The query for keys whose batch has no record; unless a later run has recorded them since."""
 UPSERTS = (Kind.ADDED, Kind.CHANGED, Kind.REFRESHED, Kind.REPAIRED, Kind.RESTORED)
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleRow:
     """A row that would be sent, for people: personal fields are masked."""
 
     kind: str
@@ -50,7 +50,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sync would do. Counts are keys: users, messages."""
+    """The plan of a sync: what it would do. Counts are keys: users, messages."""
 
     sync: str
     added: int = 0
@@ -71,11 +71,11 @@ class Plan:
     blocked: tuple[str, ...] = ()
     gate: tuple[str, ...] = ()  # suites that close the gate
     stale: tuple[str, ...] = ()  # suites that have not seen what would be sent
-    samples: tuple[Sample, ...] = field(default=(), repr=False)
+    samples: tuple[SampleRow, ...] = field(default=(), repr=False)
 
     @property
     def to_send(self) -> int:
-        """Rows that a run would deliver."""
+        """Return how many rows a run would deliver."""
         return self.added + self.changed + self.refreshed + self.removed
 
 
@@ -125,8 +125,11 @@ def compare(connection: duckdb.DuckDBPyConnection, sync: Sync, *, now: datetime,
 
 
 def read_sent(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
-    """`sent_rows`: what was acknowledged. Of keys that a killed run had set out to write and has no record of, nobody knows
-    what the destination holds: their hash is null, and those that were never acknowledged are not `known`."""
+    """Create `sent_rows`: what was acknowledged.
+
+    Of keys that a killed run had set out to write and has no record of, no one knows what the destination holds: their
+    hash is null, and those that were never acknowledged are not `known`.
+    """
     unknown = literal(IN_DOUBT.format(sync=literal(sync.name)))
     connection.execute(f"CREATE OR REPLACE TEMP TABLE in_doubt AS SELECT key FROM postgres_query('ledger', {unknown})")
     connection.execute(f"""
@@ -141,7 +144,8 @@ def read_sent(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
 
 
 def read_current(connection: duckdb.DuckDBPyConnection, sync: Sync) -> tuple[int, int]:
-    """`current_rows`: what the model says now, without rows in quarantine or held out. Returns how many those are."""
+    """Create `current_rows`: what the model says now, without rows in quarantine or held out. Return how many those
+    are."""
     quarantined = quarantine.leave_out(connection, sync)
     held_out = holdout.keep_out(connection, sync)
     connection.execute(f"""
@@ -181,7 +185,8 @@ def _write_differences(connection: duckdb.DuckDBPyConnection, sync: Sync, now: d
 
 
 def _is_ours(sync: Sync) -> str:
-    """Rows that only the ledger has matter to a mirror, unless they are in quarantine; other modes leave them."""
+    """Return SQL for rows that only the ledger has: a mirror removes them unless in quarantine; other modes leave
+    them."""
     left = f"s.key NOT IN (SELECT {KEY} FROM {quarantine.HELD_KEYS})" if sync.mode == "mirror" else "false"
     return f"c.{KEY} IS NOT NULL OR {left}"
 
@@ -213,7 +218,8 @@ def batches(
     keep: frozenset[str] = frozenset(),
     run_id: str = "",
 ) -> Iterator[Batch]:
-    """The staged rows: first what is new or changed, then who left. `sequence` is the number of the first."""
+    """Yield the staged rows: first what is new or changed, then who left. `sequence` is the number of the first batch.
+    Yield the staged rows: first what is new or changed, then who left. `sequence` is the number of the first batch."""
     send = sync.operation
     for table, operation in (("outgoing", send), ("leaving", Operation.REMOVE)):
         first, many = 0, sync.batch_size * max(1, ROWS_AT_ONCE // sync.batch_size)
@@ -232,7 +238,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, table: str, first: int, count: 
 
 
 def in_flight(connection: duckdb.DuckDBPyConnection, sync: Sync, sequence: int) -> pa.Table:
-    """`sequence` and `keys` (PostgreSQL's text for an array) of each batch that `batches` would yield."""
+    """Return `sequence` and `keys` (PostgreSQL's text for an array) of each batch that `batches` would yield."""
     size = sync.batch_size
     escaped = f"""replace(replace({KEY}, '\\', '\\\\'), '"', '\\"')"""
     keys = f"""'{{"' || string_agg({escaped}, '","' ORDER BY position) || '"}}'"""
@@ -245,7 +251,7 @@ def in_flight(connection: duckdb.DuckDBPyConnection, sync: Sync, sequence: int) 
 
 
 def staged(connection: duckdb.DuckDBPyConnection) -> int:
-    """How many rows are staged."""
+    """Return how many rows are staged."""
     row = first_row(
         connection.execute("SELECT (SELECT count(*) FROM temp.outgoing) + (SELECT count(*) FROM temp.leaving)")
     )
@@ -254,7 +260,7 @@ def staged(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def invalid_rows(connection: duckdb.DuckDBPyConnection) -> tuple[list[Rejection], list[str]]:
-    """Rows that break the sync's own rules, and their hashes."""
+    """Return rows that break the sync's own rules, and their hashes."""
     rows = connection.execute(
         f"SELECT {KEY}, {PROBLEM}, {HASH}::VARCHAR FROM temp.differences WHERE {KIND} = 'invalid' ORDER BY ALL"
     ).fetchall()
@@ -263,16 +269,16 @@ def invalid_rows(connection: duckdb.DuckDBPyConnection) -> tuple[list[Rejection]
 
 def sample_rows(
     connection: duckdb.DuckDBPyConnection, sync: Sync, before: dict[str, str | None], count: int
-) -> list[Sample]:
-    """Up to `count` staged rows of each kind; `before` holds what was sent of them."""
+) -> list[SampleRow]:
+    """Return up to `count` staged rows of each kind; `before` holds what was sent of them."""
     return [
-        Sample(kind, key, masked(before.get(key), sync), masked(document, sync))
+        SampleRow(kind, key, masked(before.get(key), sync), masked(document, sync))
         for kind, key, document in _sample(connection, count)
     ]
 
 
 def sample_keys(connection: duckdb.DuckDBPyConnection, count: int) -> list[str]:
-    """The keys of the samples."""
+    """Return the keys of the samples."""
     return [key for _, key, _ in _sample(connection, count)]
 
 
@@ -289,7 +295,7 @@ def _sample(connection: duckdb.DuckDBPyConnection, count: int) -> list[tuple[str
 
 
 def masked(document: str | None, sync: Sync) -> dict[str, object] | None:
-    """A row for people and logs."""
+    """Return a row for people and logs, with personal fields masked."""
     if document is None:
         return None
     row: dict[str, object] = json.loads(document)
@@ -297,5 +303,5 @@ def masked(document: str | None, sync: Sync) -> dict[str, object] | None:
 
 
 def masked_texts(documents: Sequence[str], sync: Sync) -> list[str]:
-    """The same as JSON text."""
+    """Return rows for people and logs as JSON texts, with personal fields masked."""
     return [json.dumps(masked(document, sync), ensure_ascii=False) for document in documents]

@@ -1,4 +1,4 @@
-"""Rows that the last run of a suite put in quarantine (`ops.quarantined_rows`) are neither sent nor taken back.
+"""Quarantine: rows that a suite's last run put there (`ops.quarantined_rows`) are neither sent nor taken back.
 
 A suite of the sync's gate names a row by its key. The model's rows that carry the same key (or the part of it that the
 model has) are left out; what the destination holds of them stays as it is until the row is right again.
@@ -16,12 +16,13 @@ from searchflow.quoting import literal, quoted
 CHECKED = "temp.checked_rows"
 """The model's rows without those in quarantine, once `leave_out` was called."""
 SENDABLE = "temp.sendable_rows"
-"""What a sync reads instead of its model: `checked_rows` without users who are held out (`activations.holdout`)."""
+"""The table that a sync reads instead of its model: `checked_rows` without users who are held out
+(`activations.holdout`)."""
 HELD_KEYS = "temp.held_keys"
 
 
 def leave_out(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
-    """Make `checked_rows` (the model without quarantined rows) and `held_keys`. Returns how many rows are left out."""
+    """Make `checked_rows` (the model without quarantined rows) and `held_keys`. Return how many rows are left out."""
     columns = [row[0] for row in connection.execute(f"DESCRIBE {quoted(sync.model)}").fetchall()]
     _read_quarantine(connection, sync)
     condition = _condition(connection, columns)
@@ -39,12 +40,12 @@ def leave_out(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
 
 
 def source_of_key(sync: Sync) -> str:
-    """The model's column for the key."""
+    """Return the model's column for the key."""
     return next(field.source for field in sync.fields if field.name == sync.key)
 
 
 def _read_quarantine(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
-    """`quarantine`: keys of the last run of each suite of the gate, with the names in them."""
+    """Create `quarantine`: keys of the last run of each suite of the gate, with the names in them."""
     suites = ", ".join(literal(name) for name in sync.gate)
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE quarantine AS
@@ -60,7 +61,7 @@ def _read_quarantine(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
 
 
 def _condition(connection: duckdb.DuckDBPyConnection, columns: list[str]) -> str:
-    """SQL that is true of a row `m` of the model whose key is in quarantine."""
+    """Return SQL that is true of a row `m` of the model whose key is in quarantine."""
     shapes = connection.execute("SELECT DISTINCT names FROM temp.quarantine ORDER BY ALL").fetchall()
     conditions = []
     for (names,) in shapes:

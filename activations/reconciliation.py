@@ -39,7 +39,7 @@ SAMPLES = 5
 
 
 @dataclass(frozen=True)
-class Drift:
+class KeyDrift:
     """One key that differs. Field names only: values may be personal."""
 
     kind: str  # missing, different, unexpected
@@ -50,7 +50,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class ReconcileResult:
-    """What the destination should hold, what it holds, and what differs. Counts are keys."""
+    """The result: what the destination should hold, what it holds, and what differs. Counts are keys."""
 
     sync: str
     run_id: str
@@ -69,16 +69,16 @@ class ReconcileResult:
     read: int = 0  # rows read from the destination; the others were compared by digest
     repaired: int = 0
     seconds: float = 0.0
-    samples: tuple[Drift, ...] = ()
+    samples: tuple[KeyDrift, ...] = ()
 
     @property
     def drifted(self) -> int:
-        """Keys that differ, repaired or not."""
+        """Return how many keys differ, repaired or not."""
         return self.missing + self.different + self.unexpected
 
     @property
     def clean(self) -> bool:
-        """Is the destination now as it should be?"""
+        """Return whether the destination is now as it should be."""
         return self.drifted == self.repaired
 
 
@@ -123,8 +123,8 @@ def reconcile(
     return ReconcileResult(sync.name, run.run_id, **counts, repaired=repaired, seconds=seconds, samples=tuple(samples))
 
 
-class Counts(TypedDict):
-    """How many keys."""
+class KeyCounts(TypedDict):
+    """Counts of keys, by how they differ."""
 
     expected: int
     found: int
@@ -141,17 +141,17 @@ class Counts(TypedDict):
     read: int
 
 
-def _drifted(counts: Counts) -> bool:
+def _drifted(counts: KeyCounts) -> bool:
     return bool(counts["missing"] or counts["different"] or counts["unexpected"])
 
 
-def _counted(connection: duckdb.DuckDBPyConnection, compared: Compared) -> Counts:
+def _counted(connection: duckdb.DuckDBPyConnection, compared: Compared) -> KeyCounts:
     kinds = dict(connection.execute(f"SELECT {KIND}, count(*) FROM temp.drift GROUP BY ALL").fetchall())
     causes = dict(connection.execute("SELECT cause, count(*) FROM temp.causes GROUP BY ALL").fetchall())
     fields = connection.execute(
         "SELECT name, count(*) FROM (SELECT unnest(fields) AS name FROM temp.drift) GROUP BY ALL ORDER BY ALL"
     )
-    return Counts(
+    return KeyCounts(
         expected=compared.expected,
         found=compared.found,
         settled=compared.settled,
@@ -168,17 +168,18 @@ def _counted(connection: duckdb.DuckDBPyConnection, compared: Compared) -> Count
     )
 
 
-def _samples(connection: duckdb.DuckDBPyConnection) -> list[Drift]:
+def _samples(connection: duckdb.DuckDBPyConnection) -> list[KeyDrift]:
     rows = connection.execute(
         f"SELECT {KIND}, {KEY}, fields, cause FROM temp.drift JOIN temp.causes USING ({KEY}) "
         f"QUALIFY row_number() OVER (PARTITION BY {KIND}, cause ORDER BY {KEY}) <= ? ORDER BY ALL",
         [SAMPLES],
     ).fetchall()
-    return [Drift(kind, key, tuple(sorted(fields)), cause) for kind, key, fields, cause in rows]
+    return [KeyDrift(kind, key, tuple(sorted(fields)), cause) for kind, key, fields, cause in rows]
 
 
 def _repair(run: Run, gate: Gate | None, found: int) -> int:
-    """Send again. A key the model has lost since is left to the next sync; a message cannot be taken back."""
+    """Send drifted keys again. A key the model has lost since is left to the next sync; a message cannot be taken
+    back."""
     connection, sync = run.connection, run.sync
     with snapshot(connection):
         require_open(sync, *verdicts(connection, sync, gate))
@@ -211,7 +212,7 @@ def _write_differences(connection: duckdb.DuckDBPyConnection, sync: Sync) -> Non
     """)
 
 
-def _write(run: Run, counts: Counts, repaired: int) -> None:
+def _write(run: Run, counts: KeyCounts, repaired: int) -> None:
     row = {"run_id": run.run_id, "sync": run.sync.name, "checked_at": utc(run.now), "repaired": repaired}
     found = {name: value for name, value in counts.items() if name not in ("fields", "read")}
     record.rows(run.connection, "ops.reconciliation_runs", [row | found])

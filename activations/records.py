@@ -1,4 +1,4 @@
-"""How a delivered batch is written into the ledger, in one transaction: set-wise, and no more than it needs.
+"""Records of a delivered batch in the ledger, written in one transaction: set-wise, and no more than it needs.
 
 A row of `sent` holds the last write of a key together with that write's entry in the log; the next write moves the entry
 to `row_log`. So a batch in which all is new, as in a first run, is one COPY into one table. Other batches are staged in
@@ -88,7 +88,7 @@ def write_invalid(
 
 
 def _rows(sync: Sync, batch: Batch) -> pa.Table:
-    """What the ledger keeps of a batch, under its own names."""
+    """Return what the ledger keeps of a batch, under the ledger's own names."""
     names = {KEY: "key", KIND: "kind"}
     if batch.has_documents:
         names[HASH] = "hash"
@@ -98,7 +98,7 @@ def _rows(sync: Sync, batch: Batch) -> pa.Table:
 
 
 def _copy_new(cursor: psycopg.Cursor, sync: Sync, batch: Batch, facts: Mapping[str, object]) -> None:
-    """There was nothing of any row, and all were taken."""
+    """Record a batch of which the ledger had no row, and of which all rows were taken."""
     rows = _rows(sync, batch)
     for name, fact in (("sync", "sync"), ("run_id", "run"), ("sent_at", "at"), ("sequence", "sequence")):
         rows = rows.append_column(name, pa.repeat(str(facts[fact]), rows.num_rows))
@@ -114,7 +114,7 @@ def _stage(cursor: psycopg.Cursor, rows: pa.Table, reasons: Mapping[str, str]) -
 
 
 def _write_staged(cursor: psycopg.Cursor, batch: Batch, facts: Mapping[str, object], *, refused: bool) -> None:
-    """The log keeps what was there before, so it is written first."""
+    """Record a staged batch. The log keeps what was there before, so it is written first."""
     removes = batch.operation is Operation.REMOVE
     if removes or refused:
         cursor.execute(LOG if removes else LOG + REFUSED, facts)
@@ -125,7 +125,8 @@ def _write_staged(cursor: psycopg.Cursor, batch: Batch, facts: Mapping[str, obje
 
 
 def _forget_rejections(cursor: psycopg.Cursor, sync: Sync, batch: Batch, reasons: Mapping[str, str]) -> None:
-    """What was taken is no longer rejected. Most often nothing is, and asking is cheaper than naming the keys."""
+    """Delete rejections of rows that were taken now. Most often there are none, and asking is cheaper than naming
+    keys."""
     cursor.execute("SELECT FROM activation.rejected WHERE sync = %s LIMIT 1", [sync.name])
     if cursor.rowcount:
         taken = [key for key in batch.keys if key not in reasons]

@@ -1,4 +1,5 @@
-"""The log of syncs does not grow for ever: what is older than SEARCHFLOW_LEDGER_DAYS leaves it.
+"""Retention of the log of syncs, so that it does not grow for ever: what is older than SEARCHFLOW_LEDGER_DAYS leaves
+it.
 
 What a destination holds (`sent`) stays, without the log's entry of who wrote it and what was there before; of batches the
 last of each sync stays, because numbers go on from it. Undo refuses runs from before the horizon, which is moved first:
@@ -19,9 +20,9 @@ from searchflow.ops import audit_log
 from searchflow.settings import Settings
 
 PORTION = 50_000
-"""Rows in one transaction."""
+"""The number of rows in one transaction."""
 OLD = "run_id < %(before)s"
-"""Ids of runs begin with the time, and their index is small."""
+"""The condition of an old run: ids of runs begin with the time, and their index is small."""
 STEPS = {
     "rows": ("DELETE FROM activation.row_log", OLD),
     "last_rows": (
@@ -39,7 +40,7 @@ STEPS = {
 
 @dataclass(frozen=True)
 class Pruned:
-    """What left the log."""
+    """Counts of what left the log."""
 
     rows: int = 0  # of the log, wherever they were
     batches: int = 0

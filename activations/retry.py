@@ -1,4 +1,4 @@
-"""Try again, later and later: exponential backoff with jitter, and a destination's own Retry-After."""
+"""Retries, later and later: exponential backoff with jitter, and a destination's own Retry-After."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ Answer = TypeVar("Answer")
 
 @dataclass
 class Retries:
-    """How often and how long to wait. Sleeping and chance are injected, so that a test takes no time."""
+    """A policy of how often to try and how long to wait. Sleeping and chance are injected, so that a test takes no
+    time."""
 
     attempts: int = 5
     first_wait: float = 0.2

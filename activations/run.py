@@ -23,8 +23,8 @@ from activations.delivery import Courier, OnProgress, Tally
 from activations.errors import SyncBlocked
 from activations.gate import Gate, closed_by, latest_verdicts, named_verdicts, require_open
 from activations.ledger import Ledger, attach
-from activations.pace import Pace
-from activations.planner import Plan, Sample
+from activations.pace import SyncPace
+from activations.planner import Plan, SampleRow
 from activations.retry import Retries
 from searchflow import actor, tracing, warehouse
 from searchflow.errors import GateFailed, SearchFlowError
@@ -35,7 +35,7 @@ from searchflow.settings import Settings
 
 @dataclass(frozen=True)
 class SyncResult:
-    """What a run did, or with `dry_run` would do. Counts are keys: users, messages."""
+    """The result of a run: what it did, or with `dry_run` would do. Counts are keys: users, messages."""
 
     sync: str
     run_id: str
@@ -55,29 +55,29 @@ class SyncResult:
     batches: int = 0
     blocked: tuple[str, ...] = ()  # dry run: what would stop it
     stale: tuple[str, ...] = ()  # dry run: suites that must look at the data first; the flow lets them
-    samples: tuple[Sample, ...] = ()  # dry run
+    samples: tuple[SampleRow, ...] = ()  # dry run
 
 
 def open_destination(sync: Sync, settings: Settings) -> Destination:
-    """The destination of a sync. Does not connect yet."""
+    """Return the destination of a sync. It does not connect yet."""
     destination: Destination = destination_module(sync.kind).open_destination(sync, sync.options(), settings)
     return destination
 
 
 def new_run_id(now: datetime) -> str:
-    """Sorts by time."""
+    """Return a new run's id; ids sort by time."""
     return f"{utc(now):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
 
 
 @contextmanager
 def snapshot(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """One moment of lake and ledger: verdicts, model and what was acknowledged fit together."""
+    """Hold one moment of lake and ledger, so that verdicts, model and what was acknowledged fit together."""
     with warehouse.transaction(connection):
         yield
 
 
 def verdicts(connection: duckdb.DuckDBPyConnection, sync: Sync, gate: Gate | None) -> tuple[Gate, list[str]]:
-    """How the suites last ended, and those of them that have not seen what the sync would send."""
+    """Return how the suites last ended, and those of them that have not seen what the sync would send."""
     if gate is not None:
         return gate, []
     latest = latest_verdicts(connection)
@@ -87,18 +87,19 @@ def verdicts(connection: duckdb.DuckDBPyConnection, sync: Sync, gate: Gate | Non
 
 @dataclass(frozen=True)
 class Look:
-    """What a look at a sync needs: for a plan that people read, and for a run, it is the same look."""
+    """A look at a sync; a plan that people read and a run take the same look."""
 
     connection: duckdb.DuckDBPyConnection
     ledger: Ledger
     sync: Sync
     now: datetime
     gate: Gate | None = None
-    """Verdicts instead of the newest ones in the lake."""
+    """The verdicts to use instead of the newest ones in the lake."""
     retry_rejected: bool = False
 
     def plan(self, *, insist: bool) -> Plan:
-        """Compare the model with what was acknowledged, inside `snapshot`. What keeps the sync from sending is in the plan.
+        """Compare the model with what was acknowledged, inside `snapshot`. What keeps the sync from sending is in the
+        plan.
 
         Raises:
             GateFailed: with `insist`, when the gate is closed; before the model is read.
@@ -112,7 +113,7 @@ class Look:
         return replace(plan, blocked=blocked, gate=tuple(closed_by(self.sync, known)), stale=tuple(stale))
 
     def _informed(self, plan: Plan) -> Plan:
-        """Add what only the ledger knows: is the sync on hold, is the size of a group unusual?"""
+        """Add what only the ledger knows: whether the sync is on hold, and whether the size of a group is unusual."""
         sizes = segments.sizes(self.connection, self.sync)
         jumps = []
         if sizes or self.sync.limits.groups:
@@ -140,7 +141,7 @@ class Run:
         self.tally = Tally()
 
     def prepare(self, gate: Gate | None, *, retry_rejected: bool) -> None:
-        """Gate, plan and limits: everything that may stop the run before it sends."""
+        """Check gate, plan and limits: everything that may stop the run before it sends."""
         attach(self.connection, self.settings)
         with snapshot(self.connection):
             look = Look(self.connection, self.ledger, self.sync, self.now, gate, retry_rejected)
@@ -153,7 +154,7 @@ class Run:
             self._record_approval(approved)
 
     def _record_approval(self, reasons: list[str]) -> None:
-        """Who let what pass, before anything is sent."""
+        """Record who let what pass, before anything is sent."""
         detail = f"by {self.by}: {'; '.join(reasons)}, sync run {self.run_id}"
         target = f"{self.sync.kind} {self.sync.name}"
         audit_log.append(self.settings, "approve", target, rows=self.plan.to_send, detail=detail)
@@ -181,7 +182,7 @@ class Run:
                 self.retries,
                 self._record_rejected,
                 self.tally,
-                Pace(self.sync.rate, sleep=self.retries.sleep),
+                SyncPace(self.sync.rate, sleep=self.retries.sleep),
             )
             sequence = self.ledger.next_sequence(self.sync)
             if not self.sync.once:  # what is sent once is planned again by its key, whatever the model says then
@@ -231,7 +232,7 @@ class Run:
             tracing.note(span, status=self.status(), **self.counts())
 
     def _origins(self) -> list[str | None]:
-        """The span of the run that made what is sent."""
+        """Return the spans of the runs that made what is sent."""
         if not tracing.enabled():
             return []
         row = first_row(
@@ -244,13 +245,13 @@ class Run:
         return [row[0]] if row else []
 
     def status(self) -> str:
-        """How it ended, in a word."""
+        """Return in one word how the run ended."""
         if self.tally.rejected:
             return "partial"
         return "done" if self.tally.batches else "unchanged"
 
     def counts(self) -> dict[str, int]:
-        """What was sent and recorded."""
+        """Return the counts of what was sent and recorded."""
         sent = self.tally.sent
         return {
             "added": sent.get(Kind.ADDED, 0),
@@ -287,7 +288,7 @@ class Run:
         )
 
     def result(self, seconds: float) -> SyncResult:
-        """The same for the caller."""
+        """Return the result of the run for the caller."""
         counts = self.counts()
         return SyncResult(
             self.sync.name,
@@ -316,5 +317,5 @@ def _status_of(error: Exception) -> str:
 
 
 def _shown(error: Exception) -> str:
-    """Only our own messages are known to hold no personal data."""
+    """Return an error's text for logs: only our own messages are known to hold no personal data."""
     return str(error) if isinstance(error, SearchFlowError) else type(error).__name__

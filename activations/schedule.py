@@ -1,4 +1,4 @@
-"""Is a text a cron line? Checked when a sync file is read, long before a scheduler would refuse it."""
+"""Check of cron lines, done when a sync file is read, long before a scheduler would refuse it."""
 
 from __future__ import annotations
 

@@ -20,12 +20,12 @@ from searchflow.quoting import quoted
 
 STEPS_KNOWN, TIMES = 4, 5
 MOST = 1000
-"""More than this many values are no groups."""
+"""The most values of a field that has groups."""
 Sizes = Mapping[str, int]
 
 
 def sizes(connection: duckdb.DuckDBPyConnection, sync: Sync) -> dict[str, int]:
-    """Group -> rows of the model now (without quarantine); empty when the sync declares no groups."""
+    """Return group -> rows of the model now (without quarantine); empty when the sync declares no groups."""
     if sync.limits.groups is None:
         return {}
     column = next(field.source for field in sync.fields if field.name == sync.limits.groups.field)
@@ -42,7 +42,7 @@ def sizes(connection: duckdb.DuckDBPyConnection, sync: Sync) -> dict[str, int]:
 
 
 def jumps(sync: Sync, now: Sizes, history: Sequence[Sizes]) -> list[str]:
-    """What is unusual; `history` is the newest first."""
+    """Return what is unusual about the sizes; `history` is the newest first."""
     limits = sync.limits.groups
     if limits is None or len(history) <= STEPS_KNOWN:
         return []
@@ -55,12 +55,12 @@ def jumps(sync: Sync, now: Sizes, history: Sequence[Sizes]) -> list[str]:
 
 
 def _usual(limits: Groups, value: str, history: Sequence[Sizes]) -> float:
-    """The largest step that nobody has to look at."""
+    """Return the largest step that no user has to look at."""
     known = [each.get(value, 0) for each in history]
     steps = [abs(new - old) for new, old in itertools.pairwise(known)]
     return max(limits.rows, limits.share * known[0], TIMES * statistics.median(steps))
 
 
 def _shown(value: str) -> str:
-    """For a message: short, and nothing that a terminal would obey."""
+    """Return a value for a message: short, and with nothing that a terminal would obey."""
     return repr(value[:40])

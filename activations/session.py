@@ -23,10 +23,11 @@ from searchflow.services import locks
 from searchflow.settings import Settings
 
 LOCK_WAIT = 2.0
-"""Seconds. The session of a run that ended, or was killed, takes a moment to end on the server."""
+"""The seconds to wait for the lock. The session of a run that ended, or was killed, takes a moment to end on the
+server."""
 
 
-class Session:
+class LedgerSession:
     """One connection. A subclass says which schema, which file makes it, and what its lock is called."""
 
     SCHEMA: ClassVar[str]
@@ -34,11 +35,11 @@ class Session:
     """The tables, each with its meaning; safe to run again."""
     LOCK: ClassVar[str]
     PROGRAM: ClassVar[str]
-    """How the server's lists of sessions call it."""
+    """The name in the server's lists of sessions."""
     BUSY: ClassVar[str]
-    """What to say when somebody else holds the lock; `{holder}` is who."""
+    """The message when another process holds the lock; `{holder}` is that process."""
     GONE: ClassVar[str]
-    """What to say when the server stops answering while something is written."""
+    """The message when the server stops answering while something is written."""
 
     def __init__(self, settings: Settings) -> None:
         name = f"searchflow {self.PROGRAM}, process {os.getpid()}"
@@ -72,14 +73,14 @@ class Session:
             self._connection.execute(f"COMMENT ON SCHEMA {self.SCHEMA} IS '{version}'")
 
     def try_lock(self) -> bool:
-        """True when nobody else is at it."""
+        """Take the lock, and return whether no other process had it."""
         return locks.try_lock(self._connection, self.LOCK)
 
     def lock(self, sleep: Callable[[float], None] = time.sleep) -> None:
-        """One process at a time.
+        """Take the lock: one process works at a time.
 
         Raises:
-            BusyError: somebody else holds it.
+            BusyError: another process holds the lock.
         """
         waited, step = 0.0, 0.1
         while not self.try_lock():
@@ -93,13 +94,13 @@ class Session:
         return found[0] if found else "another process"
 
     def _one(self, query: str, *values: Any) -> Any:
-        """The first value of the first row."""
+        """Return the first value of the first row of an answer."""
         row = self._connection.execute(query, list(values)).fetchone()
         return None if row is None else row[0]
 
     @contextmanager
     def _writing(self) -> Iterator[psycopg.Cursor]:
-        """A transaction.
+        """Open a transaction for writing.
 
         Raises:
             ServiceError: the server is gone.

@@ -15,8 +15,8 @@ from searchflow.quoting import quoted
 
 PROBLEM = "__problem"
 LONGEST_KEY = 2_500
-"""Bytes. With the sync's name a longer one does not fit into an entry of PostgreSQL's indexes (2,704 bytes), and would fail the
-whole batch."""
+"""The longest key, in bytes. With the sync's name a longer one does not fit into an entry of PostgreSQL's indexes
+(2,704 bytes), and would fail the whole batch."""
 SQL_TYPES = {"text": "VARCHAR"}
 
 
@@ -43,7 +43,7 @@ def _problem(field: Field, key: str) -> list[str]:
 
 
 def shaped(sync: Sync, relation: str) -> str:
-    """A SELECT over `relation` (the model, or a destination's rows under the names of the model's columns)."""
+    """Return a SELECT over `relation` (the model, or a destination's rows under the names of the model's columns)."""
     cases = [case for field in sync.fields for case in _problem(field, sync.key)]
     columns = ", ".join(_cast(field) for field in sync.fields)
     typed = f"SELECT {columns}, CASE {' '.join(cases)} ELSE NULL END AS {PROBLEM} FROM {relation}"
@@ -59,13 +59,14 @@ def _flat(sync: Sync, typed: str) -> str:
 
 
 def _key(sync: Sync) -> str:
-    """The key as text; of one that is too long a digest, so that the ledger can say which row it refused."""
+    """Return SQL for the key as text; for a key that is too long it gives a digest, so that the ledger can say which
+    row it refused."""
     key = f"coalesce({quoted(sync.key)}::VARCHAR, '')"
     return f"CASE WHEN strlen({key}) > {LONGEST_KEY} THEN 'too long: ' || md5({key}) ELSE {key} END"
 
 
 def _document(sync: Sync) -> str:
-    """The row as JSON. A null that must not empty the destination's field is left out."""
+    """Return SQL for the row as JSON. A null that must not empty the destination's field is left out."""
     kept = [field for field in sync.fields if field.nulls == "keep"]
     document = _packed([field for field in sync.fields if field not in kept])
     # A merge patch (RFC 7396) drops the patch's nulls and leaves those of its target.
@@ -77,7 +78,8 @@ def _packed(fields: Sequence[Field]) -> str:
 
 
 def _grouped(sync: Sync, typed: str) -> str:
-    """One row per key; members are ordered by name, because the order of a hash's fields means nothing."""
+    """Return SQL that gives one row per key; members are ordered by name, because the order of a hash's fields means
+    nothing."""
     assert sync.group is not None
     member, value = quoted(sync.group.member), quoted(sync.group.value)
     pair = f"concat(to_json({member}), ':', coalesce(to_json({value}::VARCHAR)::VARCHAR, 'null'))"
@@ -98,5 +100,5 @@ def _grouped(sync: Sync, typed: str) -> str:
 
 
 def payload_columns(sync: Sync) -> list[str]:
-    """The columns of `shaped` that a batch carries besides key, hash and document."""
+    """Return the columns of `shaped` that a batch carries besides key, hash and document."""
     return [NAMES, VALUES] if sync.group is not None else [field.name for field in sync.fields]

@@ -19,7 +19,7 @@ MODELS_DIR = ROOT / "models"
 
 
 def load_syncs(folder: Path = SYNCS_DIR) -> dict[str, Sync]:
-    """Name -> sync, in the order of their names.
+    """Return name -> sync, in the order of their names.
 
     Raises:
         ConfigurationError: a file is wrong; names the file, the line and the field.
@@ -28,12 +28,12 @@ def load_syncs(folder: Path = SYNCS_DIR) -> dict[str, Sync]:
 
 
 def sync_names(folder: Path = SYNCS_DIR) -> list[str]:
-    """Which syncs there are, without reading their files."""
+    """Return the names of all syncs, without reading their files."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def load_sync(name: str, folder: Path = SYNCS_DIR) -> Sync:
-    """One sync.
+    """Read and check one sync.
 
     Raises:
         NotFoundError: there is no such file.
@@ -56,13 +56,13 @@ def _load(path: Path) -> Sync:
 
 
 def wrong(sync: Sync, place: Place, problem: str) -> ConfigurationError:
-    """The error for something in a sync's file that only a run can find out."""
+    """Return the error for something in a sync's file that only a run can find out."""
     path = Path(sync.file)
     return documents.wrong(path, path.read_text(encoding="utf-8"), place, problem)
 
 
 def _unknown_names(sync: Sync) -> Iterator[tuple[Place, str]]:
-    """Model and suites are files (path = name), so that a name nobody has made is found before anything runs."""
+    """Yield names of models and suites that have no file (path = name), so that they are found before anything runs."""
     schema, table = sync.model.split(".")
     if not any((MODELS_DIR / schema / f"{table}{suffix}").exists() for suffix in (".sql", ".py")):
         near = _near(sync.model, (f"{path.parent.name}.{path.stem}" for path in MODELS_DIR.glob("*/*.sql")))
@@ -80,7 +80,7 @@ def _near(name: str, known: Iterable[str]) -> str:
 
 
 def _check_destination(path: Path, text: str, sync: Sync) -> None:
-    """The destination's own rules: its options, its modes, and whether it can leave a field as it is."""
+    """Check the destination's own rules: its options, its modes, and whether it can leave a field as it is."""
     if "type" not in sync.destination:
         raise documents.wrong(
             path, text, ["destination", "type"], f"is missing; known: {', '.join(destination_types())}"
@@ -94,7 +94,7 @@ def _check_destination(path: Path, text: str, sync: Sync) -> None:
         raise documents.wrong(path, text, ["mode"], f"{sync.kind} cannot {sync.mode}; it can {can}")
     if sync.group is not None and not module.GROUPS:
         raise documents.wrong(
-            path, text, ["group"], f"{sync.kind} writes one row a key and cannot group rows; leave it out"
+            path, text, ["group"], f"{sync.kind} writes one row per key and cannot group rows; leave it out"
         )
     for index, field in enumerate(sync.fields):
         if field.nulls == "keep" and not module.KEEPS_FIELDS:

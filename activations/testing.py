@@ -30,7 +30,7 @@ from searchflow.settings import Settings
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 FIELDS = (("id", "text"), ("label", "text"), ("amount", "decimal(18,2)"), ("seen_at", "timestamp"), ("note", "text"))
 Row = tuple[str, str | None, str | None, str | None, str | None]
-"""Values of `FIELDS`, as texts."""
+"""A row: the values of `FIELDS`, as texts."""
 SEEN = "2026-03-09 08:30:00"
 ROWS: tuple[Row, ...] = (
     ("k1", "plain", "10.50", SEEN, "a note"),
@@ -39,7 +39,7 @@ ROWS: tuple[Row, ...] = (
     ("k4", "ünïcode ✓ back\\slash", None, SEEN, "'quoted"),
     ("k 5/é:*", None, "1234567.89", SEEN, None),
 )
-"""What a destination must give back as it took it: null and empty text apart, every character."""
+"""Rows that a destination must give back as it took them: null and empty text apart, every character."""
 Gap = Literal["unreachable", "refuse"]
 Check = Callable[["Trial"], None]
 
@@ -49,7 +49,7 @@ class Trial(ABC):
 
     kind: ClassVar[str]
     cannot: ClassVar[Mapping[Gap, str]] = MappingProxyType({})
-    """What this destination cannot be made to do, and why."""
+    """The things that this destination cannot be made to do, and why."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -63,16 +63,17 @@ class Trial(ABC):
 
     @abstractmethod
     def options(self) -> dict[str, Any]:
-        """What a sync file would say under `destination`, besides `type`."""
+        """Return what a sync file would say under `destination`, besides `type`."""
 
     def rows(self, sync: Sync, destination: Destination) -> pa.Table:
-        """What is there, one row a row, as texts; by other eyes than the destination's where that is possible."""
+        """Return what is there, row by row, as texts; read by another program than the destination where that is
+        possible."""
         found = destination.read()
         assert found is not None, f"{self.kind} cannot be read back: override Trial.rows with eyes of your own"
         return found
 
     def unreachable(self, sync: Sync) -> Destination:
-        """The same destination where nobody answers."""
+        """Return this destination at an address where no server answers."""
         raise NotImplementedError
 
     def refuse(self, sync: Sync, key: str) -> None:
@@ -82,7 +83,7 @@ class Trial(ABC):
     # --- what checks use
 
     def sync(self, mode: Mode, **changes: dict[str, Any]) -> Sync:
-        """A sync to this destination; `changes` are of single fields."""
+        """Return a sync to this destination; `changes` are of single fields."""
         fields = [Field(name=name, type=kind, **changes.get(name, {})) for name, kind in FIELDS]
         destination = {"type": self.kind, **self.options()}
         return Sync(
@@ -92,7 +93,7 @@ class Trial(ABC):
 
     @contextmanager
     def opened(self, sync: Sync) -> Iterator[Destination]:
-        """A new connection, as each run has one."""
+        """Open a new connection, as each run has one."""
         destination: Destination = destination_module(self.kind).open_destination(sync, sync.options(), self.settings)
         try:
             destination.prepare()
@@ -101,12 +102,12 @@ class Trial(ABC):
             destination.close()
 
     def deliver(self, sync: Sync, *batches: Batch) -> list[Any]:
-        """Deliver in one run."""
+        """Deliver some batches in one run."""
         with self.opened(sync) as destination:
             return [destination.deliver(each) for each in batches]
 
     def held(self, sync: Sync) -> dict[str, str]:
-        """Key -> hash of what is there; of an append, key -> its key."""
+        """Return key -> hash of what is there; for an append, key -> its key."""
         with self.opened(sync) as destination:
             found = self.rows(sync, destination)
         if sync.mode == "append":
@@ -120,7 +121,7 @@ class Trial(ABC):
 
 
 def checks(trial: type[Trial]) -> list[Check]:
-    """The promises that a destination of this kind must keep."""
+    """Return the promises that a destination of this kind must keep."""
     module = destination_module(trial.kind)
     found = []
     for check, modes, gap in _CHECKS:
@@ -137,7 +138,7 @@ def checks(trial: type[Trial]) -> list[Check]:
 def batch(
     sync: Sync, operation: Operation, rows: Sequence[Row], *, sequence: int = 0, keep: Sequence[str] = ()
 ) -> Batch:
-    """A batch as the engine makes them. A removal has only keys."""
+    """Return a batch as the engine makes them. A removal has only keys."""
     columns = "" if operation is Operation.REMOVE else f", {DOCUMENT}, {', '.join(name for name, _ in FIELDS)}"
     hashed = "''" if operation is Operation.REMOVE else f"{HASH}::VARCHAR"
     kind = Kind.REMOVED if operation is Operation.REMOVE else Kind.ADDED
@@ -171,7 +172,7 @@ def _expected(sync: Sync, rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _filled(trial: Trial, mode: Mode = "upsert", **changes: dict[str, Any]) -> Sync:
-    """A sync whose rows are there."""
+    """Return a sync whose rows are at the destination."""
     sync = trial.sync(mode, **changes)
     trial.deliver(sync, batch(sync, sync.operation, ROWS))
     return sync
@@ -186,7 +187,7 @@ def _main_mode(trial: Trial) -> Mode:
 
 
 def what_arrives_is_what_was_sent(trial: Trial) -> None:
-    """Every value comes back as it was: null and empty text apart, quotes, line breaks, formulas."""
+    """Check that every value comes back as it was: null and empty text apart, quotes, line breaks, formulas."""
     sync = trial.sync(_main_mode(trial))
     [delivery] = trial.deliver(sync, batch(sync, sync.operation, ROWS))
     assert list(delivery.rejections) == []
@@ -194,7 +195,7 @@ def what_arrives_is_what_was_sent(trial: Trial) -> None:
 
 
 def a_repeat_changes_nothing(trial: Trial) -> None:
-    """The same batch again, by a run that does not know of the first."""
+    """Deliver a batch again, by a run that does not know of the first delivery."""
     sync = trial.sync(_main_mode(trial))
     for _ in range(2):
         trial.deliver(sync, batch(sync, sync.operation, ROWS))
@@ -202,7 +203,8 @@ def a_repeat_changes_nothing(trial: Trial) -> None:
 
 
 def killed_between_delivery_and_record_it_ends_the_same(trial: Trial) -> None:
-    """The second batch was delivered and not recorded: the next run delivers it again and goes on."""
+    """Check a kill after the second batch was delivered and before it was recorded: the next run delivers it again and
+    goes on."""
     sync = trial.sync(_main_mode(trial))
     batches = [batch(sync, sync.operation, ROWS[first : first + 2], sequence=first // 2) for first in (0, 2, 4)]
     trial.deliver(sync, *batches[:2])
@@ -211,7 +213,7 @@ def killed_between_delivery_and_record_it_ends_the_same(trial: Trial) -> None:
 
 
 def a_change_replaces_its_row_and_no_other(trial: Trial) -> None:
-    """Also where the new value is null."""
+    """Check a changed row, also where the new value is null."""
     sync = _filled(trial)
     changed: Row = ("k2", None, "7.00", None, "changed")
     trial.deliver(sync, batch(sync, Operation.UPSERT, [changed], sequence=1))
@@ -219,7 +221,7 @@ def a_change_replaces_its_row_and_no_other(trial: Trial) -> None:
 
 
 def removed_rows_are_gone_and_a_repeat_is_harmless(trial: Trial) -> None:
-    """A mirror takes out who left; keys that are not there are no error."""
+    """Check that a mirror takes out who left, and that keys that are not there are no error."""
     sync = _filled(trial, "mirror")
     absent: Row = ("never there", None, None, None, None)
     for _ in range(2):
@@ -228,7 +230,7 @@ def removed_rows_are_gone_and_a_repeat_is_harmless(trial: Trial) -> None:
 
 
 def who_was_removed_can_return(trial: Trial) -> None:
-    """As if they had never left."""
+    """Check that who returns is there as if they had never left."""
     sync = _filled(trial, "mirror")
     trial.deliver(sync, batch(sync, Operation.REMOVE, ROWS[:1], sequence=1))
     trial.deliver(sync, batch(sync, Operation.UPSERT, ROWS[:1], sequence=2))
@@ -236,7 +238,7 @@ def who_was_removed_can_return(trial: Trial) -> None:
 
 
 def an_insert_leaves_rows_that_are_there(trial: Trial) -> None:
-    """And says how many were there."""
+    """Check that an insert leaves existing rows and says how many there were."""
     sync = trial.sync("insert")
     trial.deliver(sync, batch(sync, Operation.INSERT, ROWS[:2]))
     others = [(row[0], "other", None, None, None) for row in ROWS[:2]]
@@ -246,7 +248,7 @@ def an_insert_leaves_rows_that_are_there(trial: Trial) -> None:
 
 
 def an_update_rejects_rows_that_are_not_there(trial: Trial) -> None:
-    """They are named, and not made."""
+    """Check that rows which are not there are named, and not created."""
     sync = trial.sync("update")
     upsert = msgspec.structs.replace(sync, mode="upsert")
     trial.deliver(upsert, batch(upsert, Operation.UPSERT, ROWS[:2]))
@@ -257,14 +259,14 @@ def an_update_rejects_rows_that_are_not_there(trial: Trial) -> None:
 
 
 def a_null_that_is_kept_leaves_what_is_there(trial: Trial) -> None:
-    """`nulls: keep`."""
+    """Check `nulls: keep`: a null leaves the value that is there."""
     sync = _filled(trial, label={"nulls": "keep"})
     trial.deliver(sync, batch(sync, Operation.UPSERT, [("k1", None, "1.00", SEEN, None)], sequence=1))
     assert trial.held(sync) == _expected(sync, [("k1", "plain", "1.00", SEEN, None), *ROWS[1:]])
 
 
 def fields_of_others_stay_as_they_are(trial: Trial) -> None:
-    """`drift: theirs`: filled when the row is added, and left from then on."""
+    """Check `drift: theirs`: a field is filled when the row is added, and left from then on."""
     sync = _filled(trial, label={"drift": "theirs"})
     new: Row = ("k9", "new", None, None, None)
     changed = batch(sync, Operation.UPSERT, [("k1", "ours", "1.00", SEEN, None), new], sequence=1, keep=["label"])
@@ -273,7 +275,7 @@ def fields_of_others_stay_as_they_are(trial: Trial) -> None:
 
 
 def a_refused_row_is_named_and_the_rest_is_there(trial: Trial) -> None:
-    """With a reason that holds nothing of the row."""
+    """Check that a refused row is named, with a reason that holds nothing of the row."""
     sync = trial.sync(_main_mode(trial))
     trial.deliver(sync, batch(sync, sync.operation, ROWS[:1]))
     trial.refuse(sync, "k3")
@@ -286,7 +288,7 @@ def a_refused_row_is_named_and_the_rest_is_there(trial: Trial) -> None:
 
 
 def nobody_answers_and_it_can_be_tried_again(trial: Trial) -> None:
-    """`Retryable`, and nothing is there; later all is."""
+    """Check that `Retryable` is raised while no server answers and nothing is there; later all rows are."""
     sync = trial.sync(_main_mode(trial))
     rows = batch(sync, sync.operation, ROWS)
     away = trial.unreachable(sync)
@@ -298,13 +300,13 @@ def nobody_answers_and_it_can_be_tried_again(trial: Trial) -> None:
         said = problem.reason
     finally:
         away.close()
-    assert said, "nobody was there, and nothing was said"
+    assert said, "no server was there, and nothing was said"
     trial.deliver(sync, rows)
     assert trial.held(sync) == _expected(sync, ROWS)
 
 
 def digests_are_those_of_what_was_sent(trial: Trial) -> None:
-    """Where there are any; and a bucket can be read alone."""
+    """Check digests where there are any, and that a bucket can be read alone."""
     sync = _filled(trial)
     with trial.opened(sync) as destination:
         digests = destination.digests()
@@ -319,7 +321,7 @@ def digests_are_those_of_what_was_sent(trial: Trial) -> None:
 
 
 def _digests(sync: Sync) -> dict[int, tuple[int, int]]:
-    """As `Destination.digests` says it."""
+    """Return the digests as `Destination.digests` describes them."""
     found: dict[int, tuple[int, int]] = {}
     for key, content in _hashes(sync, _table(ROWS)).items():
         number = int(hashlib.md5(key.encode(), usedforsecurity=False).hexdigest()[:8], 16) * BUCKETS >> 32

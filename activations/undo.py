@@ -1,8 +1,8 @@
-"""Undo: what a run changed is again as it was before it, from the pre-images in the ledger's row log.
+"""Undo of a run: what it changed is again as it was before, from the pre-images in the ledger's row log.
 
 Only rows that still are as that run left them: what a later run wrote stays. Rows that it added are removed by a mirror
 and left by other modes. Afterwards the sync is on hold, because its next run would send the same again: it stops before
-sending until somebody approves.
+sending until a user approves.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SOURCE = "temp.pre_images"
 
 @dataclass(frozen=True)
 class UndoResult:
-    """What an undo did. Counts are keys."""
+    """The result of an undo. Counts are keys."""
 
     sync: str
     run_id: str
@@ -91,7 +91,7 @@ def undo_run(
 
 
 def _check_age(ledger: Ledger, undone: str) -> None:
-    """Of a run that has left the log a part may be there still: it is not restored by halves."""
+    """Refuse a run that has left the log: a part of it may still be there, and must not be restored by halves."""
     kept_from = ledger.kept_from()
     if kept_from is not None and undone < f"{kept_from:%Y%m%dT%H%M%S}":
         raise UsageError(
@@ -140,7 +140,7 @@ def _stage(connection: duckdb.DuckDBPyConnection, sync: Sync, undone: str) -> di
 
 
 def _pre_images(sync: Sync) -> str:
-    """The stored documents as rows again, under the names of the fields."""
+    """Return SQL that gives the stored documents as rows again, under the names of the fields."""
     known = "temp.undoable WHERE NOT overtaken AND before IS NOT NULL"
     if sync.group is not None:
         member, value = quoted(sync.group.member), quoted(sync.group.value)

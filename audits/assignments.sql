@@ -2,7 +2,7 @@ AUDIT (
   name each_user_is_in_one_arm
 );
 
-/* A user who is in both arms of an experiment makes both alike. */
+/* No user is in both arms of an experiment: such a user would make both arms alike. */
 SELECT
   assignments.sync,
   assignments.seed,

@@ -3,7 +3,7 @@ AUDIT (
 );
 
 /* Each booking of the days that was received up to the run's moment has a journey: without one it is missing in the key figures
-and in its user's history, and its revenue is credited to nobody's visit. */
+and in its user's history, and its revenue is credited to no visit. */
 SELECT
   bookings.event_id AS conversion_event_id,
   bookings.event_ts AS converted_at

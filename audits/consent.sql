@@ -2,7 +2,7 @@ AUDIT (
   name only_with_consent
 );
 
-/* No message goes to somebody who did not agree to it. */
+/* No message goes to a user who did not agree to it. */
 SELECT
   messages.user_id
 FROM @this_model AS messages

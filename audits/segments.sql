@@ -2,7 +2,7 @@ AUDIT (
   name segments_cover_all_users
 );
 
-/* Each user is in exactly one segment: nobody of dim_users is missing, nobody else is there. */
+/* Each user is in exactly one segment: no user of dim_users is missing, and no other user is there. */
 SELECT
   COALESCE(users.user_id, segments.user_id) AS user_id
 FROM marts.dim_users AS users
@@ -39,7 +39,7 @@ AUDIT (
 );
 
 /* Two ways to the same answer: the open period of the history is the segment that the rule gives now. Not blocking: a plan
-that makes only the history anew compares it with segments of an earlier moment. */
+that rebuilds only the history compares it with segments of an earlier moment. */
 SELECT
   COALESCE(current_segments.user_id, history.user_id) AS user_id,
   current_segments.segment AS current_segment,

@@ -1,5 +1,6 @@
-"""What `searchflow bench` measures: one module a benchmark, figures beside a limit measured in the same run.
+"""Benchmarks of `searchflow bench`: one module for each, with figures beside a limit measured in the same run.
 
-May import everything of ours but the dashboards' pages; nothing but the command line imports it. Not benchmarks are
-`report` (the contract), `registry` (which benchmarks there are) and `support` (servers and child processes).
+May import every package of this project but the dashboards' pages; nothing but the command line imports it. Three
+modules are no benchmarks: `report` (the contract), `registry` (which benchmarks there are) and `support` (servers and
+child processes).
 """

@@ -103,7 +103,7 @@ def _fill(settings: Settings, name: str, rows: int) -> None:
 
 
 def _deliver(settings: Settings, name: str) -> float:
-    """Seconds of a first run's delivery; gate, plan and the run's own row are not in it."""
+    """Return the seconds of a first run's delivery; gate, plan and the run's own row are not in it."""
     with Ledger(settings) as ledger, closing(warehouse.connect(settings)) as connection:
         ledger.lock()
         ledger.prepare()
@@ -118,7 +118,7 @@ def _deliver(settings: Settings, name: str) -> float:
 
 
 def _rows(settings: Settings, sync: Sync) -> Iterator[Any]:
-    """The rows of each batch, in the engine's order."""
+    """Yield the rows of each batch, in the engine's order."""
     with closing(warehouse.connect(settings, read_only=True)) as connection:
         quarantine.leave_out(connection, sync)
         connection.execute(f"CREATE TEMP TABLE differences AS SELECT {KEY}, {HASH}, 'added' AS __kind FROM "

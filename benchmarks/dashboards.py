@@ -115,7 +115,7 @@ def _answering(address: str, server: subprocess.Popen[bytes], log: Path) -> str:
 
 
 def _visits(browser: Any, address: str, options: Options) -> dict[str, dict[str, list[float]]]:
-    """Page -> first, again and change -> seconds. A round that is not counted warms the server's answers."""
+    """Return page -> first, again and change -> seconds. A round that is not counted warms the server's answers."""
     found: dict[str, dict[str, list[float]]] = {page: {"first": [], "again": [], "change": []} for page in PAGES}
     visits, changes = options.scaled(VISITS, least=1), options.scaled(CHANGES, least=1)
     for number in range(visits + 1):
@@ -137,14 +137,15 @@ def _visits(browser: Any, address: str, options: Options) -> dict[str, dict[str,
 
 
 def _seconds_to_open(tab: Any, address: str) -> float:
-    """From the navigation's start, as the browser counts it, until the page is complete."""
+    """Return the seconds from the navigation's start, as the browser counts it, until the page is complete."""
     tab.goto(address, wait_until="commit")
     tab.wait_for_selector("[data-testid=stApp]")
     return float(tab.evaluate(COMPLETE)) / 1000
 
 
 def _seconds_to_change(tab: Any, address: str, key: str, place: int) -> float:
-    """From the click on a value until the page is complete with it. Each value is a question not asked before."""
+    """Return the seconds from the click on a value until the page is complete with it. Each value is a question not
+    asked before."""
     _seconds_to_open(tab, address)
     box = tab.locator(f".st-key-{key}")
     box.get_by_role("combobox").click()
@@ -158,7 +159,7 @@ def _seconds_to_change(tab: Any, address: str, key: str, place: int) -> float:
 
 
 def _report(options: Options, rows: dict[str, int], measured: dict[str, dict[str, list[float]]]) -> Report:
-    """Each page is held to the limit by itself: a fast one does not make up for a slow one."""
+    """Return the report. Each page is held to the limit by itself: a fast one does not make up for a slow one."""
     figures = []
     for kind, name, limit in (
         ("first", "first complete render", RENDER_SECONDS),

@@ -33,7 +33,7 @@ SECONDS = 150.0
 SLICE = 0.1
 MEDIAN, P95 = 10.0, 30.0
 WARM_UP = 420.0
-"""Most seconds that the first pass may take."""
+"""The most seconds that the first pass may take."""
 NEWEST = "SELECT max(searched_at) FROM marts.fct_search_funnel"
 
 
@@ -65,7 +65,7 @@ def _judged(options: Options, name: str, seconds: float, most: float) -> Figure:
 
 
 def _watch(settings: Settings, seconds: float, options: Options) -> list[float]:
-    """Seconds that each second's searches took, from the newest search that a reader finds at each look."""
+    """Return the seconds that each second's searches took, from the newest search that a reader finds at each look."""
     waits: list[float] = []
     with warehouse.connect(settings, read_only=True) as connection:
         seen = _first(connection)
@@ -84,13 +84,13 @@ def _watch(settings: Settings, seconds: float, options: Options) -> list[float]:
 
 
 def _waited(after: datetime, until: datetime, now: datetime) -> list[float]:
-    """Searches come evenly: ten of every second stand for all of them."""
+    """Return how long searches waited. They come evenly: ten of every second stand for all of them."""
     count = max(1, round((until - after).total_seconds() * 10))
     return [(now - (after + (until - after) * each / count)).total_seconds() for each in range(1, count + 1)]
 
 
 def _first(connection: duckdb.DuckDBPyConnection) -> datetime:
-    """The newest search once the followers are warm: after the second change of the funnel."""
+    """Return the newest search once the followers are warm: after the second change of the funnel."""
     ends, changes = time.monotonic() + WARM_UP, 0
     seen: datetime | None = None
     while time.monotonic() < ends:
@@ -104,7 +104,7 @@ def _first(connection: duckdb.DuckDBPyConnection) -> datetime:
 
 
 def _newest(connection: duckdb.DuckDBPyConnection) -> datetime | None:
-    """The newest search in the funnel; None before the first pass has made it."""
+    """Return the newest search in the funnel; None before the first pass has made it."""
     try:
         found = connection.execute(NEWEST).fetchone()
     except duckdb.CatalogException:
@@ -114,7 +114,7 @@ def _newest(connection: duckdb.DuckDBPyConnection) -> datetime | None:
 
 @contextmanager
 def _publishing(settings: Settings, rate: int) -> Iterator[list[int]]:
-    """A producer that keeps the pace from a thread; the list holds how many it sent at a time."""
+    """Run a producer that keeps the pace from a thread; the list holds how many events it sent at a time."""
     sent: list[int] = []
     stop = threading.Event()
 
@@ -140,7 +140,7 @@ def _publishing(settings: Settings, rate: int) -> Iterator[list[int]]:
 
 
 def _events(first: int, count: int) -> dict[str, list[bytes]]:
-    """Of twenty events fourteen are searches, five clicks on them, and one a booking; a session has twenty."""
+    """Return events: of twenty, fourteen are searches, five clicks on them, and one a booking; a session has twenty."""
     now = datetime.now(UTC).isoformat()
     made: dict[str, list[bytes]] = {"search": [], "click": [], "conversion": []}
     for number in range(first, first + count):
@@ -178,7 +178,7 @@ def _id(number: int) -> str:
 
 @contextmanager
 def _following(settings: Settings, command: str) -> Iterator[None]:
-    """`searchflow <command> --follow` on this platform, told to stop at the end."""
+    """Run `searchflow <command> --follow` on this platform, and tell it to stop at the end."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SEARCHFLOW_", "PREFECT_"))}
     environment = kept | {
         "SEARCHFLOW_HOME": str(settings.home),

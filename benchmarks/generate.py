@@ -82,7 +82,7 @@ def _mebibytes(size: int) -> int:
 
 
 def _write(folder: Path, events: int, processes: int) -> dict[str, Any]:
-    """What `searchflow generate --to files --processes N` does; seconds include the start of the workers."""
+    """Do what `searchflow generate --to files --processes N` does; seconds include the start of the workers."""
     from generators import publish_range
     from generators.publishers import jsonl_part
     from generators.simulation import WHOLE
@@ -109,7 +109,7 @@ def _range(events: int, days: int) -> Any:
 
 
 def _day(events: int) -> dict[str, Any]:
-    """One busy day in this process; its lines are made and go nowhere."""
+    """Make one busy day in this process; its lines are made and go nowhere."""
     from generators import Simulation
 
     began, lines = time.perf_counter(), 0
@@ -120,7 +120,7 @@ def _day(events: int) -> dict[str, Any]:
 
 
 def _ready_rows(folder: Path, rows: int) -> float:
-    """Rows a second that Polars writes as JSON lines when they are ready."""
+    """Return how many ready rows a second Polars writes as JSON lines."""
     import polars as pl
 
     from generators import Simulation

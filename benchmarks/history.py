@@ -13,7 +13,7 @@ import duckdb
 
 EVENTS_A_VISIT = 25 / 3
 VISITS_A_USER = 20
-"""Users grow with the daily traffic, not with history: they come back."""
+"""The number of visits per user: users grow with the daily traffic, not with history, because they come back."""
 
 _VISITS = """
 CREATE OR REPLACE TEMP TABLE visits AS
@@ -82,12 +82,12 @@ PER_VISIT = {"search": (_SEARCHES, 6), "click": (_CLICKS, 2), "conversion": (_BO
 
 
 def visits_a_day(events_a_day: int) -> int:
-    """How many visits make about so many events."""
+    """Return how many visits make about so many events."""
     return max(3, round(events_a_day / EVENTS_A_VISIT))
 
 
 def add_days(connection: duckdb.DuckDBPyConnection, first: date, days: int, events_a_day: int) -> int:
-    """Write the days from `first` on, as one commit a feed that became known in the last minute of the last day.
+    """Write the days from `first` on, as one commit for each feed that became known in the last minute of the last day.
 
     Returns: how many events.
     """
@@ -107,5 +107,5 @@ def add_days(connection: duckdb.DuckDBPyConnection, first: date, days: int, even
 
 
 def ends(day: date) -> datetime:
-    """The moment at which all of a day's events are known (UTC, naive)."""
+    """Return the moment at which all of a day's events are known (UTC, naive)."""
     return datetime.combine(day, time(23, 59, 30))

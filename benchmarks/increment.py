@@ -24,7 +24,7 @@ SHORT, LONG = 30, 365
 REPEATED = 5
 FIRST = date(2025, 1, 1)
 CHUNK = 30
-"""Days that are written in one commit."""
+"""The number of days that are written in one commit."""
 AT_MOST = 1.25
 
 
@@ -58,7 +58,8 @@ def run(options: Options) -> Report:
 
 @dataclass
 class _History:
-    """A platform with days in it, the process that transforms it, and what the days took that were added one by one."""
+    """A platform with days in it, the process that transforms it, and the seconds of each day that was added by
+    itself."""
 
     settings: Settings
     call: Callable[..., Any]
@@ -68,20 +69,20 @@ class _History:
     models: list[dict[str, float]] = field(default_factory=list)
 
     def grow(self, days: int) -> None:
-        """All at once."""
+        """Add some days, all at once."""
         while self.days < days:
             self._add(min(CHUNK, days - self.days))
         self.call(_transform, self.settings, self.days)
 
     def one_more(self) -> None:
-        """A day, measured."""
+        """Add one more day, and measure it."""
         self._add(1)
         seconds, models = self.call(_transform, self.settings, self.days)
         self.seconds.append(round(seconds, 3))
         self.models.append(models)
 
     def median(self, model: str) -> float:
-        """Seconds a day, of the days on which it was made."""
+        """Return the median seconds of a model, over the days on which it was made."""
         return statistics.median([models[model] for models in self.models if model in models] or [0.0])
 
     def _add(self, days: int) -> None:
@@ -106,7 +107,7 @@ def _add(settings: Settings, built: int, days: int, daily: int) -> None:
 
 
 def _transform(settings: Settings, built: int) -> tuple[float, dict[str, float]]:
-    """Seconds, and those of each model."""
+    """Return the seconds of a transformation, and those of each model."""
     from searchflow.transformation import transform
 
     began = time.perf_counter()

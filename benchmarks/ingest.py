@@ -23,12 +23,12 @@ from searchflow.settings import Settings
 
 EVENTS, STORED = 1_000_000, 10_000_000
 PEER_EVENTS = 100_000
-"""It would need minutes for all."""
+"""The events that the peer loads: it would need minutes for all."""
 RATE, RATIO, KEPT = 100_000, 0.5, 0.8
 TURNS = 3
 FULL_DAY = date(2026, 3, 2)
 EMPTY_DAYS = [FULL_DAY + timedelta(days=2 * turn) for turn in range(1, TURNS + 1)]
-"""One each turn, and a day between: stored events are looked for a day around a batch's."""
+"""The empty days, one for each turn with a day between: stored events are looked for a day around a batch's."""
 NOW = datetime(2026, 3, 9, 1, tzinfo=UTC)
 
 
@@ -52,7 +52,7 @@ def run(options: Options) -> Report:
 
 
 def _by_dlt(options: Options) -> tuple[list[Figure], dict[str, Any]]:
-    """Its figure, or the fact that there is none and how to get it."""
+    """Return dlt's figure, or the fact that there is none and how to get it."""
     python = peer.python_with_dlt(options.workspace, install=options.peer)
     if python is None:
         return [], {"dlt": peer.HOW_TO_GET_IT}
@@ -117,7 +117,7 @@ def _rates(drains: Sequence[Measured]) -> list[float]:
 
 
 def _peak(runs: Sequence[Measured]) -> float:
-    """MiB."""
+    """Return the peak memory of some runs, in MiB."""
     return max(each.peak_bytes for each in runs) / 2**20
 
 

@@ -29,7 +29,7 @@ from searchflow.settings import Settings
 ROUNDS = 24
 COMMITS = 3_000
 SMALL, LARGE = 12, 400
-"""Events a commit, below and above the limit for inlining."""
+"""The events per commit, below and above the limit for inlining."""
 BOUND = 2
 START = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -38,12 +38,12 @@ SELECT coalesce(max(files), 0) FROM (
     SELECT count(*) AS files FROM {maintenance.CATALOG_TABLES}.ducklake_data_file
     WHERE end_snapshot IS NULL GROUP BY table_id, regexp_replace(path, '[^/]*$', ''))
 """
-"""The most files that any table has for one day (a table that is not partitioned: at all)."""
+"""The query for the most files that any table has for one day (a table that is not partitioned: at all)."""
 
 
 @dataclass
 class _Day:
-    """What was seen, one entry a round (`commits`: a list of seconds)."""
+    """The measurements of a day, one entry for each round (`commits`: a list of seconds)."""
 
     before: list[int] = field(default_factory=list)
     after: list[int] = field(default_factory=list)
@@ -67,7 +67,7 @@ def run(options: Options) -> Report:
 
 
 def _commit(settings: Settings, start: datetime, commits: int) -> list[float]:
-    """Seconds of each commit. The connections stay open, as a follower's do."""
+    """Commit, and return the seconds of each commit. The connections stay open, as a follower's do."""
     seconds = []
     with streams.connect(settings) as client, warehouse.connect(settings) as connection:
         source = StreamSource(client, "search")

@@ -124,11 +124,11 @@ OPS = {
         SELECT 'b' || n, 'search', ['search', 'click', 'conversion'][1 + n % 3], 'redis',
                $now::TIMESTAMP - to_seconds((n * 10)::INT), 40, 40, 0, 0, 0 FROM range($runs * 30) AS r(n)""",
 }
-"""What the platform writes about itself in 30 days of runs every 5 minutes."""
+"""The rows that the platform writes about itself in 30 days of runs every 5 minutes."""
 
 
 def fill(settings: Settings, now: datetime, size: float = 1.0) -> dict[str, int]:
-    """Make the tables, the last day being the one before `now`. Returns the rows of each."""
+    """Make the tables, the last day being the one before `now`. Return the rows of each."""
     last = now.date() - timedelta(days=1)
     given: dict[str, Any] = {
         "searches_a_day": 0.7 * EVENTS / DAYS * size,
@@ -161,5 +161,5 @@ def _days(connection: duckdb.DuckDBPyConnection, first: date, last: date) -> Non
 
 
 def _named(sql: str, given: dict[str, object]) -> dict[str, object]:
-    """Only the parameters that a statement names: DuckDB refuses others."""
+    """Return only the parameters that a statement names: DuckDB refuses others."""
     return {name: value for name, value in given.items() if f"${name}" in sql}

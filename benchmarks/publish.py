@@ -22,7 +22,7 @@ from searchflow.settings import Settings
 
 EVENTS, HISTORY = 300_000, 600_000
 TIMES = 3
-"""The best of so many, bare and published in turn: the machine is shared."""
+"""The number of turns, bare and published; the best counts because the machine is shared."""
 RATES, SECONDS = (10, 1_000, 20_000), 60
 RATIO, PACE_ERROR = 0.5, 0.01
 TIGHT_RATE, TIGHT_CAPACITY, TIGHT_SECONDS = 4_000, 1_000, 10
@@ -32,7 +32,7 @@ SEED = 42
 
 
 def run(options: Options) -> Report:
-    """Ready batches, a history, three live rates, and a reader that is too slow."""
+    """Measure ready batches, a history, three live rates, and a reader that is too slow."""
     with platform(options) as settings:
         figures = _ratios(options, settings)
         figures += _history(options, settings)
@@ -65,7 +65,7 @@ def _ratios(options: Options, settings: Settings) -> list[Figure]:
 
 
 def _against_bare(settings: Settings, events: int) -> dict[str, float]:
-    """Events a second, published from rendered batches and by a bare client; the best of several turns."""
+    """Return events a second, published from rendered batches and by a bare client; the best of several turns."""
     from generators import RedisPublisher, Simulation
     from searchflow import streams
 
@@ -95,7 +95,7 @@ def _against_bare(settings: Settings, events: int) -> dict[str, float]:
 
 
 def _seconds(client: Any, work: Callable[[], object]) -> float:
-    """Of `work`, from empty streams."""
+    """Return the seconds of `work`, from empty streams."""
     from searchflow import streams
 
     client.delete(*streams.EVENT_STREAMS.values())
@@ -137,7 +137,7 @@ def _history(options: Options, settings: Settings) -> list[Figure]:
 
 
 def _generate(settings: Settings, events: int, processes: int) -> dict[str, Any]:
-    """What `searchflow generate --processes N` does, but for the feeds."""
+    """Do what `searchflow generate --processes N` does, but for the feeds."""
     from generators import next_range, publish_range
     from generators.publishers import StreamPart
     from generators.simulation import WHOLE
@@ -190,7 +190,7 @@ def _back_pressure(options: Options, settings: Settings) -> tuple[Figure, dict[s
 
 
 def _into_a_full_stream(settings: Settings, seconds: float) -> dict[str, Any]:
-    """Live traffic into room for a few seconds of it, and a reader at half the pace."""
+    """Send live traffic into room for a few seconds of it, with a reader at half the pace."""
     from generators import RedisPublisher, run_live
     from searchflow import streams
 

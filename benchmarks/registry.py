@@ -1,4 +1,4 @@
-"""Which benchmarks there are: every module of this package but those that benchmarks share."""
+"""Registry of the benchmarks: every module of this package but those that benchmarks share."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ SHARED = frozenset({"history", "marts", "report", "registry", "support"})
 
 
 def names() -> list[str]:
-    """All benchmarks, without importing them."""
+    """Return the names of all benchmarks, without importing them."""
     found = pkgutil.iter_modules(benchmarks.__path__)
     return sorted(module.name for module in found if not module.ispkg and module.name not in SHARED)
 
 
 def load(name: str) -> Benchmark:
-    """The benchmark called `name`.
+    """Return the benchmark called `name`.
 
     Raises:
         NotFoundError: there is none.
@@ -31,5 +31,5 @@ def load(name: str) -> Benchmark:
 
 
 def title(benchmark: Benchmark) -> str:
-    """What it measures: the first line of its docstring."""
+    """Return what a benchmark measures: the first line of its docstring."""
     return (benchmark.__doc__ or "").strip().partition("\n")[0]

@@ -1,4 +1,4 @@
-"""The contract of a benchmark: what it is given, and what it gives back.
+"""Contract of a benchmark: what it is given, and what it gives back.
 
 A module `benchmarks/<name>.py` has a docstring whose first line says what it measures, and `run(options) -> Report`.
 It starts what it needs in `options.workspace` and never touches the user's home.
@@ -31,12 +31,12 @@ class Figure(Struct, frozen=True):
 
     @property
     def ratio(self) -> float | None:
-        """`value` as a share of `limit`."""
+        """Return `value` as a share of `limit`."""
         return self.value / self.limit if self.limit else None
 
 
 class Report(Struct, frozen=True):
-    """What one benchmark found. `facts` are what a reader needs to judge it: counts, sizes, versions."""
+    """The findings of one benchmark. `facts` are what a reader needs to judge it: counts, sizes, versions."""
 
     name: str
     title: str
@@ -45,13 +45,13 @@ class Report(Struct, frozen=True):
 
     @property
     def missed(self) -> list[Figure]:
-        """Figures that miss their target."""
+        """Return the figures that miss their target."""
         return [figure for figure in self.figures if figure.met is False]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a benchmark is given. `size` 1.0 is the full measurement; tests use a small part of it.
+    """The options that a benchmark is given. `size` 1.0 is the full measurement; tests use a small part of it.
 
     `peer`: other tools that a benchmark compares with may be installed into an environment in the workspace.
     """
@@ -62,20 +62,20 @@ class Options:
     progress: Callable[[str], None] = lambda message: None
 
     def scaled(self, full: float, least: float = 1) -> int:
-        """`full` at this size, but at least `least`."""
+        """Return `full` at this size, but at least `least`."""
         return max(round(least), round(full * self.size))
 
     @property
     def judges(self) -> bool:
-        """True when the size is large enough to hold a figure against its target."""
+        """Return whether the size is large enough to hold a figure against its target."""
         return self.size >= 0.5
 
 
 class Benchmark(Protocol):
-    """A module of this package."""
+    """A benchmark: a module of this package."""
 
     __doc__: str | None
 
     def run(self, options: Options) -> Report:
-        """Measure."""
+        """Measure, and return the report."""
         ...

@@ -1,4 +1,4 @@
-"""What benchmarks share: a platform of their own, and work in a child process whose memory is measured."""
+"""Helpers that benchmarks share: a platform of their own, and work in a child process whose memory is measured."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from searchflow.settings import Settings, load_settings
 
 @contextmanager
 def platform(options: Options, **overrides: Any) -> Iterator[Settings]:
-    """Embedded servers in the workspace for the block; whatever the user has configured is left alone."""
+    """Run embedded servers in the workspace for the block; all that the user has configured is left alone."""
     # Sockets have little room for a path, and the workspace may be far down.
     with tempfile.TemporaryDirectory(prefix="sf-bench-") as folder:
         settings = load_settings(home=Path(folder), redis_url=None, postgres_url=None, data_location=None, **overrides)
@@ -43,7 +43,8 @@ def platform(options: Options, **overrides: Any) -> Iterator[Settings]:
 
 @contextmanager
 def _stopped_in_order() -> Iterator[None]:
-    """A signal that would end the process at once leaves the block like an error does, so that no server stays behind."""
+    """Let a signal leave the block like an error does, so that no server stays behind; it would end the process at
+    once."""
     if threading.current_thread() is not threading.main_thread():  # only that one may say what a signal does
         yield
         return
@@ -62,7 +63,7 @@ def _stopped_in_order() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a piece of work took. `peak_bytes` is the largest resident size of its process."""
+    """The measure of a piece of work. `peak_bytes` is the largest resident size of its process."""
 
     result: Any
     seconds: float
@@ -81,8 +82,10 @@ def timed(work: Callable[..., Any], *arguments: Any) -> Measured:
 
 @contextmanager
 def child() -> Iterator[Callable[..., Any]]:
-    """A fresh process for the block: `call(work, *arguments)` runs a function of a module in it. What one call loaded is
-    there for the next."""
+    """Start a fresh process for the block: `call(work, *arguments)` runs a function of a module in it.
+
+    What one call loaded is there for the next.
+    """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
             yield lambda work, *arguments: pool.submit(work, *arguments).result()
@@ -139,5 +142,5 @@ class TreeMemory:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Return facts about the machine on which the figures were measured."""
     return {"cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()}

@@ -25,7 +25,7 @@ RATIO, BYTES = 1.5, 8 * 2**30
 
 
 def run(options: Options) -> Report:
-    """Both, one after the other."""
+    """Measure the models and their bare SQL, one after the other."""
     daily = options.scaled(EVENTS / DAYS, least=30)
     with platform(options) as settings:
         options.progress("writing the events")

@@ -87,7 +87,7 @@ def _fill(settings: Settings, rows: int, options: Options) -> None:
 
 
 def _add(settings: Settings, rows: int, until: datetime) -> None:
-    """Searches of the six hours before `until`, as ingestion would store and book them."""
+    """Add searches of the six hours before `until`, as ingestion would store and book them."""
     with warehouse.connect(settings) as connection:
         connection.execute("SET enable_progress_bar = false")
         _insert(connection, rows, until)

@@ -31,7 +31,7 @@ READ = (
     "activations/syncs/*",
     "dashboards/**/*.py",
 )
-"""What the graph is made from."""
+"""The files that the graph is made from."""
 PATIENCE = 180
 MOST_LINES = 60
 
@@ -40,7 +40,7 @@ _failed: set[Path] = set()
 
 
 def known(settings: Settings) -> Graph | None:
-    """The graph of the files as they are; None while it is being made, which this starts."""
+    """Return the graph of the files as they are; None while it is being made, which this call starts."""
     kept = _kept(settings)
     if kept.exists():
         return _read(kept)
@@ -50,12 +50,12 @@ def known(settings: Settings) -> Graph | None:
 
 
 def failed(settings: Settings) -> bool:
-    """True when it could not be made; the log says why."""
+    """Return whether the graph could not be made; the log says why."""
     return _kept(settings) in _failed
 
 
 def page(settings: Settings) -> Path:
-    """The same as a page of its own, in the folder of reports."""
+    """Return the path of the lineage page in the folder of reports."""
     return settings.reports_dir / "lineage.html"
 
 
@@ -102,7 +102,7 @@ def _make(settings: Settings, kept: Path) -> None:
 
 
 def lines(graph: Graph, table: str, column: str, *, down: bool) -> list[tuple[int, Node]]:
-    """What a column is made from (or what is made from it), as an indented list: depth and column, each once."""
+    """Return what a column is made from (or what is made from it), as an indented list: depth and column, each once."""
     if table not in graph.tables or column not in graph.tables[table].columns:
         return []
     found: list[tuple[int, Node]] = []

@@ -1,4 +1,4 @@
-"""The application: runs anew at each visit and filter change, opens one snapshot, runs the chosen page in it.
+"""The application: it runs again at each visit and filter change, opens one snapshot, and runs the chosen page in it.
 
 What goes wrong is said in words with what to do next; no traceback reaches a browser.
 """

@@ -18,12 +18,12 @@ COMPRESSIBLE = (".js", ".css", ".svg", ".json", ".html")
 SMALLEST = 1000
 LEVEL = 6
 CONDITIONAL = ("range", "if-none-match", "if-modified-since")
-"""A request with one of these is about a part of a file, or may be answered without it: not by us."""
+"""A request with one of these is about a part of a file, or may be answered without it: it is passed on."""
 
 
 @dataclass
 class Kept:
-    """One whole answer."""
+    """A whole answer that is kept."""
 
     start: dict[str, Any]
     body: bytes
@@ -61,7 +61,7 @@ class KeptGzip:
 
 
 class _Answer:
-    """Collects one answer, compresses it, keeps it and sends it."""
+    """A collector of one answer, which compresses it, keeps it and sends it."""
 
     def __init__(self, kept: dict[str, Kept], path: str, send: Callable[..., Any]) -> None:
         self.kept, self.path, self.send = kept, path, send

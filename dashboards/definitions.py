@@ -1,6 +1,6 @@
-"""What each table and column means, read from the models' own files: the only place where it is written.
+"""Definitions of each table and column, read from the models' own files: the only place where it is written.
 
-The lake holds no descriptions (one catalog commit a column was too dear), and loading the SQLMesh project takes
+The lake holds no descriptions (one catalog commit per column was too costly), and loading the SQLMesh project takes
 seconds. `sqlmesh format` puts each output column on a line of its own, so reading the files is enough; a test compares
 what is found here with what SQLMesh finds.
 """
@@ -18,7 +18,7 @@ import yaml
 from searchflow.settings import ROOT
 
 PLATFORM = "platform"
-"""Who owns them."""
+"""The owner of the platform's own tables."""
 LAYERS = ("seeds", "staging", "intermediate", "marts", "activation", "ops")
 _HEAD = re.compile(r"\s*/\*(.*?)\*/", re.DOTALL)
 _COLUMN = re.compile(r"\bAS (\w+),? /\* (.*?) \*/$", re.MULTILINE)
@@ -45,7 +45,7 @@ class Model:
 
 @cache
 def models(root: Path = ROOT) -> dict[str, Model]:
-    """Every model by its name. Read once: files do not change while pages are served."""
+    """Return every model by its name. The files are read once: they do not change while pages are served."""
     found = _DEFAULT_OWNER.search((root / "config.yaml").read_text(encoding="utf-8"))
     owner = found[1] if found else ""
     paths = [path for layer in LAYERS for path in sorted((root / "models" / layer).glob("*.*"))]
@@ -56,7 +56,7 @@ def models(root: Path = ROOT) -> dict[str, Model]:
 
 
 def of(column: str) -> str | None:
-    """What a column means ("marts.mart_kpi_daily.revenue"), as its model says; None when it does not."""
+    """Return what a column means ("marts.mart_kpi_daily.revenue"), as its model says; None when it does not."""
     table, _, name = column.rpartition(".")
     model = models().get(table)
     return model.columns.get(name) if model else None
@@ -64,7 +64,7 @@ def of(column: str) -> str | None:
 
 @cache
 def upstream(table: str) -> frozenset[str]:
-    """Every table that this one is made from, directly or not."""
+    """Return every table that this one is made from, directly or not."""
     found: set[str] = set()
     pending = [table]
     while pending:

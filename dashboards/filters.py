@@ -1,4 +1,4 @@
-"""The filters of the sidebar, bound to the URL: what one sees can be sent to somebody else as a link."""
+"""The filters of the sidebar, bound to the URL: what one user sees can be sent to another as a link."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ URL_KEYS = {"platform": "platform", "device_type": "device", "country": "country
 
 @dataclass(frozen=True)
 class Filters:
-    """Chosen values; none chosen means all."""
+    """The chosen values; none chosen means all."""
 
     platform: tuple[str, ...] = ()
     device_type: tuple[str, ...] = ()
@@ -26,17 +26,17 @@ class Filters:
     channel: tuple[str, ...] = ()
 
     def of(self, dimension: str) -> tuple[str, ...]:
-        """The chosen values of one dimension."""
+        """Return the chosen values of one dimension."""
         chosen: tuple[str, ...] = getattr(self, dimension)
         return chosen
 
     @property
     def any_dimension(self) -> bool:
-        """True when something is left out."""
+        """Return whether a filter leaves something out."""
         return any(self.of(name) for name in DIMENSIONS)
 
     def words(self, *dimensions: str) -> str:
-        """The choice as people would say it; only of these dimensions, when some are named."""
+        """Return the choice as people would say it; only of these dimensions, when some are named."""
         parts = [
             formats.listed([show(name, value) for value in self.of(name)])
             for name in dimensions or DIMENSIONS
@@ -46,7 +46,7 @@ class Filters:
 
 
 def show(dimension: str, value: str | None) -> str:
-    """A value of a dimension for people."""
+    """Return a value of a dimension for people."""
     return formats.country(value) if dimension == "country" else formats.label(value)
 
 

@@ -12,7 +12,7 @@ CURRENCY = "CA$"
 """The reporting currency (config.yaml: reporting_currency)."""
 MISSING = "–"
 MONEY_FORMAT, CENTS_FORMAT, RATIO_FORMAT = f"{CURRENCY}%,.0f", f"{CURRENCY}%,.2f", "%.1f×"
-"""For table columns and chart tooltips, which take printf-style formats."""
+"""The formats of table columns and chart tooltips, which take printf style."""
 PERCENT_FORMAT = "%.1f%%"
 
 LABELS = domain.LABELS | {
@@ -59,11 +59,11 @@ COUNTRIES = {
     "ZA": "South Africa",
 }
 UNKNOWN = "(unknown)"
-"""How a null shows in filters and tables."""
+"""The text of a null in filters and tables."""
 
 
 def count(value: float | None) -> str:
-    """Whole numbers, thousands apart.
+    """Return a whole number with its thousands apart.
 
     >>> count(163051)
     '163,051'
@@ -72,7 +72,7 @@ def count(value: float | None) -> str:
 
 
 def money(value: float | None) -> str:
-    """Big sums short, small ones to the cent.
+    """Return a sum of money: big sums short, small ones to the cent.
 
     >>> money(1234567.8), money(45678.9), money(27.456)
     ('CA$1.23M', 'CA$45,679', 'CA$27.46')
@@ -88,7 +88,7 @@ def money(value: float | None) -> str:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """A share of one as a percentage.
+    """Return a share of one as a percentage.
 
     >>> percent(0.04219, 2)
     '4.22%'
@@ -97,7 +97,7 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """How many times.
+    """Return a ratio as how many times.
 
     >>> ratio(4.25)
     '4.2×'
@@ -106,14 +106,14 @@ def ratio(value: float | None) -> str:
 
 
 def change(now: float | None, before: float | None) -> float | None:
-    """The relative change, or None when there is nothing to compare with."""
+    """Return the relative change, or None when there is nothing to compare with."""
     if now is None or not before:
         return None
     return now / before - 1
 
 
 def signed_percent(share: float | None) -> str:
-    """A relative change with its sign.
+    """Return a relative change with its sign.
 
     >>> signed_percent(-0.034)
     '−3.4%'
@@ -125,12 +125,12 @@ def signed_percent(share: float | None) -> str:
 
 
 def day(value: date) -> str:
-    """A date without doubt about day and month: 9 Nov 2026."""
+    """Return a date without doubt about day and month: 9 Nov 2026."""
     return f"{value.day} {value:%b %Y}"
 
 
 def days(first: date, last: date) -> str:
-    """A range of dates, as short as it can be without doubt.
+    """Return a range of dates, as short as it can be without doubt.
 
     >>> days(date(2026, 10, 26), date(2026, 11, 22))
     '26 Oct – 22 Nov 2026'
@@ -143,12 +143,12 @@ def days(first: date, last: date) -> str:
 
 
 def moment(value: datetime) -> str:
-    """A moment of UTC, to the minute."""
+    """Return a moment of UTC, to the minute."""
     return f"{day(value)}, {value:%H:%M} UTC"
 
 
 def age(value: timedelta, *, short: bool = False) -> str:
-    """How long ago, in the largest unit that says enough; `short` where there is little room.
+    """Return how long ago, in the largest unit that says enough; `short` where there is little room.
 
     >>> age(timedelta(seconds=59)), age(timedelta(minutes=3)), age(timedelta(hours=49)), age(timedelta(minutes=3), short=True)
     ('just now', '3 minutes ago', '2 days ago', '3 min ago')
@@ -164,7 +164,7 @@ def age(value: timedelta, *, short: bool = False) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A duration.
+    """Return a duration in words.
 
     >>> seconds(0.42), seconds(75)
     ('0.4 s', '1 min 15 s')
@@ -175,7 +175,7 @@ def seconds(value: float | None) -> str:
 
 
 def plural(number: int, word: str, many: str | None = None) -> str:
-    """A number with its noun.
+    """Return a number with its noun.
 
     >>> plural(1, "check"), plural(0, "check")
     ('1 check', '0 checks')
@@ -184,7 +184,7 @@ def plural(number: int, word: str, many: str | None = None) -> str:
 
 
 def label(value: str | None) -> str:
-    """A value of an enumeration for people; what nobody told us about stays as it came.
+    """Return a value of an enumeration for people; a value that we do not know stays as it came.
 
     >>> label("paid_search"), label("web"), label(None), label("visionOS")
     ('Paid search', 'Web', '(unknown)', 'visionOS')
@@ -197,12 +197,12 @@ def label(value: str | None) -> str:
 
 
 def country(code: str | None) -> str:
-    """A country's name; the code when we have no name for it."""
+    """Return a country's name; the code when we have no name for it."""
     return UNKNOWN if code is None else COUNTRIES.get(code, code)
 
 
 def listed(values: Sequence[str], *, most: int = 3) -> str:
-    """A few names, and how many more.
+    """Return a few names, and how many more there are.
 
     >>> listed(["a", "b", "c", "d", "e"])
     'a, b, c and 2 more'
@@ -213,7 +213,7 @@ def listed(values: Sequence[str], *, most: int = 3) -> str:
 
 
 def plain(text: object, *, limit: int = 200) -> str:
-    r"""Text that came from outside, safe inside Markdown: no link, image, HTML or emphasis can come out of it.
+    r"""Return text that came from outside, safe inside Markdown: no link, image, HTML or emphasis can come out of it.
 
     >>> plain("![x](http://evil)")
     '\\!\\[x\\]\\(http\\://evil\\)'

@@ -1,4 +1,5 @@
-"""What every page has: its title, the filters, the trust line, tiles with their stamps, and words for empty states."""
+"""The frame of every page: its title, the filters, the trust line, tiles with their stamps, and words for empty
+states."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from dashboards.stamps import COMPLETE, Stamp, Trust
 from searchflow.privacy.export import harmless
 
 FILTER_TABLES = ("marts.mart_kpi_daily", "marts.fct_search_funnel_daily")
-"""Days and values to choose from are read from these, on every page."""
+"""The tables from which every page reads the days and values to choose from."""
 
 OUTCOMES = {
     "pass": "✓ passed",
@@ -30,7 +31,7 @@ OUTCOMES = {
     "fail": "✕ failed",
     "error": "✕ could not run",
 }
-"""What a check said -> as people read it; the mark says it without a colour."""
+"""Outcome of a check -> as people read it; the mark says it without a colour."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Visit:
 
 @dataclass(frozen=True)
 class Page:
-    """What a page draws from. `before` is what it is compared with; None when those days are not all known."""
+    """The data that a page draws from. `before` is what it is compared with; None when those days are not all known."""
 
     reading: Reading
     now: datetime
@@ -56,7 +57,7 @@ class Page:
 
 
 visit: ContextVar[Visit] = ContextVar("visit")
-"""Set by `app.py` for the page it runs."""
+"""The current visit; `app.py` sets it for the page it runs."""
 
 
 def open_page(
@@ -103,19 +104,19 @@ def open_page(
 
 
 def _days_in_words(period: Period, before: Period | None) -> str:
-    """The days, and those they are compared with."""
+    """Return the days, and those they are compared with, in words."""
     compared = f", compared with {formats.days(before.first, before.last)}" if before else ""
     return f"**{formats.days(period.first, period.last)}** ({formats.plural(period.days, 'day')}{compared})"
 
 
 def yesterday(now: datetime) -> date:
-    """The last day that is over."""
+    """Return the last day that is over."""
     return now.date() - timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class PlatformPage:
-    """What a page about the platform itself draws from: no filters, all gates."""
+    """The data that a page about the platform itself draws from: no filters, all gates."""
 
     reading: Reading
     now: datetime
@@ -123,7 +124,7 @@ class PlatformPage:
 
 
 def open_platform_page(title: str, *, about: str) -> PlatformPage:
-    """Draw the top of such a page."""
+    """Draw the top of a page about the platform itself."""
     current = visit.get()
     st.title(title, anchor=False)
     st.markdown(about)
@@ -145,7 +146,8 @@ def _trust(reading: Reading, now: datetime, **of_days: Any) -> Trust:
 
 
 def _trust_line(known: Trust, tables: Sequence[str] | None) -> None:
-    """The page as a whole, in words: how old its numbers are, what its gates said, how many dead letters are open."""
+    """Draw the trust line of the page as a whole, in words: how old its numbers are, what its gates said, how many
+    dead letters are open."""
     suites = known.outcomes if tables is None else known.gates(tables)[0]
     before = () if tables is None else known.gates(tables)[1]
     badge, color, said = gate_words(suites, known.now)
@@ -176,7 +178,7 @@ def _built(known: Trust, tables: Sequence[str]) -> str:
 
 
 def gate_words(suites: Sequence[trust.SuiteOutcome], now: datetime) -> tuple[str, str, str]:
-    """A badge, its colour, and the sentence beside it."""
+    """Return a badge, its colour, and the sentence beside it."""
     if not suites:
         return "? Not checked", "gray", "no quality gate has run: `searchflow validate` runs it"
     checks = sum(suite.checks for suite in suites)
@@ -221,7 +223,7 @@ def tile(
     meaning: str | None = None,
     about: str | None = None,
 ) -> Iterator[Tile]:
-    """A frame with a title, and below its content the stamp of the `tables` it reads and the download."""
+    """Draw a frame with a title, and below its content the stamp of the `tables` it reads and the download."""
     drawn = Tile(key, page.trust.stamp(*tables))
     with st.container(border=True, key=f"tile-{key}", gap="small"):
         st.subheader(title, anchor=False, help=meaning)
@@ -245,7 +247,7 @@ def tile(
 
 
 def stamp_line(stamp: Stamp) -> None:
-    """The stamp under a tile; its hover says the rest."""
+    """Draw the stamp under a tile; its hover says the rest."""
     st.caption(stamp.line, help=stamp.details, width="content")
 
 
@@ -258,12 +260,12 @@ class Drill:
 
 
 def mode() -> str:
-    """light or dark, as the visitor's browser shows the page."""
+    """Return `light` or `dark`, as the visitor's browser shows the page."""
     return "dark" if st.context.theme.type == "dark" else "light"
 
 
 def chart(option: Option, *, alt: str, height: int = 300, key: str | None = None, drill: Drill | None = None) -> None:
-    """An ECharts chart with its description for screen readers. `drill` makes its first series clickable."""
+    """Draw an ECharts chart with its description for screen readers. `drill` makes its first series clickable."""
     color = theme.CHART_TEXT[mode()]
     for series in option["series"]:
         series["label"] = {"color": color, **series.get("label", {})}
@@ -287,12 +289,12 @@ def _drill(key: str, drill: Drill) -> None:
 
 
 def can_drill(page: Page, dimension: str) -> bool:
-    """Not into a dimension of which one value is chosen already."""
+    """Return whether a page can drill into a dimension: not when one of its values is chosen already."""
     return len(page.filters.of(dimension)) != 1
 
 
 def table(rows: Sequence[dict[str, Any]], columns: dict[str, Any], *, alt: str, height: int | str = "auto") -> None:
-    """A table of these columns, in this order, without an index. Cells are drawn as text.
+    """Draw a table of these columns, in this order, without an index. Cells are drawn as text.
 
     Its toolbar saves it as CSV, as it is: no cell may be a formula to a spreadsheet.
     """
@@ -312,25 +314,25 @@ def table(rows: Sequence[dict[str, Any]], columns: dict[str, Any], *, alt: str, 
 
 
 def nothing(words: str) -> None:
-    """An empty state, in words."""
+    """Draw an empty state, in words."""
     st.info(words)
 
 
 def column(label: str, *, width: int | str | None = None, help: str | None = None) -> Any:  # noqa: A002
-    """A column of texts."""
+    """Return a column of texts."""
     return st.column_config.TextColumn(label, width=width, help=help)
 
 
 def numbers(label: str, shown: str = "%,.0f", *, help: str | None = None) -> Any:  # noqa: A002
-    """A column of numbers, aligned at their right."""
+    """Return a column of numbers, aligned at their right."""
     return st.column_config.NumberColumn(label, format=shown, help=help, alignment="right")
 
 
 def changes(label: str, shown: str = "%+,.1f%%", *, help: str | None = None) -> Any:  # noqa: A002
-    """A column of changes, with their signs."""
+    """Return a column of changes, with their signs."""
     return numbers(label, shown, help=help)
 
 
 def moments(label: str) -> Any:
-    """A column of moments, UTC."""
+    """Return a column of moments in UTC."""
     return st.column_config.DatetimeColumn(label, format="D MMM, HH:mm")

@@ -1,4 +1,4 @@
-"""Which tables each page reads, for lineage: found in the SQL of the query modules that the page imports."""
+"""Lineage of the pages, which tables each of them reads: found in the SQL of the query modules that the page imports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TABLE = re.compile(r"\b(?:FROM|JOIN)\s+((?:raw|ops|staging|intermediate|marts|ac
 
 
 def uses() -> list[Use]:
-    """One a page."""
+    """Return one use for each page."""
     return [_page(path) for path in sorted((HERE / "pages").glob("[a-z]*.py"))]
 
 

@@ -22,7 +22,7 @@ NEEDED = ("oidc_metadata_url", "oidc_client_id", "oidc_client_secret")
 
 
 def wanted(settings: Settings) -> bool:
-    """True when a provider is configured.
+    """Return whether a provider is configured.
 
     Raises:
         ConfigurationError: only a part of it is; names what is missing.
@@ -42,7 +42,7 @@ def _listed() -> str:
 
 
 def secrets(settings: Settings, address: str) -> dict[str, Any]:
-    """What Streamlit needs for it; `address` is where people find the dashboards."""
+    """Return what Streamlit needs for the login; `address` is where people find the dashboards."""
     if not wanted(settings):
         return {}
     assert settings.oidc_client_secret is not None
@@ -58,7 +58,7 @@ def secrets(settings: Settings, address: str) -> dict[str, Any]:
 
 
 def allowed(settings: Settings, address: str | None, verified: bool = True) -> bool:
-    """May whoever has this e-mail address see the dashboards?"""
+    """Return whether the person with this e-mail address may see the dashboards."""
     rules = [_comparable(rule) for rule in settings.oidc_allowed.split(",") if rule.strip()]
     if not rules:
         return True
@@ -81,7 +81,8 @@ def _comparable(address: str) -> str:
 
 
 def of_request(settings: Settings, request: Request) -> bool:
-    """Does a request beside the pages come from somebody who is logged in and allowed? Streamlit's signed cookie says so."""
+    """Return whether a request beside the pages is by a person who is logged in and allowed, by Streamlit's signed
+    cookie."""
     if not wanted(settings):
         return True
     try:
@@ -94,7 +95,7 @@ def of_request(settings: Settings, request: Request) -> bool:
 
 
 def passed(settings: Settings) -> bool:
-    """Let in whoever is logged in and allowed; everybody else sees how to log in, and nothing more."""
+    """Let in a person who is logged in and allowed; any other person sees how to log in, and nothing more."""
     if not wanted(settings):
         return True
     if not st.user.is_logged_in:
@@ -104,7 +105,7 @@ def passed(settings: Settings) -> bool:
         return False
     if not allowed(settings, st.user.get("email"), bool(st.user.get("email_verified", True))):
         st.title("SearchFlow", anchor=False)
-        st.markdown("You are logged in, but these dashboards are not open to you. Ask whoever runs them.")
+        st.markdown("You are logged in, but these dashboards are not open to you. Ask the person who runs them.")
         st.button("Log out", on_click=st.logout, key="log-out")
         return False
     with st.sidebar:

@@ -1,4 +1,4 @@
-"""Who may ask for figures of the platform (`/metrics`, `/healthz`): programs on this machine, and people who are logged in.
+"""Access to figures of the platform (`/metrics`, `/healthz`): programs on this machine, and people who are logged in.
 
 A proxy on this machine looks like a program on it. So below a public address only a login counts, and where the public
 address has no path of its own, that is everywhere: `searchflow metrics --serve` is for machines then.
@@ -15,7 +15,7 @@ from searchflow.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
-"""What proxies add to a request that they pass on."""
+"""The headers that proxies add to a request that they pass on."""
 REFUSED = (
     "These figures are for programs on this machine, and for people who are logged in at the dashboards. "
     "`searchflow metrics --serve` gives them to Prometheus.\n"
@@ -23,7 +23,7 @@ REFUSED = (
 
 
 def may_ask(settings: Settings, request: Request, below: str = "") -> bool:
-    """True for a program on this machine, asked at the root, and for a person who is logged in and allowed.
+    """Return true for a program on this machine, asked at the root, and for a person who is logged in and allowed.
 
     `below` is the path of the public address when the request came there.
     """
@@ -35,6 +35,6 @@ def may_ask(settings: Settings, request: Request, below: str = "") -> bool:
 
 
 def _local(request: Request) -> bool:
-    """True when the request names this machine as the one it wants, and nothing says that it was passed on."""
+    """Return whether the request names this machine as the one it wants, and nothing says that it was passed on."""
     from_here = request.client is None or request.client.host in LOOPBACK
     return from_here and request.url.hostname in LOOPBACK and not any(name in request.headers for name in FORWARDED)

@@ -1,8 +1,8 @@
-"""Pages of other sites may not talk to this server: a request must ask for an address of ours, and a WebSocket must come from
-a page of it.
+"""Origin check, so that pages of other sites cannot talk to this server: a request must ask for one of our own
+addresses, and a WebSocket must come from a page of it.
 
 Streamlit checks the second too, but to know the addresses of the machine it asks a server on the internet who it is. The
-first is for names that another site lets point to this machine: its pages would otherwise read ours.
+first is for names that another site lets point to this machine: its pages would otherwise read our own.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ UNKNOWN = (
 
 
 class SameOrigin:
-    """ASGI middleware: what asks for another site, and a WebSocket from elsewhere, are refused."""
+    """ASGI middleware that refuses a request for another site, and a WebSocket from elsewhere."""
 
     def __init__(self, app: Any, public: str | None = None) -> None:
         self.app = app
         self.public = urlsplit(public) if public else None
 
     async def __call__(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
-        """Pass on, or refuse."""
+        """Pass the request on, or refuse it."""
         headers = Headers(scope=scope) if scope["type"] in ("http", "websocket") else Headers()
         if scope["type"] == "websocket" and not (self._ours(headers) and self._from_ours(headers)):
             await send({"type": "websocket.close", "code": 1008})
@@ -40,12 +40,12 @@ class SameOrigin:
             await self.app(scope, receive, send)
 
     def _ours(self, headers: Headers) -> bool:
-        """True when the request asks for this machine, or for the public address."""
+        """Return whether the request asks for this machine, or for the public address."""
         host = urlsplit(f"//{headers.get('host', '')}").hostname
         return host in (*LOOPBACK, self.public.hostname if self.public else None)
 
     def _from_ours(self, headers: Headers) -> bool:
-        """True when no page, or a page of the address that is asked for, opens a WebSocket."""
+        """Return whether no page, or a page of the address that is asked for, opens a WebSocket."""
         origin = headers.get("origin")
         public = self.public.netloc if self.public else None
         return origin is None or urlsplit(origin).netloc in (headers.get("host"), public)

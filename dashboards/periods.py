@@ -19,41 +19,41 @@ PRESETS = {
     "custom": "Other days …",
 }
 DEFAULT_PRESET = "28d"
-"""Whole weeks, so that two neighbouring periods have the same weekdays."""
+"""The default period: whole weeks, so that two neighbouring periods have the same weekdays."""
 
 
 @dataclass(frozen=True)
 class Period:
-    """Whole days, both ends included."""
+    """A period of whole days, both ends included."""
 
     first: date
     last: date
 
     @property
     def days(self) -> int:
-        """How many."""
+        """Return how many days the period has."""
         return (self.last - self.first).days + 1
 
     def previous(self) -> Period:
-        """As many days, just before."""
+        """Return as many days, just before the period."""
         return Period(self.first - timedelta(days=self.days), self.first - timedelta(days=1))
 
     def year_before(self) -> Period:
-        """The same dates of the year before."""
+        """Return the period with its dates in the year before."""
         return Period(a_year_before(self.first), a_year_before(self.last))
 
     def earlier(self, days: int) -> Period:
-        """The period with some more days at its beginning."""
+        """Return the period with some more days at its beginning."""
         return Period(self.first - timedelta(days=days), self.last)
 
     def within(self, whole: Period) -> bool:
-        """True when no day of it lies outside of `whole`."""
+        """Return whether no day of it lies outside of `whole`."""
         return whole.first <= self.first and self.last <= whole.last
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a period is compared with; `of` gives those days, or None for nothing."""
+    """The kind of days that a period is compared with; `of` gives those days, or None for nothing."""
 
     label: str
     words: str
@@ -68,7 +68,7 @@ COMPARISONS = {
 
 
 def a_year_before(day: date) -> date:
-    """The same date of the year before; the 28th for 29 February."""
+    """Return a day's date in the year before; the 28th for 29 February."""
     try:
         return day.replace(year=day.year - 1)
     except ValueError:
@@ -76,7 +76,7 @@ def a_year_before(day: date) -> date:
 
 
 def of_preset(name: str, known: Period, *, last_over: date) -> Period:
-    """The days a preset means, up to the last day that is over: no part of a day is compared with whole ones."""
+    """Return the days a preset means, up to the last day that is over: no part of a day is compared with whole ones."""
     last = min(max(last_over, known.first), known.last)
     lengths = {"1d": 1, "7d": 7, "28d": 28, "90d": 90}
     if name in lengths:

@@ -1,4 +1,4 @@
-"""Tells the browser in the first answer which scripts every page will need.
+"""Preloading, which tells the browser in the first answer which scripts every page will need.
 
 Streamlit loads the scripts of charts, tables and widgets when the first of them arrives: after the page, the WebSocket
 and the page's first run, and then one wave after another. Named in the page's head, they come while it is still waiting.
@@ -29,7 +29,7 @@ _IMPORT = re.compile(r"""(?:from|import)\s*["']\./([\w.-]+\.js)["']""")
 
 
 def links() -> str:
-    """One line a script: those named above and, transitively, what they import first of all."""
+    """Return one line for each script: those named above and, transitively, what they import first of all."""
     found: dict[str, None] = {}
     pending = [path.name for name in NEEDED for path in sorted(SCRIPTS.glob(f"{name}.*.js"))]
     while pending:
@@ -43,14 +43,14 @@ def links() -> str:
 
 
 class Preload:
-    """ASGI middleware: adds the links to a page's head. Whatever is not a whole HTML page passes as it is."""
+    """ASGI middleware that adds the links to a page's head. An answer that is not a whole HTML page passes as it is."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
         self.links = links().encode()
 
     async def __call__(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
-        """Pass on."""
+        """Pass the request on, and add the links to a whole page."""
         if scope["type"] != "http" or scope["method"] != "GET" or "/static/" in scope["path"]:
             await self.app(scope, receive, send)
             return

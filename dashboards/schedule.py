@@ -1,4 +1,4 @@
-"""What the Prefect server knows: when the next refresh is due, and how the newest flow runs went.
+"""Schedule, as the Prefect server knows it: when the next refresh is due, and how the newest flow runs went.
 
 Asked in the background and kept for a short while: a page never waits for another server. Where none answers, nothing
 is scheduled, and the page says so.
@@ -21,13 +21,13 @@ from searchflow.settings import Settings
 KEPT_SECONDS = 20.0
 PATIENCE = 2.0
 REFRESH = "transform"
-"""The deployment that makes the marts anew."""
+"""The deployment that rebuilds the marts."""
 SHOWN_RUNS = 40
 
 
 @dataclass
-class Known:
-    """What the server said last, and when it was asked."""
+class KnownRuns:
+    """The server's last answer, and when it was asked."""
 
     asked_at: float = 0.0
     answers: bool = False
@@ -35,13 +35,13 @@ class Known:
     runs: list[dict[str, Any]] = field(default_factory=list)
 
 
-_known: dict[str, Known] = {}
+_known: dict[str, KnownRuns] = {}
 _asking = threading.Lock()
 
 
-def known(settings: Settings, *, wait: bool = False, clock: Callable[[], float] = time.monotonic) -> Known:
-    """The newest answer; an old one is replaced in the background, or at once when `wait`."""
-    found = _known.setdefault(settings.prefect_api_url, Known(asked_at=clock() - 2 * KEPT_SECONDS))
+def known(settings: Settings, *, wait: bool = False, clock: Callable[[], float] = time.monotonic) -> KnownRuns:
+    """Return the newest answer; an old one is replaced in the background, or at once when `wait`."""
+    found = _known.setdefault(settings.prefect_api_url, KnownRuns(asked_at=clock() - 2 * KEPT_SECONDS))
     if clock() - found.asked_at < KEPT_SECONDS:
         return found
     if wait:
@@ -58,9 +58,9 @@ def _ask(settings: Settings, clock: Callable[[], float]) -> None:
     try:
         login = prefect.login(settings)
         with httpx.Client(base_url=api, auth=login, timeout=PATIENCE, trust_env=False) as client:
-            _known[api] = Known(clock(), True, _next_refresh(client), _runs(client))
+            _known[api] = KnownRuns(clock(), True, _next_refresh(client), _runs(client))
     except (httpx.HTTPError, OSError, ValueError, KeyError, TypeError):
-        _known[api] = Known(clock())
+        _known[api] = KnownRuns(clock())
     finally:
         _asking.release()
 
@@ -80,7 +80,7 @@ def _next_refresh(client: httpx.Client) -> datetime | None:
 
 
 def _runs(client: httpx.Client) -> list[dict[str, Any]]:
-    """The newest runs that have begun, the newest first."""
+    """Return the newest runs that have begun, the newest first."""
     runs = _filtered(
         client,
         "flow_runs",
@@ -111,5 +111,5 @@ def _filtered(client: httpx.Client, what: str, condition: dict[str, Any]) -> lis
 
 
 def _moment(text: str) -> datetime:
-    """UTC without a zone, like every moment of the warehouse."""
+    """Return a moment in UTC without a zone, like every moment of the warehouse."""
     return datetime.fromisoformat(text.replace("Z", "+00:00")).replace(tzinfo=None)

@@ -54,26 +54,27 @@ OPTIONS: dict[str, Any] = {
 
 
 def serve(settings: Settings, *, port: int | None = None) -> None:
-    """Serve until interrupted.
+    """Serve the dashboards until interrupted.
 
     Raises:
-        PortInUseError: somebody else has the port.
+        PortInUseError: another process has the port.
     """
     chosen = port or settings.dashboards_port
     if not ports.free(chosen):
         raise PortInUseError(chosen, "SEARCHFLOW_DASHBOARDS_PORT", "dashboards")
     source.configure(settings)
-    sys.argv = [str(SCRIPT)]  # App.run reads it: the script is not ours that was started
+    sys.argv = [str(SCRIPT)]  # App.run reads it: the script that was started is another
     application(settings, chosen).run(config=options(settings, chosen))
 
 
 def address(settings: Settings, port: int) -> str:
-    """Where people find the dashboards, without a slash at the end."""
+    """Return where people find the dashboards, without a slash at the end."""
     return (settings.dashboards_url or f"http://{ADDRESS}:{port}").rstrip("/")
 
 
 def options(settings: Settings, port: int) -> dict[str, Any]:
-    """Streamlit's options for this installation: behind a proxy, pages live below the path of their public address."""
+    """Return Streamlit's options for this installation: behind a proxy, pages live below the path of their public
+    address."""
     chosen = {**OPTIONS, "server.port": port}
     if settings.dashboards_url:
         public = urlsplit(address(settings, port))
@@ -86,7 +87,7 @@ def options(settings: Settings, port: int) -> dict[str, Any]:
 
 
 def application(settings: Settings, port: int) -> st.App:
-    """The ASGI application. Streamlit's own options must be set by whoever serves it (see `serve`)."""
+    """Return the ASGI application. The process that serves it must set Streamlit's own options (see `serve`)."""
     below = urlsplit(address(settings, port)).path
     return st.App(
         SCRIPT,
@@ -102,7 +103,7 @@ def application(settings: Settings, port: int) -> st.App:
 
 
 def routes(settings: Settings, below: str = "") -> list[BaseRoute]:
-    """What is served beside the pages: at the root for programs on this machine, and below the public address."""
+    """Return what is served beside the pages: at the root for programs on this machine, and below the public address."""
 
     def guarded(answer: Answer) -> Answer:
         async def answered(request: Request) -> Response:
@@ -132,7 +133,7 @@ async def _lifespan(_app: st.App) -> AsyncIterator[None]:
 
 
 def warm_up() -> None:
-    """What every first page needs. The platform may not be up yet: then a page says so."""
+    """Load what every first page needs. The platform may not be up yet: then a page says so."""
     importlib.import_module("pandas")  # Streamlit imports it at the first table
 
     from dashboards.queries import choices, kpis
@@ -157,8 +158,10 @@ class Reports(StaticFiles):
         self._settings = settings
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """A file, never from a cache that has not asked: reports are made anew under the same name. Where the pages ask
-        for a login, only for who has it."""
+        """Return a file, never from a cache that has not asked: reports are made again under the same name.
+
+        Where the pages ask for a login, only a person who has logged in gets it.
+        """
         if not login.of_request(self._settings, Request(scope)):
             return PlainTextResponse("Log in at the dashboards first, then open this address again.\n", status_code=401)
         answer = await super().get_response(path, scope)
@@ -169,7 +172,7 @@ class Reports(StaticFiles):
 
 
 async def _metrics(_request: Request) -> Response:
-    """The ops tables for Prometheus; 503 while the warehouse does not answer."""
+    """Return the ops tables for Prometheus; answer 503 while the warehouse does not answer."""
     try:
         text = await asyncio.to_thread(_kept_metrics.text)
     except (SearchFlowError, duckdb.Error):
@@ -187,7 +190,8 @@ _kept_metrics = metrics.Metrics(_reading)
 
 
 async def _health(_request: Request) -> Response:
-    """200 while pages are served. Whether the warehouse answers is told beside it: a page can say that in words."""
+    """Answer 200 while pages are served. Whether the warehouse answers is told beside it: a page can say that in
+    words."""
     state = await asyncio.to_thread(_warehouse_state)
     return JSONResponse({"status": "ok", "warehouse": state, "at": utc_now().isoformat(timespec="seconds")})
 

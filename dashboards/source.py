@@ -1,7 +1,7 @@
-"""The lake as the pages see it: read-only, one snapshot a page, each answer kept until the data changes.
+"""The lake as the pages see it: read-only, one snapshot for each page, each answer kept until the data changes.
 
 A page runs in one transaction, so all its numbers fit together while pipelines write. Answers are cached by the
-snapshot's id: they are made anew exactly when something was committed.
+snapshot's id: they are made again exactly when something was committed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from searchflow.ops import audit_log
 from searchflow.settings import Settings, load_settings
 
 MEMORY_LIMIT = "1GB"
-"""For the queries of all pages together: they read daily marts, and the pipelines need the rest."""
+"""The memory for the queries of all pages together: they read daily marts, and the pipelines need the rest."""
 KEPT_ANSWERS = 500
 
 _lock = threading.Lock()
@@ -33,7 +33,7 @@ _tables: dict[str, set[str]] = {}
 
 
 class NotBuiltError(Exception):
-    """A page's tables do not exist yet."""
+    """Error: a page's tables do not exist yet."""
 
     def __init__(self, missing: list[str]) -> None:
         self.missing = missing
@@ -52,7 +52,7 @@ def configure(settings: Settings | None) -> None:
 
 
 def current_settings() -> Settings:
-    """What the server was started with; the environment's when started otherwise."""
+    """Return the settings that the server was started with; the environment's when started otherwise."""
     global _settings
     with _lock:
         if _settings is None:
@@ -61,14 +61,14 @@ def current_settings() -> Settings:
 
 
 class Reading:
-    """Answers from one snapshot."""
+    """A reader whose answers come from one snapshot."""
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection, snapshot: int) -> None:
         self.cursor = cursor
         self.snapshot = snapshot
 
     def table(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        """The answer to a query; values are bound as `$name`."""
+        """Return the answer to a query; values are bound as `$name`."""
         given = {name: tuple(v) if isinstance(v, list) else v for name, v in (parameters or {}).items()}
         key = (self.snapshot, sql, tuple(sorted(given.items())))
         with _lock:
@@ -87,15 +87,15 @@ class Reading:
         return found
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """The same as a list of rows."""
+        """Return the answer to a query as a list of rows."""
         return list(self.table(sql, parameters).to_pylist())
 
     def row(self, sql: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The only row of an aggregate."""
+        """Return the only row of an aggregate."""
         return self.rows(sql, parameters)[0]
 
     def tables(self) -> frozenset[str]:
-        """Every table and view of the lake, as `schema.name`."""
+        """Return every table and view of the lake, as `schema.name`."""
         found = self.table(
             "SELECT table_schema || '.' || table_name AS name FROM information_schema.tables "
             "WHERE table_catalog = $lake",
@@ -104,7 +104,7 @@ class Reading:
         return frozenset(found["name"].to_pylist())
 
     def columns(self, table: str) -> frozenset[str]:
-        """The columns of a table; none when it does not exist."""
+        """Return the columns of a table; none when it does not exist."""
         found = self.table(
             "SELECT column_name AS name FROM information_schema.columns "
             "WHERE table_catalog = $lake AND table_schema || '.' || table_name = $table",
@@ -125,7 +125,7 @@ class Reading:
 
 
 def _tables_read(cursor: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any]) -> set[str]:
-    """What a query of a page reads, by the same rule as a person's query; judged once for each text."""
+    """Return what a query of a page reads, by the same rule as a person's query; judged once for each text."""
     with _lock:
         known = _tables.get(sql)
     if known is None:
@@ -137,7 +137,7 @@ def _tables_read(cursor: duckdb.DuckDBPyConnection, sql: str, values: Mapping[st
 
 @contextmanager
 def reading() -> Iterator[Reading]:
-    """One snapshot for as long as the block lasts.
+    """Hold one snapshot for as long as the block lasts.
 
     Raises:
         ServiceError: the warehouse does not answer.
@@ -152,7 +152,7 @@ def reading() -> Iterator[Reading]:
 
 
 def _begin() -> duckdb.DuckDBPyConnection:
-    """A cursor inside a transaction. A connection that outlived its server is replaced, once."""
+    """Return a cursor inside a transaction. A connection that outlived its server is replaced, once."""
     for attempt in (1, 2):
         cursor = _connect().cursor()
         try:

@@ -1,4 +1,4 @@
-"""A line of a few numbers as an SVG: no axis, no library, no text. Only digits of ours get into it."""
+"""A line of a few numbers as an SVG: no axis, no library, no text. Only our own digits get into it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ WIDTH, HEIGHT, MARGIN = 200.0, 44.0, 3.0
 
 
 def svg(values: Sequence[float], color: str) -> str:
-    """The values from left to right, the lowest at the bottom."""
+    """Return the values from left to right, the lowest at the bottom."""
     lowest, highest = min(values), max(values)
     span = (highest - lowest) or 1.0
     step = WIDTH / max(len(values) - 1, 1)

@@ -14,12 +14,12 @@ from dashboards import definitions, formats
 from dashboards.queries.trust import CRITICAL, SuiteOutcome, ToCome
 
 COMPLETE = 0.9995
-"""From here on a day's share is rounded to 100.0 %, and not worth a word."""
+"""The share of a day from which it is rounded to 100.0 %, and not worth a word."""
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """What one tile says about itself: Markdown for its line (short for narrow tiles) and for its hover."""
+    """The text that one tile says about itself: Markdown for its line (short for narrow tiles) and for its hover."""
 
     short: str
     line: str
@@ -29,7 +29,7 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Trust:
-    """What is known about the tables of a page, at one moment."""
+    """The facts that are known about the tables of a page, at one moment."""
 
     now: datetime
     outcomes: Sequence[SuiteOutcome]
@@ -46,7 +46,7 @@ class Trust:
         self._suites.update({outcome.suite: outcome for outcome in self.outcomes})
 
     def gates(self, tables: Sequence[str]) -> tuple[list[SuiteOutcome], list[SuiteOutcome]]:
-        """The newest outcome of these tables' own suites, and of those of the tables they are made from."""
+        """Return the newest outcome of these tables' own suites, and of those of the tables they are made from."""
         above = sorted(set().union(*(definitions.upstream(table) for table in tables)) - set(tables))
         return self._of(tables), self._of(above)
 
@@ -54,7 +54,7 @@ class Trust:
         return [self._suites[table] for table in tables if table in self._suites]
 
     def stamp(self, *tables: str) -> Stamp:
-        """The stamp of a tile that reads these tables."""
+        """Return the stamp of a tile that reads these tables."""
         own, above = self.gates(tables)
         mark, said = _gate(own, above, tables)
         failed = mark == "✕"
@@ -83,7 +83,7 @@ class Trust:
         return f"{self.last_day.day} {self.last_day:%b} {share} in"
 
     def _still_to_come(self) -> str:
-        """How far the days can still move."""
+        """Return how far the days can still move."""
         if self.to_come is None:
             return ""
         more = self.to_come
@@ -127,7 +127,7 @@ class Trust:
 
 
 def _gate(own: Sequence[SuiteOutcome], above: Sequence[SuiteOutcome], tables: Sequence[str]) -> tuple[str, str]:
-    """A mark that needs no colour, and two or three words."""
+    """Return a mark that needs no colour, and two or three words."""
     if any(suite.outcome in CRITICAL for suite in own):
         return "✕", "gate failed"
     if any(suite.outcome in CRITICAL for suite in above):

@@ -30,17 +30,17 @@ PALETTE = {
 }
 """The colours by the names that a declaration may give."""
 NOW, BEFORE = BLUE, GREY
-"""This period, and what it is compared with."""
+"""The colours of this period and of what it is compared with."""
 CHART_TEXT = {"light": "#3A4555", "dark": "#C3CCD8"}
-"""Numbers beside bars: ECharts would draw them with an outline of its own."""
+"""The colours of numbers beside bars: ECharts would draw them with an outline of its own."""
 
 STEPS = {
     "light": ("#EAF2FB", "#C3DBF3", "#8FBBE6", "#5A99D6", "#2F78C4"),
     "dark": ("#17283C", "#1F3F63", "#2A5C93", "#4C8BCB", "#8CBDF0"),
 }
-"""From few to many: one hue, so that lightness alone carries the meaning."""
+"""The colours from few to many: one hue, so that lightness alone carries the meaning."""
 ON_STRONG = {"light": "#FFFFFF", "dark": "#11161D"}
-"""Numbers on the strongest of them."""
+"""The colours of numbers on the strongest of the steps."""
 
 CHANNELS = {
     "organic": GREEN,

@@ -1,4 +1,4 @@
-"""Quality gates: what must be true of each table before anything is shown or sent, and the report about it.
+"""Quality gates: the rules that must be true of each table before anything is shown or sent, and the report about it.
 
 Imports only `searchflow` and third-party packages. Great Expectations takes three seconds to import, so only
 `expectations.engine` imports it, and that module is imported inside the functions that need it.

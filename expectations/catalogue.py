@@ -36,12 +36,12 @@ def _suites() -> tuple[Suite, ...]:
 
 
 def suite_names() -> list[str]:
-    """The name of every suite, raw first."""
+    """Return the name of every suite, raw first."""
     return [suite.name for suite in _suites()]
 
 
 def load_suites(selection: str = ALL) -> list[Suite]:
-    """The suites of a group (`raw`, `marts`, `activation`, `all`), or one by its table.
+    """Return the suites of a group (`raw`, `marts`, `activation`, `all`), or one by its table.
 
     Raises:
         NotFoundError: there is no such group or suite.

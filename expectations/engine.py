@@ -67,7 +67,7 @@ class LakeDatasource(SQLDatasource):
 
     @property
     def execution_engine_type(self) -> Any:
-        """Ours, for our regular expressions."""
+        """Return our own engine, for our own regular expressions."""
         return DuckDBExecutionEngine
 
     def _create_engine(self) -> sa.Engine:
@@ -81,7 +81,8 @@ class LakeDatasource(SQLDatasource):
         return engine
 
     def get_execution_engine(self) -> SqlAlchemyExecutionEngine:
-        """On the same connection as everything else: attaching the lake a second time costs a fifth of a second."""
+        """Return the engine, on one connection for everything: attaching the lake a second time costs a fifth of a
+        second."""
         engine: SqlAlchemyExecutionEngine | None = self._execution_engine  # type: ignore[has-type]
         if engine is None:
             engine = self._execution_engine = DuckDBExecutionEngine(engine=self.get_engine(), create_temp_table=False)
@@ -89,7 +90,7 @@ class LakeDatasource(SQLDatasource):
 
 
 class _MatchesOnDuckDB(ColumnMapMetricProvider):
-    """`regexp_matches`; the operator `~` means a full match in DuckDB, unlike anywhere else."""
+    """A provider that uses `regexp_matches`; the operator `~` means a full match in DuckDB, unlike anywhere else."""
 
     condition_metric_name = "column_values.match_regex"
     condition_value_keys = ("regex",)
@@ -103,7 +104,7 @@ class _MatchesOnDuckDB(ColumnMapMetricProvider):
 
 
 class _CountsOnly(ColumnMapExpectation):
-    """Takes away the query for the failing values: cheaper (one query a table instead of one a check), and private."""
+    """An expectation without the query for failing values: cheaper (one query per table, not per check), and private."""
 
     def get_validation_dependencies(self, *args: Any, **kwargs: Any) -> Any:
         dependencies = super().get_validation_dependencies(*args, **kwargs)
@@ -114,19 +115,19 @@ class _CountsOnly(ColumnMapExpectation):
 
 
 class SearchflowNotNull(_CountsOnly, gxe.ExpectColumnValuesToNotBeNull):
-    """Every row has a value."""
+    """Expectation: every row has a value."""
 
 
 class SearchflowOneOf(_CountsOnly, gxe.ExpectColumnValuesToBeInSet):
-    """Values are from a list."""
+    """Expectation: values are from a list."""
 
 
 class SearchflowBetween(_CountsOnly, gxe.ExpectColumnValuesToBeBetween):
-    """Numbers are in a range."""
+    """Expectation: numbers are in a range."""
 
 
 class SearchflowMatches(_CountsOnly, gxe.ExpectColumnValuesToMatchRegex):
-    """Texts match a regular expression."""
+    """Expectation: texts match a regular expression."""
 
 
 class _Aggregate(TableMetricProvider):
@@ -170,7 +171,8 @@ class SearchflowAggregate(BatchExpectation):
 
 
 class SearchflowNever(gxe.UnexpectedRowsExpectation):
-    """SQL that selects nothing. Runs it once (the original runs it twice) and keeps the aggregates of its first row."""
+    """An expectation whose SQL selects nothing. It runs once (the original runs it twice) and keeps the aggregates of
+    its first row."""
 
     metric_dependencies: ClassVar[tuple[str, ...]] = ("unexpected_rows_query.table",)
 
@@ -186,7 +188,7 @@ class SearchflowNever(gxe.UnexpectedRowsExpectation):
 
 
 def _seen(facts: dict[str, Any], success: bool) -> dict[str, Any]:
-    """A result with its facts, in words for Data Docs and one by one for us."""
+    """Return a result with its facts, in words for Data Docs and one by one for our own report."""
     unexpected = facts.pop("unexpected", None)
     words = [f"{name.replace('_', ' ')} {value}" for name, value in facts.items()]
     if unexpected is not None:
@@ -199,7 +201,7 @@ def _seen(facts: dict[str, Any], success: bool) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Something that JSON holds: Great Expectations cannot serialize every decimal and timestamp by itself."""
+    """Return a value that JSON can hold: Great Expectations cannot serialize every decimal and timestamp by itself."""
     if value is None or isinstance(value, int | float | bool):
         return value
     if isinstance(value, datetime):
@@ -220,7 +222,7 @@ EXPECTATIONS: dict[str, type[Any]] = {
 
 
 def expectation(check: Check, fill: Fill) -> Any:
-    """A check as an expectation of Great Expectations. Data Docs show the description: sentence and severity."""
+    """Return a check as an expectation of Great Expectations. Data Docs show the description: sentence and severity."""
     arguments = dict(check.rule.arguments)
     for sql in arguments.keys() & {"unexpected_rows_query", "expression"}:
         arguments[sql] = fill(arguments[sql])
@@ -235,7 +237,7 @@ def expectation(check: Check, fill: Fill) -> Any:
 # --- one run ----------------------------------------------------------------------------------------------------
 
 
-class Session:
+class CheckSession:
     """One context and one data source for all suites of a run, on one snapshot of the lake.
 
     Use as a context manager: on leaving, its connection is closed, so that no half-read result holds anything.
@@ -278,7 +280,8 @@ class Session:
             return together(found, self._run(suite, changed.name, changed, local))
 
     def fill(self, suite: Suite) -> Fill:
-        """Puts moments, and other marts as this one was made from them, into the SQL of the suite's rules."""
+        """Return the function that puts moments, and other marts as this one was made from them, into the SQL of its
+        rules."""
         return self._moments.fill(suite.table)
 
     def _run(self, suite: Suite, name: str, asset: Any, checks: Sequence[Check]) -> dict[str, Any]:
@@ -295,7 +298,7 @@ class Session:
 
     @contextmanager
     def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Plain DuckDB on the database that the checks use: the lake at the run's snapshot, for reading."""
+        """Yield plain DuckDB on the database that the checks use: the lake at the run's snapshot, for reading."""
         connection = self._connect()
         yield connection
         connection.close()
@@ -307,7 +310,7 @@ class Session:
         connection.execute(f"USE {warehouse.CATALOG}")
         return connection
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> CheckSession:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -316,7 +319,7 @@ class Session:
 
 
 def new_context(sites: dict[str, Any] | None = None) -> EphemeralDataContext:
-    """A context that keeps everything in memory; `sites` are Data Docs sites to build."""
+    """Return a context that keeps everything in memory; `sites` are Data Docs sites to build."""
     stores = {
         "expectations": {"class_name": "ExpectationsStore", "store_backend": IN_MEMORY},
         "checkpoints": {"class_name": "CheckpointStore", "store_backend": IN_MEMORY},
@@ -338,7 +341,7 @@ def new_context(sites: dict[str, Any] | None = None) -> EphemeralDataContext:
 
 
 def together(whole: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
-    """One result of two about the same table, with the statistics that Data Docs show."""
+    """Merge two results about one table into one, with the statistics that Data Docs show."""
     results = [*whole["results"], *part["results"]]
     held = sum(bool(result["success"]) for result in results)
     statistics = {

@@ -1,4 +1,4 @@
-"""What the raw event tables have in common: the columns that every event is stored with."""
+"""The checks that raw event tables have in common: those of the columns that every event is stored with."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ CANONICAL_UUID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$
 
 
 def suite_of(event_type: EventType) -> Suite:
-    """The suite of a raw table that follows from its event type's declaration. It gates a sync whose file names it."""
+    """Return the suite of a raw table that follows from its event type's declaration. It gates a sync whose file names
+    it."""
     what = event_type.title.lower()
     return Suite(
         table=event_type.raw_table,
@@ -73,7 +74,7 @@ def _arrived(what: str, reference: Reference) -> Check:
 
 
 def event_checks(what: str, *, session: bool = True) -> Sequence[Check]:
-    """The checks of one event table; `what` is what a row is called in the sentences (a plural)."""
+    """Return the checks of one event table; `what` is what a row is called in the sentences (a plural)."""
     in_session = critical(
         f"All {what} belong to a session.", none_where("session_is_known", "coalesce(session_id, '') = ''")
     )
@@ -105,7 +106,7 @@ def event_checks(what: str, *, session: bool = True) -> Sequence[Check]:
 
 
 def known_values(**lists: tuple[str, Iterable[str]]) -> Rule:
-    """Fields of the document have values from lists: unknown ones are kept, so this only warns.
+    """Return a rule: fields of the document have values from lists. Unknown ones are kept, so this only warns.
 
     All fields are read with one look at each document; `lists` gives path and known values a field.
     """

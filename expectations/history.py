@@ -1,4 +1,4 @@
-"""What earlier runs found: as files for Data Docs (the newest 30 runs), and as rows for the trend (all of them)."""
+"""The results of earlier runs: as files for Data Docs (the newest 30 runs), and as rows for the trend (all of them)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SUMMARY = "report.json"
 
 
 def folder(settings: Settings) -> Path:
-    """Where runs are kept: one folder a run, one file a suite."""
+    """Return the folder that keeps the runs: one folder for each run, one file for each suite."""
     return settings.home / "quality" / "runs"
 
 
@@ -30,7 +30,7 @@ def keep(settings: Settings, run_id: str, name: str, document: Mapping[str, Any]
 
 
 def newest(settings: Settings) -> dict[str, Path]:
-    """Suite -> the file of its newest result."""
+    """Return suite -> the file of its newest result."""
     found: dict[str, Path] = {}
     for run in _runs(settings):
         for path in run.glob("[!.]*.json"):
@@ -48,7 +48,7 @@ def prune(settings: Settings, keep_runs: int = RUNS_KEPT) -> None:
 
 
 def _runs(settings: Settings) -> list[Path]:
-    """Folders of runs, the newest first: their names begin with the moment of the check."""
+    """Return the folders of runs, the newest first: their names begin with the moment of the check."""
     if not folder(settings).exists():
         return []
     return sorted((path for path in folder(settings).iterdir() if path.is_dir()), reverse=True)

@@ -1,8 +1,9 @@
-"""What a check reads: the checked table as it is, and other marts as the checked one was made from them.
+"""The state of the tables that a check reads: the checked table as it is, and other marts as the checked one was made
+from them.
 
 The funnel is made every few seconds and the other marts once a minute. A check that compared the newest rows of both would
-fail whenever somebody books in between. So a rule names another mart as `{marts.fct_search_funnel}`, and here is decided
-which state of it that means:
+fail whenever a user books in between. So a rule names another mart as `{marts.fct_search_funnel}`, and this module
+decides which state of it that means:
 
 - as it is now, while it was not made again since the checked table was: then a row that is changed in either is found;
 - else as it was in the lake's snapshot at which the checked table was made (`ops.made_until`), or in which it was last
@@ -30,18 +31,18 @@ from searchflow.fetching import first_row
 METADATA = f"__ducklake_metadata_{warehouse.CATALOG}"
 PLACE = re.compile(r"\{(?P<name>[a-z_]+(?:\.[a-z_0-9]+)?)\}")
 WRITES = "inserted_into_table|deleted_from_table|inlined_insert|inlined_delete"
-"""What DuckLake calls a change of rows; upkeep has other names."""
+"""The names that DuckLake gives a change of rows; upkeep has other names."""
 
 EVER = datetime(9999, 12, 31, tzinfo=UTC)
-"""Of a table that no transformation made: all that was received is expected in it."""
+"""The moment of a table that no transformation made: all that was received is expected in it."""
 
 Fill = Callable[[str], str]
-"""Puts moments and tables into the SQL of a rule."""
+"""Function that puts moments and tables into the SQL of a rule."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """When a model was made: events received up to `known_until` are in it, as of `snapshot` of the lake."""
+    """The moment when a model was made: events received up to `known_until` are in it, as of `snapshot` of the lake."""
 
     known_until: datetime | None = None
     snapshot: int | None = None
@@ -58,7 +59,7 @@ class Moments:
         self._versions: dict[str, int | None] = {}
 
     def fill(self, table: str) -> Fill:
-        """For the rules of this table."""
+        """Return the function that fills the rules of this table."""
         made = self._made.get(table, Made())
         literals = self._literals | {"known_until": literal(made.known_until or EVER)}
 
@@ -82,7 +83,7 @@ class Moments:
         return f"(FROM {warehouse.CATALOG}.{other} AT (VERSION => {version}))"
 
     def _version(self, table: str, made: int) -> int | None:
-        """The snapshot at which the table was made; None for a view."""
+        """Return the snapshot at which the table was made; None for a view."""
         if table not in self._versions:
             stored = _stored(self._connection, table, self._snapshot)
             if stored is None:
@@ -94,7 +95,7 @@ class Moments:
 
 
 def literal(moment: datetime) -> str:
-    """A moment in SQL, UTC."""
+    """Return a moment as SQL, in UTC."""
     utc = moment.astimezone(UTC) if moment.tzinfo else moment
     return f"TIMESTAMP '{utc.isoformat(sep=' ').removesuffix('+00:00')}'"
 
@@ -116,7 +117,7 @@ def tables_read(statement: str) -> set[str]:
 
 
 def _stored(connection: duckdb.DuckDBPyConnection, table: str, snapshot: int) -> tuple[str, str, int] | None:
-    """(schema, name, id) of the table that holds the rows of `table`, which may be a view of all of it; else None."""
+    """Return (schema, name, id) of the table that holds the rows of `table`, perhaps a view of all of it; else None."""
     found = first_row(
         connection.execute(
             "SELECT sql FROM duckdb_views() WHERE database_name = ? AND schema_name || '.' || view_name = ?",
@@ -144,7 +145,7 @@ def _stored(connection: duckdb.DuckDBPyConnection, table: str, snapshot: int) ->
 def _last_write(
     connection: duckdb.DuckDBPyConnection, schema: str, name: str, table_id: int, after: int, until: int
 ) -> int:
-    """The last snapshot that changed rows of the table; 0 for none."""
+    """Return the last snapshot that changed rows of the table; 0 for none."""
     created = re.escape(f'created_table:"{schema}"."{name}"')
     row = first_row(
         connection.execute(
@@ -157,7 +158,7 @@ def _last_write(
 
 
 def _still_there(connection: duckdb.DuckDBPyConnection, wanted: int, until: int) -> int:
-    """The snapshot, or the oldest after it when it has expired."""
+    """Return the wanted snapshot, or the oldest after it when it has expired."""
     row = first_row(
         connection.execute(
             f"SELECT min(snapshot_id) FROM {METADATA}.ducklake_snapshot WHERE snapshot_id >= ? AND snapshot_id <= ?",

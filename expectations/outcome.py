@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Outcome(StrEnum):
-    """How a check, a suite or a run ended, the worst last."""
+    """The outcome of a check, a suite or a run, the worst last."""
 
     PASS = "pass"  # noqa: S105  (not a password)
     WARN = "warn"
@@ -24,7 +24,7 @@ class Outcome(StrEnum):
 
     @property
     def blocks(self) -> bool:
-        """True when nothing that depends on the table may leave: it failed, or nobody knows."""
+        """Return whether nothing that depends on the table may leave: it failed, or the check crashed."""
         return self in (Outcome.FAIL, Outcome.ERROR)
 
 
@@ -32,12 +32,12 @@ _ORDER = list(Outcome)
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """The worst of several outcomes; pass when there are none."""
+    """Return the worst of several outcomes; pass when there are none."""
     return max(outcomes, key=_ORDER.index, default=Outcome.PASS)
 
 
 def of_check(*, success: bool, crashed: bool, severity: str) -> Outcome:
-    """The outcome of one check.
+    """Return the outcome of one check.
 
     >>> of_check(success=False, crashed=False, severity="warning")
     <Outcome.WARN: 'warn'>
@@ -50,7 +50,7 @@ def of_check(*, success: bool, crashed: bool, severity: str) -> Outcome:
 
 
 def crash_message(exception_info: Mapping[str, Any] | None) -> str | None:
-    """What crashed, in one line that shows no data, or None when nothing did.
+    """Return what crashed, in one line that shows no data, or None when nothing did.
 
     The information comes in two shapes: flat, or keyed by the metric that raised. Errors about names are told as they
     are; errors about values quote the value, which may be anything a client sent, so only their kind is told.
@@ -64,7 +64,7 @@ def crash_message(exception_info: Mapping[str, Any] | None) -> str | None:
 
 
 def without_values(exception_info: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The information about an exception as it may be kept and shown."""
+    """Return the information about an exception as it may be kept and shown."""
     message = crash_message(exception_info)
     return {"raised_exception": message is not None, "exception_message": message, "exception_traceback": None}
 

@@ -18,12 +18,12 @@ from expectations.suite import Check, Suite
 from searchflow.fetching import first_row
 
 MOST_ROWS = 0.05
-"""A larger share of broken rows is no matter of single rows: then the table itself fails."""
+"""The largest share of rows that may be quarantined. With a larger share of broken rows the table itself fails."""
 ALWAYS = 1
-"""So many rows may be quarantined however small the table is, unless they are all of it."""
+"""The number of rows that may be quarantined however small the table is, unless they are all of it."""
 
 PART = 100_000
-"""Keys written at once."""
+"""The number of keys written at once."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Split:
 
     @property
     def too_many(self) -> bool:
-        """True when leaving rows out would leave out the table."""
+        """Return whether leaving rows out would leave out the table."""
         return self.quarantined > max(ALWAYS, MOST_ROWS * self.rows_in) or self.passed == 0 < self.quarantined
 
 
 def row_checks(suite: Suite) -> list[Check]:
-    """The critical checks that say which rows break them; none where rows have no key to list."""
+    """Return the critical checks that say which rows break them; none where rows have no key to list."""
     return [check for check in suite.checks if suite.key and check.severity == "critical" and check.rule.broken]
 
 
@@ -87,13 +87,13 @@ def _append(
 
 
 def _key(suite: Suite) -> str:
-    """The key as a JSON object of texts: {"user_id": "u-1"}."""
+    """Return SQL for the key as a JSON object of texts: {"user_id": "u-1"}."""
     packed = ", ".join(f"{column} := checked.{column}::VARCHAR" for column in suite.key)
     return f"to_json(struct_pack({packed}))::VARCHAR"
 
 
 def _broken_by(broken: Sequence[Check], fill: Fill) -> str:
-    """A list with the names of the checks that a row breaks."""
+    """Return SQL for a list with the names of the checks that a row breaks."""
     cases = ", ".join(f"CASE WHEN {fill(check.rule.broken or 'FALSE')} THEN '{check.name}' END" for check in broken)
     return f"list_filter([{cases}], name -> name IS NOT NULL)"
 

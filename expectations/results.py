@@ -1,4 +1,4 @@
-"""What came of a run: check by check, suite by suite, and whether the gate is open."""
+"""Results of a run: check by check, suite by suite, and whether the gate is open."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from searchflow.errors import GateFailed
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What came of one check. `observed` is for people and shows no personal value."""
+    """The result of one check. `observed` is for people and shows no personal value."""
 
     name: str
     column: str | None
@@ -27,7 +27,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class SuiteResult:
-    """What came of one suite. `message` is set when the table could not be checked at all."""
+    """The result of one suite. `message` is set when the table could not be checked at all."""
 
     suite: str
     group: str
@@ -46,31 +46,31 @@ class SuiteResult:
 
     @property
     def passed(self) -> int:
-        """Checks that hold."""
+        """Return how many checks hold."""
         return self._count(Outcome.PASS)
 
     @property
     def warned(self) -> int:
-        """What does not hold and blocks nothing: warnings, and single rows in quarantine."""
+        """Return how many checks do not hold and block nothing: warnings, and single rows in quarantine."""
         return self._count(Outcome.WARN, Outcome.QUARANTINE)
 
     @property
     def quarantined(self) -> int:
-        """Rows that are left out of what is sent."""
+        """Return how many rows are left out of what is sent."""
         return self.rows.quarantined if self.rows else 0
 
     @property
     def failed(self) -> int:
-        """Critical checks that do not hold, and checks that crashed: what closes the gate."""
+        """Return how many checks close the gate: critical ones that do not hold, and those that crashed."""
         return self._count(Outcome.FAIL, Outcome.ERROR) + bool(self.message)
 
     @property
     def errors(self) -> int:
-        """Of the failed ones, those that crashed."""
+        """Return how many of the failed checks crashed."""
         return self._count(Outcome.ERROR) + bool(self.message)
 
     def problems(self) -> list[str]:
-        """One line for each check that does not hold, the worst first."""
+        """Return one line for each check that does not hold, the worst first."""
         if self.message:
             return [self.message]
         wrong = [check for check in self.checks if check.outcome is not Outcome.PASS]
@@ -78,7 +78,7 @@ class SuiteResult:
         return [f"{check.outcome}: {check.sentence} ({check.observed})" for check in wrong]
 
     def reason(self) -> str:
-        """Why the gate is closed, in one line; empty when it is open."""
+        """Return why the gate is closed, in one line; empty when it is open."""
         if self.message:
             return self.message
         for check in self.checks:
@@ -91,7 +91,7 @@ class SuiteResult:
 
 @dataclass(frozen=True)
 class ValidationReport:
-    """What came of one run."""
+    """The results of one run."""
 
     run_id: str
     selection: str
@@ -102,17 +102,17 @@ class ValidationReport:
 
     @property
     def outcome(self) -> Outcome:
-        """The worst of all suites."""
+        """Return the worst outcome of all suites."""
         return worst(suite.outcome for suite in self.suites)
 
     @property
     def blocking(self) -> list[SuiteResult]:
-        """Suites that failed, or that nobody could check."""
+        """Return the suites that failed or could not be checked."""
         return [suite for suite in self.suites if suite.outcome.blocks]
 
     @property
     def blocked_syncs(self) -> set[str]:
-        """Syncs that must not run: a table that they depend on failed."""
+        """Return the syncs that must not run: a table that they depend on failed."""
         return {sync for suite in self.blocking for sync in suite.syncs}
 
     def gate(self, sync: str | None = None) -> None:
@@ -132,14 +132,14 @@ class ValidationReport:
             )
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """By suite: passed, failed, warned."""
+        """Return counts by suite: passed, failed, warned."""
         return {
             suite.suite: {"passed": suite.passed, "failed": suite.failed, "warned": suite.warned}
             for suite in self.suites
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json` and for the run's file."""
+        """Return the report as `--json` and the run's file write it."""
         return {
             "run_id": self.run_id,
             "selection": self.selection,

@@ -1,9 +1,10 @@
-"""Which rows a run looks at: all of a table, or only those of days that changed since they were found in order.
+"""The scope of a run, which rows it looks at: all of a table, or only those of days that changed since they were found
+in order.
 
 Event tables only grow, and every commit books the days it touches (`ops.ingestion_batches`). So rules about single rows
 (`Rule.local`) and keys need only these days, when the run before found nothing wrong with them. Every table is checked
 whole once a day, and whenever its checks changed or the run before found something. Marts are always checked whole:
-a model may be made anew by hand, and nothing books that.
+a model may be rebuilt by hand, and nothing books that.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from searchflow import warehouse
 from searchflow.fetching import first_row
 
 MARGIN = timedelta(minutes=15)
-"""Commits of the last minutes before a run may have come too late for its snapshot: they are looked at again."""
+"""The time before a run whose commits are looked at again: they may have come too late for its snapshot."""
 WHOLE = "all rows"
 
 
@@ -33,7 +34,8 @@ class Days:
 
     @property
     def condition(self) -> str:
-        """SQL that is true of their rows. The range lets the engine skip files; the list leaves out the days between."""
+        """Return SQL that is true of the rows of these days. The range lets the engine skip files; the list leaves out
+        the days between."""
         if not self.days:
             return "FALSE"
         first, last = self.days[0], self.days[-1] + timedelta(days=1)
@@ -43,12 +45,12 @@ class Days:
 
     @property
     def words(self) -> str:
-        """For `ops.validated_tables` and the report."""
+        """Return the days as `ops.validated_tables` and the report show them."""
         return "1 changed day" if len(self.days) == 1 else f"{len(self.days)} changed days"
 
 
 def changed_days(connection: duckdb.DuckDBPyConnection, suite: Suite, now: datetime) -> Days | None:
-    """The days to look at, or None: look at all rows. No days at all means that nothing changed."""
+    """Return the days to look at, or None: look at all rows. No days at all means that nothing changed."""
     if suite.day is None:
         return None
     before = first_row(
@@ -64,18 +66,18 @@ def changed_days(connection: duckdb.DuckDBPyConnection, suite: Suite, now: datet
 
 
 def fingerprint(suite: Suite) -> str:
-    """Changes when the checks do: what was found in order by other checks says nothing."""
+    """Return a digest that changes when the checks do: what was found in order by other checks says nothing."""
     text = repr([(check.severity, check.rule.kind, check.rule.name, check.rule.arguments) for check in suite.checks])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def is_local(check: Check) -> bool:
-    """True when the changed days decide it."""
+    """Return whether the changed days alone decide a check."""
     return check.rule.local or check.rule.unique is not None
 
 
 def on_days(check: Check, suite: Suite) -> Check:
-    """The same check for changed days: their keys are looked for in the whole table."""
+    """Return a check for changed days only: their keys are looked for in the whole table."""
     if check.rule.unique is None:
         return check
     key = check.rule.unique

@@ -1,4 +1,4 @@
-"""What a suite is made of, as plain data: no import of Great Expectations, so that anything may read the catalogue.
+"""The parts of a suite, as plain data: no import of Great Expectations, so that anything may read the catalogue.
 
 A suite belongs to one table. Each check has a severity (critical blocks, warning reports), a sentence that a person
 who never saw the table understands, and a rule. Rules of four kinds:
@@ -28,7 +28,7 @@ Severity = Literal["critical", "warning"]
 
 COUNTRY_CODE = "^[A-Z]{2}$"
 WEEKS_KNOWN, SPREADS = 4, 5
-"""For `usual_volume`: weekdays needed, and how many robust standard deviations are still usual."""
+"""Limits of `usual_volume`: weekdays needed, and how many robust standard deviations are still usual."""
 EMAIL_SHAPE = r"^[^@\s]+@[^@\s]+\.[^@\s.]+$"
 
 
@@ -60,7 +60,7 @@ class Check:
 
     @property
     def name(self) -> str:
-        """Stable over time within its suite: the history of a check is found by it."""
+        """Return the check's name, stable over time within its suite: the history of a check is found by it."""
         return self.rule.name
 
 
@@ -94,48 +94,48 @@ class Suite:
 
     @property
     def name(self) -> str:
-        """Suites are called like their table."""
+        """Return the suite's name, which is that of its table."""
         return self.table
 
 
 def critical(sentence: str, rule: Rule) -> Check:
-    """When this breaks, nothing that depends on the table leaves."""
+    """Return a critical check: when it breaks, nothing that depends on the table leaves."""
     return Check("critical", sentence, rule)
 
 
 def warning(sentence: str, rule: Rule) -> Check:
-    """When this breaks, the report says so."""
+    """Return a warning: when it breaks, the report says so."""
     return Check("warning", sentence, rule)
 
 
 def has_columns(*names: str) -> Rule:
-    """At least these columns exist (others may: schemas grow)."""
+    """Return a rule: at least these columns exist (others may: schemas grow)."""
     return Rule("columns", "has_columns", {"column_set": list(names), "exact_match": False})
 
 
 def has_exactly_columns(*names: str) -> Rule:
-    """These columns and no others: for tables that leave the house."""
+    """Return a rule: these columns exist and no others; for tables that leave the house."""
     return Rule("columns", "has_exactly_columns", {"column_set": list(names), "exact_match": True})
 
 
 def has_rows(at_least: int = 1) -> Rule:
-    """The table is not empty."""
+    """Return a rule: the table is not empty."""
     return Rule("row_count", "has_rows", {"min_value": at_least})
 
 
 def not_null(column: str) -> Rule:
-    """Every row has a value."""
+    """Return a rule: every row has a value."""
     return Rule("not_null", f"not_null:{column}", {"column": column}, column, f"{column} IS NULL", local=True)
 
 
 def one_of(column: str, values: Iterable[str]) -> Rule:
-    """Values are from a list; null is allowed."""
+    """Return a rule: values are from a list; null is allowed."""
     broken = f"{column} NOT IN ({', '.join(map(literal, values))})"
     return Rule("one_of", f"one_of:{column}", {"column": column, "value_set": list(values)}, column, broken, local=True)
 
 
 def between(column: str, low: float | None = None, high: float | None = None) -> Rule:
-    """Numbers are in a range, its ends included; null is allowed."""
+    """Return a rule: numbers are in a range, its ends included; null is allowed."""
     limits = ((low, "<"), (high, ">"))
     broken = " OR ".join(f"{column} {sign} {limit}" for limit, sign in limits if limit is not None)
     arguments = {"column": column, "min_value": low, "max_value": high}
@@ -143,13 +143,13 @@ def between(column: str, low: float | None = None, high: float | None = None) ->
 
 
 def matches(column: str, pattern: str) -> Rule:
-    """Texts match a regular expression; null is allowed."""
+    """Return a rule: texts match a regular expression; null is allowed."""
     broken = f"NOT regexp_matches({column}, {literal(pattern)})"
     return Rule("matches", f"matches:{column}", {"column": column, "regex": pattern}, column, broken, local=True)
 
 
 def never(name: str, sql: str, column: str | None = None, *, broken: str | None = None, local: bool = False) -> Rule:
-    """`sql` selects nothing.
+    """Return a rule: `sql` selects nothing.
 
     It reads the table as `FROM {batch}` (without an alias), and another mart as `{marts.dim_users}`: in the state that the
     table was made from (`expectations.moments`). What is named `lake.raw.click_events` is read as it is now. `{now}`,
@@ -160,7 +160,7 @@ def never(name: str, sql: str, column: str | None = None, *, broken: str | None 
 
 
 def aggregate(name: str, column: str | None = None, /, **facts: str) -> Rule:
-    """Aggregates over all rows, answered together with the other row rules of the table by one query.
+    """Return a rule of aggregates over all rows, answered together with the other row rules of the table by one query.
 
     `unexpected` is the number of wrong rows, or `broken` a condition that must not be true; the other facts are for
     the report. Other tables and moments are named as in `never`.
@@ -170,28 +170,28 @@ def aggregate(name: str, column: str | None = None, /, **facts: str) -> Rule:
 
 
 def none_where(name: str, condition: str) -> Rule:
-    """No row fulfils `condition`."""
+    """Return a rule: no row fulfils `condition`."""
     rule = aggregate(name, unexpected=f"count(*) FILTER (WHERE {condition})")
     return replace(rule, broken=condition, local=True)
 
 
 def unique(*columns: str) -> Rule:
-    """No two rows have the same key: one aggregate over the table, not a list of all values."""
+    """Return a rule: no two rows have the same key. It is one aggregate over the table, not a list of all values."""
     key = columns[0] if len(columns) == 1 else f"({', '.join(columns)})"
     name, column = f"unique:{'+'.join(columns)}", columns[0] if len(columns) == 1 else None
     rule = aggregate(name, column, unexpected=f"count(*) - count(DISTINCT {key})")
-    # Which of several rows is right, nobody knows: all of them are broken.
+    # No one knows which of several rows is right: all of them are broken.
     return replace(rule, broken=f"count(*) OVER (PARTITION BY {', '.join(columns)}) > 1", unique=", ".join(columns))
 
 
 def fresh(column: str, hours: int) -> Rule:
-    """The newest value is not older than `hours`; an empty table is not stale."""
+    """Return a rule: the newest value is not older than `hours`; an empty table is not stale."""
     stale = f"coalesce(max({column}) < {{now}} - INTERVAL {hours} HOUR, FALSE)"
     return aggregate(f"fresh:{column}", column, broken=stale, newest=f"max({column})")
 
 
 def not_ahead(column: str, hours: int = 24) -> Rule:
-    """No value lies in the future by more than `hours`."""
+    """Return a rule: no value lies in the future by more than `hours`."""
     ahead = f"{column} > {{now}} + INTERVAL {hours} HOUR"
     unexpected = f"count(*) FILTER (WHERE {ahead})"
     rule = aggregate(f"not_ahead:{column}", column, unexpected=unexpected, newest=f"max({column})")
@@ -199,7 +199,7 @@ def not_ahead(column: str, hours: int = 24) -> Rule:
 
 
 def usual_volume(column: str, amount: str = "count(*)") -> Rule:
-    """The last whole day has about as much as the same weekday of the eight weeks before.
+    """Return a rule: the last whole day has about as much as the same weekday of the eight weeks before.
 
     Median and median absolute deviation: one odd week changes neither. Silent until four such weekdays are known.
     """
@@ -220,14 +220,20 @@ def usual_volume(column: str, amount: str = "count(*)") -> Rule:
 
 
 def keeps_up(column: str, days: int = 1) -> Rule:
-    """The newest day in the table lies at most `days` before that of the newest search received; an empty one is silent."""
+    """Return a rule: the table's newest day lies at most `days` before that of the newest search received.
+
+    The rule is silent for an empty table.
+    """
     newest = "(SELECT CAST(max(event_ts) AS DATE) FROM lake.raw.search_events)"
     behind = f"coalesce(CAST(max({column}) AS DATE) < {newest} - {days}, FALSE)"
     return aggregate(f"keeps_up:{column}", column, broken=behind, newest=f"max({column})", received=newest)
 
 
 def refers(column: str, table: str, key: str = "", *, unless: str = "FALSE") -> Rule:
-    """Every value is one of `key` (default: the same name) in another table; null is allowed, and rows `unless`."""
+    """Return a rule: every value is one of `key` (default: the same name) in another table.
+
+    Null is allowed, and so are rows that fulfil `unless`.
+    """
     wanted = key or column
     sql = f"""
         WITH rows AS (SELECT {column} AS reference FROM {{batch}} WHERE {column} IS NOT NULL AND NOT ({unless}))
@@ -240,7 +246,8 @@ def refers(column: str, table: str, key: str = "", *, unless: str = "FALSE") -> 
 
 
 def usual_size(table: str, *, least: float = 0.8, most: float | None = None) -> Rule:
-    """The table has not lost a fifth of its rows: compared with the median of its last thirty runs, from five on.
+    """Return a rule: the table has not lost a fifth of its rows, compared with the median of its last thirty runs, from
+    five on.
 
     Tables that come and go have wider bounds: `least` and `most` are shares of that median.
     """

@@ -1,4 +1,4 @@
-"""Run suites and say what came of them. The results go to `ops.validation_results` and to the report."""
+"""Validation: runs suites and says what came of them. The results go to `ops.validation_results` and to the report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from searchflow.ops import audit_log, record
 from searchflow.settings import Settings
 
 OnProgress = Callable[[str, int, int], None]
-"""Called after each suite: its name, how many are done, how many there are."""
+"""Callback that is called after each suite: its name, how many are done, how many there are."""
 BUILT_BY = {"raw": "searchflow up", "ops": "searchflow up"}
 """Schema -> the command that makes its tables; all others are made by the models."""
 
@@ -37,8 +37,9 @@ def validate(
     full: bool = False,
     only: Sequence[str] | None = None,
 ) -> ValidationReport:
-    """Run the suites of a group, or one suite, on one snapshot of the warehouse; `full`: look at all rows. `only` names
-    several suites; then `selection` is what the run is called.
+    """Run the suites of a group, or one suite, on one snapshot of the warehouse.
+
+    `full`: look at all rows. `only` names several suites; then `selection` is the name of the run.
 
     Results are kept in `ops.validation_results` and under `<home>/quality`. The report is built at the end unless
     `build_report` is false (several runs in a row need it only once: call `expectations.build_report` after the last).
@@ -76,10 +77,10 @@ def _run(
     snapshot: int,
     full: bool,
 ) -> Iterator[SuiteResult]:
-    from expectations.engine import Session  # imports Great Expectations
+    from expectations.engine import CheckSession  # imports Great Expectations
 
     present = _tables(connection)
-    with Session(settings, snapshot=snapshot, now=now, run_id=run_id) as session:
+    with CheckSession(settings, snapshot=snapshot, now=now, run_id=run_id) as session:
         for suite in suites:
             if suite.table not in present:
                 yield _not_there(suite)
@@ -100,7 +101,7 @@ def _run(
 
 
 def _broken(suite: Suite, found: Mapping[str, Any]) -> list[Check]:
-    """The critical checks that did not hold and can name the rows."""
+    """Return the critical checks that did not hold and can name the rows."""
     failed = {
         result["expectation_config"]["meta"]["check"]
         for result in found["results"]
@@ -160,7 +161,7 @@ def _check_result(check: Check, found: Mapping[str, Any], *, contained: bool) ->
 
 
 def observed(check: Check, result: Mapping[str, Any], *, passed: bool) -> str:
-    """What was seen, for people: counts and aggregates, never a value of a row."""
+    """Return what was seen, for people: counts and aggregates, never a value of a row."""
     kind = check.rule.kind
     if kind == "columns":
         mismatched = (result.get("details") or {}).get("mismatched") or {}

@@ -1,4 +1,5 @@
-"""Destinations hold what the models say, and were sent only what changed, behind a passed quality gate.
+"""Activation flow: destinations hold what the models say, and were sent only what changed, behind a passed quality
+gate.
 
 Each sync runs at the schedule in its file, and all of them at the end of the pipeline.
 """
@@ -21,7 +22,7 @@ from searchflow.progress import progress
 from searchflow.settings import Settings, load_settings
 
 FOR_PEOPLE = ("blocked", "stale", "samples")
-"""Of a dry run: for the person who asked, not for logs and artifacts."""
+"""Fields of a dry run that are for the person who asked, not for logs and artifacts."""
 
 
 @task(
@@ -60,7 +61,7 @@ def run_sync(name: str, now: datetime, dry_run: bool, approve: bool, retry_rejec
 
 @task(cache_policy=NO_CACHE)
 def look_again(names: list[str], now: datetime) -> list[str]:
-    """Run the suites that have not seen the data these syncs are about to send, or never ran. Returns which those were."""
+    """Run the suites that have not seen the data these syncs are about to send, or never ran. Return which those were."""
     settings = load_settings()
     suites = activations.stale_suites(settings, names)
     if suites:
@@ -72,7 +73,7 @@ def look_again(names: list[str], now: datetime) -> list[str]:
 
 
 def _too_early(settings: Settings, names: list[str]) -> list[str]:
-    """Syncs that their schedule runs before the first transformation: there is nothing to send, and no fault to tell of."""
+    """Return syncs that their schedule runs before the first transformation: there is nothing to send, and no fault."""
     if deployment.id is None:
         return []
     early = activations.not_made(settings, names)
@@ -88,8 +89,9 @@ def activate(
     approve: bool = False,
     retry_rejected: bool = False,
 ) -> dict[str, Any]:
-    """Run syncs by name (default: all), after the suites of their gates that have to look again. One that is blocked or
-    fails does not stop the others.
+    """Run syncs by name (default: all), after those suites of their gates that have to look again.
+
+    A sync that is blocked or fails does not stop the others.
 
     Who approves is the account that runs this process; the audit log names it.
 
@@ -123,7 +125,7 @@ def activate(
 
 @flow(name="undo")
 def undo(sync: str, run_id: str) -> dict[str, Any]:
-    """Restore what a run of a sync changed, and hold the sync until somebody approves its next run."""
+    """Restore what a run of a sync changed, and hold the sync until a user approves its next run."""
     settings = load_settings()
     with stage(settings, "undo") as noted:
         result = asdict(activations.undo_run(settings, sync, run_id, now=utc_now()))

@@ -1,4 +1,4 @@
-"""E-mail of the outbox that may go has gone, each message once.
+"""Delivery flow: e-mail of the outbox that may go has gone, each message once.
 
 Runs every five minutes once SEARCHFLOW_SMTP_URL is set; until then it only says so.
 """
@@ -24,7 +24,7 @@ from searchflow.settings import load_settings
 PAUSE = 5.0
 """Seconds between two looks while following."""
 AWAY = Backoff(attempts=10, first=10.0, doubling=True, longest=300.0)
-"""Longer and longer while a server is away."""
+"""The waits while a server is away, longer and longer."""
 
 
 @task(cache_policy=NO_CACHE)  # no retries: the ledger says what is due, and the next run goes on there
@@ -45,7 +45,7 @@ def _send(stop: threading.Event | None, limit: int | None) -> dict[str, Any]:
 
 @flow(name="delivery")
 def deliver(follow_seconds: float = 0.0, limit: int | None = None) -> dict[str, Any]:
-    """Deliver e-mail: once, or for `follow_seconds`. Returns counts of messages.
+    """Deliver e-mail: once, or for `follow_seconds`. Return counts of messages.
 
     Raises:
         ConfigurationError: the mail server is set, and something else is missing or wrong.
@@ -64,8 +64,8 @@ def deliver(follow_seconds: float = 0.0, limit: int | None = None) -> dict[str, 
 
 
 def _follow(seconds: float) -> dict[str, Any]:
-    """Look every few seconds, in this one run: a task run a look would fill Prefect's database with nothing."""
-    total: dict[str, Any] = asdict(mail.Report())
+    """Look every few seconds, in this one run: a task run for each look would fill Prefect's database with nothing."""
+    total: dict[str, Any] = asdict(mail.DeliveryReport())
     failures = 0
     with stopped_by_signals() as stop, progress("delivering e-mail") as bar:
         timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), stop.set)

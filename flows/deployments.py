@@ -37,8 +37,8 @@ from searchflow.clock import server_now
 from searchflow.errors import ConfigurationError
 
 PARALLEL_RUNS = 6
-"""Ingestion and the models follow all the time. A validation and a sync may wait for the models to rest, and a run that waits
-keeps its place: monitoring, deliveries and maintenance need places beside them."""
+"""The number of runs at a time. Ingestion and the models follow all the time. A validation and a sync may wait for the
+models to rest, and a run that waits keeps its place: monitoring, deliveries and maintenance need places beside them."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class Deployment:
 
     @property
     def entrypoint(self) -> str:
-        """Where the flow is, as `prefect.yaml` writes it."""
+        """Return where the flow is, as `prefect.yaml` writes it."""
         return f"{self.flow.fn.__module__}:{self.flow.fn.__name__}"
 
     @property
     def schedule_text(self) -> str | None:
-        """`300 s` or a cron line, as people write it."""
+        """Return the schedule as people write it: `300 s` or a cron line."""
         if self.schedule is None:
             return None
         if self.schedule.interval is not None:
@@ -67,7 +67,7 @@ class Deployment:
         return self.schedule.cron
 
     def prepared(self) -> RunnerDeployment:
-        """For `serve`."""
+        """Return the deployment as `serve` needs it."""
         schedule = self.schedule
         if schedule is not None and schedule.interval is not None:
             schedule = Interval(
@@ -86,7 +86,7 @@ class Deployment:
 
 
 def every(**period: int) -> Schedule:
-    """An interval schedule."""
+    """Return a schedule that runs at an interval."""
     return Interval(timedelta(**period), timezone="UTC")
 
 
@@ -133,7 +133,7 @@ DEPLOYMENTS = (
         "reconcile",
         reconcile,
         Cron("30 3 * * *", timezone="UTC"),
-        "Drift is rare and reading destinations is dear: nightly.",
+        "Drift is rare and reading destinations is slow: nightly.",
     ),
     Deployment(
         "maintain",
@@ -154,7 +154,7 @@ DEPLOYMENTS = (
 
 
 def sync_deployments(folder: Path = SYNCS_DIR) -> Iterator[Deployment]:
-    """One deployment a sync file. A file that is wrong is named in the log, and the others are served."""
+    """Yield one deployment for each sync file. A file that is wrong is named in the log, and the others are served."""
     for name in activations.sync_names(folder):
         try:
             sync = activations.load_sync(name, folder)
@@ -166,7 +166,7 @@ def sync_deployments(folder: Path = SYNCS_DIR) -> Iterator[Deployment]:
 
 
 def all_deployments() -> list[Deployment]:
-    """What `serve` runs."""
+    """Return all deployments, which `serve` runs."""
     return [*DEPLOYMENTS, *sync_deployments()]
 
 

@@ -1,4 +1,5 @@
-"""Tells in a flow's log when the model files differ from production. The flow goes on with what was promoted."""
+"""Drift of the models: a flow's log tells when the model files differ from production. The flow goes on with what was
+promoted."""
 
 from __future__ import annotations
 
@@ -12,11 +13,11 @@ from searchflow.settings import Settings
 from searchflow.transformation import drift
 
 LOOK_EVERY = 10.0
-"""Seconds between two looks at the files; a look at files that nobody saved takes milliseconds."""
+"""Seconds between two looks at the files; a look at files that no one saved takes milliseconds."""
 
 
 class Watch:
-    """Looks beside the passes of a follower, on a thread of its own: comparing changed files takes seconds."""
+    """A watch beside the passes of a follower, on a thread of its own: comparing changed files takes seconds."""
 
     def __init__(self, settings: Settings, environment: str) -> None:
         self._settings, self._on = settings, environment == "prod"

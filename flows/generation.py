@@ -1,4 +1,5 @@
-"""Simulated traffic is in the streams, in files or in the warehouse: history up to now, or live events at a steady rate.
+"""Generation flow: simulated traffic is in the streams, in files or in the warehouse: history up to now, or live events
+at a steady rate.
 
 Runs on demand; `searchflow up` keeps one live run going. What was published is remembered, so that the next run sends
 only what is new.
@@ -31,12 +32,12 @@ from searchflow.settings import Settings, load_settings
 
 DESTINATIONS = ("redis", "files", "warehouse", "stdout")
 OURS = ("redis", "warehouse")
-"""Files and standard output are for somebody else: the home does not remember them."""
+"""The sinks that the home remembers. Files and standard output are for other programs: the home forgets them."""
 
 
 @dataclass(frozen=True)
 class Sink:
-    """Where lines go, and how."""
+    """The place where lines go, and how."""
 
     to: str = "redis"
     out: str | None = None
@@ -45,16 +46,16 @@ class Sink:
 
     @property
     def ours(self) -> bool:
-        """True when the home remembers what was sent."""
+        """Return whether the home remembers what was sent."""
         return self.to in OURS
 
     @property
     def folder(self) -> Path:
-        """Of the files."""
+        """Return the folder of the files."""
         return Path(self.out or "events")
 
     def key_folder(self, settings: Settings) -> Path:
-        """Of the answer key: with what is ours, else beside the files."""
+        """Return the folder of the answer key: in the home for sinks that it remembers, else beside the files."""
         if self.ours:
             return settings.answer_key_dir
         if self.to == "stdout" and self.out is None:
@@ -128,7 +129,7 @@ def _publish_history(
 def publish_live(
     rate: float, duration: float | None, seed: int | None, sink: Sink, world: list[str] | None = None
 ) -> dict[str, Any]:
-    """Events as they happen, `rate` a second, for `duration` seconds or until told to stop."""
+    """Publish events as they happen, `rate` a second, for `duration` seconds or until told to stop."""
     return _publish_live(load_settings(), get_run_logger(), rate, duration, seed, sink, world)
 
 
@@ -172,7 +173,7 @@ def publish(
     processes: int,
     until: str | None,
 ) -> dict[str, Any]:
-    """Do the same outside of a flow run, for destinations that need no server (files, standard output)."""
+    """Publish outside of a flow run, for destinations that need no server (files, standard output)."""
     sink = Sink(to, out, gzip, rotate)
     if rate:
         report = _publish_live(settings, log, rate, duration, seed, sink, world)
@@ -208,7 +209,7 @@ def _publisher(
 
 
 def _part_of(settings: Settings, sink: Sink, name: str) -> OpenPublisher:
-    """How each of several processes makes its own publisher."""
+    """Return how each of several processes makes its own publisher."""
     if sink.to == "redis":
         return partial(StreamPart, settings)
     if sink.to == "files" and sink.rotate is not None:

@@ -1,4 +1,4 @@
-"""Events from the streams (or files) are in raw, each exactly once, and their counts add up.
+"""Ingestion flow: events from the streams (or files) are in raw, each exactly once, and their counts add up.
 
 Runs every five minutes and follows the streams until the next run takes over; on demand for files.
 Shape: wait for new events -> each event type in parallel -> log metrics. While it runs, one artifact shows
@@ -33,7 +33,7 @@ from searchflow.settings import Settings, load_settings
 from searchflow.streams import shard_name
 
 PATIENCE = 25.0
-"""Seconds for the commit under way after SIGTERM. One that is cut off leaves nothing behind."""
+"""The seconds that the commit under way has after SIGTERM. One that is cut off leaves nothing behind."""
 
 # A commit is a transaction, so a retry continues where the last one ended.
 with_retries: dict[str, Any] = {
@@ -47,7 +47,7 @@ with_retries: dict[str, Any] = {
 
 @task(**with_retries)
 def wait_for_new_events(seconds: float = 0.0) -> dict[str, int]:
-    """Stream entries waiting, by event type; waits up to `seconds` for the first."""
+    """Return how many stream entries are waiting, by event type; wait up to `seconds` for the first."""
     found = worker.wait_for_events(load_settings(), seconds=seconds)
     get_run_logger().info("entries waiting: %s", found)
     return found
@@ -57,7 +57,7 @@ def wait_for_new_events(seconds: float = 0.0) -> dict[str, int]:
 def ingest_events(
     event_type: str, shards: list[int], live: Live, stop: threading.Event | None = None
 ) -> worker.IngestionResult:
-    """The streams of one event type into its raw table."""
+    """Ingest the streams of one event type into its raw table."""
     return _ingest(event_type, shards, live, stop)
 
 
@@ -90,14 +90,14 @@ def _ingest(event_type: str, shards: list[int], live: Live, stop: threading.Even
 
 @task(**with_retries)
 def follow_files(path: str, live: Live, stop: threading.Event) -> worker.IngestionResult:
-    """Event files at `path` into raw, and what is added to them, until `stop` is set."""
+    """Ingest event files at `path` into raw, and what is added to them, until `stop` is set."""
     trouble = live.trouble_of(get_run_logger())
     return follow.follow_files(load_settings(), Path(path), stop=stop, on_commit=live.note, on_trouble=trouble)
 
 
 @task(**with_retries)
 def ingest_files(path: str) -> worker.IngestionResult:
-    """Event files at `path` into raw; what was loaded before is not loaded again."""
+    """Ingest event files at `path` into raw; what was loaded before is not loaded again."""
     log = get_run_logger()
     with progress("ingesting files") as bar:
 
@@ -113,7 +113,7 @@ def ingest_files(path: str) -> worker.IngestionResult:
 
 @task(**with_retries)
 def ingest_feeds(path: str) -> worker.IngestionResult:
-    """Ad spend and user profiles at `path` into raw."""
+    """Ingest ad spend and user profiles at `path` into raw."""
     result, log = worker.IngestionResult(), get_run_logger()
 
     def on_file(name: str, counts: Counts) -> None:
@@ -131,7 +131,7 @@ def ingest_feeds(path: str) -> worker.IngestionResult:
 
 @task(cache_policy=NO_CACHE)
 def log_metrics(result: worker.IngestionResult, seconds: float) -> dict[str, Any]:
-    """Counts by source, the rate, and the accounting identity over everything ever received.
+    """Log counts by source, the rate, and the accounting identity over everything ever received.
 
     Raises:
         AccountingError: the identity does not hold.
@@ -156,7 +156,8 @@ def ingest(
     feeds_path: str | None = None,
     shard: int | None = None,
 ) -> dict[str, Any]:
-    """Ingest from the streams (`source="redis"`, one shard or all) or from a file or folder (`source=PATH`). Returns counts."""
+    """Ingest from the streams (`source="redis"`, one shard or all) or from a file or folder (`source=PATH`). Return
+    counts."""
     settings, started = load_settings(), time.monotonic()
     total = worker.IngestionResult()
     with stage(settings, "ingestion") as report:
@@ -211,7 +212,10 @@ def _watched(settings: Settings, total: worker.IngestionResult, path: str, secon
 
 @contextmanager
 def _claimed(settings: Settings, wanted: Iterable[int], seconds: float) -> Iterator[dict[str, list[int]]]:
-    """The shards of each type that are ours. One follower a stream, on whatever machine; a single drain may run beside."""
+    """Yield the shards of each type that this run has claimed.
+
+    There is one follower per stream, on whatever machine; a single drain may run beside it.
+    """
     with ExitStack() as held:
         mine: dict[str, list[int]] = {event_type: [] for event_type in EVENT_TYPES}
         for event_type in EVENT_TYPES:
@@ -226,7 +230,7 @@ def _claimed(settings: Settings, wanted: Iterable[int], seconds: float) -> Itera
 
 @contextmanager
 def _until(follow_seconds: float) -> Iterator[threading.Event | None]:
-    """None to drain once; else an event that is set after `follow_seconds`, or by SIGTERM and Ctrl-C: the current
+    """Yield None to drain once; else an event that is set after `follow_seconds`, or by SIGTERM and Ctrl-C: the current
     commit is finished first."""
     if not follow_seconds:
         yield None

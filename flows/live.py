@@ -1,4 +1,4 @@
-"""Live progress of one long ingestion: an artifact that is updated in place, a line in the log, samples in ops.
+"""Live progress of a long ingestion: an artifact that is updated in place, a line in the log, samples in ops.
 
 One run shows its state every few seconds, however many commits it makes in between.
 """
@@ -29,20 +29,20 @@ from searchflow.progress import Bar
 from searchflow.settings import Settings
 
 SECONDS = 5.0
-"""Between two updates."""
+"""The seconds between two updates."""
 PASSING = (SearchFlowError, duckdb.Error, redis.RedisError, httpx.HTTPError, OSError)
-"""A server that is away: the figures wait, ingestion goes its own way."""
+"""The errors of a server that is away: the figures wait, ingestion goes its own way."""
 
 
 class LiveTable:
-    """A table artifact of this run that shows its newest state, not one artifact an update."""
+    """A table artifact of this run that shows its newest state, not one artifact per update."""
 
     def __init__(self, key: str) -> None:
         self._key = key
         self._artifact: UUID | None = None
 
     def show(self, rows: Sequence[dict[str, Any]], description: str) -> None:
-        """Replace what it shows."""
+        """Replace what the table shows."""
         if self._artifact is None:
             self._artifact = create_table_artifact(key=self._key, table=list(rows), description=description)
             return
@@ -52,7 +52,7 @@ class LiveTable:
 
 
 class Live:
-    """Hears of every commit, from any thread; `watch` shows and keeps the figures while tasks run."""
+    """A listener that hears of every commit, from any thread; `watch` shows and keeps the figures while tasks run."""
 
     def __init__(self, settings: Settings, bar: Bar) -> None:
         self._settings, self._bar = settings, bar
@@ -61,12 +61,13 @@ class Live:
         self._said = ""
 
     def note(self, source: str, counts: Counts) -> None:
-        """A commit."""
+        """Note the counts of a commit."""
         self._meter.note(source, counts)
         self._bar.advance(counts.received)
 
     def trouble_of(self, log: Any) -> Callable[[Exception], None]:
-        """For a worker that goes on after trouble: each new kind is logged, and said on standard error."""
+        """Return a callback for a worker that goes on after trouble: each new kind is logged, and said on standard
+        error."""
 
         def tell(error: Exception) -> None:
             message = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
@@ -78,7 +79,7 @@ class Live:
         return tell
 
     def watch(self, futures: Sequence[PrefectFuture[Any]]) -> None:
-        """Until all have ended."""
+        """Show and keep the figures until all tasks have ended."""
         if wait(list(futures), timeout=SECONDS).not_done:  # a follower; a short drain leaves the cleaning to it
             self._attempt(lambda: meter.forget(self._settings, utc_now()))
             self._attempt(self._update)

@@ -1,5 +1,5 @@
-"""The lake stays small and quick: inlined rows flushed, small files merged, old snapshots, files and stream entries gone;
-and so does the log of syncs.
+"""Maintenance flow: the lake stays small and quick, with inlined rows flushed, small files merged, old snapshots, files
+and stream entries gone; and so does the log of syncs.
 
 Runs every hour, beside whatever else runs.
 """
@@ -21,19 +21,19 @@ from searchflow.settings import load_settings
 
 @task(retries=2, retry_delay_seconds=10, retry_condition_fn=is_retryable, cache_policy=NO_CACHE)
 def tidy_lake() -> maintenance.Upkeep:
-    """All steps, in order."""
+    """Run all steps of the lake's maintenance, in order."""
     return maintenance.run(load_settings(), now=server_now())
 
 
 @task(retries=2, retry_delay_seconds=10, retry_condition_fn=is_retryable, cache_policy=NO_CACHE)
 def tidy_ledger() -> activations.Pruned:
-    """What syncs did longer ago than the log is kept."""
+    """Remove from the log what syncs did longer ago than the log is kept."""
     return activations.prune_log(load_settings(), now=utc_now())
 
 
 @flow(name="maintenance")
 def maintain() -> dict[str, Any]:
-    """Tidy the lake and the log of syncs. Returns files and snapshots before and after, and what left the log."""
+    """Tidy the lake and the log of syncs. Return files and snapshots before and after, and what left the log."""
     settings = load_settings()
     with stage(settings, "maintenance") as noted:
         upkeep = tidy_lake()

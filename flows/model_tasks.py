@@ -1,4 +1,4 @@
-"""Each model as a task run: it begins when SQLMesh begins with the model, and ends with what the model did, or with why it
+"""Task runs of models: each begins when SQLMesh begins with the model, and ends with what the model did, or with why it
 failed and the rows that break its audit."""
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from flows.support import table_artifact
 from searchflow.transformation import ModelProgress, ModelRun
 
 MOMENT = timedelta(microseconds=1)
-"""The end of an interval is the first moment that does not belong to it."""
+"""The smallest step of time: the end of an interval is the first moment that does not belong to it."""
 Told = SimpleQueue[ModelProgress | None]
-"""What SQLMesh tells about one model; None when it will tell nothing more."""
+"""The news that SQLMesh tells about one model; None when it will tell nothing more."""
 Trouble = dict[str, str]
-"""Models that failed when they were last made, each with the audits that it breaks, or why."""
+"""The models that failed when they were last made, each with the audits that it breaks, or why."""
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{name}")
 def model(name: str, told: Told) -> State[Any]:
-    """One model, from the moment SQLMesh begins with it until it is over."""
+    """Follow one model, from the moment SQLMesh begins with it until it is over."""
     log = get_run_logger()
     while step := told.get():
         if step.state == "succeeded":
@@ -46,7 +46,8 @@ def model(name: str, told: Told) -> State[Any]:
 
 
 class ModelTasks:
-    """Begins and ends a task run for each model, as SQLMesh tells: the task waits beside the scheduler, which works.
+    """The task runs of a pass, one begun and ended for each model as SQLMesh tells: the task waits beside the
+    scheduler, which works.
 
     With `known` a model is a task run only when it fails, and not again for the same reason: hundreds of passes an hour
     would bury the others. It is kept up to date.
@@ -59,7 +60,7 @@ class ModelTasks:
         self._tasks: list[PrefectFuture[Any]] = []
 
     def hear(self, step: ModelProgress) -> None:
-        """One step of one model."""
+        """Take note of one step of one model."""
         if self._known is not None and not self._is_news(step, self._known):
             return
         if step.model not in self._told:
@@ -79,7 +80,7 @@ class ModelTasks:
         return why != before
 
     def close(self) -> None:
-        """No model is made any more: wait until all tasks have said so."""
+        """Wait until all tasks have ended, because no model is made any more."""
         for told in self._told.values():
             told.put(None)
         for future in self._tasks:
@@ -87,18 +88,19 @@ class ModelTasks:
 
 
 def summary(run: ModelRun) -> str:
-    """What a model did, in a line: "1,204 rows of 2026-03-08 to 2026-03-10 in 0.41 s, 3 audits passed"."""
+    """Return what a model did, in a line: "1,204 rows of 2026-03-08 to 2026-03-10 in 0.41 s, 3 audits passed"."""
     rows = "a view" if run.rows is None else f"{run.rows:,} rows"
     warned = f", {run.audits_failed} warned" if run.audits_failed else ""
     return f"{rows} of {days(run)} in {run.duration_s:.2f} s, {run.audits_passed} audits passed{warned}"
 
 
 def days(run: ModelRun) -> str:
-    """The days that were made: "2026-03-08, 2026-03-10 to 2026-03-12"."""
+    """Return the days that were made: "2026-03-08, 2026-03-10 to 2026-03-12"."""
     spans = [(start.date(), (end - MOMENT).date()) for start, end in sorted(run.intervals)]
     return ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in spans)
 
 
 def artifact_key(name: str, audit: str) -> str:
-    """Prefect takes small letters, digits and dashes: "audit-marts-dim-users-not-null"."""
+    """Return the key of an artifact. Prefect takes lower-case letters, digits and dashes:
+    "audit-marts-dim-users-not-null"."""
     return re.sub(r"[^a-z0-9]+", "-", f"audit-{name}-{audit}".lower())

@@ -1,4 +1,5 @@
-"""People hear of it before they ask: health, lag, freshness and service levels, every five minutes.
+"""Monitoring flow, so that people hear of trouble before they ask: health, lag, freshness and service levels, every
+five minutes.
 
 Each breach of a level in `service_levels.yaml` and each recovery is told once: as a Prefect event (`searchflow.breach`,
 `searchflow.recovery`), from which an automation can make a message, and to the webhook of SEARCHFLOW_WEBHOOK_URL.
@@ -22,7 +23,7 @@ from searchflow.settings import load_settings
 
 @task(cache_policy=NO_CACHE)
 def look() -> health.Status:
-    """The state of everything."""
+    """Return the state of the whole platform."""
     return health.collect(load_settings(), now=utc_now())
 
 
@@ -49,7 +50,7 @@ def tell() -> dict[str, Any]:
 
 
 def _emit(name: str, notice: uuid.UUID, payload: dict[str, Any]) -> None:
-    """One event an id: Prefect keeps the first, however often it is told."""
+    """Emit one event for each id: Prefect keeps the first, however often it is told."""
     resource = {
         "prefect.resource.id": f"searchflow.level.{payload['level']}",
         "prefect.resource.name": payload["level"],

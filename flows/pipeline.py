@@ -1,4 +1,5 @@
-"""The whole way once: generated (when asked), ingested, modelled, validated, activated, with a summary of every stage.
+"""Pipeline flow, the whole way once: generated (when asked), ingested, modelled, validated, activated, with a summary
+of every stage.
 
 Runs on demand (`searchflow demo`), and every day in the early morning (UTC) as the run of record.
 """
@@ -24,10 +25,11 @@ def run_pipeline(
     seed: int | None = None,
     until: str | None = None,
 ) -> dict[str, Any]:
-    """Run every stage in order, each as a flow of its own. A table whose suite fails stops the syncs that depend on it,
-    and those only; the others, and the models, go on.
+    """Run every stage in order, each as a flow of its own.
 
-    Returns: one entry a stage with its counts, and `seconds` by stage.
+    A table whose suite fails stops only the syncs that depend on it; the others, and the models, go on.
+
+    Returns: one entry for each stage with its counts, and `seconds` by stage.
 
     Raises:
         GateFailed: at the end, when a gate was closed.

@@ -1,4 +1,4 @@
-"""The model files become production: what changed is made and audited beside it, then swapped in.
+"""Promotion flow: the model files become production. What changed is made and audited beside it, then swapped in.
 
 Runs on demand only, for `searchflow deploy`, which has checked the files and asked. Also tells a running follower which
 models differ from production.
@@ -21,8 +21,9 @@ from searchflow.transformation import ModelProgress, ModelsFailed, Transformatio
 
 @flow(name="promotion")
 def promote(digest: str | None = None, back: bool = False) -> dict[str, Any]:
-    """Promote the working tree; with `back`, what was production before. `digest`: only if the files are still those that
-    were checked.
+    """Promote the working tree; with `back`, promote what was production before.
+
+    `digest`: promote only if the files are still those that were checked.
 
     Raises:
         TransformationFailed: a model or an audit failed; production is what it was.

@@ -1,4 +1,5 @@
-"""The marts stand in the PostgreSQL schema that a BI tool reads, as of the last transformation that its gates passed.
+"""Publication flow: the marts stand in the PostgreSQL schema that a BI tool reads, as of the last transformation that
+its gates passed.
 
 Runs every half hour once SEARCHFLOW_PUBLISH_URL is set; until then it only says so, and `searchflow publish` does it by hand.
 """

@@ -1,4 +1,5 @@
-"""It is known whether destinations still hold what was sent; what was lost or edited is repaired when asked.
+"""Reconciliation flow: it is known whether destinations still hold what was sent; what was lost or edited is repaired
+when asked.
 
 Runs every night.
 """

@@ -1,4 +1,5 @@
-"""What every flow does alike: read the settings, note the run in `ops.stage_runs`, leave tables for people."""
+"""Helpers for what every flow does alike: read the settings, note the run in `ops.stage_runs`, leave tables for
+people."""
 
 from __future__ import annotations
 
@@ -69,7 +70,8 @@ def stage(settings: Settings, name: str) -> Iterator[stages.Stage]:
 
 @contextmanager
 def models_at_rest(settings: Settings, environment: str = "prod") -> Iterator[None]:
-    """Hold the models of an environment still, on whatever machine: they are made, checked and sent one after the other.
+    """Hold the models of an environment still, on whatever machine: they are made, checked and sent one after the
+    other.
 
     Two plans on one environment would undo each other; suites that compare tables would see one newer than another;
     what is sent would not fit together. An erasure that waits for its turn goes first.
@@ -80,8 +82,11 @@ def models_at_rest(settings: Settings, environment: str = "prod") -> Iterator[No
 
 @contextmanager
 def stopped_by_signals(patience: float | None = None) -> Iterator[threading.Event]:
-    """An event that SIGTERM and Ctrl-C set, so that a run ends in order; where it cannot, for example because servers
-    have no disk left to answer with, the process ends `patience` seconds later all the same."""
+    """Yield an event that SIGTERM and Ctrl-C set, so that a run ends in order.
+
+    Where it cannot, for example because servers have no disk left to answer with, the process ends `patience` seconds
+    later all the same.
+    """
     stop = threading.Event()
     before = {}
 
@@ -103,13 +108,16 @@ def stopped_by_signals(patience: float | None = None) -> Iterator[threading.Even
 
 
 def run_id() -> str:
-    """The flow run's id, or a new one outside a run."""
+    """Return the flow run's id, or a new one outside a run."""
     return str(flow_run.id or uuid.uuid4())
 
 
 def table_artifact(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
-    """A table in Prefect's UI. Values become text, so that dates and decimals show; the UI renders Markdown in cells, and
-    rows that an audit found hold what came from outside."""
+    """Leave a table in Prefect's UI.
+
+    Values become text, so that dates and decimals show. The UI renders Markdown in cells, and rows that an audit found
+    hold what came from outside.
+    """
     shown = [{markdown.cell(name): _cell(value) for name, value in row.items()} for row in rows]
     create_table_artifact(key=key, table=shown or [{"nothing": "to show"}], description=description)
 
@@ -119,5 +127,5 @@ def _cell(value: Any) -> Any:
 
 
 def link_artifact(key: str, link: str, text: str, description: str) -> None:
-    """A link in Prefect's UI."""
+    """Leave a link in Prefect's UI."""
     create_link_artifact(key=key, link=link, link_text=text, description=description)

@@ -1,4 +1,5 @@
-"""The models are up to date: every new event is in them, days touched by late events are restated, audits have passed.
+"""Transformation flow: the models are up to date. Every new event is in them, days touched by late events are restated,
+audits have passed.
 
 Production's models are those that were promoted (`flows/promotion.py`), whatever the files say meanwhile; the log tells when
 they differ.
@@ -39,11 +40,12 @@ from searchflow.settings import Settings, load_settings
 from searchflow.transformation import ModelProgress, ModelsFailed, TransformationResult, page
 
 FIRST = ("marts.fct_search_funnel_daily",)
-"""What a follower makes when new events are there, with the models before it: the funnel."""
+"""The models that a follower makes when new events are there, with the models before it: the funnel."""
 ALL_EVERY = 60.0
 """Seconds between its passes over all models: users, segments and attribution read all history."""
 MERGE_EVERY = 300.0
-"""Seconds between its merges of the files that ingestion leaves every second; the hourly maintenance is too late for it."""
+"""Seconds between its merges of the files that ingestion leaves every second; the hourly maintenance is too late for
+it."""
 TROUBLE_PAUSE = 5.0
 TAKE_OVER = 60.0
 """Seconds that a new follower waits for one that is in its last pass."""
@@ -91,7 +93,7 @@ def transform(
 def make_all(
     settings: Settings, environment: str, fail_fast: bool, tasks: ModelTasks | None = None
 ) -> TransformationResult:
-    """One pass over all models, noted as a run of the stage."""
+    """Make one pass over all models, noted as a run of the stage."""
     with stage(settings, "transformation") as noted:
         try:
             result = run_models(settings, environment, fail_fast, tasks=tasks)
@@ -106,23 +108,23 @@ def make_all(
 
 @dataclass
 class Passes:
-    """What a run did."""
+    """The passes that a run made."""
 
     made: int = 0
     failed: int = 0
     newest: TransformationResult | None = None
-    """Of the last pass over all models."""
+    """The result of the last pass over all models."""
     problem: ModelsFailed | None = None
-    """Why that one failed."""
+    """The reason why the last pass over all models failed."""
     known: Trouble = field(default_factory=dict)
     again: bool = False
-    """The last pass failed: the next is due, whatever came in."""
+    """True when the last pass failed: the next is due, whatever came in."""
     taken: datetime | None = None
-    """Commits up to here are in what was made, or on SQLMesh's list."""
+    """The moment up to which commits are in what was made, or on SQLMesh's list."""
 
 
 def follow(settings: Settings, environment: str, fail_fast: bool, ends: float, pause: float, passes: Passes) -> None:
-    """One pass after the other until the time is over or somebody stops us."""
+    """Make one pass after the other until the time is over or a signal stops the process."""
     table, watch = Passing(), Watch(settings, environment)
     with stopped_by_signals() as stop, _only_follower(settings, environment, stop) as mine:
         all_due = merge_due = time.monotonic()
@@ -150,7 +152,7 @@ def follow(settings: Settings, environment: str, fail_fast: bool, ends: float, p
 
 @contextmanager
 def _only_follower(settings: Settings, environment: str, stop: threading.Event) -> Iterator[bool]:
-    """One follower an environment, on whatever machine. A new one waits a while for one that is in its last pass."""
+    """Claim an environment for one follower, on whatever machine. A new one waits a while for another's last pass."""
     patience = time.monotonic() + TAKE_OVER
     while True:
         with locks.try_advisory_lock(settings, locks.models_follower(environment)) as mine:
@@ -165,7 +167,7 @@ def _only_follower(settings: Settings, environment: str, stop: threading.Event) 
 def _pass(
     settings: Settings, environment: str, fail_fast: bool, everything: bool, passes: Passes
 ) -> TransformationResult:
-    """All models, or the funnel. Of the first pass every model is a task run, of the others those that fail."""
+    """Make all models, or the funnel. In the first pass every model is a task run; in the others only those that fail."""
     tasks = ModelTasks(passes.known) if passes.made else None
     try:
         if everything:
@@ -192,7 +194,7 @@ class Passing:
         self._table, self._rows, self._shown = LiveTable("transformation-live"), dict[str, dict[str, Any]](), 0.0
 
     def note(self, result: TransformationResult, passes: Passes) -> None:
-        """Show it, unless something was shown a moment ago."""
+        """Show a pass, unless something was shown a moment ago."""
         what = "all models" if result is passes.newest else "funnel"
         self._rows[what] = {
             "newest pass over": what,
@@ -256,7 +258,7 @@ def run_models(
 
 
 def show(result: TransformationResult) -> None:
-    """All models of a run in one table."""
+    """Show all models of a run in one table."""
     rows = [
         {
             "model": run.name,
@@ -274,6 +276,6 @@ def show(result: TransformationResult) -> None:
 
 
 def draw_lineage(settings: Settings) -> None:
-    """Models have changed: the page of all columns and where they go, for people and for the dashboards to link to."""
+    """Write the page of all columns and where they go, because models have changed; people and the dashboards use it."""
     uses = [*activations.lineage.uses(), *dashboards.lineage.uses()]
     page.write(transformation.graph(settings, uses=uses), settings.reports_dir / "lineage.html")

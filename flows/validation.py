@@ -1,4 +1,5 @@
-"""It is known which data can be trusted: every suite's outcome is in `ops.validation_results`, and the report is built.
+"""Validation flow: it is known which data can be trusted. Every suite's outcome is in `ops.validation_results`, and the
+report is built.
 
 Runs after each transformation in the pipeline, and every fifteen minutes by itself.
 """
@@ -33,7 +34,7 @@ def run_suites(selection: str, now: datetime, report: bool) -> Any:
 
 @task(cache_policy=NO_CACHE)
 def publish_outcomes(outcomes: Any, selection: str) -> dict[str, Any]:
-    """A table of outcomes, the link to the report, and a log line for whatever does not pass."""
+    """Leave a table of outcomes, the link to the report, and a log line for each suite that does not pass."""
     log = get_run_logger()
     rows = [
         {

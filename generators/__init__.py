@@ -1,4 +1,5 @@
-"""Simulated travellers whose searches, clicks and bookings look real; may import `searchflow` and nothing else of ours.
+"""Simulated travellers whose searches, clicks and bookings look real; may import `searchflow` and no other package of
+this project.
 
 Rooms: `population` (who), `calendar` (when), `journeys` and `funnel` (what they do), `campaigns` (what brought them),
 `faults` (what goes wrong on the way), `rendering` (events as JSON lines), `feeds` (ad spend and profiles),

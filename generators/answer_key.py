@@ -1,9 +1,9 @@
-"""The sealed truth: what became of every line sent, and who was really behind it.
+"""The answer key, the sealed truth: what became of every line sent, and who was really behind it.
 
-A folder a run: `lines_*.parquet` (one row a line sent), `visits_*.parquet`, `bookings_*.parquet`, `journeys_*.parquet`
-(one row a booking and visit before it), `kpis_daily.parquet`, `profiles.parquet` and `manifest.json` (the SHA-256 of
-each file). Without a manifest it is not sealed: the run did not end, and the run that repeats its range replaces the
-folder. Nothing but `searchflow verify` may read it. docs/guides/verify.md describes the columns.
+Each run has a folder: `lines_*.parquet` (one row for each line sent), `visits_*.parquet`, `bookings_*.parquet`,
+`journeys_*.parquet` (one row for each booking and visit before it), `kpis_daily.parquet`, `profiles.parquet` and
+`manifest.json` (the SHA-256 of each file). Without a manifest it is not sealed: the run did not end, and the run that
+repeats its range replaces the folder. Nothing but `searchflow verify` may read it. docs/guides/verify.md describes the columns.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ ROWS_A_FILE = 250_000
 
 
 class AnswerKey:
-    """Collects the lines of one run, then seals them."""
+    """An answer key that collects the lines of one run, and then seals them."""
 
     def __init__(self, folder: Path, name: str, *, rows_a_file: int = ROWS_A_FILE, journal: bool = False) -> None:
-        """With `journal`, lines are on disk as soon as `add` returns, for runs that nobody repeats after a kill."""
+        """Open the key. With `journal`, lines are on disk once `add` returns, for runs that no process repeats after a
+        kill."""
         self.folder = folder / name
         self._rows_a_file = rows_a_file
         self._waiting: list[pl.DataFrame] = []
@@ -110,7 +111,7 @@ class AnswerKey:
         return unfinished.replace(path)
 
     def close(self) -> None:
-        """Let go of the journal without a seal, when a run ends in an error."""
+        """Close the journal without a seal, when a run ends in an error."""
         if self._journal is not None:
             self._journal.clear()
 
@@ -151,7 +152,7 @@ class _Journal:
         self._sink.flush()
 
     def clear(self) -> None:
-        """Begin anew: what was written is in a part now."""
+        """Begin again: what was written is in a part now."""
         if self._sink is not None:
             self._sink.close()
         self._sink = None
@@ -162,7 +163,7 @@ class _Journal:
 
 
 def _attempt(folder: Path) -> int:
-    """How often this range was begun before: each time, its lines were sent up to some point."""
+    """Return how often this range was begun before: each time, its lines were sent up to some point."""
     try:
         return int((folder / key_files.ATTEMPT).read_text())
     except (OSError, ValueError):

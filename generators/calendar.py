@@ -1,4 +1,4 @@
-"""When people travel-shop: growth, season, weekday, public holidays and the local hour."""
+"""The calendar of travel shopping: growth, season, weekday, public holidays and the local hour."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Calendar:
         self._settings, self._draws = settings, draws
 
     def weight(self, days: Ints) -> Floats:
-        """How busy a day is, against an average one at the start of history."""
+        """Return how busy a day is, against an average one at the start of history."""
         dates = days.astype("datetime64[D]")
         growth = (1.0 + self._settings.growth) ** ((days - self._settings.start_day) / 365.25)
         months = dates.astype("datetime64[M]")
@@ -45,19 +45,19 @@ class Calendar:
         )
 
     def local_times(self, days: Ints, cities: Ints, unit: Floats) -> Ints:
-        """The UTC moments (ms) at quantile `unit` of the local day of each city."""
+        """Return the UTC moments (ms) at quantile `unit` of the local day of each city."""
         weekend = weekday(days) >= 5
         hour = np.where(weekend, _quantile(unit, WEEKEND_HOURS), _quantile(unit, WORKDAY_HOURS))
         return days * DAY_MS + np.floor(hour * 3_600_000).astype(np.int64) - _offsets(days, cities)
 
 
 def weekday(days: Ints) -> Ints:
-    """0 for Monday."""
+    """Return the weekday, 0 for Monday."""
     return np.asarray((days + 3) % 7)
 
 
 def month_of(days: Ints) -> Ints:
-    """0 for January."""
+    """Return the month, 0 for January."""
     return np.asarray(days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) % 12)
 
 
@@ -67,7 +67,7 @@ def _quantile(unit: Floats, weights: NDArray[Any]) -> Floats:
 
 
 def _at_home(days: Ints) -> Floats:
-    """The share of the population that has a public holiday."""
+    """Return the share of the population that has a public holiday."""
     years = np.unique(days.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64) + 1970)
     share = np.zeros(len(days))
     for index, country in enumerate(COUNTRIES):
@@ -83,7 +83,7 @@ def _holidays(country: str, year: int) -> Ints:
 
 
 def _offsets(days: Ints, cities: Ints) -> Ints:
-    """Milliseconds that local time is ahead of UTC at noon of the day, in each city."""
+    """Return the milliseconds that local time is ahead of UTC at noon of the day, in each city."""
     if not len(days):
         return np.zeros(0, dtype=np.int64)
     first, last = int(days.min()) // _BLOCK_DAYS, int(days.max()) // _BLOCK_DAYS
@@ -93,7 +93,7 @@ def _offsets(days: Ints, cities: Ints) -> Ints:
 
 @lru_cache(maxsize=64)
 def _offset_table(block: int) -> Ints:
-    """The offsets of every zone (rows) on the days of one block (columns)."""
+    """Return the offsets of every zone (rows) on the days of one block (columns)."""
     first = date(1970, 1, 1) + timedelta(days=block * _BLOCK_DAYS)
     noons = [datetime.combine(first + timedelta(days=day), time(12)) for day in range(_BLOCK_DAYS)]
     return np.array([[_offset(noon.replace(tzinfo=zones.named(zone))) for noon in noons] for zone in ZONES])
@@ -114,5 +114,5 @@ def local_ms(moments: Ints, zone: str) -> Ints:
 
 
 def zone_of(city: int) -> str:
-    """The IANA time zone of a home city."""
+    """Return the IANA time zone of a home city."""
     return CITIES[city].zone

@@ -1,4 +1,5 @@
-"""Makes the settings true: measures a sample of trips once, and derives the funnel's factors and how many trips."""
+"""Calibration, which makes the settings true: a sample of trips is measured once, and gives the funnel's factors and
+the number of trips."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ _APART = 71  # the sample begins on seven days so far apart: each weekday once, 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one average trip is."""
+    """The measures of one average trip."""
 
     rates: Rates
     events: float
@@ -69,7 +70,7 @@ def measure(settings: SimulationSettings, draws: Draws, calendar: Calendar) -> M
 
 
 def _factor(weights: Floats, rate: float, most: float) -> float:
-    """The factor with which `weights`, capped at `most`, have the mean `rate`."""
+    """Return the factor with which `weights`, capped at `most`, have the mean `rate`."""
     if rate == 0 or not len(weights):
         return 0.0
     factor = rate / max(float(weights.mean()), 1e-9)
@@ -80,10 +81,10 @@ def _factor(weights: Floats, rate: float, most: float) -> float:
 
 
 def _booking_factor(weights: Floats, groups: Keys, wanted: FunnelSettings, rate: float) -> float:
-    """The same for bookings: of a trip and product (`groups`) one decision counts, and `books_again` of all.
+    """Return the factor for bookings: of a trip and product (`groups`) one decision counts, and `books_again` of all.
 
     Raises:
-        UsageError: even if everybody booked, there would not be as many bookings.
+        UsageError: even if every traveller booked, there would not be as many bookings.
     """
     if rate == 0 or not len(weights):
         return 0.0
@@ -108,7 +109,7 @@ def _booking_factor(weights: Floats, groups: Keys, wanted: FunnelSettings, rate:
 
 
 class Traffic:
-    """How many trips (and visits of bots) begin on each day."""
+    """The numbers of trips (and visits of bots) that begin on each day."""
 
     def __init__(self, settings: SimulationSettings, draws: Draws, calendar: Calendar, measured: Measured) -> None:
         self._settings, self._draws, self._calendar = settings, draws, calendar
@@ -123,11 +124,11 @@ class Traffic:
         self._base = self._normalize(measured, people)
 
     def trips(self, days: Ints) -> Ints:
-        """Trips that begin on each day."""
+        """Return how many trips begin on each day."""
         return poisson(self._base * self._calendar.weight(days), self._draws.uniform("arrivals", days))
 
     def bots(self, days: Ints) -> Ints:
-        """Visits of bots on each day."""
+        """Return how many visits of bots there are on each day."""
         phase = self._draws.uniform("bot phase", np.zeros(1, dtype=np.int64))
         since = days - self._settings.start_day
         return (np.floor((since + 1) * self.bots_per_day + phase) - np.floor(since * self.bots_per_day + phase)).astype(
@@ -135,7 +136,8 @@ class Traffic:
         )
 
     def _normalize(self, measured: Measured, people: float) -> float:
-        """The base at which the normalized range holds the wanted number of events (it only ever grows with it)."""
+        """Return the base at which the normalized range holds the wanted number of events (it only ever grows with
+        it)."""
         settings = self._settings
         end = milliseconds(settings.normalized_until)
         last = end // DAY_MS
@@ -159,7 +161,8 @@ class Traffic:
 
 
 def poisson(mean: Floats, unit: Floats) -> Ints:
-    """The quantile at `unit` of the Poisson distribution with each mean. Grows with the mean, for the same `unit`.
+    """Return the quantile at `unit` of the Poisson distribution with each mean. Grows with the mean, for the same
+    `unit`.
 
     Exact for small means; from `EXACT` on by the expansion of Cornish and Fisher, which is off by less than one.
     """
@@ -178,7 +181,7 @@ def poisson(mean: Floats, unit: Floats) -> Ints:
 
 
 def _shifted(values: Floats, index: int, length: int) -> Floats:
-    """`length` values from `index - 1` on, zero outside."""
+    """Return `length` values from `index - 1` on, zero outside."""
     found = np.zeros(length)
     first = max(index - 1, 0)
     part = values[first : max(index - 1 + length, 0)]

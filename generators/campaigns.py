@@ -1,4 +1,5 @@
-"""What brings visitors: sources, mediums and campaigns, their mix by month, their price and their true effect.
+"""Campaigns, which bring visitors: sources, mediums and campaigns, their mix by month, their price and their true
+effect.
 
 Two things make a campaign's visitors book more, and only one is its merit. `readiness` is who comes: people who search
 for the brand by name book more, with or without the ad. `lift` is what the touchpoint adds: see `cause`.
@@ -31,7 +32,7 @@ class Campaign(NamedTuple):
     campaign: str | None
     first: float  # weight for the first visit of a trip
     later: float  # weight for the visits after it
-    readiness: float = 1.0  # how much likelier those whom it brings are to book, whoever brings them
+    readiness: float = 1.0  # how much likelier its visitors are to book, whichever campaign brings them
     lift: float = 0.0  # what each of its touchpoints adds to the chance of a booking later in the trip, in parts of it
     cost_per_click: float = 0.0
     currency: str = "CAD"
@@ -63,7 +64,8 @@ CAMPAIGNS = (
 )
 READINESS = np.array([one.readiness for one in CAMPAIGNS])
 LIFT = np.array([round(1000 * one.lift) for one in CAMPAIGNS])
-"""In thousandths: sums of whole numbers do not depend on the order, so neither do events on how a range is cut."""
+"""The lifts in thousandths: sums of whole numbers do not depend on the order, so neither do events on how a range is
+cut."""
 NOBODY = -1  # the cause of a booking that would have happened anyway
 TOUCH_BITS = 6  # a trip's campaigns are packed into one number, first visit lowest
 MOST_TOUCHES = 8
@@ -76,12 +78,13 @@ CLICK_THROUGH = {"cpc": 0.045, "paid_social": 0.011, "affiliate": 0.03}
 
 
 def _kind(products: Ints, destinations: Ints) -> Ints:
-    """What a trip is to advertising: its product, and whether it goes to a warm place."""
+    """Return what a trip is to advertising: its product, and whether it goes to a warm place."""
     return np.asarray(products * 2 + DESTINATION_WARM[destinations])
 
 
 def _mix(later: bool) -> NDArray[Any]:
-    """Weights by month and kind of trip (rows) and campaign. What advertises a product has its weight on average."""
+    """Return weights by month and kind of trip (rows) and campaign. What advertises a product has its weight on
+    average."""
     warm = DESTINATION_WEIGHTS[DESTINATION_WARM].sum() / DESTINATION_WEIGHTS.sum()
     share = np.outer(PRODUCT_WEIGHTS / PRODUCT_WEIGHTS.sum(), [1 - warm, warm]).ravel()
     fits = np.array([np.outer(one.products, [one.elsewhere, 1]).ravel() for one in CAMPAIGNS])
@@ -95,19 +98,20 @@ _MIX = np.concatenate((_mix(False), _mix(True)))
 
 
 def choose(draws: Draws, visits: Keys, days: Ints, first: NDArray[Any], products: Ints, destinations: Ints) -> Ints:
-    """The campaign that brought each visit, if its e-mail may be sent."""
+    """Return the campaign that brought each visit, if its e-mail may be sent."""
     kinds = 2 * len(PRODUCT_WEIGHTS)
     rows = (np.where(first, 0, 12) + month_of(days)) * kinds + _kind(products, destinations)
     return pick_by_row(draws.uniform("campaign", visits), rows, _MIX)
 
 
 def packed(campaigns: Ints, number: Ints) -> Ints:
-    """Each visit's campaign in its place (`number` counts from 0). The sum over visits is what `cause` unpacks."""
+    """Return each visit's campaign in its place (`number` counts from 0). The sum over visits is what `cause` unpacks."""
     return campaigns << (TOUCH_BITS * number)
 
 
 def cause(unit: Floats, touched: Ints) -> Ints:
-    """The campaign that truly caused each booking, or `NOBODY`; `unit` is a uniform draw, `touched` the trip so far.
+    """Return the campaign that truly caused each booking, or `NOBODY`; `unit` is a uniform draw, `touched` the trip so
+    far.
 
     The chance of a booking is proportional to 1 + the lifts of the trip's touchpoints so far. That is a sum of independent
     streams of bookings: without one touchpoint exactly its stream would be missing. So the cause is drawn in proportion
@@ -124,7 +128,7 @@ def cause(unit: Floats, touched: Ints) -> Ints:
 
 
 def json_fragments() -> pl.Series:
-    """The utm fields of a search, ready for a JSON line, by campaign number."""
+    """Return the utm fields of a search, ready for a JSON line, by campaign number."""
     encode = msgspec.json.encode
     return pl.Series(
         [
@@ -136,7 +140,8 @@ def json_fragments() -> pl.Series:
 
 
 def ad_spend(draws: Draws, days: Ints, campaigns: Ints, visits: Ints, site_visits: float) -> pl.DataFrame:
-    """The ad-spend feed (CONTRACTS section 1): one row a day, source and campaign that brought `visits` visits.
+    """Return the ad-spend feed (CONTRACTS section 1): one row for each day, source and campaign that brought `visits`
+    visits.
 
     A campaign never spends more than its budget: when it would, clicks became cheaper that day.
     """

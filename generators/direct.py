@@ -19,7 +19,8 @@ COMMIT_LINES, COMMIT_SECONDS = 20_000, 1.0
 
 
 class WarehousePublisher:
-    """Stores each line of a channel once: a run that is repeated from its start skips what was stored."""
+    """A publisher that stores each line of a channel once: a run that is repeated from its start skips what was
+    stored."""
 
     def __init__(self, settings: Settings, channel: str) -> None:
         self._settings, self._channel = settings, channel
@@ -53,5 +54,5 @@ class WarehousePublisher:
 
 
 def channel_of(world: SimulationSettings, begin: str) -> str:
-    """The channel of a range: the same world and the same beginning send the same lines in the same order."""
+    """Return the channel of a range: the same world and the same beginning send the same lines in the same order."""
     return f"generate:{hashlib.sha256(msgspec.json.encode(world)).hexdigest()[:12]}:{begin}"

@@ -38,7 +38,7 @@ class Draws:
         return key
 
     def bits(self, purpose: str, ids: NDArray[Any]) -> Keys:
-        """64 random bits an id."""
+        """Return 64 random bits for each id."""
         mixed = ids.astype(np.uint64)  # a copy: everything below works in place
         mixed *= _GOLDEN
         mixed += self._key(purpose)
@@ -50,40 +50,40 @@ class Draws:
         return mixed
 
     def child(self, purpose: str, parents: Keys, ordinal: NDArray[Any]) -> Keys:
-        """The key of the `ordinal`-th child of each parent."""
+        """Return the key of the `ordinal`-th child of each parent."""
         return self.bits(purpose, parents ^ (ordinal.astype(np.uint64) * _ORDINAL))
 
     def uniform(self, purpose: str, ids: NDArray[Any]) -> Floats:
-        """Uniform in [0, 1)."""
+        """Return numbers that are uniform in [0, 1)."""
         return np.asarray((self.bits(purpose, ids) >> np.uint64(11)) * _TO_UNIT, dtype=np.float64)
 
     def exponential(self, purpose: str, ids: NDArray[Any]) -> Floats:
-        """Exponential with mean 1."""
+        """Return exponential numbers with mean 1."""
         return -np.log1p(-self.uniform(purpose, ids))
 
     def normal(self, purpose: str, ids: NDArray[Any]) -> Floats:
-        """Standard normal (Box and Muller)."""
+        """Return standard normal numbers (Box and Muller)."""
         radius = np.sqrt(2.0 * self.exponential(purpose, ids))
         return np.asarray(radius * np.cos(2.0 * np.pi * self.uniform(purpose + "/angle", ids)))
 
     def below(self, purpose: str, ids: NDArray[Any], limit: NDArray[Any] | int) -> Ints:
-        """Whole numbers in 0 .. limit-1."""
+        """Return whole numbers in 0 .. limit-1."""
         return np.floor(self.uniform(purpose, ids) * limit).astype(np.int64)
 
     def choose(self, purpose: str, ids: NDArray[Any], weights: NDArray[Any]) -> Ints:
-        """An index into `weights`, in proportion to them."""
+        """Return an index into `weights`, in proportion to them."""
         return pick(self.uniform(purpose, ids), weights)
 
 
 def pick(unit: Floats, weights: NDArray[Any]) -> Ints:
-    """The index into `weights` at quantile `unit`."""
+    """Return the index into `weights` at quantile `unit`."""
     cumulative = np.cumsum(weights, dtype=np.float64)
     found = np.searchsorted(cumulative / cumulative[-1], unit, side="right")
     return np.minimum(found, len(weights) - 1)
 
 
 def pick_by_row(unit: Floats, rows: Ints, tables: NDArray[Any]) -> Ints:
-    """The same with weights of one's own: row `rows[i]` of `tables` at quantile `unit[i]`."""
+    """Return an index for each number by weights of its own: row `rows[i]` of `tables` at quantile `unit[i]`."""
     cumulative = np.cumsum(tables, axis=1, dtype=np.float64)
     steps = cumulative / cumulative[:, -1:] + np.arange(len(tables))[:, np.newaxis]
     found = np.searchsorted(steps.ravel(), unit + rows, side="right") - rows * tables.shape[1]
@@ -91,7 +91,7 @@ def pick_by_row(unit: Floats, rows: Ints, tables: NDArray[Any]) -> Ints:
 
 
 def power_law(unit: Floats, most: Ints, exponent: float, limit: int) -> Ints:
-    """A number of 1 .. most at quantile `unit`, each as likely as number ** -exponent.
+    """Return a number of 1 .. most at quantile `unit`, each as likely as number ** -exponent.
 
     No `most` is above `limit`; it does not follow from them, so that nothing depends on what is drawn together.
     """

@@ -1,7 +1,7 @@
-"""The answer key forgets a person too: whom the platform was made to forget, `searchflow verify` must not miss.
+"""Erasure in the answer key, so that `searchflow verify` does not expect a person whom the platform was made to forget.
 
 Stored lines of the person go. Their duplicates and refused lines stay counted, without a name, and so do visits that the
-platform never knew to be theirs. The daily KPIs are made anew, and the run is sealed again.
+platform never knew to be theirs. The daily KPIs are made again, and the run is sealed again.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ LIVE = "live-traffic"
 
 
 class AnswerKeys:
-    """The keys of this home."""
+    """The answer keys of this home."""
 
     name = NAME
 
     def search(self, job: Job) -> list[Finding]:
-        """Rows by kind of file."""
+        """Return the rows that name the person, by kind of file."""
         found: dict[str, int] = {}
         for path, kind in _files(job):
             rows = len(_named(pl.read_parquet(path), kind, job.person))
@@ -93,7 +93,7 @@ def _journals(job: Job) -> list[Path]:
 
 
 def _named(rows: pl.DataFrame, kind: str, person: Person) -> pl.DataFrame:
-    """Rows that hold an identifier of the person."""
+    """Return the rows that hold an identifier of the person."""
     who, where, what = WHO[kind]
     condition = pl.col(who) == person.user_id
     if where is not None:
@@ -104,7 +104,7 @@ def _named(rows: pl.DataFrame, kind: str, person: Person) -> pl.DataFrame:
 
 
 def _erase(path: Path, kind: str, person: Person) -> pl.DataFrame:
-    """Write a file without the person. Returns the rows that went."""
+    """Write a file without the person. Return the rows that went."""
     rows = pl.read_parquet(path)
     who, where, what = WHO[kind]
     theirs = pl.col(who) == person.user_id
@@ -131,7 +131,7 @@ def _hidden(column: str, condition: pl.Expr) -> pl.Expr:
 
 
 def _lower_kpis(run: Path, gone: pl.DataFrame) -> None:
-    """What happened on each day, less what went."""
+    """Subtract the rows that went from what happened on each day."""
     path = run / KPIS
     if not path.exists() or not len(gone):
         return
@@ -155,7 +155,7 @@ def _write(path: Path, rows: pl.DataFrame) -> None:
 
 
 def _seal(run: Path) -> None:
-    """The manifest of the files as they are now."""
+    """Write the manifest of the files as they are now."""
     path = run / MANIFEST
     manifest = msgspec.json.decode(path.read_bytes())
     for name in manifest["files"]:
@@ -171,7 +171,7 @@ def _seal(run: Path) -> None:
 
 
 def _overwrite(path: Path, job: Job) -> None:
-    """Texts of an Arrow stream stand in it as they are: they are overwritten in place."""
+    """Overwrite texts of an Arrow stream in place: they stand in it as they are."""
     spans = job.terms.spans(path.read_bytes())
     with path.open("r+b") as handle:
         for start, end in spans:

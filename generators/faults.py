@@ -1,4 +1,4 @@
-"""What goes wrong between a client and us: lines sent twice, and lines that must become dead letters.
+"""Faults, which happen between a client and us: lines sent twice, and lines that must become dead letters.
 
 Late and out-of-order events are part of an event's arrival (see `funnel`). A fault is an extra line beside the valid
 event, so faults never change which events are valid. Each line has a fate: 0 stored, 1 duplicate, 2 and up an entry of
@@ -60,23 +60,23 @@ MALFORMED = (
     Malformed("conflicting_duplicate", _changed(session_id="another-session")),
 )
 REASONS = tuple(dict.fromkeys(one.reason for one in MALFORMED))
-"""All reasons of the contract that a producer can cause (`erased_user` is our own doing)."""
+"""All reasons of the contract that a producer can cause (the platform itself causes `erased_user`)."""
 FIRST_MALFORMED = 2
 _CONFLICTING = FIRST_MALFORMED + [one.reason for one in MALFORMED].index("conflicting_duplicate")
 
 
 def fate_name(code: int) -> str:
-    """`stored`, `duplicate` or `dead_letter`."""
+    """Return the fate's name: `stored`, `duplicate` or `dead_letter`."""
     return ("stored", "duplicate")[code] if code < FIRST_MALFORMED else "dead_letter"
 
 
 def reason_code(code: int) -> str | None:
-    """The dead letter's reason, for those that become one."""
+    """Return the dead letter's reason, for lines that become one."""
     return MALFORMED[code - FIRST_MALFORMED].reason if code >= FIRST_MALFORMED else None
 
 
 def add(draws: Draws, faults: FaultSettings, rows: Rows) -> Rows:
-    """`rows`, and the extra lines that faults send."""
+    """Return `rows`, and the extra lines that faults send."""
     return Rows(*(_new_fields(draws, faults, _add(draws, faults, frame)) for _, frame in rows.items()))
 
 
@@ -102,13 +102,13 @@ def _add(draws: Draws, faults: FaultSettings, frame: pl.DataFrame) -> pl.DataFra
 
 
 def _rates(faults: FaultSettings) -> np.ndarray:
-    """The rate of each of `MALFORMED`. A reason with several of them shares its rate among them."""
+    """Return the rate of each of `MALFORMED`. A reason with several of them shares its rate among them."""
     reasons = [one.reason for one in MALFORMED]
     return np.array([getattr(faults, reason) / reasons.count(reason) for reason in reasons])
 
 
 def _new_fields(draws: Draws, faults: FaultSettings, frame: pl.DataFrame) -> pl.DataFrame:
-    """With a column `extra` when there are new fields: JSON text that goes to the end of each line."""
+    """Add a column `extra` when there are new fields: JSON text that goes to the end of each line."""
     if not faults.new_fields:
         return frame
     extra = pl.Series("extra", [""]).new_from_index(0, len(frame))

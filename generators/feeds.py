@@ -46,19 +46,19 @@ def write(simulation: Simulation, folder: Path, *, after: datetime | None, until
 
 
 def stamp(at: datetime) -> str:
-    """A moment for a file name."""
+    """Return a moment as it stands in a file name."""
     return f"{at:%Y%m%dT%H%M%S}{at.microsecond // 1000:03d}Z"
 
 
 def _write(frame: pl.DataFrame, path: Path) -> Path:
-    """Whole or not at all: a reader never sees half a file."""
+    """Write a file whole or not at all: a reader never sees half a file."""
     unfinished = path.with_name(f".{path.name}.part")
     frame.write_csv(unfinished, datetime_format="%Y-%m-%dT%H:%M:%S%.3fZ", date_format="%Y-%m-%d")
     return unfinished.replace(path)
 
 
 def ad_spend(simulation: Simulation, *, after: datetime | None, until: datetime) -> pl.DataFrame:
-    """One row a day, source and campaign, for the days that ended in the range."""
+    """Return one row for each day, source and campaign, for the days that ended in the range."""
     start = simulation.settings.start_day
     first = max(milliseconds(after) // DAY_MS, start) if after else start
     last = (milliseconds(until) + 1) // DAY_MS
@@ -77,7 +77,7 @@ def ad_spend(simulation: Simulation, *, after: datetime | None, until: datetime)
 
 
 def user_profiles(simulation: Simulation, *, after: datetime | None, until: datetime) -> pl.DataFrame:
-    """Every version of a profile that was made or changed in the range."""
+    """Return every version of a profile that was made or changed in the range."""
     population = simulation.population
     end = milliseconds(until)
     everybody = np.arange(int(population.size(np.array([end // DAY_MS + 2]))[0]))
@@ -139,7 +139,7 @@ _LOCALES = tuple(dict.fromkeys(locale for country in COUNTRIES for locale in cou
 
 
 def _locales(population: Population, travellers: Ints, city: Ints) -> Ints:
-    """The number of each traveller's locale: of the country, and of the language that is searched in."""
+    """Return the number of each traveller's locale: of the country, and of the language that is searched in."""
     french, plain = (
         np.array([_LOCALES.index(_locale(country.locales, language)) for country in COUNTRIES])[CITY_COUNTRY[city]]
         for language in ("fr", "")
@@ -148,13 +148,13 @@ def _locales(population: Population, travellers: Ints, city: Ints) -> Ints:
 
 
 def _locale(locales: tuple[str, ...], language: str) -> str:
-    """The country's locale in a language, else its usual one."""
+    """Return the country's locale in a language, else its usual one."""
     return next((name for name in locales if language and name.startswith(language)), locales[0])
 
 
 @lru_cache(maxsize=2)
 def _names(seed: int) -> tuple[pl.Series, pl.Series, tuple[pl.Series, pl.Series]]:
-    """Given and family names, `_NAMES_A_LOCALE` for each locale in turn, and the same in plain ASCII."""
+    """Return given and family names, `_NAMES_A_LOCALE` for each locale in turn, and the same in plain ASCII."""
     first: list[str] = []
     last: list[str] = []
     for locale in _LOCALES:
@@ -166,6 +166,6 @@ def _names(seed: int) -> tuple[pl.Series, pl.Series, tuple[pl.Series, pl.Series]
 
 
 def _ascii(name: str) -> str:
-    """A name as it stands in an address."""
+    """Return a name as it stands in an address."""
     plain = unicodedata.normalize("NFKD", name.replace("ß", "ss")).encode("ascii", "ignore").decode()
     return "".join(letter for letter in plain.lower() if letter.isalnum()) or "traveller"

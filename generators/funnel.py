@@ -1,4 +1,5 @@
-"""From a visit to a booking: the searches of each visit, the results clicked, and the clicks that are booked.
+"""The funnel from a visit to a booking: the searches of each visit, the results clicked, and the clicks that are
+booked.
 
 Rates are relative here: `Rates` carries the two factors that `calibration` chose so that the settings hold on average.
 """
@@ -36,14 +37,14 @@ TEMPLATES = 7  # ways to word a query (see rendering)
 NEVER = 1 << 15
 MOST_LIKELY = 0.9  # no click is surer to be booked
 CARRIED = ("trip", "number", "campaign", "push", "touched", "loyalty", "clicker")
-"""What searches and clicks take over from their visit: the journey so far, and who it is."""
+"""The columns that searches and clicks take over from their visit: the journey so far, and who the visitor is."""
 
 DECISION = ("trip", "product", "number", "ts", "key", "touched")
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Factors on the relative probabilities."""
+    """The factors on the relative probabilities."""
 
     click: float = 1.0
     booking: float = 1.0
@@ -51,7 +52,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Rows:
-    """Events as numbers, one frame a type. All have key, ts, arrival (ms), session, traveller, known."""
+    """Events as numbers, one frame for each type. All have key, ts, arrival (ms), session, traveller, known."""
 
     search: pl.DataFrame
     click: pl.DataFrame
@@ -61,11 +62,11 @@ class Rows:
         return len(self.search) + len(self.click) + len(self.conversion)
 
     def items(self) -> list[tuple[str, pl.DataFrame]]:
-        """(event type, frame) in the order of the funnel."""
+        """Return (event type, frame) in the order of the funnel."""
         return [("search", self.search), ("click", self.click), ("conversion", self.conversion)]
 
     def where(self, condition: pl.Expr) -> Rows:
-        """The rows of every type that fulfil `condition`."""
+        """Return the rows of every type that fulfil `condition`."""
         return Rows(*(frame.filter(condition) for _, frame in self.items()))
 
     def __add__(self, other: Rows) -> Rows:
@@ -74,7 +75,7 @@ class Rows:
 
 
 class Funnel:
-    """Makes the events of visits."""
+    """A funnel that makes the events of visits."""
 
     def __init__(
         self, settings: SimulationSettings, draws: Draws, population: Population, calendar: Calendar, rates: Rates
@@ -83,14 +84,14 @@ class Funnel:
         self._calendar = calendar
 
     def rows(self, visits: pl.DataFrame) -> Rows:
-        """All events of `visits`, also those that happen days later."""
+        """Return all events of `visits`, also those that happen days later."""
         searches = self.searches(visits)
         clicks = self.clicks(searches)
         decided = self.decisions(clicks)
         return Rows(searches, clicks, self._bookings(decided, self.settled(self._of_whole_trips(decided, visits))))
 
     def searches(self, visits: pl.DataFrame) -> pl.DataFrame:
-        """One row a search."""
+        """Return one row for each search."""
         draws, funnel = self._draws, self._settings.funnel
         seen = self._visit_facts(visits)
         repeat = visits["searches"].to_numpy()
@@ -153,7 +154,7 @@ class Funnel:
         )
 
     def _visit_facts(self, visits: pl.DataFrame) -> pl.DataFrame:
-        """What is true of a whole visit."""
+        """Return the facts that are true of a whole visit."""
         draws, population = self._draws, self._population
         key, traveller = visits["visit"].to_numpy(), visits["traveller"].to_numpy()
         number, of, start = (visits[name].to_numpy() for name in ("number", "of", "start"))
@@ -195,7 +196,7 @@ class Funnel:
         )
 
     def _clock_skew(self, visit: Keys) -> Ints:
-        """Milliseconds that the client's clock is ahead. Mostly it is behind, for minutes to hours.
+        """Return the milliseconds that the client's clock is ahead. Mostly it is behind, for minutes to hours.
 
         Ahead it stays within the five minutes that ingestion tolerates: beyond them the fate of an event would depend on
         when it is ingested. Clocks that are years ahead are the fault `timestamp_in_future`.
@@ -208,7 +209,7 @@ class Funnel:
         return np.where(wrong, skew, 0).astype(np.int64)
 
     def _logins(self, visit: Keys, registered: np.ndarray, searches: Ints) -> Ints:
-        """From which search of a visit on (0: all of them) the site knows who it is."""
+        """Return from which search of a visit on (0: all of them) the site knows who the visitor is."""
         draws = self._draws
         known = registered & (draws.uniform("anonymous", visit) >= self._population.anonymous_when_registered)
         # Only registered people can log in half-way, and only visits with two searches have a half-way (58%).
@@ -218,14 +219,14 @@ class Funnel:
         return np.where(known, 0, np.where(midway, later, NEVER))
 
     def _jitter(self, key: Keys) -> Ints:
-        """Milliseconds by which some events arrive later than others of the same minute."""
+        """Return the milliseconds by which some events arrive later than others of the same minute."""
         share = self._settings.faults.out_of_order
         return np.where(
             self._draws.uniform("out of order", key) < share, 1 + self._draws.below("jitter", key, 59_000), 0
         )
 
     def click_weight(self, searches: pl.DataFrame) -> Floats:
-        """How likely each search is to be clicked, relative to others."""
+        """Return how likely each search is to be clicked, relative to others."""
         device, page, campaign, traveller, results, progress, loyalty = (
             searches[name].to_numpy()
             for name in ("device", "page", "campaign", "traveller", "results", "progress", "loyalty")
@@ -236,7 +237,7 @@ class Funnel:
         return np.asarray(np.where((results == 0) | (traveller >= BOT), 0.0, weight))
 
     def clicks(self, searches: pl.DataFrame) -> pl.DataFrame:
-        """One row a click on a result."""
+        """Return one row for each click on a result."""
         draws = self._draws
         chance = np.minimum(self.click_weight(searches) * self.rates.click, 0.95)
         keys = searches["key"].to_numpy()
@@ -286,7 +287,7 @@ class Funnel:
         )
 
     def booking_weight(self, clicks: pl.DataFrame) -> Floats:
-        """How likely each click is to become a booking, relative to others."""
+        """Return how likely each click is to become a booking, relative to others."""
         device, campaign, push, loyalty, bot, product, position, progress, budget, price, city, destination = (
             clicks[name].to_numpy()
             for name in (
@@ -301,22 +302,23 @@ class Funnel:
         return np.asarray(np.where(bot, 0.0, weight))
 
     def conversions(self, clicks: pl.DataFrame) -> pl.DataFrame:
-        """One row a booking; `clicks` are all of their trips."""
+        """Return one row for each booking; `clicks` are all clicks of their trips."""
         decided = self.decisions(clicks)
         return self._bookings(decided, self.settled(decided))
 
     def decisions(self, clicks: pl.DataFrame) -> pl.DataFrame:
-        """The clicks on what their traveller decides to take, unless it is booked already."""
+        """Return the clicks on what their traveller decides to take, unless it is booked already."""
         chance = np.minimum(self.booking_weight(clicks) * self.rates.booking, MOST_LIKELY)
         return clicks.filter(pl.Series(self._draws.uniform("books", clicks["key"].to_numpy()) < chance))
 
     @staticmethod
     def trip_products(clicks: pl.DataFrame) -> Keys:
-        """A number for each trip and product."""
+        """Return a number for each trip and product."""
         return np.asarray(clicks["trip"].to_numpy() ^ clicks["product"].to_numpy().astype(np.uint64))
 
     def _of_whole_trips(self, decided: pl.DataFrame, visits: pl.DataFrame) -> pl.DataFrame:
-        """All decisions of the trips of `decided`. Those of other visits are made again: visits know nothing of each other."""
+        """Return all decisions of the trips of `decided`. Those of other visits are made again: visits know nothing of
+        each other."""
         several = visits.filter(pl.col("of") > 1, pl.col("trip").is_in(decided["trip"].implode()))
         if not len(several):
             return decided
@@ -326,7 +328,7 @@ class Funnel:
         return pl.concat([alone.select(DECISION), made.select(DECISION)])
 
     def settled(self, decided: pl.DataFrame) -> pl.DataFrame:
-        """(key, cause) of the decisions that are bookings; `decided` are all of their trips.
+        """Return (key, cause) of the decisions that are bookings; `decided` are all decisions of their trips.
 
         A trip books a product once: at its first decision. `books_again` of the decisions are bookings all the same. A
         campaign is the cause when without it there would be no booking: when every decision is of its stream.
@@ -351,7 +353,7 @@ class Funnel:
         slow = registered & (draws.uniform("sleeps on it", key) < SLOW_BOOKING_SHARE)
         quick = 40_000 + (480_000 * np.exp(0.7 * draws.normal("form", key))).astype(np.int64)
         days = np.minimum(0.05 + 1.3 * draws.exponential("decides", key), SLOW_BOOKING_DAYS)
-        left = made["check_in"].to_numpy() - made["ts"].to_numpy() / DAY_MS  # nobody books after the stay began
+        left = made["check_in"].to_numpy() - made["ts"].to_numpy() / DAY_MS  # no one books after the stay began
         days = np.minimum(days, np.maximum(left - 0.5, 0.05))
         ts = made["ts"].to_numpy() + np.where(slow, (days * DAY_MS).astype(np.int64), np.minimum(quick, 6_600_000))
         nights, party = made["nights"].to_numpy(), made["party"].to_numpy()
@@ -362,7 +364,7 @@ class Funnel:
             pl.Series("key", key),
             pl.Series("ts", ts),
             pl.Series("arrival", np.maximum(arrival, made["arrival"].to_numpy())),
-            # Who comes back after days has a new session; logged in, or nobody could tell it is the same person.
+            # Who comes back after days has a new session, and logs in, or no one could tell that it is the same person.
             pl.Series("session", np.where(slow, draws.bits("new session", key), made["session"].to_numpy())),
             "traveller",
             pl.Series(
@@ -385,7 +387,7 @@ class Funnel:
 
 
 def _search_gaps(draws: Draws, key: Keys, number: Ints, bot: np.ndarray) -> Ints:
-    """Milliseconds since the search before; now and then somebody leaves for an hour with the page open."""
+    """Return milliseconds since the search before; now and then a visitor leaves for an hour with the page open."""
     think = np.minimum(6_000 + 42_000 * np.exp(0.9 * draws.normal("thinks", key)), 1_500_000)
     away = 2_100_000 + 3_300_000 * draws.uniform("away", key)
     person = np.where(draws.uniform("leaves", key) < 0.03, away, think)

@@ -21,7 +21,7 @@ _UUID = np.dtype(
 
 
 def uuid7(draws: Draws, keys: Keys, timestamps: Ints) -> pl.Series:
-    """One UUID an event, from its key and its time in milliseconds."""
+    """Return one UUID for each event, from its key and its time in milliseconds."""
     random = draws.bits("uuid", keys)
     more = draws.bits("uuid/more", keys)
     high = (timestamps.astype(np.uint64) << np.uint64(16)) | np.uint64(0x7000) | (more >> np.uint64(52))
@@ -36,7 +36,7 @@ def uuid7(draws: Draws, keys: Keys, timestamps: Ints) -> pl.Series:
 
 
 def hex_name(keys: Keys) -> pl.Series:
-    """Sixteen hexadecimal digits a key: names of sessions."""
+    """Return sixteen hexadecimal digits for each key: names of sessions."""
     text = np.empty((len(keys), 4), dtype="S4")
     for index in range(4):
         text[:, index] = _HEX[(keys >> np.uint64(48 - 16 * index)) & np.uint64(0xFFFF)]
@@ -44,7 +44,7 @@ def hex_name(keys: Keys) -> pl.Series:
 
 
 def _strings(text: NDArray[np.uint8]) -> pl.Series:
-    """One string a row of ASCII bytes, without a Python object each."""
+    """Return one string for each row of ASCII bytes, without a Python object for each."""
     rows, width = text.shape
     ends = np.arange(rows + 1, dtype=np.int64) * width
     array = pa.LargeStringArray.from_buffers(rows, pa.py_buffer(ends), pa.py_buffer(text))

@@ -26,7 +26,7 @@ VISITS = np.array([45, 22, 13, 8, 5, 4, 2, 1])  # 1 .. 8 visits a trip
 SEARCHES = np.array([42, 25, 14, 8, 5, 3, 2, 1])  # 1 .. 8 searches a visit
 BOT_SEARCHES = (40, 120)
 JOURNEY_DAYS = 28
-"""No journey is longer; so a day of visits needs the trips of this many days before it."""
+"""The longest journey in days, so that a day of visits needs the trips of this many days before it."""
 LEAD_SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 LEAD_DAYS = (2, 3, 15, 64, 146, 262, 315, 410, 600)
 """Quantiles of the days from the last visit to the stay, so that bookings have mean 104, median 69 and 90th percentile
@@ -34,13 +34,14 @@ LEAD_DAYS = (2, 3, 15, 64, 146, 262, 315, 410, 600)
 
 
 Keep = Callable[[Draws, Ints], NDArray[np.bool_]]
-"""Which of some travellers are wanted."""
+"""Function that says which of some travellers are wanted."""
 
 
 def trips(
     draws: Draws, population: Population, days: Ints, index: Ints, purpose: str = "trip", keep: Keep | None = None
 ) -> pl.DataFrame:
-    """One row a trip: trip number `index` of day `days`, of the travellers that `keep` wants (None: of all)."""
+    """Return one row for each trip: trip number `index` of day `days`, of the travellers that `keep` wants (None: of
+    all)."""
     keys = draws.bits(purpose, (days.astype(np.uint64) << np.uint64(32)) | index.astype(np.uint64))
     travellers = population.pick(days, keys)
     if keep is not None:  # now: who it is decides, and the rest need not be drawn for others
@@ -74,7 +75,7 @@ def trips(
 
 
 def visits(draws: Draws, population: Population, calendar: Calendar, planned: pl.DataFrame) -> pl.DataFrame:
-    """One row a visit of the planned trips, with its start (UTC, ms) and number of searches."""
+    """Return one row for each visit of the planned trips, with its start (UTC, ms) and number of searches."""
     repeat = planned["of"].to_numpy()
     row = np.repeat(np.arange(len(planned)), repeat)
     made = planned[row]
@@ -111,7 +112,7 @@ def visits(draws: Draws, population: Population, calendar: Calendar, planned: pl
 
 
 def _brought(draws: Draws, population: Population, made: pl.DataFrame, keys: Keys, start: Ints, number: Ints) -> Ints:
-    """The campaign that brought each visit. Who may not be mailed, and would have come by an e-mail, comes directly."""
+    """Return the campaign of each visit. Who may not be mailed, and would have come by an e-mail, comes directly."""
     product, destination, traveller = (made[name].to_numpy() for name in ("product", "destination", "traveller"))
     brought = campaigns.choose(draws, keys, start // DAY_MS, number == 0, product, destination)
     mailed = np.flatnonzero(campaigns.MAILED[brought])
@@ -121,14 +122,14 @@ def _brought(draws: Draws, population: Population, made: pl.DataFrame, keys: Key
 
 
 def whole_trips(draws: Draws, population: Population, calendar: Calendar, some: pl.DataFrame) -> pl.DataFrame:
-    """All visits of the trips of `some` visits, made again."""
+    """Make all visits of the trips of `some` visits again."""
     planned = some.unique("trip", keep="first", maintain_order=True)
     lead = pl.Series("lead", _lead(draws.uniform("lead", planned["trip"].to_numpy())))
     return visits(draws, population, calendar, planned.with_columns(lead))
 
 
 def visit_keys(draws: Draws, trips: Keys, number: Ints) -> Keys:
-    """The key of each visit: of a trip, counted from 0."""
+    """Return the key of each visit; `number` counts the visits of a trip from 0."""
     return draws.child("visit", trips, number)
 
 
@@ -137,7 +138,7 @@ def _lead(unit: Floats) -> Ints:
 
 
 def bot_visits(draws: Draws, days: Ints, index: Ints) -> pl.DataFrame:
-    """Visits of programs: a runaway number of searches in one session, at any hour."""
+    """Return visits of programs: a runaway number of searches in one session, at any hour."""
     keys = draws.bits("bot", (days.astype(np.uint64) << np.uint64(32)) | index.astype(np.uint64))
     low, high = BOT_SEARCHES
     return pl.DataFrame(
@@ -161,12 +162,12 @@ def bot_visits(draws: Draws, days: Ints, index: Ints) -> pl.DataFrame:
 
 
 def home_city(population: Population, travellers: Ints) -> Ints:
-    """Where each traveller (or bot) searches from."""
+    """Return where each traveller (or bot) searches from."""
     return np.where(travellers >= BOT, BOT_CITY, population.city(travellers))
 
 
 def running_sum(values: Ints, lengths: Ints) -> Ints:
-    """Running sums that begin anew in each group of `lengths` rows."""
+    """Return running sums that begin again in each group of `lengths` rows."""
     total = np.cumsum(values)
     before = np.concatenate(([0], total))[np.cumsum(lengths) - lengths]
     return np.asarray(total - np.repeat(before, lengths))

@@ -1,8 +1,9 @@
-"""The life of a traveller on the site: new, active, lapsed, gone. A function of (seed, traveller, moment), nothing stored.
+"""The life of a traveller on the site: new, active, lapsed, gone. A function of (seed, traveller, moment), nothing
+stored.
 
 A life begins on the day of joining and is a chain of spells: active, then lapsed, then active again if the traveller
 comes back, and gone when the last lapse is over without a return. Who is loyal stays active longer and comes back more
-often. Nobody acts while lapsed or gone: trips are only given to travellers who stay active until the trip is over.
+often. No traveller acts while lapsed or gone: trips are only given to travellers who stay active until the trip is over.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ NOT_YET, NEW, ACTIVE, LAPSED, GONE = range(5)
 STATES = ("not_yet", "new", "active", "lapsed", "gone")
 NEW_DAYS = 30
 TRIP_SPAN = 40
-"""Days from the first visit of a trip within which all of it has happened: 28 of visits, 7 to decide, and time zones."""
+"""The days from the first visit of a trip within which all of it has happened: 28 of visits, 7 to decide, and time
+zones."""
 SHORTEST_ACTIVE = 90
 MEAN_ACTIVE_BEYOND = 190  # days, on top of the shortest; loyal travellers three times those who are not
 LAPSE_DAYS = (90, 300)
 MOST_RETURNS = 6
 WINDOW_DAYS = 3 * 365
-"""Those who joined longer ago than this before the start of history are not part of it."""
+"""The days before the start of history within which its travellers joined; earlier ones are not part of it."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,9 @@ class Life:
 
 
 def life(draws: Draws, travellers: Ints, loyalty: Floats) -> Life:
-    """How each traveller's life on the site will go."""
+    """Return how each traveller's life on the site will go."""
     low, high = LAPSE_DAYS
-    # Whoever returns with probability p after each lapse has 1 + geometric(p) active spells.
+    # A traveller who returns with probability p after each lapse has 1 + geometric(p) active spells.
     returning = 0.25 + 0.6 * loyalty
     returns = np.floor(np.log1p(-draws.uniform("returns", travellers)) / np.log(returning))
     return Life(
@@ -53,7 +55,7 @@ def life(draws: Draws, travellers: Ints, loyalty: Floats) -> Life:
 
 
 def states(life: Life, age: Floats) -> Ints:
-    """The state of each traveller who joined `age` days ago (negative: who has yet to join)."""
+    """Return the state of each traveller who joined `age` days ago (negative: who has yet to join)."""
     cycle = life.active + life.lapse
     spell = np.floor(age / cycle)
     state = np.where(age - spell * cycle < life.active, ACTIVE, LAPSED)
@@ -62,7 +64,7 @@ def states(life: Life, age: Floats) -> Ints:
 
 
 def can_travel(life: Life, age: Floats) -> NDArray[np.bool_]:
-    """Whether a trip that begins at `age` is over before the active spell is."""
+    """Return whether a trip that begins at `age` is over before the active spell is."""
     cycle = life.active + life.lapse
     spell = np.floor(age / cycle)
     return np.asarray((age >= 0) & (spell < life.spells) & (age - spell * cycle + TRIP_SPAN <= life.active))
@@ -70,7 +72,8 @@ def can_travel(life: Life, age: Floats) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Joining:
-    """Who joined when: travellers are numbered in the order of joining, at a rate that grows with the site."""
+    """The order in which travellers join: they are numbered in the order of joining, at a rate that grows with the
+    site."""
 
     start_day: int
     at_start: int  # joined within `WINDOW_DAYS` before the start
@@ -78,22 +81,22 @@ class Joining:
 
     @property
     def _slope(self) -> float:
-        """Growth a day, in exponential terms (never quite 0, which would need other formulas)."""
+        """Return the growth in a day, in exponential terms (never quite 0, which would need other formulas)."""
         slope = math.log1p(self.growth) / 365.25
         return slope if abs(slope) > 1e-9 else 1e-9
 
     @property
     def per_day(self) -> float:
-        """New travellers a day at the start of history."""
+        """Return how many new travellers join in a day at the start of history."""
         return self.at_start * self._slope / -math.expm1(-self._slope * WINDOW_DAYS)
 
     def count(self, days: NDArray[Any]) -> Ints:
-        """How many have joined by the start of each day."""
+        """Return how many have joined by the start of each day."""
         past = math.exp(-self._slope * WINDOW_DAYS)
         since = np.maximum(days - self.start_day, -WINDOW_DAYS)
         return np.floor(self.per_day / self._slope * (np.exp(self._slope * since) - past)).astype(np.int64)
 
     def day(self, places: Floats) -> Floats:
-        """When the traveller at each place in the order joined (days since 1970, with a fraction)."""
+        """Return when the traveller at each place in the order joined (days since 1970, with a fraction)."""
         past = math.exp(-self._slope * WINDOW_DAYS)
         return np.asarray(self.start_day + np.log(places * self._slope / self.per_day + past) / self._slope)

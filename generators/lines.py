@@ -27,7 +27,7 @@ class Lines:
 
     @classmethod
     def of(cls, column: pl.Series) -> Lines:
-        """The lines of a binary column."""
+        """Return the lines of a binary column."""
         array = column.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
         joined = pc.binary_join_element_wise(array, _GLUE[0], _GLUE[1])
         _, offsets, values = joined.buffers()
@@ -37,7 +37,7 @@ class Lines:
         return cls(memoryview(values)[: ends[-1]], ends)
 
     def entries(self, size: int) -> Iterator[tuple[memoryview, int]]:
-        """Up to `size` lines at a time, without the newline at the end: (text, how many)."""
+        """Yield up to `size` lines at a time, without the newline at the end: (text, how many)."""
         for first in range(0, len(self), size):
             last = min(first + size, len(self))
             yield self.text[int(self.ends[first]) : int(self.ends[last]) - 1], last - first

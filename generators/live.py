@@ -31,7 +31,8 @@ from searchflow.errors import UsageError
 TICK_SECONDS = 0.1
 MAX_RATE = 50_000.0
 MAX_LAG = timedelta(seconds=5)
-"""Further behind than this, time is let go: events keep current timestamps and the traffic is thinner for a moment."""
+"""The longest lag. Further behind, time is skipped: events keep current timestamps, and the traffic is thinner for a
+moment."""
 SEARCH_HASTE, CLICK_HASTE, BOOKING_HASTE = 4, 6, 30
 _TRIPS_AT_A_TIME = 64
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class LiveReport:
-    """What was sent."""
+    """The counts of what was sent."""
 
     events: int = 0
     lines: int = 0
@@ -49,7 +50,7 @@ class LiveReport:
 
 
 class LiveTraffic:
-    """Plans live events, some at a time. Says nothing about pace."""
+    """A planner of live events, some at a time. It says nothing about pace."""
 
     def __init__(self, simulation: Simulation, rate: float, begin: datetime) -> None:
         self._simulation, self._begin = simulation, milliseconds(begin)
@@ -59,7 +60,7 @@ class LiveTraffic:
         self._waiting: Rows | None = None
 
     def plan(self, timestamps: Ints) -> Rows:
-        """The next events, one at each of `timestamps` (ms, ascending), and the lines that faults add."""
+        """Return the next events, one at each of `timestamps` (ms, ascending), and the lines that faults add."""
         wanted = len(timestamps)
         while self._waiting is None or self._ready() < wanted:
             self._start_visits(wanted)
@@ -86,7 +87,8 @@ class LiveTraffic:
         return self._with_faults(Rows(*happened), int(timestamps[-1]))
 
     def _ready(self) -> int:
-        """Events before the moment up to which visits were started: no earlier one can come any more."""
+        """Return how many events lie before the moment up to which visits were started: no earlier one can come any
+        more."""
         assert self._waiting is not None
         edge = self._begin + int(self._elapsed)
         return sum(int((frame["ts"] < edge).sum()) for _, frame in self._waiting.items())
@@ -119,7 +121,7 @@ class LiveTraffic:
 
 
 def _hastened(rows: Rows) -> Rows:
-    """The same events, sooner after each other."""
+    """Return the events with shorter times between them."""
     first = pl.col("ts").min().over("session")
     searches = rows.search.with_columns(first + (pl.col("ts") - first) // SEARCH_HASTE)
     clicks = _sooner(rows.click, searches, CLICK_HASTE)
@@ -151,7 +153,7 @@ def live(
     wait: Callable[[float], object] | None = None,
     on_slow: Callable[[float], None] | None = None,
 ) -> Iterator[Batch]:
-    """Batches of events as they happen, `rate` a second, for `duration` seconds or until `stop` is set.
+    """Yield batches of events as they happen, `rate` a second, for `duration` seconds or until `stop` is set.
 
     `now` and `wait` are the clock. When the receiver holds us up, events come later but none is left out; more than
     `MAX_LAG` behind, the schedule is moved and `on_slow` is told the seconds.
@@ -183,7 +185,7 @@ def live(
 
 
 def _timestamps(anchor: datetime, planned: float, length: float, rate: float) -> Ints:
-    """Every 1/rate seconds, without drift over many calls."""
+    """Return a timestamp every 1/rate seconds, without drift over many calls."""
     first, last = round(planned * rate), round((planned + length) * rate)
     return milliseconds(anchor) + np.floor(np.arange(first, last) * 1000 / rate).astype(np.int64)
 
@@ -191,7 +193,7 @@ def _timestamps(anchor: datetime, planned: float, length: float, rate: float) ->
 def _paced(
     batch: Batch, stop: threading.Event, now: Callable[[], datetime], pause: Callable[[float], object]
 ) -> Iterator[Batch]:
-    """Parts of a batch when they are due. After a stop, what has not happened yet never happens."""
+    """Yield parts of a batch when they are due. After a stop, what has not happened yet never happens."""
     sent = batch.until - timedelta(days=1)
     while sent < batch.until:
         due = min(now(), batch.until)
@@ -226,7 +228,7 @@ def run_live(
 
     with publisher:
         for batch in live(simulation, rate, duration=duration, stop=stop, now=now, on_slow=slower):
-            if key is not None:  # first: nobody can repeat what was sent live, so it must be known before
+            if key is not None:  # first: no process can repeat what was sent live, so it must be known before
                 key.add(batch)
             publisher.publish(batch)
             report.events += batch.valid

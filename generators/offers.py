@@ -1,4 +1,4 @@
-"""What stands in a list of results: which result of a destination, who offers it, and for how much."""
+"""Offers in a list of results: which result of a destination, who offers it, and for how much."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from generators.settings import DAY_MS
 
 FLIGHT = 1
 LEVELS = np.array([NormalDist().inv_cdf((rank + 0.5) / RESULTS) for rank in range(RESULTS)])
-"""How dear each result of a destination is among its like, from the cheapest on, in standard deviations."""
+"""The price level of each result of a destination among its like, from the cheapest on, in standard deviations."""
 BETWEEN_LEVELS = (LEVELS[1:] + LEVELS[:-1]) / 2
 
 
@@ -38,15 +38,16 @@ class Offers:
 
 
 def typical_price(product: Ints, destination: Ints, budget: Floats, city: Ints) -> Floats:
-    """What somebody of a city wants to pay for a product there."""
+    """Return what a traveller of a city wants to pay for a product there."""
     local = COUNTRY_RATE[CITY_COUNTRY[city]]
     return np.asarray(PRODUCT_PRICE[product] * DESTINATION_PRICE[destination] * budget**0.5 * local)
 
 
 def offered(draws: Draws, searches: pl.DataFrame, ids: Keys) -> Offers:
-    """The result that stands at some place of each search (`ids`), priced within the search's filter.
+    """Return the result that stands at some place of each search (`ids`), priced within the search's filter.
 
-    A result has one provider and one price level, whoever looks. Those with more to spend look at dearer ones.
+    A result has one provider and one price level, whichever traveller looks. Those with more to spend look at
+    more expensive ones.
     """
     product, destination, city, check_in, ts, budget, low, high = (
         searches[name].to_numpy()
@@ -55,7 +56,7 @@ def offered(draws: Draws, searches: pl.DataFrame, ids: Keys) -> Offers:
     ahead = np.maximum(check_in - ts / DAY_MS, 0.0)
     usual = PRODUCT_PRICE[product] * DESTINATION_PRICE[destination] * COUNTRY_RATE[CITY_COUNTRY[city]]
     usual = usual * STAY_MONTHS[month_of(check_in)]
-    # Seats that are left are dear.
+    # Seats that are left are expensive.
     usual = usual * np.where(product == FLIGHT, 0.97 + 0.35 * np.exp(-ahead / 20), 1.0)
     spread = PRODUCT_SPREAD[product]
     wanted = draws.normal("price", ids) + 0.25 * np.log(budget) / spread
@@ -72,10 +73,10 @@ def offered(draws: Draws, searches: pl.DataFrame, ids: Keys) -> Offers:
 
 
 def _level(price: Floats, usual: Floats, spread: Floats) -> Floats:
-    """How dear a price is, in standard deviations (prices of 0 are no limit)."""
+    """Return how high a price is, in standard deviations (prices of 0 are no limit)."""
     return np.asarray(np.log(np.maximum(price, 1e-9) / usual) / spread)
 
 
 def _shuffled(rank: Ints, destination: Ints) -> Ints:
-    """A number for each result of a destination that does not tell its price."""
+    """Return a number for each result of a destination that does not tell its price."""
     return np.asarray((rank * 157 + destination * 31) % RESULTS)

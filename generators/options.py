@@ -1,4 +1,5 @@
-"""Settings of a world as words of a command line: `late=0.05`, `click_rate=0.4`, `new_field=app_build:integer:2026-10-01`."""
+"""Settings of a world as words of a command line: `late=0.05`, `click_rate=0.4`,
+`new_field=app_build:integer:2026-10-01`."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ NAMES = [*FUNNEL, *FAULTS, NEW_FIELD]
 
 
 def parse(words: Sequence[str]) -> tuple[FunnelSettings | None, FaultSettings | None]:
-    """The funnel's and the faults' settings, each None when no word is about it. `faults=none` switches all faults off.
+    """Return the funnel's and the faults' settings, each None when no word is about it. `faults=none` switches all
+    faults off.
 
     Raises:
         UsageError: a word is no NAME=NUMBER, or no setting has that name.

@@ -23,7 +23,8 @@ from generators.simulation import Batch, Partition, Simulation
 from searchflow.errors import SearchFlowError, ServiceError
 
 OpenPublisher = Callable[[Partition], Publisher]
-"""Makes a worker's publisher. A function of a module or a `partial` of one: it travels to another process."""
+"""Function that makes a worker's publisher. A function of a module or a `partial` of one: it travels to another
+process."""
 _WAITING = 8  # batches a worker may be ahead of the parent
 _SPAWN = get_context("spawn")  # servers' clients and Polars' threads do not survive a fork
 
@@ -39,7 +40,7 @@ class _Task:
 
 
 class _Horizon:
-    """How far any worker has begun. After a stop nobody goes further, so that all of them end at one moment."""
+    """The moment up to which any worker has begun. After a stop no worker goes further: all of them end at one moment."""
 
     def __init__(self) -> None:
         self._furthest = _SPAWN.Value("q", 0)
@@ -49,7 +50,7 @@ class _Horizon:
         self._stopped.set()
 
     def may_begin(self, window: datetime) -> bool:
-        """True when a worker may begin the window that ends at `window`."""
+        """Return whether a worker may begin the window that ends at `window`."""
         wanted = milliseconds(window)
         with self._furthest.get_lock():
             if self._stopped.is_set() and wanted > self._furthest.value:
@@ -59,12 +60,13 @@ class _Horizon:
 
     @property
     def moment(self) -> datetime:
-        """The end of the last window that was begun."""
+        """Return the end of the last window that was begun."""
         return moment(self._furthest.value)
 
 
 class Workers:
-    """Sends a range with several processes. Iterate over it: each batch, without its lines, once it was sent.
+    """The workers that send a range with several processes. Iterate over it: each batch, without its lines, once it was
+    sent.
 
     Without `details` a batch has no more than the fates of its lines: enough to count, and cheap to hand over. When the
     iteration has ended, `until` is the moment up to which everything was sent.
@@ -143,7 +145,7 @@ class Workers:
 
 
 def _work(task: _Task, horizon: _Horizon, sent: Any) -> None:
-    """One worker: send the partition, window after window."""
+    """Send the partition as one worker, window after window."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     try:
         simulation = Simulation(task.world)
@@ -172,7 +174,7 @@ _WORKER_ENVIRONMENT = {"POLARS_MAX_THREADS": "1", "_RJEM_MALLOC_CONF": "dirty_de
 
 @contextmanager
 def _tuned_workers() -> Iterator[None]:
-    """Processes started here read `_WORKER_ENVIRONMENT`; ours is as before afterwards."""
+    """Let processes started here read `_WORKER_ENVIRONMENT`; our own environment is as before afterwards."""
     before = {name: os.environ.get(name) for name in _WORKER_ENVIRONMENT}
     os.environ.update(_WORKER_ENVIRONMENT)
     try:

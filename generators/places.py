@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Country(NamedTuple):
-    """Where travellers live."""
+    """A country where travellers live."""
 
     code: str
     currency: str
@@ -17,7 +17,7 @@ class Country(NamedTuple):
 
 
 class City(NamedTuple):
-    """A home city."""
+    """A home city of travellers."""
 
     name: str
     country: str
@@ -29,7 +29,7 @@ class City(NamedTuple):
 
 
 class Destination(NamedTuple):
-    """Where people want to go."""
+    """A destination where people want to go."""
 
     name: str
     code: str
@@ -142,9 +142,10 @@ PRODUCT_WEIGHTS = np.array([48.0, 32.0, 11.0, 9.0])
 PRODUCT_PRICE = np.array([165.0, 520.0, 1150.0, 58.0])  # CAD: a night, a seat, a person, a day
 PRODUCT_SPREAD = np.array([0.45, 0.4, 0.35, 0.35])
 RESULTS = 400
-"""Hotels, flights, packages or cars that a destination has. Each has a price level and a provider of its own."""
+"""The number of hotels, flights, packages or cars that a destination has. Each has a price level and a provider of its
+own."""
 STAY_MONTHS = np.array([0.92, 0.95, 1.02, 0.98, 1.0, 1.06, 1.12, 1.12, 0.98, 0.94, 0.9, 1.08])
-"""What a stay in each month costs, against the year."""
+"""The cost of a stay in each month, against the year."""
 PRODUCT_RESULTS = np.array([180.0, 90.0, 60.0, 35.0])
 PRODUCT_COMMISSION = np.array([0.15, 0.03, 0.10, 0.12])
 PROVIDERS = (
@@ -190,7 +191,7 @@ HOME_REGION = {
 DESTINATIONS_FROM = np.array(
     [
         [
-            # Nobody plans a trip to where they live.
+            # No one plans a trip to where they live.
             (place.name != city.name)
             * place.weight
             * NEARNESS.get(HOME_REGION.get(city.country, ""), {}).get(place.region, 1)

@@ -37,7 +37,7 @@ _MONTH_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "
 Numbers = NDArray[Any]
 
 
-class Run:
+class PlottedRun:
     """The events of a run as numbers, people only."""
 
     def __init__(self, world: SimulationSettings) -> None:
@@ -53,12 +53,12 @@ class Run:
 
 
 def share(values: Numbers) -> list[float]:
-    """Percent of the sum."""
+    """Return the values as percent of their sum."""
     return [float(value) for value in 100 * values / values.sum()]
 
 
 def _local(visits: pl.DataFrame) -> pl.Series:
-    """When visits began, by the clock on the wall."""
+    """Return when visits began, by the clock on the wall."""
     zones = pl.Series([city.zone for city in CITIES]).gather(visits["city"])
     at = visits.select("ts", zones.alias("zone")).group_by("zone", maintain_order=True)
     return pl.concat(
@@ -66,22 +66,22 @@ def _local(visits: pl.DataFrame) -> pl.Series:
     )
 
 
-def hours(run: Run) -> str:
-    """Local hour of visits on workdays."""
+def hours(run: PlottedRun) -> str:
+    """Plot the local hour of visits on workdays."""
     local = _local(run.visits)
     made = np.bincount(local.filter(local.dt.weekday() <= 5).dt.hour(), minlength=24)
     names = [f"{hour}" for hour in range(24)]
     return chart("Local hour of day", "Visits on workdays, % by hour", names, share(made), share(WORKDAY_HOURS), "%")
 
 
-def weekdays(run: Run) -> str:
-    """Local weekday of each trip's first visit: later ones depend on it."""
+def weekdays(run: PlottedRun) -> str:
+    """Plot the local weekday of each trip's first visit: later ones depend on it."""
     made = np.bincount(_local(run.visits.filter(pl.col("number") == 1)).dt.weekday() - 1, minlength=7)
     return chart("Weekday", "First visits of trips, % by local day", _WEEKDAY_NAMES, share(made), share(WEEKDAYS), "%")
 
 
-def season(run: Run) -> str:
-    """Visits by month, growth taken out."""
+def season(run: PlottedRun) -> str:
+    """Plot visits by month, with growth taken out."""
     days = run.visits["ts"].to_numpy() // DAY_MS
     weight = (1 + WORLD.growth) ** -((days - WORLD.start_day) / 365.25)
     made = np.bincount(month_of(days), weights=weight, minlength=12)
@@ -91,8 +91,8 @@ def season(run: Run) -> str:
     return chart("Season", "Visits, % by month, growth taken out", _MONTH_NAMES, share(made), share(configured), "%")
 
 
-def growth(run: Run) -> str:
-    """Visits by fortnight of the history."""
+def growth(run: PlottedRun) -> str:
+    """Plot visits by fortnight of the history."""
     since = (run.visits["ts"].to_numpy() // DAY_MS - WORLD.start_day) // 14
     every = np.arange(728)
     wanted = np.bincount(every // 14, weights=run.simulation.calendar.weight(WORLD.start_day + every))
@@ -101,8 +101,8 @@ def growth(run: Run) -> str:
     return chart("Growth", note, [f"{2 * week}w" for week in range(52)], share(made), share(wanted), "%")
 
 
-def lead(run: Run) -> str:
-    """Days from booking to stay."""
+def lead(run: PlottedRun) -> str:
+    """Plot the days from booking to stay."""
     days = run.conversion["check_in"].to_numpy() - run.conversion["ts"].to_numpy() // DAY_MS
     edges = np.arange(0, 421, 30)
     made, _ = np.histogram(days, edges)
@@ -114,16 +114,16 @@ def lead(run: Run) -> str:
     return chart("Booking lead time", note, [str(day) for day in edges[:-1]], share(made), share(wanted), "%")
 
 
-def nights(run: Run) -> str:
-    """Length of stay of bookings."""
+def nights(run: PlottedRun) -> str:
+    """Plot the length of stay of bookings."""
     stays = run.conversion["nights"].to_numpy()
     made = np.array([(stays == night).sum() for night in NIGHTS])
     note = f"Bookings, % by nights; mean {stays.mean():.2f} (source: 3.4)"
     return chart("Nights", note, [str(n) for n in NIGHTS], share(made), share(np.asarray(NIGHT_WEIGHTS)), "%")
 
 
-def prices(run: Run) -> str:
-    """Clicked prices by product, the traveller's budget, the destination and the currency taken out."""
+def prices(run: PlottedRun) -> str:
+    """Plot clicked prices by product, with the traveller's budget, the destination and the currency taken out."""
     clicks = run.click
     city, destination = clicks["city"].to_numpy(), clicks["destination"].to_numpy()
     others = DESTINATION_PRICE[destination] * COUNTRY_RATE[CITY_COUNTRY[city]] * clicks["budget"].to_numpy() ** 0.25
@@ -134,8 +134,8 @@ def prices(run: Run) -> str:
     return chart("Prices", note, names, made, PRODUCT_PRICE.tolist())
 
 
-def positions(run: Run) -> str:
-    """Clicks by position."""
+def positions(run: PlottedRun) -> str:
+    """Plot clicks by their position."""
     places = np.arange(1, 11)
     found = run.click["position"].to_numpy()
     made = np.array([(found == place).sum() for place in places])
@@ -144,8 +144,8 @@ def positions(run: Run) -> str:
     return chart("Clicks by position", note, [str(p) for p in places], share(made), share(wanted), "%")
 
 
-def funnel(run: Run) -> str:
-    """The funnel's rates."""
+def funnel(run: PlottedRun) -> str:
+    """Plot the rates of the funnel."""
     searches, wanted = len(run.search), WORLD.funnel
     made = [
         run.click["parent"].n_unique() / searches,
@@ -162,8 +162,8 @@ def _percent(values: Sequence[float]) -> list[float]:
     return [100 * float(value) for value in values]
 
 
-def lateness(run: Run) -> str:
-    """How late the late visits' events arrive."""
+def lateness(run: PlottedRun) -> str:
+    """Plot how late the late visits' events arrive."""
     delay = run.visits["delay"].to_numpy() / 3_600_000
     late = delay[delay > 0]
     edges = np.array([0, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 72.1])
@@ -175,8 +175,8 @@ def lateness(run: Run) -> str:
     return chart("Lateness", note, names, share(made), share(np.diff(below)), "%")
 
 
-def journey_length(run: Run) -> str:
-    """Visits a trip."""
+def journey_length(run: PlottedRun) -> str:
+    """Plot the number of visits per trip."""
     planned = pl.concat(list(run.simulation.visits(WORLD.start_day + 100, WORLD.start_day + 400)))
     first = planned.filter(pl.col("number") == 1, pl.col("traveller") < BOT)
     made = np.bincount(first["of"].to_numpy(), minlength=9)[1:]
@@ -184,8 +184,8 @@ def journey_length(run: Run) -> str:
     return chart("Journey length", "Trips, % by number of visits", names, share(made), share(journeys.VISITS), "%")
 
 
-def spend(run: Run) -> str:
-    """Cost a click of each paid campaign."""
+def spend(run: PlottedRun) -> str:
+    """Plot the cost per click of each paid campaign."""
     rows = feeds.ad_spend(run.simulation, after=None, until=UNTIL)
     paid = [one for one in campaigns.CAMPAIGNS if one.cost_per_click]
     made = []
@@ -216,7 +216,7 @@ PLOTS = {
 
 def main(arguments: list[str]) -> int:
     """Write `simulator-<name>.svg` of each plot into a folder."""
-    folder, run = Path(arguments[0] if arguments else "docs/images"), Run(WORLD)
+    folder, run = Path(arguments[0] if arguments else "docs/images"), PlottedRun(WORLD)
     folder.mkdir(parents=True, exist_ok=True)
     for name, plot in PLOTS.items():
         (folder / f"simulator-{name}.svg").write_text(plot(run))

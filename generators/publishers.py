@@ -1,4 +1,5 @@
-"""Where lines go: Redis streams, JSON lines files, standard output. Each takes a batch and counts its lines."""
+"""Publishers, where lines go: Redis streams, JSON lines files, standard output. Each takes a batch and counts its
+lines."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from searchflow.errors import StorageError
 from searchflow.settings import Settings
 
 MANY = 50
-"""Fewer lines than this are not worth compressing."""
+"""The number of lines from which compressing is worth it."""
 _ROUND_TRIP_BYTES = 1 << 24
 
 
@@ -28,7 +29,7 @@ class Publisher(Protocol):
     """A place for lines. A context manager: leaving it without an error makes what was sent visible."""
 
     def publish(self, batch: Batch) -> int:
-        """Send all lines of the batch; returns how many."""
+        """Send all lines of the batch; return how many."""
 
     def __enter__(self) -> Self: ...
 
@@ -38,7 +39,8 @@ class Publisher(Protocol):
 
 
 class RedisPublisher:
-    """The streams of CONTRACTS section 2, several events an entry. Waits when a stream is full; drops nothing."""
+    """A publisher into the streams of CONTRACTS section 2, several events per entry. It waits when a stream is full,
+    and drops nothing."""
 
     def __init__(
         self,
@@ -55,7 +57,7 @@ class RedisPublisher:
         _keep_freed_memory()
 
     def publish(self, batch: Batch) -> int:
-        """Send the lines of each type to its stream."""
+        """Send the lines of each type to the type's stream."""
         return sum(self._send(event_type, batch.text(event_type)) for event_type in batch.frames)
 
     def _send(self, event_type: str, lines: Lines) -> int:
@@ -79,7 +81,8 @@ class RedisPublisher:
 
 
 def _keep_freed_memory() -> None:
-    """Let the C library keep what a round trip frees (some MB) for the next one, instead of giving it back page by page.
+    """Let the C library keep what a round trip frees (some MB) for the next one, instead of giving it back page by
+    page.
 
     glibc adapts to the largest block that was ever freed, so whether it did depended on the work before: publishing was twice
     as slow when that had been small. The block is never touched, so it takes no memory.
@@ -100,7 +103,7 @@ class StreamPart:
         return self
 
     def publish(self, batch: Batch) -> int:
-        """Send the lines of each type to its stream."""
+        """Send the lines of each type to the type's stream."""
         return self._publisher.publish(batch)
 
     def __exit__(
@@ -110,7 +113,7 @@ class StreamPart:
 
 
 class JsonlPublisher:
-    """JSON lines files in a folder: `<name>.jsonl`, or one a type; gzip when `compress`.
+    """A publisher of JSON lines files in a folder: `<name>.jsonl`, or one for each type; gzip when `compress`.
 
     A file gets its name when it is complete. With `growing` it has it from the start, for readers that follow it.
     """
@@ -128,7 +131,7 @@ class JsonlPublisher:
 
     @property
     def files(self) -> list[Path]:
-        """The files written so far."""
+        """Return the files written so far."""
         return list(self._open)
 
     def publish(self, batch: Batch) -> int:
@@ -170,7 +173,7 @@ class JsonlPublisher:
 
 
 class _Gzip(gzip.GzipFile):
-    """Closes its file too. No time and no name inside: equal lines make equal files."""
+    """A gzip file that closes its inner file too. It holds no time and no name: equal lines make equal files."""
 
     def __init__(self, path: Path) -> None:
         self._raw = path.open("wb")
@@ -182,29 +185,29 @@ class _Gzip(gzip.GzipFile):
 
 
 def jsonl_part(folder: Path, name: str, partition: Partition, *, compress: bool = False) -> JsonlPublisher:
-    """A worker's own file: partitions of one range have names that differ."""
+    """Return a publisher into a worker's own file: partitions of one range have names that differ."""
     return JsonlPublisher(folder, f"{name}_part{partition.index + 1}of{partition.of}", compress=compress)
 
 
 def open_lines(path: Path, *, compress: bool) -> IO[bytes]:
-    """A new file for lines."""
+    """Open a new file for lines."""
     return cast(IO[bytes], _Gzip(path) if compress else path.open("wb"))
 
 
 def unfinished(path: Path) -> Path:
-    """What a file is called until it is complete."""
+    """Return the name of a file until it is complete."""
     return path.with_name(f".{path.name}.part")
 
 
 class StdoutPublisher:
-    """One event a line on standard output. When the reader leaves (`| head`), the rest goes nowhere."""
+    """A publisher of one event per line on standard output. When the reader leaves (`| head`), the rest goes nowhere."""
 
     def __init__(self, out: IO[bytes] | None = None, on_gone: Callable[[], None] | None = None) -> None:
         self._out, self._on_gone = out or sys.stdout.buffer, on_gone
         self.gone = False
 
     def publish(self, batch: Batch) -> int:
-        """Write and flush."""
+        """Write the lines and flush them."""
         lines = batch.text()
         if len(lines) and not self.gone:
             try:

@@ -17,7 +17,8 @@ from generators.settings import milliseconds
 from searchflow.event_types import EVENT_TYPES, NAMES
 
 NAMESPACE = uuid.UUID("3e0d6a70-54a0-5c0b-9a0e-6a2f3f0a5d11")
-"""New ids are UUID version 5 of the old one and the shift: the same replay makes the same ids."""
+"""The namespace of new ids, which are UUID version 5 of the old one and the shift: the same replay makes the same ids.
+The namespace of new ids, which are UUID version 5 of the old one and the shift: the same replay makes the same ids."""
 _BYTES = "".join(f"\\x{byte:02X}" for byte in NAMESPACE.bytes)
 _MACROS = (
     f"CREATE MACRO digest(id, ms) AS sha1('{_BYTES}'::BLOB || encode(lower(id) || '+' || ms))",
@@ -63,18 +64,18 @@ _LINES = f"""
 
 @dataclass(frozen=True)
 class Limits:
-    """Times that an ingestion accepts."""
+    """The range of times that an ingestion accepts."""
 
     earliest: datetime
     latest: datetime
 
     def microseconds(self) -> dict[str, int]:
-        """As parameters."""
+        """Return the limits as parameters of a query."""
         return {"earliest": milliseconds(self.earliest) * 1000, "latest": milliseconds(self.latest) * 1000}
 
 
 class Reader:
-    """Reads chunks of lines. Its DuckDB is in memory and of its own."""
+    """A reader of chunks of lines. It has a DuckDB of its own, in memory."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits.microseconds()
@@ -84,11 +85,12 @@ class Reader:
             self._connection.execute(macro)
 
     def times(self, lines: list[bytes]) -> pl.Series:
-        """The times (microseconds) of those that have one."""
+        """Return the times (microseconds) of the lines that have one."""
         return self._ask(_READ + _TIMES, lines, {})["us"]
 
     def lines(self, lines: list[bytes], shift: int) -> pl.DataFrame:
-        """One row a line: us (null: unknown), event_type (one of ours), line; `shift` milliseconds later."""
+        """Return one row for each line: us (null: unknown), event_type (a declared one), line; `shift` milliseconds
+        later."""
         found = self._ask(_READ + _LINES, lines, {"ms": shift, "days": round(shift / 86_400_000)})
         ours = pl.col("event_type").is_in(NAMES)
         return found.select(
@@ -109,7 +111,7 @@ class Reader:
 
 
 def _text(line: bytes) -> str:
-    """A line to look at; one that is no UTF-8 is no JSON to DuckDB, so it stays as it is."""
+    """Return a line as text; one that is not UTF-8 is not JSON to DuckDB, so it stays as it is."""
     try:
         return line.decode()
     except UnicodeDecodeError:

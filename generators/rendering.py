@@ -48,7 +48,7 @@ def _json(value: object) -> str:
 
 @lru_cache(maxsize=1)
 def _queries() -> pl.Series:
-    """JSON text of every query, by ((french, product, wording), destination)."""
+    """Return the JSON text of every query, by ((french, product, wording), destination)."""
     return pl.Series(
         [
             _json(wording.format(place.name))
@@ -62,7 +62,7 @@ def _queries() -> pl.Series:
 
 @lru_cache(maxsize=1)
 def _fragments() -> dict[str, pl.Series]:
-    """Parts of lines, encoded once."""
+    """Return parts of lines, which are encoded once."""
     places = [{"country": c.country, "city": c.name, "latitude": c.latitude, "longitude": c.longitude} for c in CITIES]
     return {
         "geo": pl.Series([f'"geo":{_json(place)}' for place in places]),
@@ -78,7 +78,8 @@ def _fragments() -> dict[str, pl.Series]:
 
 
 def render(draws: Draws, event_type: str, rows: pl.DataFrame) -> pl.DataFrame:
-    """One row a line: event_id, event_type, timestamp, arrived_at, session_id, visitor_id, fate (a code), line.
+    """Return one row for each line: event_id, event_type, timestamp, arrived_at, session_id, visitor_id, fate (a code),
+    line.
 
     Behind them the numbers from which the answer key tells what really happened (`truth.NUMBERS`).
     """
@@ -115,7 +116,7 @@ def render(draws: Draws, event_type: str, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def user_ids(travellers: pl.Series) -> pl.Series:
-    """The user_id of each traveller."""
+    """Return the user_id of each traveller."""
     return "u" + travellers.cast(pl.String).str.zfill(8)
 
 

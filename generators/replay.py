@@ -1,4 +1,5 @@
-"""Recorded files, sent again: in the order of their events, at their relative pace, with their times kept or shifted.
+"""Replay, which sends recorded files again: in the order of their events, at their relative pace, with their times kept
+or shifted.
 
 Several files are merged by time as they are read; a few chunks are in memory at once, whatever their size.
 """
@@ -31,7 +32,8 @@ TICK_SECONDS = 0.1
 
 @dataclass
 class Recording:
-    """One file: when its first and last event happened (ms; None: no line of it has a time), and about when it begins."""
+    """A recorded file: when its first and last event happened (ms; None: no line of it has a time), and about when it
+    begins."""
 
     path: Path
     first: int | None = None
@@ -41,7 +43,7 @@ class Recording:
 
 @dataclass
 class ReplayReport:
-    """What was sent."""
+    """The counts of what was sent."""
 
     lines: int = 0
     by_type: dict[str, int] = field(default_factory=dict)
@@ -50,7 +52,7 @@ class ReplayReport:
 
 
 class Replay:
-    """Files to send again. Making one reads them once, for their times."""
+    """The files to send again. Making one reads them once, for their times."""
 
     def __init__(self, paths: list[Path], limits: Limits) -> None:
         self._reader, digest = Reader(limits), hashlib.sha256()
@@ -74,7 +76,9 @@ class Replay:
         self.digest = digest.hexdigest()[:16]
 
     def shift_to(self, target: str | None, now: datetime, speed: float | None) -> int:
-        """Milliseconds to shift by. `now`: the last event happens when it is sent, so none is sent before it happens;
+        """Return the milliseconds to shift by.
+
+        `now`: the last event happens when it is sent, so none is sent before it happens;
         a date: the first event happens on it, at its hour; a date and time: just then.
 
         Raises:
@@ -95,7 +99,7 @@ class Replay:
         return milliseconds(wanted if wanted.tzinfo else wanted.replace(tzinfo=UTC)) - self.first
 
     def frames(self, shift: int) -> Iterator[pl.DataFrame]:
-        """One row a line, in the order to send: due (ms, as recorded), event_type, line."""
+        """Yield one row for each line, in the order to send: due (ms, as recorded), event_type, line."""
         starts = {file.path: self._start(file) for file in self.files}
         waiting = sorted(self.files, key=lambda file: (starts[file.path], file.path.name))
         tracks: list[_Track] = []
@@ -110,13 +114,13 @@ class Replay:
             yield pl.concat(ready).sort("due", maintain_order=True)
 
     def _start(self, file: Recording) -> int:
-        """When a file's first line is due: behind files that end before it begins, whatever comes late in it."""
+        """Return when a file's first line is due: behind files that end before it begins, whatever comes late in it."""
         before = [each.last for each in self.files if each.last is not None and each.last <= file.begins]
         return max([file.first if file.first is not None else self.first, *before])
 
 
 class _Track:
-    """One file as it is read. `edge` is the time up to which everything of it is known."""
+    """A file as it is read. `edge` is the time up to which everything of it is known."""
 
     def __init__(self, reader: Reader, path: Path, shift: int, start: int) -> None:
         self._reader, self._chunks, self._shift = reader, _chunks(path), shift
@@ -135,7 +139,7 @@ class _Track:
         self.edge = self._time
 
     def take(self, edge: int) -> pl.DataFrame:
-        """The rows due up to `edge`; reads on when there are no more."""
+        """Return the rows due up to `edge`; read on when there are no more."""
         ready = self._rows.filter(pl.col("due") <= edge)
         self._rows = self._rows[len(ready) :]
         if not len(self._rows):
@@ -181,7 +185,7 @@ def run(
 def _paced(
     frame: pl.DataFrame, first: int, speed: float | None, began: float, stop: threading.Event
 ) -> Iterator[pl.DataFrame]:
-    """Parts of a frame when they are due."""
+    """Yield parts of a frame when they are due."""
     if speed is None:
         yield frame
         return
@@ -198,7 +202,7 @@ def _paced(
 
 
 def _batch(part: pl.DataFrame, by_type: bool) -> Batch:
-    """Of one frame, which keeps the order, or of one a type, for streams."""
+    """Return a batch of one frame, which keeps the order, or of one frame for each type, for streams."""
     rows = part.with_columns(pl.col("due").cast(pl.Datetime("ms", "UTC")).alias("arrived_at"))
     names = EVENT_TYPES if by_type else ("lines",)
     frames = {name: rows.filter(pl.col("event_type") == name) if by_type else rows for name in names}

@@ -32,7 +32,7 @@ _UNITS = {
 
 @dataclass(frozen=True)
 class Rotation:
-    """When a file is full. Just one is set."""
+    """The limit at which a file is full. Exactly one is set."""
 
     milliseconds: int | None = None  # of arrival: a file holds an hour (day, …) of the clock, UTC
     size: int | None = None  # bytes of content, before compression
@@ -40,7 +40,7 @@ class Rotation:
 
     @classmethod
     def parse(cls, text: str) -> Rotation:
-        """`1h`, `30m`, `1d`, `100MB`, `50000 events`.
+        """Parse a limit such as `1h`, `30m`, `1d`, `100MB` or `50000 events`.
 
         Raises:
             UsageError: it is none of these.
@@ -53,7 +53,8 @@ class Rotation:
 
 
 class RotatingPublisher:
-    """`<name>_000001.jsonl`, `<name>_000002.jsonl`, …: names sort by time. The unfinished file begins with a dot."""
+    """A publisher into `<name>_000001.jsonl`, `<name>_000002.jsonl`, …: names sort by time. The unfinished file begins
+    with a dot."""
 
     def __init__(self, folder: Path, name: str, rotation: Rotation, *, compress: bool = False) -> None:
         self._folder, self._name, self._rotation, self._compress = folder, name, rotation, compress
@@ -91,7 +92,7 @@ class RotatingPublisher:
             first = last
 
     def _room(self, lines: Lines, arrivals: Ints, first: int) -> int:
-        """The line before which the open file is full, `first` at the least."""
+        """Return the line before which the open file is full, `first` at the least."""
         rule = self._rotation
         if rule.milliseconds is not None:
             return max(first, int(np.searchsorted(arrivals, (self._window + 1) * rule.milliseconds)))
@@ -129,5 +130,5 @@ class RotatingPublisher:
 def rotating_part(
     folder: Path, name: str, rotation: Rotation, compress: bool, partition: Partition
 ) -> RotatingPublisher:
-    """A worker's own files."""
+    """Return a publisher into a worker's own files."""
     return RotatingPublisher(folder, f"{name}_part{partition.index + 1}of{partition.of}", rotation, compress=compress)

@@ -1,4 +1,5 @@
-"""What was sent until when. `generation.json` in the home folder remembers the world and how far it was published.
+"""Runs: what was sent until when. `generation.json` in the home folder remembers the world and how far it was
+published.
 
 The world is written before the first publication and the moment after each: a run that is killed in between is repeated
 from where the last one ended, line by line, and ingestion drops what it already has.
@@ -49,7 +50,8 @@ class GenerationState(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Range:
-    """What the next run sends: events that arrive after `after` (None: from the start of history) up to `until`."""
+    """The range that the next run sends: events that arrive after `after` (None: from the start of history) up to
+    `until`."""
 
     simulation: SimulationSettings
     after: datetime | None
@@ -57,30 +59,30 @@ class Range:
 
     @property
     def is_first(self) -> bool:
-        """True when nothing was sent before."""
+        """Return whether nothing was sent before."""
         return self.after is None
 
     @property
     def is_empty(self) -> bool:
-        """True when there is nothing new."""
+        """Return whether there is nothing new to send."""
         return self.after is not None and self.after >= self.until
 
     @property
     def name(self) -> str:
-        """For file names: a file named so never gets other content."""
+        """Return the range's name for files: a file named so never gets other content."""
         begin = self.after or moment(self.simulation.start_ms)
         return f"{feeds.stamp(begin)}_{feeds.stamp(self.until)}"
 
     @property
     def expected_events(self) -> int:
-        """About how many events it holds."""
+        """Return about how many events the range holds."""
         begin = milliseconds(self.after) if self.after else self.simulation.start_ms
         return max(0, round((milliseconds(self.until) - begin) / 86_400_000 * self.simulation.events_per_day))
 
 
 @dataclass
 class RunReport:
-    """What a run sent."""
+    """The counts of what a run sent."""
 
     range: Range
     events: int = 0  # valid ones: each must be stored
@@ -107,7 +109,7 @@ class RunReport:
         self.lines += len(batch)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON and for tables."""
+        """Return the report for JSON and for tables."""
         return {
             "after": self.range.after.isoformat() if self.range.after else None,
             "until": self.range.until.isoformat(),
@@ -124,12 +126,12 @@ class RunReport:
 
 
 def state_path(settings: Settings) -> Path:
-    """Where the state of this home is."""
+    """Return the path of this home's state."""
     return settings.home / "generation.json"
 
 
 def load_state(settings: Settings) -> GenerationState | None:
-    """The state, or None when nothing was generated yet.
+    """Return the state, or None when nothing was generated yet.
 
     Raises:
         ConfigurationError: the file is damaged.
@@ -229,7 +231,7 @@ def publish_range(
     `publisher` may be a function that makes one for a partition: then `processes` workers send a partition each.
 
     Feeds go to `feeds_folder` and the answer key to `key_folder` (default: the home's). With `remember` off (files for
-    somebody else, standard output) the state of this home stays as it is.
+    another program, standard output) the state of this home stays as it is.
     """
     began = time.monotonic()
     report = RunReport(wanted)
@@ -265,7 +267,8 @@ def publish_range(
 
 
 class _OneByOne:
-    """Sends a range in this process. Iterate over it: each batch once it was sent; then `until` says how far."""
+    """A sender of a range in this process. Iterate over it: each batch comes once it was sent; then `until` says how
+    far."""
 
     def __init__(
         self, simulation: Simulation, wanted: Range, publisher: Publisher, stop: threading.Event | None
@@ -313,7 +316,7 @@ def current_world(
     funnel: FunnelSettings | None = None,
     faults: FaultSettings | None = None,
 ) -> SimulationSettings:
-    """The world of this home, or a new one: for live traffic, which needs no history."""
+    """Return the world of this home, or a new one: for live traffic, which needs no history."""
     state = load_state(settings)
     if state is not None:
         return next_range(state, now, seed=seed, funnel=funnel, faults=faults).simulation

@@ -1,4 +1,5 @@
-"""What a simulation depends on. Equal settings give byte-identical events, whatever part of them is asked for."""
+"""The settings that a simulation depends on. Equal settings give byte-identical events, whatever part of them is asked
+for."""
 
 from __future__ import annotations
 
@@ -15,11 +16,11 @@ DEFAULT_SEED = 42
 DEFAULT_DAYS = 400
 DEFAULT_EVENTS = 250_000
 MAX_EVENTS_PER_DAY = 5_000_000
-"""Above this one day no longer fits comfortably into memory."""
+"""The most events per day: above this one day no longer fits comfortably into memory."""
 
 
 class FunnelSettings(Struct, frozen=True, kw_only=True):
-    """How many travellers pass each step."""
+    """The settings for how many travellers pass each step."""
 
     click_rate: float = 0.30  # share of searches with at least one click
     conversion_rate: float = 0.10  # share of clicks that lead to a booking
@@ -39,7 +40,7 @@ class NewField(Struct, frozen=True, kw_only=True):
 
 
 class FaultSettings(Struct, frozen=True, kw_only=True):
-    """What goes wrong on the way; each is a share. `FaultSettings.none()` switches all of it off."""
+    """The faults on the way; each is a share. `FaultSettings.none()` switches all of it off."""
 
     duplicates: float = 0.002  # of events: sent again, byte for byte
     late: float = 0.005  # of visits: their events arrive hours later (log-normal, up to 72)
@@ -65,27 +66,27 @@ class FaultSettings(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def none(cls) -> Self:
-        """A perfect world."""
+        """Return the settings of a perfect world."""
         return cls(**dict.fromkeys(cls.shares(), 0.0))  # type: ignore[arg-type]
 
     @classmethod
     def shares(cls) -> list[str]:
-        """The names of the settings that are shares."""
+        """Return the names of the settings that are shares."""
         return [field.name for field in structs.fields(cls) if field.type is float or field.type == "float"]
 
     @property
     def bots(self) -> float:
-        """The share of searches that programs make."""
+        """Return the share of searches that programs make."""
         return self.runaway_bots + self.clicking_bots
 
     @property
     def clicking_share_of_bots(self) -> float:
-        """Of the bots, those that click."""
+        """Return the share of bots that click."""
         return self.clicking_bots / self.bots if self.bots else 0.0
 
 
 class SimulationSettings(Struct, frozen=True, kw_only=True):
-    """One simulated world.
+    """The settings of one simulated world.
 
     `events_per_day` is the mean over `start` .. `normalized_until`. Both are fixed once: what is asked for later
     (`Simulation.batches(until=…)`) never changes an earlier event.
@@ -111,7 +112,7 @@ class SimulationSettings(Struct, frozen=True, kw_only=True):
         funnel: FunnelSettings | None = None,
         faults: FaultSettings | None = None,
     ) -> Self:
-        """A world with about `events` valid events in the `days` days before `until`.
+        """Return a world with about `events` valid events in the `days` days before `until`.
 
         Trips arrive as a Poisson process whose rate is set so that the number of trips fits; what each of them does is
         left to chance. The standard deviation of the total, over 20 seeds at 25,000 events, is 2.2 * sqrt(events), or 1.4%.
@@ -139,16 +140,16 @@ class SimulationSettings(Struct, frozen=True, kw_only=True):
 
     @property
     def start_ms(self) -> int:
-        """`start` in milliseconds since 1970."""
+        """Return `start` in milliseconds since 1970."""
         return self.start_day * DAY_MS
 
     @property
     def start_day(self) -> int:
-        """`start` in days since 1970."""
+        """Return `start` in days since 1970."""
         return (self.start - date(1970, 1, 1)).days
 
     def check(self) -> None:
-        """Refuse what would give nonsense.
+        """Refuse settings that would give nonsense.
 
         Raises:
             UsageError: a value cannot be used; says which.
@@ -177,7 +178,8 @@ class SimulationSettings(Struct, frozen=True, kw_only=True):
 
 
 def parse_moment(option: str, text: str) -> datetime:
-    """Return the moment that a person wrote: `2026-01-31` (its first instant) or a time, in UTC unless it has an offset.
+    """Return the moment that a person wrote: `2026-01-31` (its first instant) or a time, in UTC unless it has an
+    offset.
 
     Raises:
         UsageError: it is none; names the option.
@@ -190,10 +192,10 @@ def parse_moment(option: str, text: str) -> datetime:
 
 
 def milliseconds(moment: datetime) -> int:
-    """Whole milliseconds since 1970 of an aware date and time (exact: no floating point)."""
+    """Return the whole milliseconds since 1970 of an aware date and time (exact: no floating point)."""
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
 def moment(ms: int) -> datetime:
-    """The UTC date and time of `ms` milliseconds since 1970."""
+    """Return the UTC date and time of `ms` milliseconds since 1970."""
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(ms))

@@ -28,14 +28,15 @@ from generators.settings import DAY_MS, SimulationSettings, milliseconds, moment
 from searchflow.errors import UsageError
 
 TAIL_DAYS = 12
-"""Everything of a visit has arrived this many days later: 7 to decide, 3 of lateness, and the hours of the visit."""
+"""The days after which everything of a visit has arrived: 7 to decide, 3 of lateness, and the hours of the visit."""
 BATCH_LINES = 40_000
 SLICE_EVENTS = 40_000
-"""Events in memory at a time, about: weeks of a quiet site, ten minutes of one with five million events a day."""
+"""The number of events in memory at a time, about: weeks of a quiet site, ten minutes of one with five million events
+a day."""
 MAX_SLICE_DAYS = 31
 TRIPS_AT_A_TIME = 50_000
 ORDER = ("arrival", "key", "fate")
-"""Sorts the rows of one event type; no two are equal in it."""
+"""The columns that sort the rows of one event type; no two rows are equal in them."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,13 @@ class Partition:
             raise UsageError(f"There is no partition {self.index} of {self.of}. Count from 0 to {self.of - 1}.")
 
     def mask(self, draws: Draws, travellers: Ints) -> NDArray[np.bool_]:
-        """Which of `travellers` belong here."""
+        """Return which of `travellers` belong to the partition."""
         if self.of == 1:
             return np.ones(len(travellers), dtype=np.bool_)
         return np.asarray(draws.bits("partition", travellers) % np.uint64(self.of) == self.index)
 
     def keep(self, draws: Draws, frame: pl.DataFrame) -> pl.DataFrame:
-        """The rows of `frame` whose `traveller` belongs here."""
+        """Return the rows of `frame` whose `traveller` belongs to the partition."""
         return frame if self.of == 1 else frame.filter(self.mask(draws, frame["traveller"].to_numpy()))
 
 
@@ -70,24 +71,24 @@ WHOLE = Partition()
 class Batch:
     """Lines in the order of their arrival, by event type.
 
-    A frame has one row a line: event_id, event_type, timestamp, arrived_at, session_id, visitor_id, fate, line.
+    A frame has one row for each line: event_id, event_type, timestamp, arrived_at, session_id, visitor_id, fate, line.
     """
 
     frames: dict[str, pl.DataFrame]
     until: datetime  # every line that arrives up to here is in this batch or an earlier one
 
     def lines(self, event_type: str) -> list[bytes]:
-        """The lines of one type."""
+        """Return the lines of one type."""
         lines: list[bytes] = self.frames[event_type]["line"].to_list()
         return lines
 
     def mixed(self) -> list[bytes]:
-        """The lines of all types, in the order of their arrival."""
+        """Return the lines of all types, in the order of their arrival."""
         lines: list[bytes] = self._merged().to_list()
         return lines
 
     def text(self, event_type: str | None = None) -> Lines:
-        """The same as one text: the lines of one type, or of all."""
+        """Return the lines of one type, or of all, as one text."""
         return Lines.of(self._merged() if event_type is None else self.frames[event_type]["line"])
 
     def _merged(self) -> pl.Series:
@@ -95,7 +96,7 @@ class Batch:
         return pl.concat(frames).sort("arrived_at", maintain_order=True)["line"]
 
     def part(self, after: datetime, until: datetime) -> Batch:
-        """What of it arrives after `after` and up to `until`."""
+        """Return the part of the batch that arrives after `after` and up to `until`."""
         inside = (pl.col("arrived_at") > after) & (pl.col("arrived_at") <= until)
         return Batch({name: frame.filter(inside) for name, frame in self.frames.items()}, until)
 
@@ -104,7 +105,7 @@ class Batch:
 
     @property
     def valid(self) -> int:
-        """Events that must be stored."""
+        """Return how many events must be stored."""
         return sum(int((frame["fate"] == faults.STORED).sum()) for frame in self.frames.values())
 
 
@@ -128,7 +129,7 @@ class Simulation:
         self.funnel = Funnel(settings, self.draws, self.population, self.calendar, measured.rates)
 
     def day(self, day: date) -> Iterator[Batch]:
-        """What arrives on one day (UTC)."""
+        """Yield what arrives on one day (UTC)."""
         first = datetime(day.year, day.month, day.day, tzinfo=UTC)
         step = timedelta(milliseconds=1)
         return self.batches(after=first - step, until=first + timedelta(days=1) - step)
@@ -141,7 +142,8 @@ class Simulation:
         lines: int = BATCH_LINES,
         partition: Partition = WHOLE,
     ) -> Iterator[Batch]:
-        """What arrives after `after` (None: from the start of history) and up to `until`, about `lines` at a time.
+        """Yield what arrives after `after` (None: from the start of history) and up to `until`, about `lines` at a
+        time.
 
         With `partition` only what its travellers send. All partitions together, sorted by `ORDER`, are the whole.
         """
@@ -151,7 +153,7 @@ class Simulation:
     def windows(
         self, *, until: datetime, after: datetime | None = None, partition: Partition = WHOLE
     ) -> Iterator[tuple[datetime, Rows]]:
-        """The same as (moment, rows that arrive up to it), window after window: the moments of all partitions agree."""
+        """Yield (moment, rows that arrive up to it), window after window; the moments of all partitions agree."""
         settings = self.settings
         begin = max(milliseconds(after) + 1 if after else settings.start_ms, settings.start_ms)
         end = milliseconds(until) + 1  # exclusive from here on
@@ -168,18 +170,18 @@ class Simulation:
             waiting = waiting.where(pl.col("arrival") >= max(edge, begin))
 
     def visits(self, first: int, last: int) -> Iterator[pl.DataFrame]:
-        """Visits that start on the UTC days first .. last-1 (days since 1970), in parts."""
+        """Yield visits that start on the UTC days first .. last-1 (days since 1970), in parts."""
         for visits, _ in self._slices(max(first, self.settings.start_day), last * DAY_MS, WHOLE):
             yield visits.filter(pl.col("start") < last * DAY_MS)
 
     def brought(self, visits: pl.DataFrame) -> pl.DataFrame:
-        """The day and the campaign of each visit (bots come by themselves)."""
+        """Return the day and the campaign of each visit (bots come by themselves)."""
         return visits.filter(pl.col("traveller") < BOT).select(
             (pl.col("start") // DAY_MS).alias("day"), pl.col("campaign")
         )
 
     def _slices(self, first: int, end: int, partition: Partition) -> Iterator[tuple[pl.DataFrame, int]]:
-        """(visits that start before a moment, the moment in ms), from day `first` on until `end` (ms, exclusive).
+        """Yield (visits that start before a moment, the moment in ms), from day `first` on until `end` (ms, exclusive).
 
         A slice holds about `SLICE_EVENTS` events: many days of a quiet site, or minutes of a busy one.
         """
@@ -201,7 +203,7 @@ class Simulation:
     def _visits_by_block(
         self, first: int, last: int, step: int, partition: Partition
     ) -> Iterator[tuple[pl.DataFrame, int, int]]:
-        """(compact visits that start in a block of days, its first day, the day after it), block after block."""
+        """Yield (compact visits that start in a block of days, its first day, the day after it), block after block."""
         # A local day may begin on the UTC day before it and end on the day after it.
         pending = _Pending(first, step)
         for day in range(first - journeys.JOURNEY_DAYS - 1, first + 1, step):
@@ -214,7 +216,7 @@ class Simulation:
             yield pending.take(start), start, stop
 
     def _planned(self, first: int, stop: int, partition: Partition) -> Iterator[pl.DataFrame]:
-        """All visits of the partition's trips that begin on local days first .. stop-1, some trips at a time."""
+        """Yield all visits of the partition's trips that begin on local days first .. stop-1, some trips at a time."""
         days, index = _numbered(np.arange(first, stop), self.traffic.trips)
         for low in range(0, len(days), TRIPS_AT_A_TIME):
             here = slice(low, low + TRIPS_AT_A_TIME)
@@ -232,7 +234,7 @@ class Simulation:
         return wide.with_columns(pl.col("start") + start * DAY_MS, pl.Series("visit", key))
 
     def cut(self, rows: Rows, lines: int = BATCH_LINES) -> Iterator[Batch]:
-        """`rows` in batches, sorted by arrival."""
+        """Yield `rows` in batches, sorted by arrival."""
         if not len(rows):
             return
         frames = [frame.sort(ORDER) for _, frame in rows.items()]
@@ -279,13 +281,13 @@ class _Pending:
                     self._blocks[number].append(part)
 
     def take(self, start: int) -> pl.DataFrame:
-        """What starts in the block that begins on day `start`."""
+        """Return what starts in the block that begins on day `start`."""
         mine = self._blocks.pop((start - self._first) // self._step, [])
         return pl.concat([*self._nobody, *mine], how="vertical_relaxed", rechunk=True)
 
 
 def _numbered(days: Ints, counts_of: Callable[[Ints], Ints]) -> tuple[Ints, Ints]:
-    """Each day as often as its count says, with a running number within the day."""
+    """Return each day as often as its count says, with a running number within the day."""
     counts = counts_of(days)
     index = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     return np.repeat(days, counts), index

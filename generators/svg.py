@@ -14,7 +14,7 @@ MADE, CONFIGURED, INK, FAINT = "#4c78a8", "#d9541e", "#1f2933", "#d9dee4"
 def chart(
     title: str, note: str, labels: Sequence[str], made: Sequence[float], wanted: Sequence[float], unit: str = ""
 ) -> str:
-    """An SVG document: one bar and one dot a label."""
+    """Return an SVG document: one bar and one dot for each label."""
     gap = _round_step(max(*made, *wanted) * 1.04 / 4)
     most = 4 * gap
     step = (WIDTH - LEFT - RIGHT) / len(labels)
@@ -52,7 +52,7 @@ def chart(
 
 
 def _round_step(least: float) -> float:
-    """The smallest step of 1, 1.5, 2, 2.5, 3, 4, 5 or 8 tens, ones, tenths … that is not below `least`."""
+    """Return the smallest step of 1, 1.5, 2, 2.5, 3, 4, 5 or 8 tens, ones, tenths … that is not below `least`."""
     power = 10 ** math.floor(math.log10(least or 1.0))
     return next(step * power for step in (1, 1.5, 2, 2.5, 3, 4, 5, 8, 10) if step * power >= least)
 

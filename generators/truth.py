@@ -1,4 +1,5 @@
-"""What really happened, as frames for the answer key: the numbers behind each line in words, journeys, and KPIs by day.
+"""The truth of what really happened, as frames for the answer key: the numbers behind each line in words, journeys, and
+KPIs by day.
 
 `searchflow verify` reads these files with nothing but Polars, so names stand here where the simulation has numbers.
 """
@@ -22,7 +23,7 @@ NUMBERS = {
     "click": ("parent", "position", "destination"),
     "conversion": ("parent", "city", "value", "cause"),
 }
-"""Columns of the simulation's rows that the key needs, besides `key` and `known`."""
+"""The columns of the simulation's rows that the key needs, besides `key` and `known`."""
 CHANNELS = {
     "cpc": "paid_search",
     "paid_social": "paid_social",
@@ -31,17 +32,17 @@ CHANNELS = {
     "referral": "affiliate",
     "affiliate": "affiliate",
 }
-"""Our own campaigns' channels by medium, said again here: the models' rule is what is checked against it."""
+"""Our own campaigns' channels by medium, declared again here: the models' rule is checked against them."""
 NOBODY = "none"
 """The cause of a booking that no visit's campaign caused."""
 JOURNEY_DAYS = 30
 VISIT_DAYS = 3
-"""No visit lasts longer."""
+"""The longest visit, in days."""
 _CHUNK_DAYS = 31
 
 
 def numbers(event_type: str, rows: pl.DataFrame) -> pl.DataFrame:
-    """The columns of simulated rows that `lines` turns into words."""
+    """Return the columns of simulated rows that `lines` turns into words."""
     # Not known of rows that were made without one: null, and verify says nothing of causes.
     if "cause" in NUMBERS[event_type] and "cause" not in rows.columns:
         rows = rows.with_columns(pl.lit(None, dtype=pl.Int64).alias("cause"))
@@ -49,7 +50,7 @@ def numbers(event_type: str, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def lines(event_type: str, frame: pl.DataFrame) -> pl.DataFrame:
-    """One row a line of a batch: its fate, its true session and visitor, and what its event says."""
+    """Return one row for each line of a batch: its fate, its true session and visitor, and what its event says."""
     names = _names()
     words: list[pl.Expr] = [
         pl.col("event_id"),
@@ -66,7 +67,7 @@ def lines(event_type: str, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _own(event_type: str, frame: pl.DataFrame) -> list[pl.Expr]:
-    """The columns that only one type of event has."""
+    """Return the columns that only one type of event has."""
     if event_type == "search":
         by_campaign = [
             _word(name, frame["campaign"]) for name in ("channel", "utm_source", "utm_medium", "utm_campaign")
@@ -85,7 +86,7 @@ def _word(name: str, codes: pl.Series) -> pl.Expr:
 
 @lru_cache(maxsize=1)
 def _names() -> dict[str, pl.Series]:
-    """Words by number. Enums: a column of them is a dictionary and small numbers, in memory and in Parquet."""
+    """Return words by number. Enums: a column of them is a dictionary and small numbers, in memory and in Parquet."""
     fates = range(faults.FIRST_MALFORMED + len(faults.MALFORMED))
     channels = [CHANNELS.get(one.medium, "other") if one.medium else "direct" for one in CAMPAIGNS]
     words: dict[str, Sequence[str | None]] = {
@@ -126,7 +127,7 @@ def _of_one_type() -> dict[str, pl.DataType]:
 
 
 def visits(stored: pl.DataFrame) -> pl.DataFrame:
-    """One row a visit that left stored events among `stored`: who, when it began, what brought it."""
+    """Return one row for each visit that left stored events among `stored`: who, when it began, what brought it."""
     return (
         stored.filter(pl.col("event_type") != "click")
         .group_by("session_id", "visitor_id")
@@ -140,7 +141,7 @@ def visits(stored: pl.DataFrame) -> pl.DataFrame:
 
 
 def bookings(stored: pl.DataFrame) -> pl.DataFrame:
-    """One row a booking among `stored`: who, when, for how much, and the channel that truly caused it."""
+    """Return one row for each booking among `stored`: who, when, for how much, and the channel that truly caused it."""
     return stored.filter(pl.col("event_type") == "conversion").select(
         pl.col("event_id").alias("conversion_event_id"),
         "visitor_id",
@@ -152,7 +153,8 @@ def bookings(stored: pl.DataFrame) -> pl.DataFrame:
 
 
 def counts(stored: pl.DataFrame) -> pl.DataFrame:
-    """What happened on each day (UTC) among `stored`: one row a day. Money in whole cents, one column a currency."""
+    """Return what happened on each day (UTC) among `stored`, one row per day. Money is in whole cents, a column per
+    currency."""
     kind, human = pl.col("event_type"), ~pl.col("visitor_id").str.starts_with("bot")
     currencies = sorted({country.currency for country in COUNTRIES})
     revenue = [pl.col("cents").filter(pl.col("currency") == code).sum().alias(f"cents_{code}") for code in currencies]
@@ -167,7 +169,8 @@ def counts(stored: pl.DataFrame) -> pl.DataFrame:
 
 
 def kpis(partial: Sequence[pl.DataFrame], visit_parts: Sequence[Path]) -> pl.DataFrame:
-    """`counts` of all parts added up, with the visits of people that began on each day, and how many people made them."""
+    """Add up the `counts` of all parts, with the visits of people that began on each day, and how many people made
+    them."""
     total = pl.concat(partial).group_by("day").agg(pl.all().sum()).sort("day")
     began = [
         _visits_between(visit_parts, first - timedelta(days=VISIT_DAYS), stop)
@@ -182,7 +185,7 @@ def kpis(partial: Sequence[pl.DataFrame], visit_parts: Sequence[Path]) -> pl.Dat
 
 
 def journeys(booking_parts: Sequence[Path], visit_parts: Sequence[Path]) -> Iterator[pl.DataFrame]:
-    """One row a booking and visit of its traveller in the 30 days before it, logged in or not."""
+    """Yield one row for each booking and visit of its traveller in the 30 days before it, logged in or not."""
     booked = pl.scan_parquet(list(booking_parts))
     for first, stop in _weeks(booked.select("converted_at").collect()["converted_at"]):
         some = booked.filter(pl.col("converted_at").is_between(first, stop, closed="left")).collect()
@@ -191,7 +194,7 @@ def journeys(booking_parts: Sequence[Path], visit_parts: Sequence[Path]) -> Iter
 
 
 def _weeks(moments: pl.Series) -> Iterator[tuple[datetime, datetime]]:
-    """All of the time between `moments`, some weeks at once, so that memory does not grow with the history."""
+    """Yield all of the time between `moments`, some weeks at once, so that memory does not grow with the history."""
     first, last = moments.min(), moments.max()
     while isinstance(first, datetime) and isinstance(last, datetime) and first <= last:
         yield first, first + timedelta(days=_CHUNK_DAYS)
@@ -199,7 +202,7 @@ def _weeks(moments: pl.Series) -> Iterator[tuple[datetime, datetime]]:
 
 
 def _visits_between(parts: Sequence[Path], first: datetime, stop: datetime) -> pl.LazyFrame:
-    """One row a visit: one whose events lie in two parts is in both."""
+    """Return one row for each visit; a visit whose events lie in two parts is in both."""
     return (
         pl.scan_parquet(list(parts))
         .filter(pl.col("visited_at").is_between(first, stop, closed="left"))

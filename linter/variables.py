@@ -1,4 +1,4 @@
-"""A rule of ours for `sqlmesh lint`: a variable that a model reads is declared and explained in `config.yaml`."""
+"""Our own rule for `sqlmesh lint`: a variable that a model reads is declared and explained in `config.yaml`."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,8 @@ from sqlmesh.core.model.common import parse_dependencies
 
 
 class NoUndeclaredVariable(Rule):
-    """A variable that is not declared is read as null or as a default, and no one can tell its value from `config.yaml`."""
+    """A variable that is not declared is read as null or as a default, and no one can tell its value from
+    `config.yaml`."""
 
     def check_model(self, model: Model) -> RuleViolation | None:
         """Look at `@VAR('name')` in SQL, and at `var('name')` in the macros and Python models."""
@@ -25,7 +26,7 @@ class NoUndeclaredVariable(Rule):
 
 
 def _in_sql(model: Model) -> Iterator[str]:
-    """Names in `@VAR(...)`. SQLMesh itself refuses an undeclared `@name`."""
+    """Yield the names in `@VAR(...)`. SQLMesh itself refuses an undeclared `@name`."""
     if not isinstance(model, SqlModel):
         return
     for statement in (*model.pre_statements, model.query, *model.post_statements):
@@ -36,6 +37,6 @@ def _in_sql(model: Model) -> Iterator[str]:
 
 
 def _in_python(model: Model) -> Iterator[str]:
-    """Names in `evaluator.var(...)` and `context.var(...)` of everything that the model calls."""
+    """Yield the names in `evaluator.var(...)` and `context.var(...)` of everything that the model calls."""
     _, read = parse_dependencies(model.python_env, None, strict_resolution=False)
     yield from (name.lower() for name in read)

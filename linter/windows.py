@@ -1,4 +1,4 @@
-"""A rule of ours for `sqlmesh lint`, besides those that SQLMesh brings. It is on in `config.yaml`."""
+"""Our own rule for `sqlmesh lint`, besides those that SQLMesh brings. It is on in `config.yaml`."""
 
 from sqlglot import exp
 from sqlmesh.core.linter.rule import Rule, RuleViolation
@@ -9,7 +9,8 @@ class NoEmptyWindow(Rule):
     """A window over all rows in no order, `OVER ()`, may end DuckDB 1.5 with an INTERNAL error."""
 
     def check_model(self, model: Model) -> RuleViolation | None:
-        """SQL as it is written; macros and Python models are read as text by `tests/transformation/test_empty_windows.py`."""
+        """Look at SQL as it is written; `tests/transformation/test_empty_windows.py` reads macros and Python models as
+        text."""
         if not isinstance(model, SqlModel) or not any(map(_is_empty, model.query.find_all(exp.Window))):
             return None
         return self.violation(

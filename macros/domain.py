@@ -16,7 +16,7 @@ CHANNELS = (
 
 @macro()
 def channel(evaluator, source, medium, campaign):  # type: ignore[no-untyped-def]
-    """The marketing channel of a visit; no utm field at all means it came directly.
+    """Return the marketing channel of a visit; no utm field at all means it came directly.
 
     Example: `@CHANNEL(utm_source, utm_medium, utm_campaign)` renders
     `CASE WHEN utm_source IS NULL AND ... THEN 'direct' WHEN LOWER(utm_medium) IN ('cpc', ...) THEN 'paid_search' ...`.
@@ -31,11 +31,12 @@ def channel(evaluator, source, medium, campaign):  # type: ignore[no-untyped-def
 
 @macro()
 def known(evaluator, ingested_at, event_ts=None):  # type: ignore[no-untyped-def]
-    """True for what was ingested before this run began, so that all models of a run see the same events.
+    """Return a condition that is true for what was ingested before this run began, so that all models of a run see the
+    same events.
 
     Ingestion goes on while models are made; without this cut a later model would know events that an earlier one does
     not. Rows of unit tests may leave the column out. A model that looks at events of later days than its own names
-    their time too: a clock may be minutes ahead of ours, and before midnight no model has the next day yet.
+    their time too: a clock may be minutes ahead of the server's, and before midnight no model has the next day yet.
 
     Example: `@KNOWN(ingested_at)` renders `COALESCE(ingested_at <= CAST('2026-05-20 12:00:00' AS TIMESTAMP), TRUE)`;
     `@KNOWN(ingested_at, event_ts)` adds `AND event_ts < CAST('2026-05-21 00:00:00' AS TIMESTAMP)`.

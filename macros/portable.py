@@ -6,7 +6,7 @@ from sqlmesh import macro
 
 @macro()
 def json_text(evaluator, document, path):  # type: ignore[no-untyped-def]
-    """The text at `path` of a JSON document held as text; null when it is missing.
+    """Return the text at `path` of a JSON document held as text; null when it is missing.
 
     Example: `@JSON_TEXT(payload, '$.query')` renders `(payload ->> '$.query')`.
     """
@@ -19,7 +19,7 @@ def json_text(evaluator, document, path):  # type: ignore[no-untyped-def]
 
 @macro()
 def to_decimal(evaluator, text, precision, scale):  # type: ignore[no-untyped-def]
-    """A number of a JSON document, given as text, as a decimal; null when it is none or has too many digits.
+    """Return a number of a JSON document, given as text, as a decimal; null when it is none or has too many digits.
 
     DuckDB 1.5.5 reads a text in scientific notation that is far below the last digit as one unit of that digit ('9e-10' as
     0.0001), so such a text goes by way of a double. Example: `@TO_DECIMAL(x, 18, 2)` renders `CASE WHEN x ILIKE '%e-%' THEN
@@ -33,25 +33,26 @@ def to_decimal(evaluator, text, precision, scale):  # type: ignore[no-untyped-de
 
 @macro()
 def minutes(evaluator, count):  # type: ignore[no-untyped-def]
-    """A length of time. Example: `event_ts - @MINUTES(30)` renders `event_ts - INTERVAL '30' MINUTE`."""
+    """Return a length of time in minutes. Example: `event_ts - @MINUTES(30)` renders `event_ts - INTERVAL '30'
+    MINUTE`."""
     return exp.Interval(this=exp.Literal.string(count.name), unit=exp.var("MINUTE"))
 
 
 @macro()
 def hours(evaluator, count):  # type: ignore[no-untyped-def]
-    """A length of time. Example: `event_ts - @HOURS(48)` renders `event_ts - INTERVAL '48' HOUR`."""
+    """Return a length of time in hours. Example: `event_ts - @HOURS(48)` renders `event_ts - INTERVAL '48' HOUR`."""
     return exp.Interval(this=exp.Literal.string(count.name), unit=exp.var("HOUR"))
 
 
 @macro()
 def days(evaluator, count):  # type: ignore[no-untyped-def]
-    """A length of time. Example: `event_ts - @DAYS(30)` renders `event_ts - INTERVAL '30' DAY`."""
+    """Return a length of time in days. Example: `event_ts - @DAYS(30)` renders `event_ts - INTERVAL '30' DAY`."""
     return exp.Interval(this=exp.Literal.string(count.name), unit=exp.var("DAY"))
 
 
 @macro()
 def digest(evaluator, *values):  # type: ignore[no-untyped-def]
-    """A number for a group of rows, whatever their order: the sum of their hashes, below 2 to the power of 61.
+    """Return a number for a group of rows, whatever their order: the sum of their hashes, below 2 to the power of 61.
 
     Sums of such numbers, again modulo 2305843009213693951, are digests of several groups. Hashes are those of the engine: never
     compare them between engines.
@@ -63,7 +64,8 @@ def digest(evaluator, *values):  # type: ignore[no-untyped-def]
 
 @macro()
 def unread(evaluator, document, *fields):  # type: ignore[no-untyped-def]
-    """The names of those fields of a JSON document that hold a value which their column's type cannot; null when all fit.
+    """Return the names of those fields of a JSON document that hold a value which their column's type cannot; null when
+    all fit.
 
     Each field is its path and its type with a colon between. What the contract accepts always fits: a name is here when an
     older release accepted the value, or when the field came as another JSON type.

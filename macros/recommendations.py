@@ -4,7 +4,7 @@ from sqlglot import exp, parse_one
 from sqlmesh import macro
 
 # A visitor counts for a pair as much as for the weaker of their two interests. Likeness is the cosine: a place that
-# everybody looks at is not like everything; it lies between 0 and 1, and is 1 for the place itself. Nobody is offered
+# all users look at is not like everything; it lies between 0 and 1, and is 1 for the place itself. No user is offered
 # what they just booked. Visitors and places are numbered first, and names come back last: joins, sums and the sort of
 # millions of candidates are on whole numbers. A place's number follows its name, and `merit` is the score in thousandths,
 # then how far that number is below a billion: one number sorts by score, then by name, and says both.
@@ -99,12 +99,13 @@ INNER JOIN places ON places.place = 999999999 - ranked.merit % 1000000000
 
 @macro()
 def recommendation_scores(evaluator, looks, asked=None):  # type: ignore[no-untyped-def]
-    """Scores of destinations, above all by who looked at both: one row per moment, user ('__popular__' too) and destination.
+    """Return scores of destinations, above all by who looked at both: one row per moment, user ('__popular__' too) and
+    destination.
 
     `looks` names a relation with as_of, visitor_id, user_id, destination, interest and bookings; only what was known at
     the moment `as_of` may be in it. A score is relative to the user's best, which has 1; one of 0 is no recommendation.
     A rank counts from 1 and follows the score, then the name.
-    All teach, but only users in `asked`, a relation with as_of and user_id, get a list; without it everybody does.
+    All teach, but only users in `asked`, a relation with as_of and user_id, get a list; without it every user does.
     Example: `FROM @RECOMMENDATION_SCORES(looks) AS scores` renders `FROM (WITH interests AS (...) SELECT ...) AS scores`.
     """
     query = parse_one(SCORES, dialect="duckdb")

@@ -6,7 +6,7 @@ from sqlmesh import macro
 
 @macro()
 def segment_at(evaluator, moment):  # type: ignore[no-untyped-def]
-    """The segment of a user at a moment, by precedence; the limits are variables.
+    """Return the segment of a user at a moment, by precedence; the limits are variables.
 
     Reads the columns lifetime_revenue, conversions, first_seen_at, last_seen_at, last_searched_at and
     last_converted_at, which say what was known of the user at that moment.

@@ -10,7 +10,7 @@ comes as one row that fulfils the condition `gone`, and is not kept.
     )
 
 Whatever state the table is in, killed half-way, rows deleted, made by an older run, the next run finds what differs. SQLMesh's
-INCREMENTAL_BY_UNIQUE_KEY would keep one row a key, and none of its kinds deletes a key.
+INCREMENTAL_BY_UNIQUE_KEY would keep one row per key, and none of its kinds deletes a key.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from searchflow.transformation import lake_adapter
 
 
 class ChangedKeys(CustomMaterialization):
-    """See the module."""
+    """The materialization `changed_keys`: a run writes only the keys whose rows changed."""
 
     NAME = "changed_keys"
 
@@ -54,7 +54,7 @@ class ChangedKeys(CustomMaterialization):
 
     @contextmanager
     def _made(self, table_name: str, query: Any, columns: dict[str, exp.DataType]) -> Iterator[exp.Table]:
-        """The query's rows, beside the table that the query reads."""
+        """Yield the query's rows, beside the table that the query reads."""
         if not isinstance(self.adapter, DuckDBEngineAdapter):
             with self.adapter.temp_table(query, name=table_name, target_columns_to_types=columns) as made:
                 yield made

@@ -1,4 +1,5 @@
-"""What the files destination writes: tables as Parquet or CSV, replaced in one step, and the manifest beside them."""
+"""The files that the files destination writes: tables as Parquet or CSV, replaced in one step, and the manifest beside
+them."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from activations.columns import as_csv, from_csv
 from activations.declaration import Field, Sync
 
 FORMULA = r"^[=+\-@\t\r\n']"
-"""How a text begins that a spreadsheet runs (OWASP: CSV injection), and the apostrophe that makes it harmless."""
+"""Pattern of texts that a spreadsheet runs (OWASP: CSV injection), and of the apostrophe that makes them harmless."""
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -39,12 +40,12 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def as_texts(table: pa.Table) -> pa.Table:
-    """Every value as text."""
+    """Return the table with every value as text."""
     return pa.table({name: pc.cast(table[name], pa.string()) for name in table.column_names})
 
 
 class Form(ABC):
-    """How rows stand in a file. Tables have the sync's fields, in their order."""
+    """The format of rows in a file. Tables have the sync's fields, in their order."""
 
     suffix: str
 
@@ -52,15 +53,16 @@ class Form(ABC):
         self.fields = sync.fields
 
     def table(self, batch: Batch) -> pa.Table:
-        """The rows of a batch."""
+        """Return the rows of a batch as a table."""
         return pa.table({each.name: self.column(batch.table[each.name], each) for each in self.fields})
 
     def empty(self) -> pa.Table:
-        """No rows."""
+        """Return a table without rows."""
         return self.fitted(pa.table({}))
 
     def fitted(self, table: pa.Table) -> pa.Table:
-        """A table that was read, with today's fields: one that is new is empty, and is sent because its rows differ."""
+        """Return a table that was read, with today's fields: a new field is empty, and is sent because its rows
+        differ."""
         columns = {}
         for field in self.fields:
             known = table[field.name] if field.name in table.column_names else pa.nulls(table.num_rows)
@@ -68,24 +70,24 @@ class Form(ABC):
         return pa.table(columns)
 
     def column(self, values: pa.ChunkedArray, field: Field) -> pa.ChunkedArray:
-        """A batch's column as it stands in a table."""
+        """Return a batch's column as it stands in a table."""
         return pc.cast(values, self.kind(field))
 
     @abstractmethod
     def kind(self, field: Field) -> pa.DataType:
-        """The type of a field's column."""
+        """Return the type of a field's column."""
 
     @abstractmethod
     def content(self, table: pa.Table) -> bytes:
-        """The file."""
+        """Return the content of the file."""
 
     @abstractmethod
     def read(self, path: Path) -> pa.Table:
-        """The same back."""
+        """Read a file back into a table."""
 
 
 class Parquet(Form):
-    """Typed columns."""
+    """The Parquet format, with typed columns."""
 
     suffix = ".parquet"
     _kinds: Mapping[str, pa.DataType] = {
@@ -94,41 +96,41 @@ class Parquet(Form):
     }  # fmt: skip
 
     def kind(self, field: Field) -> pa.DataType:
-        """As the sync declares it."""
+        """Return the type as the sync declares it."""
         if field.type.startswith("decimal"):
             precision, scale = field.type.removeprefix("decimal(").rstrip(")").split(",")
             return pa.decimal128(int(precision), int(scale))
         return self._kinds[field.type]
 
     def content(self, table: pa.Table) -> bytes:
-        """Compressed with zstd."""
+        """Return the file, compressed with zstd."""
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
         return buffer.getvalue()
 
     def read(self, path: Path) -> pa.Table:
-        """All of it."""
+        """Read the whole file back."""
         return self.fitted(pq.read_table(path))
 
 
 class Csv(Form):
-    """Texts, with a header."""
+    """The CSV format: texts, with a header."""
 
     suffix = ".csv"
 
     def kind(self, field: Field) -> pa.DataType:
-        """CSV has no types."""
+        """Return the text type: CSV has no types."""
         return pa.string()
 
     def content(self, table: pa.Table) -> bytes:
-        """No text begins like a formula; numbers stay numbers."""
+        """Return the file, in which no text begins like a formula; numbers stay numbers."""
         harmless = {
             each.name: _guarded(table[each.name]) if each.type == "text" else table[each.name] for each in self.fields
         }
         return as_csv(pa.table(harmless), header=True)
 
     def read(self, path: Path) -> pa.Table:
-        """Without the apostrophes that were put in front."""
+        """Read the file back without the apostrophes that were put in front."""
         content = path.read_bytes()
         found = from_csv(io.BytesIO(content), None) if content else pa.table({})
         for index, name in enumerate(found.column_names):
@@ -153,7 +155,7 @@ class _Entry(msgspec.Struct, frozen=True):
     sha256: str
 
 
-class _Document(msgspec.Struct, frozen=True):
+class _ManifestDocument(msgspec.Struct, frozen=True):
     sync: str
     format: str
     written_at: str
@@ -163,27 +165,27 @@ class _Document(msgspec.Struct, frozen=True):
 
 
 class Manifest:
-    """Which files count."""
+    """The manifest, which says which files count."""
 
     def __init__(self, folder: Path, sync: str, form: str) -> None:
         self._path, self._sync, self._form = folder / f"{sync}.manifest.json", sync, form
 
     def names(self) -> list[str]:
-        """The files, in the order they were written."""
+        """Return the names of the files, in the order in which they were written."""
         return [entry.name for entry in self._entries()]
 
     def _entries(self) -> list[_Entry]:
         if not self._path.exists():
             return []
-        return msgspec.json.decode(self._path.read_bytes(), type=_Document).files
+        return msgspec.json.decode(self._path.read_bytes(), type=_ManifestDocument).files
 
     def add(self, name: str, content: bytes, table: pa.Table, batch: Batch, *, alone: bool) -> None:
-        """Name a file that is in its place; `alone`: instead of all others."""
+        """Add a file that is in its place; `alone`: it replaces all other files."""
         entry = _Entry(name, table.num_rows, len(content), hashlib.sha256(content).hexdigest())
         # A later part is of a run that was killed before it was recorded: its rows come again in other parts.
         others = [] if alone else [each for each in self._entries() if each.name < name]
         files = [*others, entry]
-        document = _Document(
+        document = _ManifestDocument(
             self._sync,
             self._form,
             f"{utc(batch.now):%Y-%m-%dT%H:%M:%SZ}",

@@ -1,4 +1,4 @@
-"""What the PostgreSQL destination needs of the server: failures sorted, and documents written as DuckDB writes them."""
+"""Helpers of the PostgreSQL destination: they sort failures, and write documents as DuckDB writes them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from activations.errors import Retryable
 from searchflow.errors import ConfigurationError
 
 
-class Refused(Exception):
+class BatchRefused(Exception):
     """The batch holds a row that the table will never take."""
 
 
 def _row_reason(error: psycopg.Error) -> str:
-    """Says which rule and column; never the value, which is in the server's own message."""
+    """Return which rule and column refused a row; never the value, which is in the server's own message."""
     found = error.diag
     context = re.search(r"column (\w+)", found.context or "")
     place = found.constraint_name or found.column_name or (context.group(1) if context else None)
@@ -29,11 +29,11 @@ def _row_reason(error: psycopg.Error) -> str:
 
 @contextlib.contextmanager
 def sorted_failures(where: str) -> Iterator[None]:
-    """Turn the driver's errors into ours: this row, this configuration, or later."""
+    """Turn the driver's errors into our own: refuse this row, correct this configuration, or try later."""
     try:
         yield
     except (psycopg.DataError, psycopg.IntegrityError) as error:
-        raise Refused(_row_reason(error)) from None
+        raise BatchRefused(_row_reason(error)) from None
     except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
         raise ConfigurationError(
             where,
@@ -45,13 +45,13 @@ def sorted_failures(where: str) -> Iterator[None]:
 
 
 def refuses_us(error: psycopg.OperationalError) -> bool:
-    """Is this a configuration to correct, rather than a server that is away?"""
+    """Return whether this is a configuration to correct, rather than a server that is away."""
     text = str(error)
     return any(part in text for part in ("authentication failed", "does not exist", "no pg_hba.conf entry"))
 
 
 def digest_query(sync: Sync, table: sql.Composable, present: sql.Composable) -> sql.Composed:
-    """Rows and digest of each bucket (see `Destination.digests`)."""
+    """Return the query for rows and digest of each bucket (see `Destination.digests`)."""
     document = _document(sync)
     return sql.SQL(
         "SELECT b AS bucket, count(*) AS rows, sum(('x' || left(md5(d), 16))::bit(64)::bigint) AS digest "
@@ -68,7 +68,7 @@ def _document(sync: Sync) -> sql.Composed:
 
 
 def _json(field: Field) -> sql.Composed:
-    """A value as DuckDB's to_json writes it: texts and times quoted, the rest plain."""
+    """Return SQL that writes a value as DuckDB's to_json does: texts and times quoted, the rest plain."""
     name = sql.Identifier(field.name)
     if field.type == "timestamp":
         return sql.SQL("'\"' || ({} AT TIME ZONE 'UTC')::text || '\"'").format(name)

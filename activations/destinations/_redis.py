@@ -1,4 +1,4 @@
-"""What the Redis destinations share: the client, and failures sorted by what happens next."""
+"""Helpers that the Redis destinations share: the client, and failures sorted by what happens next."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REFUSED = ("NOAUTH", "WRONGPASS", "NOPERM")
 
 
 def client(settings: Settings) -> redis.Redis:
-    """A client that does not retry by itself: the engine does, and counts."""
+    """Return a client that does not retry by itself: the engine does, and counts."""
     made = services.valkey.client(settings)
     made.connection_pool.connection_kwargs["socket_timeout"] = SILENCE
     made.set_retry(Retry(NoBackoff(), 0))
@@ -30,7 +30,7 @@ def client(settings: Settings) -> redis.Redis:
 
 @contextmanager
 def sorted_failures(where: str) -> Iterator[None]:
-    """Turn the client's errors into ours. Server texts are not repeated: they may quote what we sent."""
+    """Turn the client's errors into our own. Server texts are not repeated: they may quote what we sent."""
     try:
         yield
     except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:

@@ -17,23 +17,23 @@ import redis
 
 @dataclass(frozen=True)
 class Mappings:
-    """The fields of one hash a row: how many, and all of them packed (name, value, name, value)."""
+    """The fields of each row's hash: how many there are, and all of them packed (name, value, name, value)."""
 
     counts: pa.Array
     packed: pa.Array
 
     def filter(self, wanted: pa.Array) -> Mappings:
-        """Some of the rows."""
+        """Return some of the rows."""
         return Mappings(self.counts.filter(wanted), self.packed.filter(wanted))
 
 
 def bulk(texts: pa.Array) -> pa.Array:
-    """Each text as an argument."""
+    """Return each text, packed as an argument of a command."""
     return pc.binary_join_element_wise("$", pc.cast(pc.binary_length(texts), pa.string()), "\r\n", texts, "\r\n", "")
 
 
 def of_lists(names: pa.ListArray, values: pa.ListArray) -> Mappings:
-    """Mappings from two lists a row, of names and of values. A value of null is left out."""
+    """Return mappings from two lists for each row, of names and of values. A value of null is left out."""
     fields, texts = names.flatten(), values.flatten()
     counts = pc.fill_null(pc.list_value_length(names), 0).to_numpy()
     if texts.null_count:
@@ -46,7 +46,7 @@ def of_lists(names: pa.ListArray, values: pa.ListArray) -> Mappings:
 
 
 def of_columns(columns: dict[str, pa.Array]) -> Mappings:
-    """Mappings from one column of texts a field. A value of null is left out."""
+    """Return mappings from one column of texts for each field. A value of null is left out."""
     pairs = [
         pc.if_else(pc.is_valid(texts), pc.binary_join_element_wise(bulk(pa.array([name]))[0], bulk(texts), ""), "")
         for name, texts in columns.items()
@@ -56,19 +56,19 @@ def of_columns(columns: dict[str, pa.Array]) -> Mappings:
 
 
 def unlink(names: pa.Array) -> bytes:
-    """One command that removes some keys."""
+    """Return one command that removes some keys."""
     return f"*{len(names) + 1}\r\n$6\r\nUNLINK\r\n".encode() + _joined(bulk(names))
 
 
 def hset(names: pa.Array, mappings: Mappings) -> bytes:
-    """A command for each hash."""
+    """Return a command that sets each hash."""
     arguments = pc.cast(pc.add(pc.multiply(mappings.counts, 2), 2), pa.string())
     commands = pc.binary_join_element_wise("*", arguments, "\r\n$4\r\nHSET\r\n", bulk(names), mappings.packed, "")
     return _joined(commands)
 
 
 def pexpire(names: pa.Array, milliseconds: int) -> bytes:
-    """A command for each key."""
+    """Return a command that lets each key expire."""
     life = str(milliseconds)
     ends = f"${len(life)}\r\n{life}\r\n"
     return _joined(pc.binary_join_element_wise("*3\r\n$7\r\nPEXPIRE\r\n", bulk(names), ends, ""))
@@ -78,7 +78,7 @@ def transaction(client: redis.Redis, commands: Sequence[bytes], count: int) -> l
     """Execute `count` packed commands in one step, and return their answers.
 
     Raises:
-        RedisError: the first that was refused, as the client library says it.
+        RedisError: the error of the first command that was refused, as the client library says it.
     """
     packed = b"".join((b"*1\r\n$5\r\nMULTI\r\n", *commands, b"*1\r\n$4\r\nEXEC\r\n"))
     connection = client.connection_pool.get_connection()

@@ -1,4 +1,4 @@
-"""Files in a folder, for people and programs that read Parquet or CSV: one table, or one part a batch.
+"""Files in a folder, for people and programs that read Parquet or CSV: one table, or one part for each batch.
 
     destination:
       type: files
@@ -7,7 +7,7 @@
 
 In the mode append each batch is a part of its own, `<sync>-00000012.parquet`, and stays as it is. In the other modes
 there is one file, `<sync>.parquet`, sorted by key and replaced as a whole: a reader has the rows before a batch or
-those after it. Each batch writes the table anew, so give such a sync large batches.
+those after it. Each batch writes the whole table again, so give such a sync large batches.
 
 `<sync>.manifest.json` is replaced last. It says which files count, with rows, bytes and SHA-256: a part that it does not
 name is of a run that was killed, and the next run writes it again under the same name.
@@ -41,24 +41,24 @@ KEEPS_FIELDS = False
 GROUPS = False
 DRIFT = frozenset({"ours"})
 KEY_TYPES = ("text", "integer", "bigint", "date")
-"""Their texts are the same for everybody."""
+"""Types of keys whose texts are written alike by every program."""
 PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EBUSY)
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a sync file says about the folder."""
+    """The options of a sync file about the folder."""
 
     folder: Annotated[str, Meta(min_length=1, pattern=r"^(?!.*(^|/)\.\.(/|$))[^\0]+$")]
     format: Literal["parquet", "csv"] = "parquet"
 
 
 def open_destination(sync: Sync, options: Options, settings: Settings) -> Files:
-    """Touches nothing yet."""
+    """Return the destination; it touches no file yet."""
     return Files(sync, options, settings.home / "exports" / options.folder)
 
 
 class Files(Destination):
-    """Holds the table between the batches of a run."""
+    """Destination that keeps its table in memory between the batches of a run."""
 
     def __init__(self, sync: Sync, options: Options, folder: Path) -> None:
         self._sync, self._folder = sync, folder
@@ -68,7 +68,7 @@ class Files(Destination):
         self._table: pa.Table | None = None
 
     def prepare(self) -> None:
-        """Make the folder."""
+        """Create the folder if it is missing."""
         key = next(field for field in self._sync.fields if field.name == self._sync.key)
         if key.type not in KEY_TYPES:
             raise ConfigurationError(
@@ -80,7 +80,7 @@ class Files(Destination):
             self._folder.mkdir(parents=True, exist_ok=True)
 
     def deliver(self, batch: Batch) -> Delivery:
-        """Write a part, or the table anew."""
+        """Write a new part, or the whole table again."""
         with self._sorted_failures():
             if batch.operation is Operation.APPEND:
                 name = f"{self._sync.name}-{batch.sequence:08}{self._form.suffix}"
@@ -95,7 +95,7 @@ class Files(Destination):
             return delivery
 
     def read(self, buckets: Sequence[int] | None = None) -> pa.Table:
-        """All rows of the files that the manifest names, as texts."""
+        """Return all rows of the files that the manifest names, as texts."""
         with self._sorted_failures():
             return _files.as_texts(self._read())
 
@@ -111,7 +111,7 @@ class Files(Destination):
         return (self._folder / name).exists()
 
     def _applied(self, table: pa.Table, batch: Batch) -> tuple[pa.Table, Delivery]:
-        """The table after a batch; the same object when nothing in it changes."""
+        """Return the table after a batch; it is the same object when nothing in it changes."""
         key = self._sync.key
         there = pc.is_in(pc.cast(table[key], pa.string()), pa.array(batch.keys, pa.string()))
         if batch.operation is Operation.REMOVE:

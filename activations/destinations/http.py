@@ -5,14 +5,14 @@
       url: https://crm.example.com/v1/users/batch
       token_variable: CRM_API_TOKEN     # an environment variable; sent as `Authorization: Bearer ...`
 
-What is sent (POST), for `operation` upsert, insert, update, append or remove (then the rows have only the key):
+The request (POST), for `operation` upsert, insert, update, append or remove (then the rows have only the key):
 
     Idempotency-Key: 5f2c...
     {"sync": "crm_contacts", "operation": "upsert", "key": "user_id", "rows": [{"user_id": "u1", "segment": "regular"}]}
 
 A field that is not in a row is to be left as it is (`nulls: keep`).
 
-What is understood: 2xx took all rows, except those in an optional `{"rejected": [{"key": "u1", "reason": "..."}]}`
+How an answer is understood: 2xx took all rows, except those in an optional `{"rejected": [{"key": "u1", "reason": "..."}]}`
 (and `"repeated": 3` says how many rows of an insert or append were there already);
 408, 425, 429 and 5xx are tried again (Retry-After is obeyed); 401, 403, 404, 405 and redirects are a configuration to
 correct; any other 4xx refuses the batch, which is then cut in halves down to the rows that are the cause. For an
@@ -50,7 +50,7 @@ REASON_LENGTH = 200
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a sync file says about the API. Secrets stand in the environment; the file only names the variable."""
+    """The options of a sync file about the API. Secrets stand in the environment; the file only names the variable."""
 
     url: Annotated[str, Meta(pattern=r"^https?://[^@]+$")]
     token_variable: Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
@@ -59,12 +59,12 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def open_destination(sync: Sync, options: Options, settings: Settings) -> HttpApi:
-    """Does not connect yet."""
+    """Return the destination; it does not connect yet."""
     return HttpApi(sync, options, settings)
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds. A date is measured against the server's own clock."""
+    """Return how many seconds to wait. A date is measured against the server's own clock."""
     asked = response.headers.get("retry-after")
     if asked is None:
         return None
@@ -78,13 +78,13 @@ def _retry_after(response: httpx.Response) -> float | None:
 
 
 def _safe(reason: object) -> str:
-    """A foreign text for our logs: short, on one line, without e-mail addresses."""
+    """Return a foreign text for our logs: short, on one line, without e-mail addresses."""
     text = re.sub(r"\S+@\S+", "•••", " ".join(str(reason).split()))
     return text[:REASON_LENGTH]
 
 
 class HttpApi(Destination):
-    """One client, kept for the run."""
+    """Destination with one HTTP client, kept for the run."""
 
     def __init__(self, sync: Sync, options: Options, settings: Settings) -> None:
         self._sync, self._options, self._settings = sync, options, settings
@@ -92,7 +92,7 @@ class HttpApi(Destination):
         self._client = httpx.Client(timeout=options.timeout_seconds)
 
     def prepare(self) -> None:
-        """Find the token."""
+        """Read the token from the environment."""
         headers = dict(self._options.headers)
         if self._options.token_variable is not None:
             token = os.environ.get(self._options.token_variable, "")
@@ -106,7 +106,7 @@ class HttpApi(Destination):
         self._client.headers.update(headers)
 
     def deliver(self, batch: Batch) -> Delivery:
-        """Send a batch."""
+        """Send a batch as one request."""
         if why := targets.refused(self._settings, self._options.url):
             raise ConfigurationError(
                 self._where, f"nothing is sent: {why}.", f"Set {targets.VARIABLE}=true if it is meant."
@@ -122,7 +122,7 @@ class HttpApi(Destination):
         return self._understood(batch, response)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to the API."""
         self._client.close()
 
     def _body(self, batch: Batch) -> bytes:

@@ -2,7 +2,7 @@
 
 destination:
   type: postgres_table
-  database: crm                 # one of ours; SEARCHFLOW_POSTGRES_URL says on which server
+  database: crm                 # one of our own; SEARCHFLOW_POSTGRES_URL says on which server
   table: crm.user_segments
   leavers: {flag: is_active, left_at: left_at}   # leave out: rows of leavers are deleted
 """
@@ -40,14 +40,14 @@ Column = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class Leavers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a row says that its user left the model."""
+    """The columns by which a row says that its user left the model."""
 
     flag: Column = "is_active"
     left_at: Column = "left_at"
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a sync file says about the table."""
+    """The options of a sync file about the table."""
 
     table: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")]
     database: Literal["crm"] = "crm"
@@ -56,7 +56,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def open_destination(sync: Sync, options: Options, settings: Settings) -> PostgresTable:
-    """Does not connect yet."""
+    """Return the destination; it does not connect yet."""
     return PostgresTable(sync, options, services.postgres_dsn(settings, options.database))
 
 
@@ -64,7 +64,7 @@ def open_destination(sync: Sync, options: Options, settings: Settings) -> Postgr
 
 
 class PostgresTable(Destination):
-    """One connection, kept for the run; made anew after a failure."""
+    """Destination with one connection, kept for the run and opened again after a failure."""
 
     def __init__(self, sync: Sync, options: Options, dsn: str) -> None:
         self._sync, self._options, self._dsn = sync, options, dsn
@@ -76,7 +76,7 @@ class PostgresTable(Destination):
         self._fields = [sql.Identifier(field.name) for field in sync.fields]
 
     def prepare(self) -> None:
-        """Make the table if it is ours to make, and check that it has every column."""
+        """Create the table if the sync says so, and check that it has every column."""
         with self._transaction() as cursor:
             found = self._columns(cursor)
             if not found and self._options.create:
@@ -104,12 +104,12 @@ class PostgresTable(Destination):
                 if batch.operation is Operation.UPDATE:
                     return Delivery(self._update(cursor, batch))
                 written = self._insert(cursor, batch)
-        except _postgres.Refused as error:
+        except _postgres.BatchRefused as error:
             return halves(self, batch, str(error))
         return Delivery(repeated=len(batch) - written)  # rows that were there, and were left so
 
     def read(self, buckets: Sequence[int] | None = None) -> pa.Table:
-        """Rows of those who have not left."""
+        """Return the rows of those who have not left."""
         names = [field.name for field in self._sync.fields]
         query = sql.SQL("SELECT {} FROM {} WHERE {} AND {}").format(
             sql.SQL(", ").join(self._fields), self._target, self._present(), within(self._key, buckets)
@@ -120,7 +120,7 @@ class PostgresTable(Destination):
             return copy_out(cursor, query, names)
 
     def look(self, keys: Sequence[str]) -> list[dict[str, Any]]:
-        """Rows of some keys, also of those who left, with every column that is there."""
+        """Return the rows of some keys, also of those who left, with every column that is there."""
         query = sql.SQL("SELECT * FROM {} WHERE {}::text = ANY(%s) ORDER BY 1").format(self._target, self._key)
         with self._transaction() as cursor:
             if not self._columns(cursor):
@@ -130,7 +130,7 @@ class PostgresTable(Destination):
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def digests(self) -> pa.Table | None:
-        """Computed by the server, from documents written as DuckDB writes them."""
+        """Return the digests; the server computes them from documents written as DuckDB writes them."""
         query = _postgres.digest_query(self._sync, self._target, self._present())
         with self._transaction() as cursor:
             return copy_out(cursor, query, ["bucket", "rows", "digest"]) if self._columns(cursor) else None
@@ -140,7 +140,7 @@ class PostgresTable(Destination):
         return sql.Identifier(leavers.flag) if leavers else sql.SQL("true")
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to the server."""
         if self._open is not None:
             self._open.close()
             self._open = None
@@ -197,7 +197,7 @@ class PostgresTable(Destination):
         copy_in(cursor, "incoming", rows)
 
     def _insert(self, cursor: psycopg.Cursor, batch: Batch) -> int:
-        """Returns how many rows were written; only an upsert changes those that are there."""
+        """Insert rows and return how many were written; only an upsert changes those that are there."""
         names: list[sql.Composable] = list(self._fields)
         values: list[sql.Composable] = list(self._fields)
         updates = self._assignments(batch, "excluded")
@@ -218,7 +218,7 @@ class PostgresTable(Destination):
         return int(cursor.rowcount)
 
     def _update(self, cursor: psycopg.Cursor, batch: Batch) -> tuple[Rejection, ...]:
-        """Change rows that are there; those that are not are rejected."""
+        """Change rows that are there, and reject those that are not."""
         changes = self._assignments(batch, "i")
         if changes:
             cursor.execute(

@@ -36,14 +36,14 @@ SCAN_COUNT = 1000
 
 
 class Fallback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The rows for everybody who has none of their own."""
+    """The rows for users who have none of their own."""
 
     key: str  # in the model
     name: str  # after the prefix
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a sync file says about the hashes."""
+    """The options of a sync file about the hashes."""
 
     prefix: Annotated[str, Meta(min_length=1)]
     ttl_days: Annotated[float, Meta(gt=0)] | None = None
@@ -51,17 +51,17 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def refresh_after(self) -> timedelta | None:
-        """Rows older than this are sent again, so that what is still right does not expire."""
+        """Return the age after which rows are sent again, so that what is still right does not expire."""
         return timedelta(days=self.ttl_days / 2) if self.ttl_days is not None else None
 
 
 def open_destination(sync: Sync, options: Options, settings: Settings) -> RedisHash:
-    """Does not connect yet."""
+    """Return the destination; it does not connect yet."""
     return RedisHash(sync, options, _redis.client(settings))
 
 
 class RedisHash(Destination):
-    """Replaces whole hashes."""
+    """Destination that replaces whole hashes."""
 
     def __init__(self, sync: Sync, options: Options, client: redis.Redis) -> None:
         self._sync, self._options, self._client = sync, options, client
@@ -84,7 +84,7 @@ class RedisHash(Destination):
             return Delivery(rejections)
 
     def read(self, buckets: Sequence[int] | None = None) -> pa.Table:
-        """Every hash under the prefix, one row a member (grouped) or a key (flat)."""
+        """Return every hash under the prefix, one row for each member (grouped) or a key (flat)."""
         rows: list[dict[str, str]] = []
         with _redis.sorted_failures(self._where):
             for names in self._scan():
@@ -97,7 +97,7 @@ class RedisHash(Destination):
         return pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in fields})
 
     def look(self, keys: Sequence[str]) -> list[dict[str, Any]]:
-        """The hashes of some keys, and when they expire."""
+        """Return the hashes of some keys, and when they expire."""
         rows = []
         with _redis.sorted_failures(self._where):
             for key in keys:
@@ -112,7 +112,7 @@ class RedisHash(Destination):
         return rows
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to the server."""
         self._client.close()
 
     def _name(self, key: str) -> str:

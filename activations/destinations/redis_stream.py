@@ -43,23 +43,23 @@ return repeated
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a sync file says about the stream."""
+    """The options of a sync file about the stream."""
 
     stream: Annotated[str, Meta(min_length=1, pattern=r"^[^{}]+$")]
 
 
 def open_destination(sync: Sync, options: Options, settings: Settings) -> RedisStream:
-    """Does not connect yet."""
+    """Return the destination; it does not connect yet."""
     return RedisStream(sync, options, _redis.client(settings))
 
 
 def keys_of(stream: str) -> str:
-    """The hash that remembers key -> entry id."""
+    """Return the name of the hash that remembers key -> entry id."""
     return f"{{{stream}}}:keys"
 
 
 class RedisStream(Destination):
-    """Appends through the script."""
+    """Destination that appends through the script."""
 
     def __init__(self, sync: Sync, options: Options, client: redis.Redis) -> None:
         self._sync, self._options, self._client = sync, options, client
@@ -74,13 +74,14 @@ class RedisStream(Destination):
         return Delivery(repeated=int(repeated))
 
     def read(self, buckets: Sequence[int] | None = None) -> pa.Table:
-        """The keys that were ever appended. Entries themselves belong to the consumer, who may have taken them."""
+        """Return the keys that were ever appended. Entries themselves belong to the consumer, who may have taken them.
+        Return the keys that were ever appended. Entries themselves belong to the consumer, who may have taken them."""
         with _redis.sorted_failures(self._where):
             found = [key.decode() for key, _ in self._client.hscan_iter(keys_of(self._options.stream), count=1000)]
         return pa.table({self._sync.key: pa.array(sorted(set(found)), pa.string())})
 
     def look(self, keys: Sequence[str]) -> list[dict[str, Any]]:
-        """Which entry each key became, and what it holds, unless the consumer has taken it."""
+        """Return which entry each key became, and what it holds, unless the consumer has taken it."""
         stream, rows = self._options.stream, list[dict[str, Any]]()
         with _redis.sorted_failures(self._where):
             entries = self._client.hmget(keys_of(stream), list(keys)) if keys else []
@@ -92,5 +93,5 @@ class RedisStream(Destination):
         return rows
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to the server."""
         self._client.close()

@@ -1,4 +1,4 @@
-"""Why does a destination hold what it holds of a user? From there back to the raw events.
+"""Explanation of what a destination holds of a user, and why: from there back to the raw events.
 
 Imports only `searchflow` and `activations`. `syncs` reads destinations, ledger, gate and model rows; `rules` says in words
 which rule put the user there; `events` follows the sessions to the raw events.

@@ -34,7 +34,7 @@ EVENTS = " UNION ALL".join(map(_part, EVENT_TYPES.values()))
 
 
 def sessions(connection: duckdb.DuckDBPyConnection, user: str, newest: int, *, personal: bool) -> list[dict[str, Any]]:
-    """The newest sessions with their `events`."""
+    """Return a user's newest sessions with their `events`."""
     found = of_user(connection, SESSIONS, user, personal=personal, order=f"session_start DESC LIMIT {newest:d}")
     if not found:
         return []
@@ -59,7 +59,7 @@ def _is_in(event: dict[str, Any], session: dict[str, Any]) -> bool:
 
 
 def counts(connection: duckdb.DuckDBPyConnection, user: str) -> dict[str, int]:
-    """How many sessions and events there are of a user; also before the models know them."""
+    """Return how many sessions and events there are of a user; also before the models know them."""
     found = {"sessions": 0, "events": 0, "profiles": 0}
     if exists(connection, SESSIONS):
         found["sessions"] = _one(connection, f"SELECT count(*) FROM {SESSIONS} WHERE user_id = ?", user)

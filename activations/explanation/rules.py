@@ -25,7 +25,8 @@ class Step:
 
 
 def segment(user: dict[str, Any], as_of: datetime, limits: Rules) -> list[Step]:
-    """The rules of segments (`macros/segments.py`) in their order, up to the first that holds. `user` is of dim_users."""
+    """Return the rules of segments (`macros/segments.py`) in their order, up to the first that holds. `user` is of
+    dim_users."""
     tried = []
     for step in (
         _high_value(user, limits),

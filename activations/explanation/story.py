@@ -28,7 +28,7 @@ SHOWN_LOOKS = 5
 
 
 class UnknownUser(NegativeAnswer):
-    """Nothing is known of them anywhere."""
+    """Error: nothing is known of this user anywhere."""
 
     def __init__(self, user: str) -> None:
         super().__init__(
@@ -39,7 +39,7 @@ class UnknownUser(NegativeAnswer):
 
 @dataclass(frozen=True)
 class Story:
-    """What `searchflow explain user` shows."""
+    """The content that `searchflow explain user` shows."""
 
     user_id: str
     user: dict[str, Any] | None  # of dim_users
@@ -51,15 +51,15 @@ class Story:
     sessions: list[dict[str, Any]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Return the story as `--json` writes it."""
         return asdict(self)
 
 
 def explain(settings: Settings, user: str, *, sessions: int = 3, personal: bool = False) -> Story:
-    """Tell it. The look is entered in the audit log, under the user's pseudonym.
+    """Tell the story of a user. The look is entered in the audit log, under the user's pseudonym.
 
     Raises:
-        UnknownUser: nothing is known of them.
+        UnknownUser: nothing is known of this user.
     """
     shown = "with personal values" if personal else "masked"
     audit_log.append(settings, "read", USERS, rows=1, detail=f"explain user {pseudonym(settings, user)}, {shown}")
@@ -113,7 +113,7 @@ def _why(
     steps: list[rules.Step],
     messages: list[dict[str, Any]],
 ) -> list[str]:
-    """The rule behind a sync's rows, in words."""
+    """Return the rule behind a sync's rows, in words."""
     if known is None:
         return ["no model knows them yet: `searchflow transform` reads what was ingested since"]
     if found.sync == EMAILS:

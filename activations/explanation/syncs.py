@@ -44,7 +44,7 @@ def part(
     *,
     personal: bool,
 ) -> Part | None:
-    """None: the sync says nothing about users."""
+    """Return a sync's part in the story of a user. None: the sync says nothing about users."""
     if USER not in [each.name for each in sync.fields]:
         return None
     hidden = () if personal else tuple(sync.personal)

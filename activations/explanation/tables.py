@@ -20,7 +20,7 @@ PERSONAL: dict[str, tuple[str, ...]] = {
 
 
 def rows(connection: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
-    """The rows of a query."""
+    """Return the rows of a query as dictionaries."""
     cursor = connection.execute(query, list(values))
     names = [column[0] for column in cursor.description or []]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
@@ -29,7 +29,7 @@ def rows(connection: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any
 def of_user(
     connection: duckdb.DuckDBPyConnection, table: str, user: str, *, personal: bool, order: str = "ALL"
 ) -> list[dict[str, Any]]:
-    """A table's rows of a user; none while the table is not there."""
+    """Return a table's rows of a user; none while the table is not there."""
     if not exists(connection, table):
         return []
     found = rows(connection, f"SELECT * FROM {table} WHERE user_id = ? ORDER BY {order}", [user])
@@ -37,12 +37,12 @@ def of_user(
 
 
 def masked(row: dict[str, Any], personal: Sequence[str]) -> dict[str, Any]:
-    """A row without personal values."""
+    """Return a row with its personal values masked."""
     return {name: MASK if name in personal and value is not None else value for name, value in row.items()}
 
 
 def exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
-    """Was it made yet?"""
+    """Return whether the table was made yet."""
     schema, _, name = table.partition(".")
     return bool(
         first_row(

@@ -6,6 +6,6 @@ Imports only `searchflow`, `activations` and third-party packages. The way of a 
 """
 
 from activations.mail.ledger import MailLedger
-from activations.mail.worker import Report, Worker, deliver
+from activations.mail.worker import DeliveryReport, Worker, deliver
 
-__all__ = ["MailLedger", "Report", "Worker", "deliver"]
+__all__ = ["DeliveryReport", "MailLedger", "Worker", "deliver"]

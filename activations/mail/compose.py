@@ -1,4 +1,4 @@
-"""From a message and its templates to what the server is given: headers, a plain part and an HTML part."""
+"""Composition of an e-mail from a message and its templates: headers, a plain part and an HTML part."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from searchflow.settings import Settings
 
 
 class _Policy(email.policy.EmailPolicy):
-    """Leaves List-Unsubscribe as it is: folded and encoded, as long words are, no mail program would find the link."""
+    """A policy that leaves List-Unsubscribe as it is: folded and encoded, as long words are, no mail program would
+    find the link."""
 
     def fold_binary(self, name: str, value: str) -> bytes:
         if name == "List-Unsubscribe":
@@ -35,14 +36,14 @@ class BadAddress(Exception):
 
 @dataclass(frozen=True)
 class Sender:
-    """Who writes."""
+    """The sender of every e-mail: name and address."""
 
     name: str
     address: str
 
     @classmethod
     def of(cls, settings: Settings) -> Sender:
-        """From SEARCHFLOW_EMAIL_FROM.
+        """Return the sender that SEARCHFLOW_EMAIL_FROM names.
 
         Raises:
             ConfigurationError: it is unset or no address.
@@ -61,7 +62,7 @@ class Sender:
 
 @dataclass(frozen=True)
 class Letter:
-    """Ready to be sent."""
+    """An e-mail that is ready to be sent."""
 
     sender: str
     receiver: str
@@ -72,7 +73,7 @@ class Letter:
 
 
 def compose(settings: Settings, sender: Sender, message: Message, message_id: str, now: datetime) -> Letter:
-    """Write the letter of a message.
+    """Write the e-mail of a message.
 
     Raises:
         BadAddress: the receiver's address cannot be used.

@@ -1,4 +1,4 @@
-"""Messages to look at: one that is made up, or a person's own."""
+"""Example messages to look at: one that is made up, or a person's own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLUMNS = ("idempotency_key", "user_id", "email", "name", "locale", "time_zone",
 
 
 def made_up(trigger: str) -> Message:
-    """Nobody's."""
+    """Return a made-up message that belongs to no user."""
     values = (
         f"u-0:{trigger}:2026-05-20", "u-0", "robin@example.com", "Robin", "en-CA", "America/Toronto",
         "hotels in Lisbon", "Lisbon", "2026-05-20 15:30:00",
@@ -25,7 +25,7 @@ def made_up(trigger: str) -> Message:
 
 
 def of_user(settings: Settings, user_id: str, trigger: str) -> Message:
-    """The newest message that the model has for a person now. The look is entered in the audit log.
+    """Return the newest message that the model has for a person now. The look is entered in the audit log.
 
     Raises:
         NegativeAnswer: it has none.

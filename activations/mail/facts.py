@@ -1,4 +1,4 @@
-"""What must be known of a person in the moment before a message goes: booked since? still agreeing? suppressed?
+"""Facts that must be known of a person in the moment before a message goes: booked since? still agreeing? suppressed?
 
 Read from raw, which is seconds old, not from the models, which are minutes old; bookings that are still in the stream
 count too. All messages of a batch are looked at by one query.
@@ -24,7 +24,7 @@ from searchflow.settings import Settings
 
 BOOKED, NO_CONSENT, SUPPRESSED = "they booked", "they no longer agree", "on the suppression list"
 SESSION = timedelta(days=1)
-"""A session lasts no longer: a booking without a user belongs to who logged in during its session."""
+"""The longest that a session lasts. A booking without a user belongs to the user who logged in during its session."""
 
 FACTS = f"""
 WITH sessions AS (
@@ -59,14 +59,14 @@ FROM asked LEFT JOIN booked USING (user_id) LEFT JOIN agreed USING (user_id)
 
 @dataclass(frozen=True)
 class Fact:
-    """About one message."""
+    """The facts about one message's receiver."""
 
     booked: bool
     agrees: bool
     suppressed: bool
 
     def objection(self) -> tuple[str, str] | None:
-        """The state that ends the message, and why; None when it may go."""
+        """Return the state that ends the message, and why; None when it may go."""
         if self.booked:
             return "withdrawn", BOOKED
         if self.suppressed:
@@ -81,7 +81,7 @@ class _Booking(msgspec.Struct, frozen=True):
 
 
 def look(settings: Settings, connection: duckdb.DuckDBPyConnection, messages: Sequence[Message]) -> dict[str, Fact]:
-    """Key -> what is known now."""
+    """Return message key -> what is known now."""
     # The stream first: what ingestion takes from it meanwhile is in raw when raw is read.
     unread = list(_unread(settings, connection))
     asked = pa.table(
@@ -110,7 +110,7 @@ def look(settings: Settings, connection: duckdb.DuckDBPyConnection, messages: Se
 
 
 def _unread(settings: Settings, connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[str | None, str, datetime]]:
-    """Bookings that are in the stream and not ingested yet: (user, session, moment)."""
+    """Yield bookings that are in the stream and not ingested yet: (user, session, moment)."""
     with streams.connect(settings) as client:
         for stream in streams.names(settings)["conversion"]:
             stored = positions.position(connection, "conversion", stream)

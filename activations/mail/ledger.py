@@ -1,7 +1,7 @@
 """The ledger of messages in PostgreSQL (schema `email` of the database `ledger`, explained in `ledger.sql`).
 
 Each step of a message is a statement that is committed before the next step begins. The state `sending` is written
-between the last byte of a message's text and the end-of-data line: found after a crash, it means that nobody knows
+between the last byte of a message's text and the end-of-data line: found after a crash, it means that no one knows
 whether the server took the message. Every other state is certain.
 """
 
@@ -15,14 +15,14 @@ from typing import Any
 
 import psycopg
 
-from activations.session import Session
+from activations.session import LedgerSession
 from searchflow.errors import NegativeAnswer, ServiceError
 from searchflow.services import locks
 
 STATES = ("sent", "waiting", "sending", "held", "withdrawn", "suppressed", "capped", "expired", "refused")
 SETTLED = ("sent", "withdrawn", "suppressed", "capped", "expired", "refused")
 COUNTED = ("sent", "sending", "held")
-"""What the caps count: who may have got a message counts as having got it."""
+"""The states that the caps count: a user who may have got a message counts as having got it."""
 TAKEN_OVER = "Another worker took over. This one stops; nothing is lost."
 
 
@@ -37,8 +37,8 @@ class Waiting:
     failures: int
 
 
-class MailLedger(Session):
-    """One session with the ledger. A worker holds the lock: there is one a home, on whatever machine."""
+class MailLedger(LedgerSession):
+    """One session with the ledger. A worker holds the lock: each home has one worker, on whatever machine."""
 
     SCHEMA, SETUP = "email", Path(__file__).with_suffix(".sql")
     LOCK, PROGRAM = locks.EMAIL_DELIVERY, "email"
@@ -48,14 +48,15 @@ class MailLedger(Session):
     # Taking messages from the outbox.
 
     def position(self, stream: str) -> str | None:
-        """The last entry that was taken."""
+        """Return the last entry that was taken."""
         found = self._one("SELECT entry FROM email.positions WHERE stream = %s", stream)
         return None if found is None else str(found)
 
     def take(self, stream: str, rows: Sequence[Sequence[Any]], position: str, now: datetime) -> int:
-        """Add messages and move the position, together. Of a key that is known only the entry is new: once, ever.
+        """Add messages and move the position, together. Of a known key only the entry is updated: a key is sent once,
+        ever.
 
-        `rows` are (key, user_id, trigger, entry, message_id, queued_at, state, reason). Returns how many were new.
+        `rows` are (key, user_id, trigger, entry, message_id, queued_at, state, reason). Return how many were new.
         """
         rows = list({row[0]: row for row in rows}.values())
         with self._connection.transaction(), self._connection.cursor() as cursor:
@@ -77,7 +78,7 @@ class MailLedger(Session):
     # Deciding.
 
     def recover(self, now: datetime) -> int:
-        """Hold what a killed worker left in doubt. We have the lock, so nobody else is sending."""
+        """Hold what a killed worker left in doubt. We have the lock, so no other worker is sending."""
         return self._connection.execute(
             "UPDATE email.messages SET state = 'held', changed_at = %s, reason = 'the worker was killed while the "
             "server was taking it' WHERE state = 'sending'",
@@ -85,7 +86,7 @@ class MailLedger(Session):
         ).rowcount
 
     def due(self, now: datetime, limit: int) -> list[Waiting]:
-        """Messages to look at, the longest waiting first."""
+        """Return messages to look at, the longest waiting first."""
         found = self._connection.execute(
             "SELECT key, user_id, entry, message_id, failures FROM email.messages "
             "WHERE state = 'waiting' AND next_at <= %s ORDER BY next_at, key LIMIT %s",
@@ -94,7 +95,7 @@ class MailLedger(Session):
         return [Waiting(*row) for row in found]
 
     def recent(self, users: Sequence[str], since: datetime) -> dict[str, list[datetime]]:
-        """User -> when messages went to them since then."""
+        """Return user -> when messages went to them since then."""
         found: dict[str, list[datetime]] = {}
         for user, tried in self._connection.execute(
             "SELECT user_id, tried_at FROM email.messages WHERE user_id = ANY(%s) AND tried_at > %s AND state = ANY(%s)",
@@ -128,7 +129,7 @@ class MailLedger(Session):
     # Sending, one message after the other.
 
     def intend(self, key: str, now: datetime) -> None:
-        """The end of the message's data is about to be sent.
+        """Note that the end of the message's data is about to be sent.
 
         Raises:
             ServiceError: the ledger is gone, or the message is not ours to send; its end must not be sent.
@@ -145,14 +146,14 @@ class MailLedger(Session):
             raise ServiceError(TAKEN_OVER)
 
     def conclude(self, key: str, state: str, reason: str | None, now: datetime) -> None:
-        """The server answered: what became of a message that was `sending`."""
+        """Note what became of a message that was `sending`, because the server answered."""
         self._connection.execute(
             "UPDATE email.messages SET state = %s, reason = %s, changed_at = %s WHERE key = %s AND state = 'sending'",
             [state, reason, now, key],
         )
 
     def retry(self, key: str, at: datetime, reason: str, now: datetime) -> None:
-        """The server asked to come back later; certainly nothing was delivered."""
+        """Note that the server asked to come back later; certainly nothing was delivered."""
         self._connection.execute(
             "UPDATE email.messages SET state = 'waiting', next_at = %s, reason = %s, failures = failures + 1, "
             "tried_at = NULL, changed_at = %s WHERE key = %s AND state IN ('waiting', 'sending')",
@@ -162,25 +163,25 @@ class MailLedger(Session):
     # Tidying up, and answers for people.
 
     def to_clear(self, limit: int = 1000) -> list[tuple[str, str]]:
-        """(key, entry) of settled messages whose entries are still in the outbox."""
+        """Return (key, entry) of settled messages whose entries are still in the outbox."""
         return self._connection.execute(
             "SELECT key, entry FROM email.messages WHERE NOT cleared AND state = ANY(%s) LIMIT %s",
             [list(SETTLED), limit],
         ).fetchall()
 
     def mark_cleared(self, keys: Sequence[str]) -> None:
-        """Their entries are gone."""
+        """Note that the entries of these messages are gone from the outbox."""
         self._connection.execute("UPDATE email.messages SET cleared = true WHERE key = ANY(%s)", [list(keys)])
 
     def counts(self) -> dict[str, int]:
-        """How many messages are in each state."""
+        """Return how many messages are in each state."""
         found: dict[str, int] = dict(
             self._connection.execute("SELECT state, count(*) FROM email.messages GROUP BY state").fetchall()
         )
         return {state: found.get(state, 0) for state in STATES}
 
     def reasons(self) -> list[dict[str, Any]]:
-        """Counts by state and reason."""
+        """Return counts of messages by state and reason."""
         found = self._connection.execute(
             "SELECT state, reason, count(*), max(changed_at) FROM email.messages WHERE reason IS NOT NULL "
             "GROUP BY state, reason ORDER BY state, count(*) DESC, reason"
@@ -188,7 +189,7 @@ class MailLedger(Session):
         return [dict(zip(("state", "reason", "messages", "last_at"), row, strict=True)) for row in found]
 
     def held(self) -> list[dict[str, Any]]:
-        """Messages in doubt."""
+        """Return the messages in doubt."""
         found = self._connection.execute(
             "SELECT key, message_id, tried_at, attempts, reason FROM email.messages WHERE state = 'held' "
             "ORDER BY tried_at, key"
@@ -196,7 +197,7 @@ class MailLedger(Session):
         return [dict(zip(("key", "message_id", "tried_at", "attempts", "reason"), row, strict=True)) for row in found]
 
     def of_user(self, user_id: str) -> list[dict[str, Any]]:
-        """A person's messages, the newest first."""
+        """Return a person's messages, the newest first."""
         names = ("key", "trigger", "state", "reason", "queued_at", "next_at", "tried_at", "message_id")
         found = self._connection.execute(
             f"SELECT {', '.join(names)} FROM email.messages WHERE user_id = %s ORDER BY queued_at DESC, key", [user_id]
@@ -204,7 +205,7 @@ class MailLedger(Session):
         return [dict(zip(names, row, strict=True)) for row in found]
 
     def resolve(self, key: str, *, sent: bool, by: str, now: datetime) -> None:
-        """Somebody found out what became of a message in doubt.
+        """Settle a message in doubt, because a user found out what became of it.
 
         Raises:
             NegativeAnswer: no message in doubt has this key.
@@ -219,6 +220,6 @@ class MailLedger(Session):
             raise NegativeAnswer(f"No message in doubt has the key {key!r}. `searchflow email status` lists them.")
 
     def oldest(self) -> datetime | None:
-        """Since when the longest waiting message waits."""
+        """Return since when the longest waiting message waits."""
         found: datetime | None = self._one("SELECT min(queued_at) FROM email.messages WHERE state = 'waiting'")
         return found

@@ -15,10 +15,10 @@ from searchflow.settings import Settings
 
 LONGEST_QUERY = 120
 LONGEST_NAME = 1000
-"""Of keys and user ids: they are opaque, but not endless."""
+"""The most characters of keys and user ids: they are opaque, but not endless."""
 
 
-class _Document(msgspec.Struct, frozen=True):
+class _OutboxEntry(msgspec.Struct, frozen=True):
     idempotency_key: str
     user_id: str
     email: str
@@ -32,32 +32,32 @@ class _Document(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Message:
-    """What to write about, and to whom. Its `repr` shows no personal data."""
+    """A message: what to write about, and to whom. Its `repr` shows no personal data."""
 
     key: str
     user_id: str
     searched_at: datetime  # UTC, without a zone
-    document: _Document
+    document: _OutboxEntry
 
     def __repr__(self) -> str:
         return f"Message({self.key!r})"
 
     @property
     def address(self) -> str:
-        """Where to send it."""
+        """Return the address to send the message to."""
         return self.document.email
 
     @property
     def trigger(self) -> str:
-        """Why it is written: the middle of `user:trigger:window`, and the name of its template."""
+        """Return why the message is written: the middle of `user:trigger:window`, and the name of its template."""
         parts = self.key.rsplit(":", 2)
         return parts[1] if len(parts) == 3 else ""
 
 
 def decode(data: bytes) -> Message | None:
-    """The message of an entry; None when it is none (somebody else wrote it)."""
+    """Return the message of an entry; None when it is none (another program wrote it)."""
     try:
-        found = msgspec.json.decode(data, type=_Document)
+        found = msgspec.json.decode(data, type=_OutboxEntry)
         searched_at = datetime.fromisoformat(found.searched_at).replace(tzinfo=None)
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError):
         return None
@@ -68,13 +68,17 @@ def decode(data: bytes) -> Message | None:
 
 
 def message_id(settings: Settings, key: str, sender: str) -> str:
-    """Always the same for a message, so that a receiver can tell a second copy; says nothing about its receiver."""
+    """Return the Message-ID: always the same for a message, so that a receiver can tell a second copy.
+
+    It says nothing about the receiver.
+    """
     digest = hmac.new(keys.derived(settings, "message ids"), key.encode(), hashlib.sha256).hexdigest()[:32]
     return f"<{digest}@{sender.rpartition('@')[2] or 'localhost'}>"
 
 
 def one_line(text: str | None, longest: int = LONGEST_QUERY) -> str:
-    """What a visitor typed, as one line of ordinary characters: no line break, no control, no change of direction."""
+    """Return what a visitor typed, as one line of ordinary characters: no line break, no control, no change of
+    direction."""
     kept = "".join(" " if char.isspace() else char for char in text or "" if _is_ordinary(char))
     kept = " ".join(kept.split())
     return kept if len(kept) <= longest else kept[: longest - 1].rstrip() + "…"

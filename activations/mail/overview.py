@@ -1,4 +1,4 @@
-"""What became of the messages, for people; and what to do about those in doubt."""
+"""Overview of what became of the messages, for people; and what to do about those in doubt."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from searchflow.settings import Settings
 
 @dataclass(frozen=True)
 class Overview:
-    """Counts are messages."""
+    """Counts of messages by what became of them."""
 
     outbox: int  # ever put into it
     taken: int  # by the worker, into the ledger
@@ -33,7 +33,7 @@ class Overview:
     held: list[dict[str, Any]] = field(default_factory=list)
 
     def sentence(self) -> str:
-        """All that was put in, and where it is."""
+        """Return a sentence about all messages that were put in, and where they are."""
         ended = ", ".join(f"{count:,} {state}" for state, count in self.states.items() if count)
         return (
             f"{self.outbox:,} put into the outbox = {self.taken:,} taken ({ended or 'none'}) + {self.untaken:,} not yet"
@@ -41,12 +41,12 @@ class Overview:
 
     @property
     def untaken(self) -> int:
-        """In the outbox only."""
+        """Return how many messages are in the outbox only."""
         return self.outbox - self.taken
 
 
 def overview(settings: Settings, now: datetime) -> Overview:
-    """Look at ledger and outbox."""
+    """Count the messages of ledger and outbox."""
     stream: str = load_sync(SYNC).options().stream
     with MailLedger(settings) as ledger, closing(services.valkey.client(settings)) as client:
         ledger.prepare()
@@ -64,13 +64,13 @@ def overview(settings: Settings, now: datetime) -> Overview:
 
 
 def _hold_what_was_left(ledger: MailLedger, now: datetime) -> None:
-    """After a kill nobody works, and what it left is in doubt now, not only when the next worker comes."""
+    """Hold what a killed worker left: with no worker at work it is in doubt now, not only when the next worker comes."""
     if ledger.try_lock():
         ledger.recover(now.replace(tzinfo=None))
 
 
 def from_log(settings: Settings, log: Path, now: datetime) -> dict[str, bool]:
-    """Of each message in doubt: does its Message-ID stand in the server's log?"""
+    """Return, for each message in doubt, whether its Message-ID stands in the server's log."""
     with MailLedger(settings) as ledger:
         ledger.prepare()
         _hold_what_was_left(ledger, now)
@@ -84,7 +84,7 @@ def from_log(settings: Settings, log: Path, now: datetime) -> dict[str, bool]:
 
 
 def resolve(settings: Settings, decided: Mapping[str, bool], *, by: str, now: datetime) -> None:
-    """Key -> was it sent? Audited."""
+    """Settle messages in doubt. `decided`: key -> was it sent? The decision is audited."""
     with MailLedger(settings) as ledger:
         ledger.prepare()
         _hold_what_was_left(ledger, now)

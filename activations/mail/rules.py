@@ -13,8 +13,8 @@ DAY, MONTH = timedelta(hours=24), timedelta(days=30)
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What the settings say. All moments are UTC without a zone, as in the warehouse."""
+class SendingRules:
+    """The rules that the settings give. All moments are UTC without a zone, as in the warehouse."""
 
     quiet_from: int
     quiet_until: int
@@ -24,8 +24,8 @@ class Rules:
     expire: timedelta
 
     @classmethod
-    def of(cls, settings: Settings) -> Rules:
-        """From the settings."""
+    def of(cls, settings: Settings) -> SendingRules:
+        """Return the rules that the settings give."""
         start, _, end = settings.email_quiet_hours.partition("-")
         return cls(
             int(start),
@@ -37,7 +37,7 @@ class Rules:
         )
 
     def quiet_end(self, now: datetime, time_zone: str | None) -> datetime | None:
-        """When the quiet hours that it is now end for this person; None when it is not quiet for them."""
+        """Return when this person's present quiet hours end; None when it is not quiet for them."""
         zone = zones.find(time_zone) or zones.named(self.zone)
         local = now.replace(tzinfo=UTC).astimezone(zone)
         if not self._is_quiet(local.hour):
@@ -52,7 +52,7 @@ class Rules:
         return hour >= self.quiet_from or hour < self.quiet_until
 
     def capped(self, now: datetime, earlier: Sequence[datetime]) -> str | None:
-        """Why one more would be too many; None when it is not."""
+        """Return why one more message would be too many; None when it is not."""
         if sum(moment > now - DAY for moment in earlier) >= self.cap_day:
             return f"{self.cap_day} in 24 hours"
         if sum(moment > now - MONTH for moment in earlier) >= self.cap_month:
@@ -60,5 +60,5 @@ class Rules:
         return None
 
     def expired(self, now: datetime, searched_at: datetime) -> bool:
-        """Is it too late to write about this search?"""
+        """Return whether it is too late to write about this search."""
         return now - searched_at > self.expire

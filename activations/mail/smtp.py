@@ -27,7 +27,7 @@ _DOT = re.compile(rb"(?m)^\.")
 
 
 class Unreachable(DeliveryFailed):
-    """The server is away. Nothing was delivered, or what was is recorded."""
+    """Error: the server is away. Nothing was delivered, or what was delivered is recorded."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -38,20 +38,20 @@ class Unreachable(DeliveryFailed):
 
 
 class NotNow(Exception):
-    """The server asks to try this message again later (4xx)."""
+    """Answer: the server asks to try this message again later (4xx)."""
 
 
-class Refused(Exception):
-    """The server will never take this message (5xx)."""
+class MessageRefused(Exception):
+    """Answer: the server will never take this message (5xx)."""
 
 
 class InDoubt(Exception):
-    """The end of the message was sent, and no answer came: the server may have taken it."""
+    """Error: the end of the message was sent, and no answer came. The server may have taken it."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where mail goes."""
+    """The mail server and how to reach it."""
 
     host: str
     port: int
@@ -64,7 +64,7 @@ class Server:
 
     @classmethod
     def of(cls, settings: Settings) -> Server:
-        """From SEARCHFLOW_SMTP_URL.
+        """Return the server that SEARCHFLOW_SMTP_URL names.
 
         Raises:
             ConfigurationError: it is unset, or not such a URL.
@@ -101,15 +101,16 @@ class Mailer:
     """A connection that is opened when it is needed, and again after trouble."""
 
     def __init__(self, server: Server, *, timeout: float = 30.0, patience: float = 600.0) -> None:
-        """`patience`: seconds to wait for the answer to a message's end; RFC 5321 (4.5.3.2.6) asks for ten minutes."""
+        """Set up without connecting. `patience`: seconds to wait for the answer to a message's end; RFC 5321
+        (4.5.3.2.6) asks for ten minutes."""
         self._server, self._timeout, self._patience = server, timeout, patience
         self._open: smtplib.SMTP | None = None
 
     def offer(self, letter: Letter) -> None:
-        """Everything but the end.
+        """Send everything of a message but its end.
 
         Raises:
-            NotNow, Refused: the server's answer about this message.
+            NotNow, MessageRefused: the server's answer about this message.
             Unreachable: the server is away, or full.
             ConfigurationError: it wants no mail from us at all.
         """
@@ -124,10 +125,10 @@ class Mailer:
             raise Unreachable(type(error).__name__) from None
 
     def finish(self) -> None:
-        """The end of the message: the server takes it, or says that it does not.
+        """Send the end of the message: the server takes it, or says that it does not.
 
         Raises:
-            NotNow, Refused: certainly not taken.
+            NotNow, MessageRefused: certainly not taken.
             InDoubt: no answer.
         """
         connection = self._open
@@ -154,14 +155,14 @@ class Mailer:
             connection.close()
 
     def close(self) -> None:
-        """Say goodbye."""
+        """Say goodbye to the server."""
         connection, self._open = self._open, None
         if connection is not None:
             with contextlib.suppress(smtplib.SMTPException, OSError):
                 connection.quit()
 
     def _expect(self, answer: tuple[int, bytes], *, wanted: int = 2, sender: bool = False) -> None:
-        """The server's words are not repeated: they may quote the address."""
+        """Raise when an answer is not the wanted one. The server's words are not repeated: they may quote the address."""
         code = answer[0]
         if code // 100 == wanted:
             return
@@ -175,7 +176,7 @@ class Mailer:
             raise ConfigurationError(
                 "SEARCHFLOW_EMAIL_FROM", f"the server refuses this sender ({code}).", "Use one it sends for, or log in."
             )
-        raise Refused(f"the server answered {code}")
+        raise MessageRefused(f"the server answered {code}")
 
     def _reset(self) -> None:
         try:
@@ -209,7 +210,7 @@ class Mailer:
 
 @contextlib.contextmanager
 def _sorted_failures() -> Iterator[None]:
-    """What can go wrong before the first message: ours to correct, or to wait for."""
+    """Sort what can go wrong before the first message: a user must correct it, or it may pass."""
     try:
         yield
     except (smtplib.SMTPNotSupportedError, ssl.SSLError) as error:

@@ -24,7 +24,7 @@ LISTED = """
     SELECT user_id, address_hash, reason, changed_at, changed_by FROM ops.email_suppressions
     QUALIFY row_number() OVER (PARTITION BY user_id, address_hash ORDER BY changed_at DESC, suppressed DESC) = 1
         AND suppressed"""
-"""Who is on the list now."""
+"""The query for who is on the list now."""
 _Entry = tuple[str | None, str | None]
 """A user id or the hash of an address; one of them."""
 
@@ -33,13 +33,13 @@ def address_hash(settings: Settings, address: str) -> str:
     """Return an address as the list holds it. Case, spaces around and how the domain is written do not matter."""
     try:
         plain = addresses.comparable(address)
-    except addresses.NoDomain:  # it cannot be written to, but whoever is listed shall stay listed
+    except addresses.NoDomain:  # it cannot be written to, but a person who is listed shall stay listed
         plain = address.strip().casefold()
     return _hashed(settings, plain)
 
 
 def former_hash(settings: Settings, address: str) -> str:
-    """Return an address as earlier releases listed it: another hash only for letters beyond ASCII."""
+    """Return an address as earlier releases listed it: the hash differs only for characters beyond ASCII."""
     return _hashed(settings, address.strip().casefold())
 
 
@@ -51,7 +51,7 @@ def _hashed(settings: Settings, plain: str) -> str:
 def change(
     settings: Settings, who: Sequence[str], *, suppressed: bool, reason: str, by: str, now: datetime
 ) -> tuple[int, int]:
-    """Put users (ids) and addresses (anything with an @) on the list, or take them off. Returns (changed, as it was)."""
+    """Put users (ids) and addresses (anything with an @) on the list, or take them off. Return (changed, as it was)."""
     people = [each for each in who if each.strip()]
     with warehouse.connect(settings) as connection:
         known = {row[:2] for row in connection.execute(LISTED).fetchall()}
@@ -84,7 +84,7 @@ def _entries(settings: Settings, who: str, known: set[_Entry]) -> set[_Entry]:
 
 
 def listed(settings: Settings) -> list[dict[str, Any]]:
-    """Everybody on the list, the newest first."""
+    """Return all entries of the list, the newest first."""
     with warehouse.connect(settings, read_only=True) as connection:
         rows = connection.execute(
             f"SELECT * FROM ({LISTED}) ORDER BY changed_at DESC, user_id, address_hash"
@@ -94,13 +94,13 @@ def listed(settings: Settings) -> list[dict[str, Any]]:
 
 
 def token(settings: Settings, user_id: str) -> str:
-    """What stands in a person's unsubscribe link: their id, signed, so that nobody can take others off."""
+    """Return what stands in a person's unsubscribe link: their id, signed, so that no one can take others off."""
     name = base64.urlsafe_b64encode(user_id.encode()).decode().rstrip("=")
     return f"{name}.{_signature(settings, user_id)}"
 
 
 def user_of(settings: Settings, given: str) -> str:
-    """The user of a token.
+    """Return the user of a token.
 
     Raises:
         UsageError: it was not made here, or changed.

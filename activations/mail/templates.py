@@ -26,7 +26,7 @@ PARTS = (("subject", "txt"), ("body", "txt"), ("body", "html"))
 
 @dataclass(frozen=True)
 class Rendered:
-    """A message as it will be read."""
+    """A message as its receiver will read it."""
 
     language: str
     subject: str
@@ -35,13 +35,13 @@ class Rendered:
 
 
 def triggers() -> list[str]:
-    """The folders of templates."""
+    """Return the triggers, which are the folders of templates."""
     return sorted(path.name for path in FOLDER.iterdir() if (path / "subject.txt").exists())
 
 
 @cache
 def _environment() -> jinja2.Environment:
-    """A template fills in values; it reaches nothing of the program behind them, and changes none."""
+    """Return a sandbox: a template fills in values, reaches nothing of the program behind them, and changes nothing."""
     return jinja2.sandbox.ImmutableSandboxedEnvironment(
         loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=jinja2.select_autoescape(enabled_extensions=("html",), default=False),
@@ -81,7 +81,8 @@ def _file(name: str, kind: str, language: str) -> str:
 
 
 def _language(trigger: str, locale: str | None) -> str:
-    """`fr-CA` finds `fr-CA`, then `fr`; a language must have all three parts. Empty: the default one."""
+    """Return the folder's language: `fr-CA` finds `fr-CA`, then `fr`; a language must have all three parts. Empty: the
+    default one."""
     wanted = (locale or "").replace("_", "-")
     for language in dict.fromkeys((wanted, wanted.partition("-")[0])):
         if language.replace("-", "").isalnum() and all(
@@ -92,7 +93,7 @@ def _language(trigger: str, locale: str | None) -> str:
 
 
 def values_of(settings: Settings, message: Message) -> dict[str, Any]:
-    """What a template may say of a message."""
+    """Return what a template may say of a message."""
     told = message.document
     query = one_line(told.query)
     return {
@@ -106,7 +107,7 @@ def values_of(settings: Settings, message: Message) -> dict[str, Any]:
 
 
 def unsubscribe_url(settings: Settings, user_id: str) -> str:
-    """The person's own way out."""
+    """Return the person's own link to unsubscribe."""
     return _link(settings.email_unsubscribe_url, token=suppression.token(settings, user_id))
 
 
@@ -117,6 +118,6 @@ def _link(pattern: str | None, **values: str) -> str:
 
 
 def _day(moment: datetime, time_zone: str | None) -> str:
-    """The date in the person's own day, as every language writes it."""
+    """Return the date in the person's own time zone, as every language writes it."""
     zone = zones.find(time_zone) or UTC
     return f"{moment.replace(tzinfo=UTC).astimezone(zone):%Y-%m-%d}"

@@ -4,7 +4,7 @@ Killed at any point and started again:
 
 - before a message's end-of-data line, nothing was delivered: it is offered again;
 - after the server's answer was recorded, it is done;
-- in between it is in doubt: it is held, and listed until somebody (or the server's log) says what became of it.
+- in between it is in doubt: it is held, and listed until a user (or the server's log) says what became of it.
 
 So no message goes out twice, and none is lost without a word.
 """
@@ -28,8 +28,8 @@ from activations.mail import facts
 from activations.mail.compose import BadAddress, Sender, compose
 from activations.mail.ledger import MailLedger, Waiting
 from activations.mail.message import Message, decode, message_id
-from activations.mail.rules import MONTH, Rules
-from activations.mail.smtp import InDoubt, Mailer, NotNow, Refused, Server, Unreachable
+from activations.mail.rules import MONTH, SendingRules
+from activations.mail.smtp import InDoubt, Mailer, MessageRefused, NotNow, Server, Unreachable
 from activations.sync_files import load_sync
 from searchflow import services, streams, warehouse
 from searchflow.backoff import Backoff
@@ -40,18 +40,18 @@ from searchflow.settings import Settings
 SYNC = "abandoned_search_emails"
 """The sync that fills the outbox."""
 BATCH = 50
-"""Messages looked at together: small, so that what is known of them is seconds old when they go."""
+"""The number of messages looked at together: small, so that what is known of them is seconds old when they go."""
 TAKE = 1000
 LATER = Backoff(attempts=10, first=300.0, doubling=True, longest=4 * 3600.0)
-"""When a server asks to come back later: RFC 5321 (4.5.4.1) asks for about half an hour, growing."""
+"""The waits when a server asks to come back later: RFC 5321 (4.5.4.1) asks for about half an hour, growing."""
 NO_TEMPLATE = timedelta(hours=1)
 
 Clock = Callable[[], datetime]
 
 
 @dataclass
-class Report:
-    """What a run did. Counts are messages."""
+class DeliveryReport:
+    """The counts of a run, in messages."""
 
     taken: int = 0  # new ones from the outbox
     sent: int = 0
@@ -67,16 +67,16 @@ class Report:
 
     @property
     def did_something(self) -> bool:
-        """Is there anything to note?"""
+        """Return whether there is anything to note."""
         return any(count for name, count in asdict(self).items() if name != "waiting")
 
     def count(self, state: str) -> None:
-        """One more."""
+        """Count one more message in a state."""
         setattr(self, state, getattr(self, state) + 1)
 
 
 class Worker:
-    """Delivers for one home. `clock` gives UTC; chance is injected too."""
+    """A worker that delivers for one home. `clock` gives UTC; chance is injected too."""
 
     def __init__(
         self,
@@ -89,17 +89,17 @@ class Worker:
     ) -> None:
         self._settings, self._ledger, self._client = settings, ledger, client
         self._mailer, self._clock, self._chance = mailer, clock, chance
-        self._rules, self._sender = Rules.of(settings), Sender.of(settings)
+        self._rules, self._sender = SendingRules.of(settings), Sender.of(settings)
         self._stream: str = load_sync(SYNC).options().stream
-        self.report = Report()
+        self.report = DeliveryReport()
 
     @cached_property
     def warehouse(self) -> duckdb.DuckDBPyConnection:
-        """Opened when there is something to look up or to note: most looks at an outbox find nothing."""
+        """Open the warehouse when there is something to look up or to note: most looks at an outbox find nothing."""
         return warehouse.connect(self._settings)
 
     def now(self) -> datetime:
-        """UTC without a zone."""
+        """Return the present moment as UTC without a zone."""
         return self._clock().astimezone(UTC).replace(tzinfo=None)
 
     def take(self) -> None:
@@ -148,7 +148,8 @@ class Worker:
                 mine.append(self.now())
 
     def _contents(self, due: Sequence[Waiting]) -> dict[str, Message]:
-        """What the outbox holds of them. An entry that is gone cannot be sent: that is said, not passed over."""
+        """Return what the outbox holds of these messages. An entry that is gone cannot be sent, and the ledger says
+        so."""
         pipeline = self._client.pipeline(transaction=False)
         for each in due:
             pipeline.xrange(self._stream, each.entry, each.entry)
@@ -189,14 +190,14 @@ class Worker:
             self.report.count(state)
 
     def _send(self, waiting: Waiting, message: Message, earlier: Sequence[datetime]) -> bool:
-        """True when it went, or may have."""
+        """Send a message, and return whether it went or may have gone."""
         if (cap := self._rules.capped(self.now(), earlier)) is not None:
             self._settle([(waiting.key, "capped", f"no more than {cap}")])
             return False
         try:
             letter = compose(self._settings, self._sender, message, waiting.message_id, self.now())
             self._mailer.offer(letter)
-        except (BadAddress, Refused) as problem:
+        except (BadAddress, MessageRefused) as problem:
             self._settle([(waiting.key, "refused", str(problem))])
             return False
         except NotFoundError:
@@ -219,7 +220,7 @@ class Worker:
             self._mailer.finish()
         except InDoubt as doubt:
             return self._conclude(waiting, "held", str(doubt))
-        except Refused as problem:
+        except MessageRefused as problem:
             self._conclude(waiting, "refused", str(problem))
             return False
         except NotNow as problem:
@@ -248,19 +249,19 @@ class Worker:
             self._ledger.mark_cleared([key for key, _ in rows])
 
     def close(self) -> None:
-        """Let go of the warehouse."""
+        """Close the connection to the warehouse."""
         if "warehouse" in self.__dict__:
             self.warehouse.close()
 
-    def finish(self) -> Report:
-        """Say goodbye to the server, and what is left."""
+    def finish(self) -> DeliveryReport:
+        """Say goodbye to the server, and return the report with what is left."""
         self._mailer.close()
         self.report.waiting = self._ledger.counts()["waiting"]
         return self.report
 
 
 def require_configured(settings: Settings) -> Server:
-    """What delivery needs to be set.
+    """Return the mail server, when everything is set that delivery needs.
 
     Raises:
         ConfigurationError: names the variable that is missing or wrong.
@@ -284,12 +285,12 @@ def deliver(
     limit: int | None = None,
     stop: Event | None = None,
     mailer: Mailer | None = None,
-) -> Report:
+) -> DeliveryReport:
     """Take and deliver what is due, once. Recorded in `ops.email_runs`, however it ends.
 
     Raises:
         ConfigurationError: a setting is missing, or the server refuses us.
-        BusyError: another worker is at it.
+        BusyError: another worker delivers for this home.
         Unreachable: the server is away; what it took is recorded.
     """
     server = require_configured(settings)
@@ -314,7 +315,8 @@ def deliver(
 
 @contextmanager
 def _noted(settings: Settings, worker: Worker, run_id: str) -> Iterator[None]:
-    """The row in `ops.email_runs` of a run that did something, short of being killed (the ledger tells of those)."""
+    """Write the row in `ops.email_runs` of a run that did something, however it ends, short of being killed (the
+    ledger tells of those)."""
     started, problem = worker.now(), ""
     try:
         yield

@@ -1,1 +1,2 @@
-"""What `benchmarks.ingest` measures with: its traffic, the work it times, and its peer. May import only `searchflow`."""
+"""Parts of the benchmark `benchmarks.ingest`: its traffic, the work it times, and its peer. May import only
+`searchflow`."""

@@ -1,4 +1,5 @@
-"""Run by a Python that has dlt: event files of a folder into DuckDB, merged by event id. Prints events and seconds."""
+"""A script for a Python that has dlt: it loads event files of a folder into DuckDB, merged by event id. Prints events
+and seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from typing import Any
 
 
 def read(files: Path) -> Iterator[list[dict[str, Any]]]:
-    """Documents of all files, a thousand at a time."""
+    """Yield documents of all files, a thousand at a time."""
     for file in sorted(files.glob("*.jsonl")):
         page: list[dict[str, Any]] = []
         with file.open() as lines:
@@ -25,7 +26,7 @@ def read(files: Path) -> Iterator[list[dict[str, Any]]]:
 
 
 def load(files: Path, home: Path) -> tuple[int, float]:
-    """Events and seconds of one pipeline run: extract, normalize, load."""
+    """Return events and seconds of one pipeline run: extract, normalize, load."""
     home.mkdir()
     os.chdir(home)
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"

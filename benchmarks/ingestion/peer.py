@@ -1,6 +1,8 @@
-"""The same work by dlt, the loader that people would pick: event files into DuckDB tables, each event id once.
+"""The peer of the ingestion benchmark: dlt, the loader that people would pick.
 
-dlt is no dependency of ours. It runs in a Python of its own that has it: this one, or a virtual environment that is
+It loads event files into DuckDB tables, each event id once.
+
+dlt is no dependency of this project. It runs in a Python of its own that has it: this one, or a virtual environment that is
 made in the workspace when a benchmark is asked for peers.
 """
 
@@ -22,7 +24,7 @@ HOW_TO_GET_IT = f"not measured: run with --peer to install {REQUIREMENT} in a te
 
 
 def python_with_dlt(workspace: Path, *, install: bool) -> str | None:
-    """A Python that can import dlt, or None."""
+    """Return a Python that can import dlt, or None."""
     if importlib.util.find_spec("dlt") is not None:
         return sys.executable
     if not install:

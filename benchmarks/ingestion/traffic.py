@@ -19,10 +19,10 @@ from searchflow.settings import Settings
 EVENT_BYTES = 500
 SHARES = {"search": 0.70, "click": 0.25, "conversion": 0.05}
 DUPLICATES, DEAD_LETTERS = 0.01, 0.005
-"""Extra lines, as shares of the valid ones: exact copies of an earlier event, and lines that break the contract."""
+"""The extra lines, as shares of the valid ones: exact copies of an earlier event, and lines that break the contract."""
 RETRIED, REDELIVERED = 2_000, 100_000
-"""Half of the copies follow their original within so many events (a client tried again), half within so many more (a
-producer sent a batch again): some lie in the same commit, some in one before."""
+"""The distances of copies from their original: half follow within so many events (a client tried again), half within so
+many more (a producer sent a batch again): some lie in the same commit, some in one before."""
 
 ID_LENGTH, TIME_LENGTH = 36, 23
 _REST = {
@@ -72,7 +72,7 @@ class Traffic:
     id_version: int = 7
 
     def select(self, first: int = 0, last: int | None = None) -> str:
-        """A SELECT of the valid events `first` to `last`: event_id, event_ts, user_id, session_id, payload."""
+        """Return a SELECT of the valid events `first` to `last`: event_id, event_ts, user_id, session_id, payload."""
         padding = EVENT_BYTES - self._length_without_padding()
         return self._select(first, self.events if last is None else last, f"' || left(filler, {padding}) || '")
 
@@ -96,13 +96,13 @@ class Traffic:
 
 
 def id_offset(event_type: str) -> int:
-    """Where an event's id begins in its line, counted from 1 as in SQL."""
+    """Return where an event's id begins in its line, counted from 1 as in SQL."""
     return len(f'{{"event_type":"{event_type}","event_id":"') + 1
 
 
 @dataclass
 class Published:
-    """What was put into the streams; ingestion must find the same."""
+    """The counts of what was put into the streams; ingestion must find the same."""
 
     received: int = 0
     duplicates: int = 0
@@ -136,7 +136,8 @@ def _with_faults(valid: list[bytes], draws: random.Random, published: Published)
 
 
 def _spoiled(line: bytes, kind: int) -> bytes:
-    """Not JSON, without its session, with a time of no zone, or the same id for another document; equally long."""
+    """Return a spoiled line: not JSON, without its session, with a time of no zone, or the same id for another
+    document; equally long."""
     if kind == 0:
         return line[:-1]
     good, bad = ((b'"session_id"', b'"session_ix"'), (b'Z",', b'?",'), (b'"s-', b'"t-'))[kind - 1]

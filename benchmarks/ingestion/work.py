@@ -24,7 +24,7 @@ BARE = "bare"
 
 
 def drain(settings: Settings, now: datetime) -> dict[str, Any]:
-    """What `searchflow ingest` does, without its start: the three streams at once, each by one worker."""
+    """Do what `searchflow ingest` does, without its start: drain the three streams at once, each by one worker."""
     result = worker.IngestionResult()
     with ThreadPoolExecutor(len(streams.EVENT_TYPES)) as threads:
         futures = {
@@ -38,7 +38,7 @@ def drain(settings: Settings, now: datetime) -> dict[str, Any]:
 
 
 def make_bare_tables(settings: Settings) -> None:
-    """Tables with the columns, the partitions and the compression of the raw ones."""
+    """Create tables with the columns, the partitions and the compression of the raw ones."""
     with warehouse.connect(settings) as connection:
         connection.execute(f"CREATE SCHEMA {BARE}")
         tables.compress_lightly(connection, BARE)
@@ -50,13 +50,13 @@ def make_bare_tables(settings: Settings) -> None:
 
 
 def load_bare(settings: Settings, now: datetime) -> int:
-    """Read the entries and append their lines, the three streams at once. Returns how many lines."""
+    """Read the entries and append their lines, the three streams at once. Return how many lines."""
     with ThreadPoolExecutor(len(streams.EVENT_TYPES)) as threads:
         return sum(threads.map(lambda event_type: _load_stream(settings, event_type, now), streams.EVENT_TYPES))
 
 
 def _load_stream(settings: Settings, event_type: str, now: datetime) -> int:
-    """Commits of the size that ingestion makes."""
+    """Load one stream in commits of the size that ingestion makes."""
     total, after = 0, streams.START
     with streams.connect(settings) as client, warehouse.connect(settings) as connection:
         connection.execute("SET enable_progress_bar = false")

@@ -1,4 +1,4 @@
-"""Bars: one value a name, or a whole and its parts."""
+"""Bar charts: one value for each name, or a whole and its parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dashboards.charts.base import BAR_WIDTH, Option, base, names_axis, value_ax
 
 
 def funnel(steps: Sequence[tuple[str, int]]) -> Option:
-    """The steps as bars from the top down, each with its number and its share of the first."""
+    """Return the steps as bars from the top down, each with its number and its share of the first."""
     first = steps[0][1] if steps else 0
     option = base()
     option["grid"]["right"] = 120
@@ -43,7 +43,7 @@ def ranked(
     prefix: str = "",
     suffix: str = "",
 ) -> Option:
-    """Horizontal bars in the given order, with their numbers beside them."""
+    """Return horizontal bars in the given order, with their numbers beside them."""
     option = base()
     option["grid"]["right"] = 76
     option["tooltip"] = {
@@ -82,7 +82,7 @@ def ranked(
 def columns(
     names: Sequence[str], values: Sequence[float | None], *, name: str, suffix: str = "", tooltip: str = "%,.0f"
 ) -> Option:
-    """Upright bars in the given order: a few places of one measure."""
+    """Return upright bars in the given order: a few places of one measure."""
     option = base()
     option["tooltip"] |= {"axisPointer": {"type": "shadow"}, "valueFormatter": tooltip}
     option["xAxis"] = {"type": "category", "data": list(names), "axisTick": {"show": False}}
@@ -100,7 +100,7 @@ def columns(
 
 
 def pairs(names: Sequence[str], left: Sequence[float], right: Sequence[float], *, labels: tuple[str, str]) -> Option:
-    """Two bars a name, for two ways to see the same: pale for the first, full for the second."""
+    """Return two bars for each name, for two ways to see it: pale for the first, full for the second."""
     option = base(legend=True)
     option["tooltip"] |= {"axisPointer": {"type": "shadow"}, "valueFormatter": formats.MONEY_FORMAT}
     option["grid"]["right"] = 40
@@ -120,7 +120,8 @@ def pairs(names: Sequence[str], left: Sequence[float], right: Sequence[float], *
 
 
 def changes(names: Sequence[str], values: Sequence[float]) -> Option:
-    """Money more or less than before: bars to the right in blue-green, to the left in vermilion, with signs."""
+    """Return bars for money more or less than before: bars to the right in blue-green, to the left in vermilion, with
+    signs."""
     option = base()
     option["tooltip"] |= {"axisPointer": {"type": "shadow"}, "valueFormatter": formats.MONEY_FORMAT}
     lowest, highest = min([*values, 0]), max([*values, 0])
@@ -163,7 +164,8 @@ def shares(
     colors: Mapping[str, str],
     labels: Mapping[str, str],
 ) -> Option:
-    """Each row as one bar of 100 %, split into the same parts in the same order: how a whole is shared differently."""
+    """Return each row as one bar of 100 %, split into the same parts in the same order: how a whole is shared
+    differently."""
     option = base(legend=True)
     option["tooltip"] |= {
         "axisPointer": {"type": "shadow"},

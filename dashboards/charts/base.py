@@ -1,4 +1,4 @@
-"""What every chart has: a grid, axes, a line, colours in their order."""
+"""The parts of every chart: a grid, axes, a line, colours in their order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ COLORS = (theme.BLUE, theme.ORANGE, theme.GREEN, theme.PINK, theme.SKY, theme.VE
 
 
 def base(*, legend: bool = False) -> Option:
-    """A chart without data: room for labels, a tooltip for all of a place, and a legend above where it is asked for."""
+    """Return a chart without data: room for labels, a tooltip for all of a place, and a legend above where it is asked
+    for."""
     option: Option = {
         "animation": False,  # a number that is read every morning need not dance
         "grid": {"left": 4, "right": 14, "top": 36 if legend else 12, "bottom": 4, "containLabel": True},
@@ -27,7 +28,7 @@ def base(*, legend: bool = False) -> Option:
 
 
 def value_axis(prefix: str = "", suffix: str = "", *, highest: float | None = None) -> Option:
-    """An axis of numbers, which ends at `highest`."""
+    """Return an axis of numbers, which ends at `highest`."""
     axis: Option = {
         "type": "value",
         "splitNumber": 4,
@@ -39,12 +40,12 @@ def value_axis(prefix: str = "", suffix: str = "", *, highest: float | None = No
 
 
 def time_axis() -> Option:
-    """An axis of days or hours."""
+    """Return an axis of days or hours."""
     return {"type": "time", "axisLabel": {"formatter": DAYS, "hideOverlap": True}, "splitLine": {"show": False}}
 
 
 def names_axis(names: Sequence[str]) -> Option:
-    """An axis of names, from the top down."""
+    """Return an axis of names, from the top down."""
     return {
         "type": "category",
         "data": list(names),
@@ -56,7 +57,7 @@ def names_axis(names: Sequence[str]) -> Option:
 
 
 def points(days: Sequence[date], values: Sequence[float | None], digits: int) -> list[list[Any]]:
-    """Days and their values, as an axis of time takes them."""
+    """Return days and their values, as an axis of time takes them."""
     return [
         [day.isoformat(), None if value is None else round(value, digits)]
         for day, value in zip(days, values, strict=True)
@@ -64,7 +65,7 @@ def points(days: Sequence[date], values: Sequence[float | None], digits: int) ->
 
 
 def line(name: str, data: list[list[Any]], color: str) -> Option:
-    """A series as a line; a single point is drawn as one."""
+    """Return a series as a line; a single point is drawn as one."""
     return {
         "type": "line",
         "name": name,

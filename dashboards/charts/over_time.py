@@ -22,7 +22,7 @@ def trend(
     digits: int = 2,
     color: str = theme.NOW,
 ) -> Option:
-    """One measure over time (pale bars when there is a smooth line, else a line) beside that of a year before."""
+    """Return one measure over time (pale bars when there is a smooth line, else a line) beside that of a year before."""
     option = base(legend=True)
     option["tooltip"]["valueFormatter"] = tooltip
     option["xAxis"] = time_axis()
@@ -57,7 +57,7 @@ def areas(
     colors: Mapping[str, str],
     labels: Mapping[str, str],
 ) -> Option:
-    """How many in each part over time, one on top of the other."""
+    """Return how many are in each part over time, one on top of the other."""
     option = base(legend=True)
     option["tooltip"]["valueFormatter"] = "%,.0f"
     option["xAxis"] = time_axis()
@@ -83,7 +83,8 @@ def stacked_hours(
     kinds: Mapping[str, tuple[str, str]],
     counts: Mapping[tuple[datetime, str], int],
 ) -> Option:
-    """Events in each of these hours, one colour a kind (kind -> its name and colour); an hour without any has a zero."""
+    """Return events in each of these hours, a colour for each kind (kind -> its name and colour); an empty hour has a
+    zero."""
     option = base(legend=True)
     option["tooltip"] |= {"axisPointer": {"type": "shadow"}, "valueFormatter": "%,.0f"}
     option["xAxis"] = time_axis()
@@ -109,7 +110,7 @@ def stacked_days(
     *,
     labels: Mapping[str, str] | None = None,
 ) -> Option:
-    """Counts by day, one colour a part."""
+    """Return counts by day, with one colour for each part."""
     option = base(legend=True)
     option["tooltip"] |= {"axisPointer": {"type": "shadow"}, "valueFormatter": "%,.0f"}
     option["xAxis"] = {"type": "category", "data": [f"{day.day} {day:%b}" for day in days], "axisTick": {"show": False}}
@@ -135,7 +136,7 @@ def lines(
     tooltip: str,
     highest: float | None = None,
 ) -> Option:
-    """Several measures of the same kind over moments, one line each; the axis ends at `highest`."""
+    """Return several measures of the same kind over moments, one line each; the axis ends at `highest`."""
     option = base(legend=len(series) > 1)
     option["tooltip"]["valueFormatter"] = tooltip
     option["xAxis"] = time_axis()

@@ -1,4 +1,4 @@
-"""One thing against another: a grid of numbers, flows from left to right."""
+"""Charts of one thing against another: a grid of numbers, flows from left to right."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def grid(
     down: str,
     mode: str,
 ) -> Option:
-    """Numbers on a grid, the stronger the more; `mode` is light or dark."""
+    """Return numbers on a grid, the stronger the more; `mode` is light or dark."""
     highest = max([*values.values(), 1])
     option = base()
     option["grid"] |= {"top": 30, "right": 4, "left": 24}
@@ -67,7 +67,7 @@ def flows(
     colors: Mapping[str, str],
     labels: Mapping[str, str],
 ) -> Option:
-    """From what on the left to what on the right, as wide as many."""
+    """Return flows from the left to the right; the width of each says how many."""
     mark = "\u200b"  # the same name stands on both sides, and a node needs a name of its own
     left = [name for name in order if any(link[0] == name for link in links)]
     right = [name for name in order if any(link[1] == name for link in links)]

@@ -1,4 +1,4 @@
-"""Who or what read or changed which table."""
+"""Section on the audit log: who or what read or changed which table."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dashboards.queries import operations
 
 
 def draw(page: PlatformPage) -> None:
-    """The newest entries; the reads of these pages themselves only when asked for."""
+    """Draw the newest entries; the reads of these pages themselves are shown only when asked for."""
     ours = st.toggle("With what these dashboards read themselves", key="own-reads", bind="query-params")
     with tile(
         page,
         "Audit log",
         key="audit",
         about="Who or what read or changed which table: the newest 100 entries. `searchflow audit show` filters them, "
-        "`searchflow audit verify` proves that nobody edited one.",
+        "`searchflow audit verify` proves that no one edited one.",
     ) as drawn:
         drawn.table(
             operations.audit_entries(own_reads=ours),

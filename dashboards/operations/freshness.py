@@ -1,4 +1,4 @@
-"""How fresh everything is, against its service levels, and what changed after it was shown."""
+"""Section on freshness: how fresh everything is, against its service levels, and what changed after it was shown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dashboards.frame import PlatformPage, changes, column, moments, nothing, nu
 from dashboards.queries import operations
 
 STATES = {"broken": "✕ broken", "kept": "✓ kept", "unknown": "? not known"}
-"""State -> as people read it, the worst first."""
+"""State -> how people read it, the worst first."""
 UNITS: dict[str, Callable[[float], str]] = {
     "seconds": formats.seconds,
     "share": formats.percent,
@@ -22,7 +22,7 @@ UNITS: dict[str, Callable[[float], str]] = {
 
 
 def draw(page: PlatformPage, levels: list[dict[str, Any]]) -> None:
-    """Service levels, the age of each table, and restated figures."""
+    """Draw service levels, the age of each table, and restated figures."""
     if levels:
         _levels(page, levels)
     with tile(page, "Freshness of each table", "ops.freshness", key="freshness") as drawn:
@@ -48,7 +48,7 @@ def draw(page: PlatformPage, levels: list[dict[str, Any]]) -> None:
 
 
 def _levels(page: PlatformPage, levels: list[dict[str, Any]]) -> None:
-    """One line a level, as its worst measurement has it; each measurement below, for who looks for one."""
+    """Draw one line for each level, as its worst measurement has it, and each measurement below."""
     with tile(
         page,
         "Service levels",
@@ -93,7 +93,7 @@ def _levels(page: PlatformPage, levels: list[dict[str, Any]]) -> None:
 
 
 def summaries(levels: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row a level from one a measurement, the broken ones first. What nobody knows yet breaks nothing."""
+    """Return one row per level from one per measurement, the broken ones first. A value not known yet breaks nothing."""
     order = list(STATES)
     rows = []
     for _, group in groupby(sorted(levels, key=lambda row: row["level"]), key=lambda row: row["level"]):
@@ -122,13 +122,13 @@ def summaries(levels: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _closeness(row: dict[str, Any]) -> tuple[bool, float]:
-    """How close to its limit, or beyond it."""
+    """Return how close a measurement is to its limit, or how far beyond it."""
     value = row["value"] or 0.0
     return row["state"] == "broken", value if row["bound"] == "at_most" else -value
 
 
 def shown(value: float | None, unit: str) -> str:
-    """A measurement in its unit.
+    """Return a measurement in its unit.
 
     >>> shown(75, "seconds"), shown(0.999, "share"), shown(None, "count")
     ('1 min 15 s', '99.9%', '–')
@@ -137,7 +137,7 @@ def shown(value: float | None, unit: str) -> str:
 
 
 def _restatements(page: PlatformPage) -> None:
-    """Which figures that people may have read have changed since, and by how much."""
+    """Draw which figures that people may have read have changed since, and by how much."""
     if operations.RESTATEMENTS not in page.reading.tables():
         return
     with tile(

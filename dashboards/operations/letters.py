@@ -1,4 +1,4 @@
-"""What was refused at the door, by reason and day."""
+"""Section on dead letters: input that was refused, by reason and day."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dashboards.queries import operations
 
 SHOWN = timedelta(days=30)
 MOST, OTHER = 7, "other"
-"""So many reasons have a colour of their own."""
+"""The number of reasons that have a colour of their own, and the name of all others."""
 
 
 def draw(page: PlatformPage) -> None:
-    """A table by reason, a chart by day."""
+    """Draw a table of dead letters by reason, and a chart by day."""
     now = page.now
     rows = operations.dead_letters(page.reading)
     if not rows:

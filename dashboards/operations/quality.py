@@ -1,4 +1,4 @@
-"""What the quality gates said: what did not pass, the trend, and every gate."""
+"""Section on the quality gates: what did not pass, the trend, and every gate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHOWN = timedelta(days=30)
 
 
 def draw(page: PlatformPage) -> None:
-    """What did not pass, the trend, and every gate."""
+    """Draw what did not pass, the trend, and every gate."""
     now = page.now
     suites = page.trust.outcomes
     if not suites:

@@ -1,4 +1,4 @@
-"""What ran: stages, flows and models, their newest runs."""
+"""Section on runs: stages, flows and models, their newest runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dashboards.source import current_settings
 
 
 def draw(page: PlatformPage, stages: list[dict[str, Any]]) -> None:
-    """Stages, flows, models."""
+    """Draw the runs of stages, flows and models."""
     now = page.now
     with tile(page, "Stages, their newest run", "ops.stage_runs", key="stages") as drawn:
         if not stages:
@@ -61,7 +61,7 @@ def draw(page: PlatformPage, stages: list[dict[str, Any]]) -> None:
 
 
 def _flow_runs(page: PlatformPage, now: datetime) -> None:
-    """What the orchestration says: it lives in another server, so that this may be unknown."""
+    """Draw what the orchestration says; it lives in another server, so this may be unknown."""
     with tile(
         page, "Flow runs", key="flow-runs", about="The newest of the Prefect server, which runs the schedules."
     ) as drawn:

@@ -1,4 +1,4 @@
-"""What comes in: events by hour, rates and lags, and what producers changed."""
+"""Section on input: events by hour, rates and lags, and what producers changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS = {name: (each.title, theme.PALETTE[each.color]) for name, each in EVENT_T
 
 
 def draw(page: PlatformPage) -> None:
-    """Arrivals, rates and lags, and changes of the events' fields."""
+    """Draw arrivals, rates and lags, and changes of the events' fields."""
     now = page.now
     with tile(page, "Events received, by hour", "ops.ingestion_batches", key="arrivals") as drawn:
         rows = operations.arrivals(page.reading, now - ARRIVALS)

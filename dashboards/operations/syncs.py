@@ -1,4 +1,4 @@
-"""What was sent, and what destinations hold."""
+"""Section on syncs: what was sent, and what destinations hold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHOWN = timedelta(days=30)
 
 
 def draw(page: PlatformPage) -> None:
-    """Newest runs, drift, rows sent by day."""
+    """Draw the newest runs, drift, and rows sent by day."""
     now = page.now
     rows = operations.syncs(page.reading)
     if not rows:

@@ -17,12 +17,12 @@ LEVELS = {"channel": "Channel", "source": "Source", "medium": "Medium", "campaig
 
 
 def meaning(name: str) -> str | None:
-    """A column's meaning, in its model's words."""
+    """Return a column's meaning, in its model's words."""
     return definitions.of(f"{ATTRIBUTION}.{name}")
 
 
 def render(page: Page) -> None:
-    """The rule, the totals, what it says of channels and campaigns, first against last touch, all seven rules."""
+    """Draw the rule, the totals, what it says of channels and campaigns, first against last touch, all seven rules."""
     model = st.selectbox(
         "Attribution model",
         list(MODELS),
@@ -50,7 +50,8 @@ FIGURES: tuple[tuple[str, Callable[[float | None], str], Callable[[Spend], float
     ("Return on ad spend", formats.ratio, lambda spend: spend.roas, "normal", "roas"),
     ("Cost per booking", formats.money, lambda spend: spend.cost_per_booking, "inverse", "cost_per_booking"),
 )
-"""Label, how it is written, how it is got, which direction is good, and the column that says what it means."""
+"""The figures: label, how it is written, how it is got, which direction is good, and the column that says what it
+means."""
 
 
 def _figures(page: Page, model: str, total: Spend) -> None:
@@ -74,7 +75,7 @@ def _figures(page: Page, model: str, total: Spend) -> None:
 
 
 def _level(page: Page, model: str) -> None:
-    """Cost and return by channel, source, medium or campaign."""
+    """Draw cost and return by channel, source, medium or campaign."""
     with tile(
         page,
         "Cost and return",
@@ -156,7 +157,7 @@ def _columns() -> dict[str, Any]:
 
 
 def _first_against_last(page: Page) -> None:
-    """What opens journeys and what closes them: the same bookings, credited at their two ends."""
+    """Draw what opens journeys and what closes them: the same bookings, credited at their two ends."""
     level = st.session_state.get("level", "channel")
     rows = attribution.first_against_last(page.reading, page.filters, page.period, level)
     if not rows:

@@ -26,7 +26,7 @@ LAYERS = {
 
 
 def render(page: PlatformPage) -> None:
-    """All tables, then one of them in full."""
+    """Draw all tables, then one of them in full."""
     tables: dict[str, list[dict[str, Any]]] = {}
     for row in catalog.columns(page.reading):
         tables.setdefault(row["table_name"], []).append(row)
@@ -49,7 +49,7 @@ def render(page: PlatformPage) -> None:
 
 
 def matches(words: str, table: str, columns: list[dict[str, Any]]) -> bool:
-    """All words stand somewhere in the names and descriptions of a table and its columns."""
+    """Return whether all words stand somewhere in the names and descriptions of a table and its columns."""
     model = definitions.models().get(table)
     said = [table, *(row["column_name"] for row in columns)]
     if model:
@@ -59,7 +59,7 @@ def matches(words: str, table: str, columns: list[dict[str, Any]]) -> bool:
 
 
 def _personal(graph: Graph | None, table: str) -> dict[str, str]:
-    """Column -> where its personal content comes from."""
+    """Return column -> where its personal content comes from."""
     known = graph.tables.get(table) if graph else None
     return {name: each.personal for name, each in known.columns.items() if each.personal} if known else {}
 
@@ -145,14 +145,14 @@ def _one(page: PlatformPage, tables: dict[str, list[dict[str, Any]]], graph: Gra
 
 @st.fragment(run_every=REFRESH_SECONDS)
 def _waiting() -> None:
-    """Looks again until the graph is there, then runs the page anew."""
+    """Look again until the graph is there, then run the page again."""
     if ancestry.known(current_settings()) is not None:
         st.rerun()
     nothing("The lineage of all columns is being read from the models. It shows here in some seconds.")
 
 
 def _lineage(page: PlatformPage, table: str, columns: list[str]) -> None:
-    """One column, up to the fields of raw events and down to destinations and pages."""
+    """Draw one column, up to the fields of raw events and down to destinations and pages."""
     with tile(page, "Where a column comes from, and where it goes", table, key="lineage") as drawn:
         graph = ancestry.known(current_settings())
         if graph is None:

@@ -17,10 +17,10 @@ STEP_COLUMNS = ("searches", "searches_with_results", "searches_with_click", "sea
 
 
 def render(page: Page) -> None:
-    """The steps, then the same by one dimension, by destination, by place, then what people asked for in vain."""
+    """Draw the steps, then the steps by one dimension, by destination, by place, then what people asked for in vain."""
     found = funnel.steps(page.reading, page.filters, page.period)
     if not found.searches:
-        nothing("Nobody searched on these days with these filters. Choose more days, or remove a filter.")
+        nothing("No one searched on these days with these filters. Choose more days, or remove a filter.")
         return
     before = funnel.steps(page.reading, page.filters, page.before) if page.before else None
     _steps(page, found, before)
@@ -30,7 +30,7 @@ def render(page: Page) -> None:
     _unserved(page)
 
 
-def _steps(page: Page, found: funnel.Funnel, before: funnel.Funnel | None) -> None:
+def _steps(page: Page, found: funnel.FunnelSteps, before: funnel.FunnelSteps | None) -> None:
     with tile(page, "From search to booking", FUNNEL, key="steps") as drawn:
         left, right = st.columns([4, 5], gap="medium")
         with left:
@@ -61,7 +61,7 @@ def _meanings() -> list[str]:
     return [said for name in STEP_COLUMNS if (said := definitions.of(f"{FUNNEL}.{name}"))]
 
 
-def _step_rows(found: funnel.Funnel, before: funnel.Funnel | None) -> list[dict[str, Any]]:
+def _step_rows(found: funnel.FunnelSteps, before: funnel.FunnelSteps | None) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for place, (name, number) in enumerate(found.steps):
         share = _share(found, place)
@@ -78,13 +78,13 @@ def _step_rows(found: funnel.Funnel, before: funnel.Funnel | None) -> list[dict[
     return rows
 
 
-def _share(found: funnel.Funnel, place: int) -> float | None:
-    """Share of the step before that got here."""
+def _share(found: funnel.FunnelSteps, place: int) -> float | None:
+    """Return the share of the step before that got to this step."""
     previous = found.steps[place - 1][1] if place else 0
     return found.steps[place][1] / previous if previous else None
 
 
-def _words(found: funnel.Funnel) -> str:
+def _words(found: funnel.FunnelSteps) -> str:
     return "; ".join(f"{name}: {formats.count(number)}" for name, number in found.steps)
 
 
@@ -192,7 +192,7 @@ def _destinations(page: Page) -> None:
 
 
 def _places(page: Page) -> None:
-    """What the place in the list does, and what is left when it is accounted for."""
+    """Draw what the place in the list does, and what is left when it is accounted for."""
     if not {PLACES, CORRECTED} <= page.reading.tables():
         return
     left, right = st.columns(2, gap="small")
@@ -260,7 +260,7 @@ def _places(page: Page) -> None:
 
 
 def _unserved(page: Page) -> None:
-    """Demand that nobody served: how much of it, and for where."""
+    """Draw demand that no provider served: how much of it, and for where."""
     if DEMAND not in page.reading.tables():
         return
     left, right = st.columns(2, gap="small")

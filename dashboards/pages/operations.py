@@ -15,11 +15,11 @@ from dashboards.queries import operations, trust
 
 RECENT = timedelta(hours=24)
 TOLD = 5
-"""So many broken levels are told at the top; the section Freshness has all of them."""
+"""The number of broken levels that are told at the top; the section Freshness has all of them."""
 
 
 def render(page: PlatformPage) -> None:
-    """Five figures, the accounts, then one section at a time: only the chosen one is read and drawn."""
+    """Draw five figures, the accounts, then one section at a time: only the chosen one is read and drawn."""
     accounts = operations.accounts(page.reading)
     stages = operations.stages(page.reading, page.now - RECENT)
     levels = operations.levels(page.reading) if operations.LEVELS in page.reading.tables() else []
@@ -55,7 +55,7 @@ def render(page: PlatformPage) -> None:
 
 
 def _tiles(page: PlatformPage, accounts: Any, stages: list[dict[str, Any]], levels: list[dict[str, Any]]) -> None:
-    """Each figure with words and the stamp of what it is read from."""
+    """Draw each figure with words and the stamp of what it is read from."""
     now, suites = page.now, page.trust.outcomes
     last = operations.last_commit(page.reading)
     late = operations.late_events(page.reading)

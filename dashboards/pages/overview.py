@@ -29,13 +29,14 @@ from dashboards.queries import kpis
 from dashboards.queries.kpis import Kpis
 
 SMOOTH = 7
-# Longer periods are drawn by week: a bar a day would be a hair.
+# Longer periods are drawn by week: a bar for each day would be as thin as a hair.
 DAILY_UP_TO = 120
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: how to get it, how to write it and its change, whether less is better, and where its meaning stands."""
+    """One figure: how to get it, how to write it and its change, whether less is better, and where its meaning stands.
+    One figure: how to get it, how to write it and its change, whether less is better, and where its meaning stands."""
 
     label: str
     value: Callable[[Kpis], float | None]
@@ -72,7 +73,7 @@ KPI, FUNNEL = "marts.mart_kpi_daily", "marts.fct_search_funnel_daily"
 
 
 def render(page: Page) -> None:
-    """Figures, trends, weeks and months, and where the change came from."""
+    """Draw figures, trends, weeks and months, and where the change came from."""
     if page.filters.any_dimension:
         st.caption(
             "With a filter, bookings and revenue are those that the days' searches led to; without one, those made on "
@@ -99,12 +100,12 @@ def render(page: Page) -> None:
 
 
 def _source(page: Page) -> str:
-    """The table that the figures come from."""
+    """Return the table that the figures come from."""
     return FUNNEL if page.filters.any_dimension else KPI
 
 
 def _meaning(page: Page, column: str) -> str | None:
-    """What a figure means, in the words of the model that it comes from."""
+    """Return what a figure means, in the words of the model that it comes from."""
     return definitions.of(f"{_source(page)}.{column}") or definitions.of(f"{KPI}.{column}")
 
 
@@ -140,20 +141,20 @@ def _figures(page: Page, shown: Sequence[tuple[date, Kpis]]) -> None:
 
 
 def _compared(page: Page, period: Period | None) -> Kpis | None:
-    """The sums of another period; None when its days are not all known."""
+    """Return the sums of another period; None when its days are not all known."""
     if period is None or not period.within(page.known):
         return None
     return kpis.total(kpis.daily(page.reading, page.filters, period))
 
 
 def _delta(figure: Figure, value: float | None, before: float | None) -> str | int | None:
-    """Streamlit reads the sign of the text for arrow and colour; a number 0 is grey."""
+    """Return the change for Streamlit, which reads the text's sign for arrow and colour; a number 0 is grey."""
     text = _change(figure, value, before)
     return 0 if text and not text.strip("+−0.%p ") else text and text.replace("−", "-")
 
 
 def _change(figure: Figure, value: float | None, before: float | None) -> str | None:
-    """In percent; of a share in percentage points, because percent of percent mislead."""
+    """Return a change in percent; of a share in percentage points, because percent of percent mislead."""
     if value is None or before is None:
         return None
     if figure.share:
@@ -171,7 +172,7 @@ def _in_words(figure: Figure, value: float | None, other: Kpis | None, when: str
 
 
 def _sparkline(shown: Sequence[tuple[date, Kpis]], figure: Figure) -> list[float] | None:
-    """At most 60 points: means of neighbouring days for long periods."""
+    """Return at most 60 points: means of neighbouring days for long periods."""
     if len(shown) < 2:
         return None
     step = -(-len(shown) // 60)
@@ -190,7 +191,7 @@ def _trend(
     tooltip: str,
     bars: bool = False,
 ) -> None:
-    """By day with a 7-day average, or by week; beside it the same a year before."""
+    """Draw a trend by day with a 7-day average, or by week; beside it the trend of a year before."""
 
     def value(kpi: Kpis) -> float | None:
         found = figure.value(kpi)
@@ -231,7 +232,7 @@ def _days(
 def _averages(
     daily: Sequence[tuple[date, Kpis]], value: Callable[[Kpis], float | None], known: Period
 ) -> list[float | None]:
-    """Of seven days, all of them known: a rate of the seven days' sums, a sum divided by seven."""
+    """Return averages of seven days, all of them known: a rate of the seven days' sums, a sum divided by seven."""
     averages: list[float | None] = []
     for place in range(SMOOTH - 1, len(daily)):
         week = daily[place - SMOOTH + 1 : place + 1]
@@ -244,7 +245,8 @@ def _averages(
 def _weeks(
     daily: Sequence[tuple[date, Kpis]], value: Callable[[Kpis], float | None]
 ) -> tuple[list[date], list[float | None]]:
-    """Whole weeks counted back from the last day, each by its first day; what is left at the beginning is dropped."""
+    """Return whole weeks counted back from the last day, each by its first day; what is left at the beginning is
+    dropped."""
     shown = daily[SMOOTH - 1 :]
     starts = range(len(shown) % 7, len(shown), 7)
     return [shown[start][0] for start in starts], [
@@ -255,7 +257,8 @@ def _weeks(
 def _a_year_before(
     page: Page, value: Callable[[Kpis], float | None], *, weekly: bool, places: int
 ) -> list[float | None]:
-    """The same line a year before, place by place; a leap day more or less is cut or left empty at the beginning."""
+    """Return the line of a year before, place by place; a leap day more or less is cut or left empty at the beginning.
+    Return the line of a year before, place by place; a leap day more or less is cut or left empty at the beginning."""
     year = page.period.year_before()
     if year.last < page.known.first:
         return [None] * places
@@ -269,7 +272,7 @@ def _a_year_before(
 
 
 def _spans(page: Page) -> None:
-    """Whole days, weeks or months beside those before and a year before, whatever days are chosen above."""
+    """Draw whole days, weeks or months beside those before and a year before, whatever days are chosen above."""
     with tile(
         page,
         "Day by day, week by week, month by month",
@@ -328,7 +331,7 @@ def _span_row(span: kpis.Span, grain: str) -> dict[str, object]:
 
 
 def _movers(page: Page) -> None:
-    """What gained and lost most against the days of comparison."""
+    """Draw what gained and lost most against the days of comparison."""
     if page.before is None:
         return
     with tile(

@@ -25,7 +25,7 @@ MEANING = {
 
 
 def render(page: Page) -> None:
-    """Now, over time, the moves between, what sets a segment apart, and who is worth a message."""
+    """Draw the segments now, over time, the moves between, what sets a segment apart, and who is worth a message."""
     rows = segments.now(page.reading, page.filters)
     if not rows:
         nothing("No user matches these filters. Remove one.")
@@ -130,7 +130,7 @@ def _transitions(page: Page) -> None:
     ) as drawn:
         rows = segments.transitions(page.reading, page.period)
         if not rows:
-            nothing("Nobody changed segment in these months.")
+            nothing("No user changed segment in these months.")
             return
         labels = {name: formats.label(name) for row in rows for name in (row["from_segment"], row["to_segment"])}
         left, right = st.columns([3, 2], gap="medium")
@@ -164,7 +164,7 @@ def _transitions(page: Page) -> None:
 
 
 def _traits(page: Page, order: list[str]) -> None:
-    """What a segment has more of than all users have: the high-value users first of all."""
+    """Draw what a segment has more of than all users have: the high-value users first of all."""
     with tile(
         page,
         "What sets them apart",
@@ -217,7 +217,7 @@ def _money(value: float) -> str:
 
 
 def _recency_frequency(page: Page) -> None:
-    """Who booked often and was here lately: the grid from which campaigns are picked."""
+    """Draw who booked often and was here lately: the grid from which campaigns are picked."""
     with tile(
         page,
         "Recency and frequency",
@@ -243,7 +243,7 @@ def _recency_frequency(page: Page) -> None:
         )
         rows = (segments.quintiles if scored else segments.recency_frequency)(page.reading, page.filters)
         if not rows:
-            nothing("Nobody who matches these filters has booked.")
+            nothing("No user who matches these filters has booked.")
             return
         down, across = ("Recency score", "Frequency score") if scored else ("Days since seen", "Bookings")
         drawn.shows(rows, {"recency": down, "frequency": across, "users": "Users", "revenue": "Lifetime revenue"})
@@ -269,7 +269,7 @@ def _recency_frequency(page: Page) -> None:
 
 
 def _lift(page: Page) -> None:
-    """Users who were sent to beside those who were held out: what the messages themselves changed."""
+    """Draw users who were sent to beside those who were held out: what the messages themselves changed."""
     if LIFT not in page.reading.tables():
         return
     with tile(

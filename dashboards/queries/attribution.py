@@ -1,4 +1,5 @@
-"""What each channel and campaign cost and brought, by attribution model. Every model shares the same booked revenue."""
+"""Queries for what each channel and campaign cost and brought, by attribution model. Every model shares the same
+booked revenue."""
 
 from __future__ import annotations
 
@@ -40,17 +41,17 @@ class Spend:
 
     @property
     def roas(self) -> float | None:
-        """Return on ad spend: revenue of the campaigns that cost something, per dollar spent."""
+        """Return the return on ad spend: revenue of the campaigns that cost something, per dollar spent."""
         return self.paid_revenue / self.cost if self.cost else None
 
     @property
     def cost_per_booking(self) -> float | None:
-        """What a booking of those campaigns cost."""
+        """Return what a booking of those campaigns cost."""
         return self.cost / self.paid_bookings if self.paid_bookings and self.cost else None
 
 
 def total(reading: Reading, filters: Filters, period: Period, model: str) -> Spend:
-    """The sums of the period."""
+    """Return the sums of the period."""
     condition, parameters = on(filters, "channel")
     row = reading.row(
         f"""
@@ -90,16 +91,16 @@ LEVELS = {
     "medium": "utm_medium",
     "campaign": "channel, utm_source, utm_medium, utm_campaign",
 }
-"""What credit can be read by -> its columns."""
+"""Level that credit can be read by -> its columns."""
 
 
 def at_level(reading: Reading, filters: Filters, period: Period, model: str, level: str) -> list[dict[str, Any]]:
-    """One row a channel, source, medium or campaign, the one with most revenue first."""
+    """Return one row for each channel, source, medium or campaign, the one with most revenue first."""
     return _grouped(reading, filters, period, model, LEVELS[level])
 
 
 def first_against_last(reading: Reading, filters: Filters, period: Period, level: str) -> list[dict[str, Any]]:
-    """Revenue under first touch and under last touch: what opens journeys, and what closes them. The 12 largest moves."""
+    """Return revenue under first and last touch: what opens journeys, and what closes them. The 12 largest moves."""
     condition, parameters = on(filters, "channel")
     keys = LEVELS[level]
     return reading.rows(
@@ -121,7 +122,7 @@ def first_against_last(reading: Reading, filters: Filters, period: Period, level
 
 
 def by_model(reading: Reading, filters: Filters, period: Period) -> list[dict[str, Any]]:
-    """Revenue of each channel by each model."""
+    """Return the revenue of each channel by each model."""
     condition, parameters = on(filters, "channel")
     return reading.rows(
         f"""

@@ -1,4 +1,4 @@
-"""What there is: tables and columns as the lake has them, and how their newest runs and checks went."""
+"""Queries for the catalog: tables and columns as the lake has them, and how their newest runs and checks went."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dashboards.source import Reading
 from searchflow import warehouse
 
 SHOWN = ("marts", "activation", "intermediate", "staging", "raw", "ops", "seeds")
-"""Schemas that people may read, the most useful first."""
+"""The schemas that people may read, the most useful first."""
 
 
 def columns(reading: Reading) -> list[dict[str, Any]]:
-    """Every column of every table and view, in their order."""
+    """Return every column of every table and view, in their order."""
     return reading.rows(
         """
         SELECT table_schema || '.' || table_name AS table_name, column_name, lower(data_type) AS type
@@ -25,7 +25,7 @@ def columns(reading: Reading) -> list[dict[str, Any]]:
 
 
 def runs(reading: Reading) -> dict[str, dict[str, Any]]:
-    """Model -> when it was last made, and how many rows its newest run wrote."""
+    """Return model -> when it was last made, and how many rows its newest run wrote."""
     rows = reading.rows(
         """
         SELECT model, max(started_at) AS made, arg_max(rows, started_at)::BIGINT AS rows FROM ops.model_runs
@@ -36,7 +36,7 @@ def runs(reading: Reading) -> dict[str, dict[str, Any]]:
 
 
 def checks(reading: Reading, table: str) -> list[dict[str, Any]]:
-    """The newest run of a table's checks, what did not pass first."""
+    """Return the newest run of a table's checks, what did not pass first."""
     return reading.rows(
         """
         SELECT outcome, severity, column_name, sentence, observed, unexpected_count, checked_at

@@ -1,4 +1,4 @@
-"""What can be filtered by: the days there are, and the values of each dimension, the most searched first."""
+"""Queries for what can be filtered by: the days there are, and the values of each dimension, the most searched first."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ MOST_VALUES = 200
 
 
 def calendar(reading: Reading) -> Period | None:
-    """The days with data; None when nothing has happened yet."""
+    """Return the days with data; None when nothing has happened yet."""
     row = reading.row("SELECT min(kpi_date) AS first, max(kpi_date) AS last FROM marts.mart_kpi_daily")
     return None if row["first"] is None else Period(row["first"], row["last"])
 
 
 def values(reading: Reading) -> dict[str, list[str]]:
-    """Dimension -> its values, found in one reading of the mart."""
+    """Return dimension -> its values, found in one reading of the mart."""
     names = list(DIMENSIONS)
     cases = " ".join(f"WHEN grouping({name}) = 0 THEN '{name}'" for name in names)
     shown = " ".join(f"WHEN grouping({name}) = 0 THEN {name}" for name in names)

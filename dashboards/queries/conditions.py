@@ -1,4 +1,5 @@
-"""What the filters mean in SQL. Values are bound parameters; only our own column names are written into the text."""
+"""Conditions that the filters mean in SQL. Values are bound parameters; only our own column names are written into the
+text."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from dashboards.periods import Period
 
 
 def on(filters: Filters, *dimensions: str) -> tuple[str, dict[str, Any]]:
-    """The condition that holds the chosen values of these dimensions (all, when none are named), and its parameters."""
+    """Return the condition that holds the chosen values of these dimensions (all, when none are named), and its
+    parameters."""
     clauses, parameters = ["true"], {}
     for dimension in dimensions or DIMENSIONS:
         chosen = filters.of(dimension)
@@ -21,5 +23,5 @@ def on(filters: Filters, *dimensions: str) -> tuple[str, dict[str, Any]]:
 
 
 def between(period: Period) -> dict[str, Any]:
-    """The parameters of `BETWEEN $first AND $last`."""
+    """Return the parameters of `BETWEEN $first AND $last`."""
     return {"first": period.first, "last": period.last}

@@ -1,4 +1,4 @@
-"""From searches to bookings: the steps, and the steps by one dimension."""
+"""Queries for the way from searches to bookings: the steps, and the steps by one dimension."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _SUMS = """
 
 
 @dataclass(frozen=True)
-class Funnel:
-    """How many searches got how far."""
+class FunnelSteps:
+    """The number of searches that got to each step."""
 
     searches: int
     with_results: int
@@ -37,7 +37,7 @@ class Funnel:
 
     @property
     def steps(self) -> list[tuple[str, int]]:
-        """The steps in their order, by name."""
+        """Return the steps in their order, by name."""
         return [
             ("Searches", self.searches),
             ("… with results", self.with_results),
@@ -46,17 +46,17 @@ class Funnel:
         ]
 
 
-def steps(reading: Reading, filters: Filters, period: Period) -> Funnel:
-    """The funnel of the period's searches."""
+def steps(reading: Reading, filters: Filters, period: Period) -> FunnelSteps:
+    """Return the funnel of the period's searches."""
     condition, parameters = on(filters)
     sql = (
         f"SELECT {_SUMS} FROM marts.fct_search_funnel_daily WHERE search_date BETWEEN $first AND $last AND {condition}"
     )
-    return Funnel(**reading.row(sql, {**between(period), **parameters}))
+    return FunnelSteps(**reading.row(sql, {**between(period), **parameters}))
 
 
 def by(reading: Reading, filters: Filters, period: Period, dimension: str) -> list[dict[str, Any]]:
-    """The same for each value of a dimension, the most searched first; rates as shares of searches."""
+    """Return the funnel for each value of a dimension, the most searched first; rates as shares of searches."""
     if dimension not in DIMENSIONS:
         raise ValueError(f"{dimension} is no dimension of the funnel. Use one of {', '.join(DIMENSIONS)}.")
     condition, parameters = on(filters)
@@ -75,7 +75,8 @@ def by(reading: Reading, filters: Filters, period: Period, dimension: str) -> li
 
 
 def destinations(reading: Reading, period: Period, before: Period | None) -> list[dict[str, Any]]:
-    """Demand for the places most searched for: look-to-book, revenue, what was asked for in vain, and its change."""
+    """Return demand for the places most searched for: look-to-book, revenue, what was asked for in vain, and its
+    change."""
     earlier = before or Period(date.max, date.min)
     return reading.rows(
         """
@@ -103,7 +104,7 @@ def destinations(reading: Reading, period: Period, before: Period | None) -> lis
 
 
 def unserved(reading: Reading, period: Period) -> list[dict[str, Any]]:
-    """Destinations people asked for and found nothing, the most asked for first."""
+    """Return destinations that people asked for and found nothing, the most asked for first."""
     return reading.rows(
         """
         SELECT destination, sum(zero_result_searches)::BIGINT AS zero_result_searches,
@@ -118,7 +119,7 @@ def unserved(reading: Reading, period: Period) -> list[dict[str, Any]]:
 
 
 def vain_by_day(reading: Reading, filters: Filters, period: Period) -> list[dict[str, Any]]:
-    """Searches that found nothing, and their share, by day."""
+    """Return searches that found nothing, and their share, by day."""
     condition, parameters = on(filters)
     return reading.rows(
         f"""
@@ -132,7 +133,7 @@ def vain_by_day(reading: Reading, filters: Filters, period: Period) -> list[dict
 
 
 def positions(reading: Reading) -> list[dict[str, Any]]:
-    """How often each of the first 20 places is the first one clicked, as learnt from the last 90 days."""
+    """Return how often each of the first 20 places is the first one clicked, as learnt from the last 90 days."""
     return reading.rows(
         """
         SELECT position, searches_shown, first_clicks, click_rate,
@@ -143,7 +144,7 @@ def positions(reading: Reading) -> list[dict[str, Any]]:
 
 
 def corrected_clicks(reading: Reading, filters: Filters, period: Period, dimension: str) -> list[dict[str, Any]]:
-    """Clicks over the clicks that the shown places alone would bring (COEC), by platform, device or channel."""
+    """Return clicks over the clicks that the shown places alone would bring (COEC), by platform, device or channel."""
     condition, parameters = on(filters, *CORRECTED)
     return reading.rows(
         f"""
@@ -159,4 +160,4 @@ def corrected_clicks(reading: Reading, filters: Filters, period: Period, dimensi
 
 
 CORRECTED = ("platform", "device_type", "channel")
-"""What the corrected click rate is known by."""
+"""The dimensions by which the corrected click rate is known."""

@@ -1,4 +1,4 @@
-"""The figures of the business, from `mart_kpi_daily`; with a filter from `fct_search_funnel_daily`.
+"""Queries for the figures of the business, from `mart_kpi_daily`; with a filter from `fct_search_funnel_daily`.
 
 The two differ on purpose: the first counts bookings on the day they were made, the second those that a day's searches
 led to, whenever they were made. The page says which one it shows.
@@ -30,27 +30,27 @@ class Kpis:
 
     @property
     def click_through_rate(self) -> float | None:
-        """Share of searches with a click."""
+        """Return the share of searches with a click."""
         return _share(self.searches_with_click, self.searches)
 
     @property
     def conversion_rate(self) -> float | None:
-        """Share of searches that led to a booking."""
+        """Return the share of searches that led to a booking."""
         return _share(self.searches_with_conversion, self.searches)
 
     @property
     def zero_result_rate(self) -> float | None:
-        """Share of searches that found nothing."""
+        """Return the share of searches that found nothing."""
         return _share(self.zero_result_searches, self.searches)
 
     @property
     def revenue_per_search(self) -> float | None:
-        """What the searches brought, per search."""
+        """Return what the searches brought, per search."""
         return _share(self.search_revenue, self.searches)
 
     @property
     def avg_booking_value(self) -> float | None:
-        """Revenue per booking."""
+        """Return the revenue per booking."""
         return _share(self.revenue, self.conversions)
 
 
@@ -86,7 +86,7 @@ def _days(filters: Filters, period: Period) -> tuple[str, dict[str, Any]]:
 
 
 def daily(reading: Reading, filters: Filters, period: Period) -> list[tuple[date, Kpis]]:
-    """Each day of the period; a day on which nothing happened has zeros."""
+    """Return each day of the period; a day on which nothing happened has zeros."""
     sql, parameters = _days(filters, period)
     found = {
         row.pop("day"): Kpis(**row)
@@ -97,7 +97,7 @@ def daily(reading: Reading, filters: Filters, period: Period) -> list[tuple[date
 
 
 def total(days: list[tuple[date, Kpis]]) -> Kpis:
-    """The sum of some days."""
+    """Return the sum of some days."""
     return Kpis(**{name: sum(getattr(kpis, name) for _, kpis in days) for name in COLUMNS})
 
 
@@ -113,11 +113,11 @@ class Span:
 
 GRAINS = {"day": "Day", "week": "Week", "month": "Month"}
 SHOWN = {"day": 14, "week": 9, "month": 13}
-"""How many of each are listed."""
+"""The number of days, weeks and months that are listed."""
 
 
 def spans(daily: list[tuple[date, Kpis]], grain: str, *, last_over: date) -> list[Span]:
-    """The newest whole days, weeks (from Monday) or months, the newest first.
+    """Return the newest whole days, weeks (from Monday) or months, the newest first.
 
     A year before is the same month, or 52 weeks earlier, so that the weekdays are the same.
     """
@@ -142,7 +142,7 @@ def spans(daily: list[tuple[date, Kpis]], grain: str, *, last_over: date) -> lis
 
 
 def _whole(day: date, grain: str) -> Period:
-    """The day, week or month that a day is in."""
+    """Return the day, week or month that a day is in."""
     if grain == "day":
         return Period(day, day)
     if grain == "week":
@@ -160,11 +160,11 @@ def _sum(by_day: dict[date, Kpis], period: Period) -> Kpis:
 
 MOVERS = ("channel", "country", "platform", "device_type", "destination")
 MOST_MOVERS = 5
-"""So many of the best, and so many of the worst."""
+"""The number of the best that are shown, and of the worst."""
 
 
 def movers(reading: Reading, filters: Filters, now: Period, before: Period, dimension: str) -> list[dict[str, Any]]:
-    """What gained and what lost most revenue between two periods, from the best to the worst.
+    """Return what gained and what lost most revenue between two periods, from the best to the worst.
 
     Destinations are counted for all visitors together: their mart knows no other dimension.
     """

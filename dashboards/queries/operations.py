@@ -1,4 +1,4 @@
-"""How the platform itself is doing: what came in, what ran, how fresh each table is, what was refused."""
+"""Queries about how the platform itself is doing: what came in, what ran, how fresh each table is, what was refused."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from searchflow.ops import audit_log
 
 
 def accounts(reading: Reading) -> Accounting:
-    """The accounting identity over everything that ever came in, by the platform's own definition."""
+    """Return the accounting identity over everything that ever came in, by the platform's own definition."""
     return accounting(reading.cursor)
 
 
 def late_events(reading: Reading) -> int:
-    """Events that arrived late, ever."""
+    """Return how many events ever arrived late."""
     return int(reading.row("SELECT coalesce(sum(late), 0)::BIGINT AS n FROM ops.ingestion_batches")["n"])
 
 
 def arrivals(reading: Reading, since: datetime) -> list[dict[str, Any]]:
-    """Events that came in, by hour and type."""
+    """Return events that came in, by hour and type."""
     return reading.rows(
         """
         SELECT date_trunc('hour', committed_at) AS hour, event_type, sum(received)::BIGINT AS received
@@ -34,13 +34,13 @@ def arrivals(reading: Reading, since: datetime) -> list[dict[str, Any]]:
 
 
 def last_commit(reading: Reading) -> datetime | None:
-    """When something was last stored."""
+    """Return when something was last stored."""
     at: datetime | None = reading.row("SELECT max(committed_at) AS at FROM ops.ingestion_batches")["at"]
     return at
 
 
 def dead_letters(reading: Reading) -> list[dict[str, Any]]:
-    """Refused inputs by reason, the most frequent first."""
+    """Return refused inputs by reason, the most frequent first."""
     return reading.rows(
         """
         SELECT reason_code, count(*) AS letters, count(*) FILTER (status = 'open') AS open,
@@ -52,7 +52,7 @@ def dead_letters(reading: Reading) -> list[dict[str, Any]]:
 
 
 def stages(reading: Reading, since: datetime) -> list[dict[str, Any]]:
-    """The newest run of each stage, and how its runs since then went."""
+    """Return the newest run of each stage, and how its runs since then went."""
     return reading.rows(
         """
         WITH ranked AS (
@@ -71,7 +71,7 @@ def stages(reading: Reading, since: datetime) -> list[dict[str, Any]]:
 
 
 def models(reading: Reading) -> list[dict[str, Any]]:
-    """The newest run of each model."""
+    """Return the newest run of each model."""
     return reading.rows(
         """
         SELECT model, status, started_at, duration_s, rows, audits_passed, audits_failed, interval_end, error
@@ -83,7 +83,7 @@ def models(reading: Reading) -> list[dict[str, Any]]:
 
 
 def syncs(reading: Reading) -> list[dict[str, Any]]:
-    """The newest run of each sync."""
+    """Return the newest run of each sync."""
     return reading.rows(
         """
         SELECT sync, status, started_at, added, changed, removed, unchanged, rejected, retried, mode, error
@@ -94,7 +94,7 @@ def syncs(reading: Reading) -> list[dict[str, Any]]:
 
 
 def freshness(reading: Reading) -> list[dict[str, Any]]:
-    """The newest event and the last load of each raw table and model."""
+    """Return the newest event and the last load of each raw table and model."""
     return reading.rows(
         """
         SELECT table_name, last_event_ts, last_loaded_at FROM ops.freshness
@@ -104,7 +104,7 @@ def freshness(reading: Reading) -> list[dict[str, Any]]:
 
 
 def problems(reading: Reading) -> list[dict[str, Any]]:
-    """Checks that did not pass in the newest run of their suite."""
+    """Return checks that did not pass in the newest run of their suite."""
     return reading.rows(
         """
         WITH latest AS (
@@ -122,7 +122,7 @@ LEVELS = "ops.service_levels"
 
 
 def levels(reading: Reading) -> list[dict[str, Any]]:
-    """The newest state of each service level, the broken ones first."""
+    """Return the newest state of each service level, the broken ones first."""
     return reading.rows(
         """
         SELECT * FROM (SELECT level, target, state, value, bound, limit_value, unit, since, sentence, checked_at
@@ -134,7 +134,7 @@ def levels(reading: Reading) -> list[dict[str, Any]]:
 
 
 def rates(reading: Reading, since: datetime) -> list[dict[str, Any]]:
-    """Events a second, what waits and for how long, by source and 5 minutes: the busiest moment of each."""
+    """Return events a second, what waits and for how long, by source and 5 minutes: the busiest moment of each."""
     return reading.rows(
         """
         SELECT time_bucket(INTERVAL 5 MINUTE, measured_at) AS at, source, max(events_per_second)::DOUBLE AS rate,
@@ -146,7 +146,7 @@ def rates(reading: Reading, since: datetime) -> list[dict[str, Any]]:
 
 
 def letters_by_day(reading: Reading, since: datetime) -> list[dict[str, Any]]:
-    """Refused inputs by day of arrival and reason."""
+    """Return refused inputs by day of arrival and reason."""
     return reading.rows(
         """
         SELECT received_at::DATE AS day, reason_code, count(*)::BIGINT AS letters FROM raw.dead_letters
@@ -157,7 +157,7 @@ def letters_by_day(reading: Reading, since: datetime) -> list[dict[str, Any]]:
 
 
 def quality_by_run(reading: Reading, since: datetime) -> list[dict[str, Any]]:
-    """Share of checks that passed, by hour: what is checked more often is one point."""
+    """Return the share of checks that passed, by hour: what is checked more often is one point."""
     return reading.rows(
         """
         SELECT date_trunc('hour', checked_at) AS hour, count(*)::BIGINT AS checks,
@@ -171,7 +171,7 @@ def quality_by_run(reading: Reading, since: datetime) -> list[dict[str, Any]]:
 
 
 def quarantined(reading: Reading) -> list[dict[str, Any]]:
-    """Rows that the newest run of each suite checked, passed and put in quarantine."""
+    """Return rows that the newest run of each suite checked, passed and put in quarantine."""
     return reading.rows(
         """
         SELECT suite, rows_in, rows_passed, rows_quarantined, duration_s, checked_at FROM ops.validated_tables
@@ -182,7 +182,7 @@ def quarantined(reading: Reading) -> list[dict[str, Any]]:
 
 
 def sync_history(reading: Reading, since: datetime) -> list[dict[str, Any]]:
-    """Rows sent by each sync and day."""
+    """Return the rows sent by each sync and day."""
     return reading.rows(
         """
         SELECT started_at::DATE AS day, sync, sum(added + changed + removed)::BIGINT AS sent,
@@ -194,7 +194,7 @@ def sync_history(reading: Reading, since: datetime) -> list[dict[str, Any]]:
 
 
 def drift(reading: Reading) -> list[dict[str, Any]]:
-    """The newest reconciliation of each sync: what its destination holds beside what it should hold."""
+    """Return the newest reconciliation of each sync: what its destination holds beside what it should hold."""
     return reading.rows(
         """
         SELECT sync, checked_at, expected, found, missing, different, unexpected, repaired FROM ops.reconciliation_runs
@@ -204,7 +204,7 @@ def drift(reading: Reading) -> list[dict[str, Any]]:
 
 
 def schema_changes(reading: Reading) -> list[dict[str, Any]]:
-    """Fields that producers sent for the first time, or with another type: the newest first."""
+    """Return fields that producers sent for the first time, or with another type: the newest first."""
     return reading.rows(
         """
         SELECT event_type, field, kind, json_type, previous_types, first_seen_at, source FROM ops.schema_changes
@@ -214,7 +214,8 @@ def schema_changes(reading: Reading) -> list[dict[str, Any]]:
 
 
 def audit_entries(*, own_reads: bool) -> list[dict[str, Any]]:
-    """The newest entries of the audit log: who or what read or changed which table, with or without these pages' reads."""
+    """Return the newest entries of the audit log: who or what read or changed which table, with or without these
+    pages' reads."""
     return audit_log.show(current_settings(), limit=100, without=None if own_reads else (PROCESS, "read"))
 
 
@@ -222,7 +223,7 @@ RESTATEMENTS = "ops.kpi_restatements"
 
 
 def restatements(reading: Reading) -> list[dict[str, Any]]:
-    """Key figures whose day was made anew with another value, the newest first."""
+    """Return key figures whose day was made again with another value, the newest first."""
     return reading.rows(
         """
         SELECT restated_at, kpi_date, metric, old_value, new_value, change, cause, late_events

@@ -1,4 +1,5 @@
-"""What acting on the data changed: users who got a message beside users held out, and how good recommendations were."""
+"""Queries about what acting on the data changed: users who got a message beside users held out, and how good
+recommendations were."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from dashboards.source import Reading
 
 
 def lift(reading: Reading) -> list[dict[str, Any]]:
-    """One row a sync with a holdout, the newest experiment first."""
+    """Return one row for each sync with a holdout, the newest experiment first."""
     return reading.rows(
         """
         SELECT sync, first_assigned_at, pending_users, treated_users, held_out_users, treated_conversion_rate,
@@ -20,7 +21,8 @@ def lift(reading: Reading) -> list[dict[str, Any]]:
 
 
 def recommendation_quality(reading: Reading) -> list[dict[str, Any]]:
-    """Recall and NDCG of each held-out week, ours beside the list that is the same for everybody."""
+    """Return recall and NDCG of each held-out week, for our own lists beside the list that is the same for every user.
+    Return recall and NDCG of each held-out week, for our own lists beside the list that is the same for every user."""
     return reading.rows(
         """
         SELECT held_out_from, held_out_until, recommender, users, recall_at_10, ndcg_at_10

@@ -1,4 +1,4 @@
-"""Who the users are: how many in each segment, since when, and where they came from."""
+"""Queries about the users: how many there are in each segment, since when, and where they came from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ ORDER = ("high_value", "new_user", "regular", "abandoned_search", "at_risk")
 
 
 def now(reading: Reading, filters: Filters) -> list[dict[str, Any]]:
-    """One row a segment as of the newest run; platform, device and country are those of the user's newest search."""
+    """Return one row for each segment as of the newest run; platform, device and country are those of the user's
+    newest search."""
     condition, parameters = on(filters, "platform", "device_type", "country")
     return reading.rows(
         f"""
@@ -32,7 +33,7 @@ def now(reading: Reading, filters: Filters) -> list[dict[str, Any]]:
 
 
 def history(reading: Reading, period: Period) -> list[dict[str, Any]]:
-    """Users in each segment at the end of each day: who entered less who left, summed up from the beginning."""
+    """Return users in each segment at the end of each day: who entered less who left, summed up from the beginning."""
     return reading.rows(
         """
         WITH changes AS (
@@ -60,7 +61,7 @@ def history(reading: Reading, period: Period) -> list[dict[str, Any]]:
 
 
 def transitions(reading: Reading, period: Period) -> list[dict[str, Any]]:
-    """How often users changed from one segment to another in the months that the period touches."""
+    """Return how often users changed from one segment to another in the months that the period touches."""
     return reading.rows(
         """
         SELECT from_segment, to_segment, sum(transitions)::BIGINT AS transitions FROM marts.mart_segment_transitions
@@ -72,13 +73,14 @@ def transitions(reading: Reading, period: Period) -> list[dict[str, Any]]:
 
 TRAITS = {"platform": "Platform", "device_type": "Device", "country": "Country"}
 RARE = 0.005
-"""A value that fewer users have says nothing about a segment."""
+"""The least share of users who have a value: a rarer value says nothing about a segment."""
 FREQUENCIES = ("1", "2", "3", "4", "5+")
 RECENCIES = ("0-7", "8-30", "31-90", "91-180", "181-365", "over 365")
 
 
 def traits(reading: Reading, segment: str) -> list[dict[str, Any]]:
-    """How often each value of each trait is found in a segment, and among all users: what sets the segment apart."""
+    """Return how often each value of each trait is found in a segment, and among all users: what sets the segment
+    apart."""
     parts = " UNION ALL ".join(
         f"""
         SELECT '{name}' AS trait, users.{name} AS value, count(*) FILTER (segments.segment = $segment) AS users,
@@ -103,7 +105,7 @@ def traits(reading: Reading, segment: str) -> list[dict[str, Any]]:
 
 
 def habits(reading: Reading, segment: str) -> list[dict[str, Any]]:
-    """What the users of a segment do, beside all users: means a user."""
+    """Return what the users of a segment do, beside all users: means per user."""
     return reading.rows(
         """
         SELECT groups.name, count(*) AS users, avg(users.searches)::DOUBLE AS searches,
@@ -121,7 +123,7 @@ def habits(reading: Reading, segment: str) -> list[dict[str, Any]]:
 
 
 def recency_frequency(reading: Reading, filters: Filters) -> list[dict[str, Any]]:
-    """Users who booked, by days since they were last seen and by how often they booked."""
+    """Return users who booked, by days since they were last seen and by how often they booked."""
     condition, parameters = on(filters, "platform", "device_type", "country")
     return reading.rows(
         f"""
@@ -144,7 +146,7 @@ QUINTILES = ("5", "4", "3", "2", "1")
 
 
 def quintiles(reading: Reading, filters: Filters) -> list[dict[str, Any]]:
-    """The same users by quintiles among all customers (RFM), 5 being the best."""
+    """Return users who booked by quintiles among all customers (RFM), 5 being the best."""
     condition, parameters = on(filters, "platform", "device_type", "country")
     return reading.rows(
         f"""

@@ -1,4 +1,5 @@
-"""How far numbers can be trusted: when tables were made, what gates said, what is in quarantine, open dead letters."""
+"""Queries about how far numbers can be trusted: when tables were made, what gates said, what is in quarantine, open
+dead letters."""
 
 from __future__ import annotations
 
@@ -24,12 +25,12 @@ class SuiteOutcome:
 
     @property
     def checks(self) -> int:
-        """How many in all."""
+        """Return how many checks there are in all."""
         return self.passed + self.warned + self.failed + self.crashed
 
     @property
     def outcome(self) -> str:
-        """The worst: pass, warn, fail or error."""
+        """Return the worst outcome: pass, warn, fail or error."""
         for outcome, number in (("error", self.crashed), ("fail", self.failed), ("warn", self.warned)):
             if number:
                 return outcome
@@ -37,7 +38,7 @@ class SuiteOutcome:
 
 
 def outcomes(reading: Reading) -> list[SuiteOutcome]:
-    """The newest run of every suite, the worst first."""
+    """Return the newest run of every suite, the worst first."""
     rows = reading.rows(
         """
         WITH latest AS (
@@ -56,7 +57,7 @@ def outcomes(reading: Reading) -> list[SuiteOutcome]:
 
 
 def made_at(reading: Reading) -> dict[str, datetime]:
-    """Model -> when it was last made: what was stored before is in it."""
+    """Return model -> when it was last made: what was stored before is in it."""
     rows = reading.rows(
         """
         SELECT model, max(started_at) AS made FROM ops.model_runs
@@ -67,7 +68,7 @@ def made_at(reading: Reading) -> dict[str, datetime]:
 
 
 def quarantined(reading: Reading) -> dict[str, int]:
-    """Suite -> rows that its newest run put in quarantine; only those with any."""
+    """Return suite -> rows that its newest run put in quarantine; only those with any."""
     rows = reading.rows(
         """
         SELECT suite, arg_max(rows_quarantined, (checked_at, run_id))::BIGINT AS held FROM ops.validated_tables
@@ -78,14 +79,14 @@ def quarantined(reading: Reading) -> dict[str, int]:
 
 
 def finality(reading: Reading, day: date) -> float | None:
-    """Share of a day's events that are expected to be here."""
+    """Return the share of a day's events that are expected to be here."""
     rows = reading.rows("SELECT finality FROM marts.mart_kpi_daily WHERE kpi_date = $day", {"day": day})
     return rows[0]["finality"] if rows else None
 
 
 @dataclass(frozen=True)
 class ToCome:
-    """What is expected to arrive still for some days, by how late events have been."""
+    """The events that are still expected to arrive for some days, by how late events have been."""
 
     searches: float
     conversions: float
@@ -93,7 +94,7 @@ class ToCome:
 
 
 def to_come(reading: Reading, first: date, last: date) -> ToCome | None:
-    """Of these days; None when nothing is, or when the mart was made before it knew."""
+    """Return what is to come for these days; None when nothing is, or when the mart was made before it knew."""
     if "revenue_to_come" not in reading.columns("marts.mart_kpi_daily"):
         return None
     row = reading.row(
@@ -109,5 +110,5 @@ def to_come(reading: Reading, first: date, last: date) -> ToCome | None:
 
 
 def open_dead_letters(reading: Reading) -> int:
-    """Inputs that could not be stored and wait for a decision."""
+    """Return how many inputs could not be stored and wait for a decision."""
     return int(reading.row("SELECT count(*) AS n FROM raw.dead_letters WHERE status = 'open'")["n"])

@@ -1,1 +1,1 @@
-"""Suites of the activation models: what is about to leave the house. Imports only `expectations.suite`."""
+"""Suites of the activation models: the rows that are about to leave the house. Imports only `expectations.suite`."""

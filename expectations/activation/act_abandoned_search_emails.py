@@ -1,7 +1,7 @@
-"""What the e-mail queue is sent: only to those who agreed. Often empty in a small data set.
+"""Suite of the rows that the e-mail queue is sent: only to those who agreed. Often empty in a small data set.
 
 The address of a single message is delivery's business (it rejects that row with a reason): here it only warns, so
-that one bad address does not keep everybody else's mail.
+that one bad address does not keep the mail of all others.
 """
 
 from expectations.suite import (
@@ -45,7 +45,7 @@ SUITE = Suite(
         critical("No message would be sent twice.", unique("idempotency_key")),
         critical("Every message has a receiver.", none_where("user_is_known", "coalesce(user_id, '') = ''")),
         critical(
-            "Everybody we write to agreed to it.",
+            "Every user we write to agreed to it.",
             never(
                 "only_with_consent",
                 """

@@ -1,4 +1,4 @@
-"""What the CRM is sent: one row a user, no name and no address."""
+"""Suite of the rows that the CRM is sent: one row for each user, no name and no address."""
 
 from expectations.suite import (
     COUNTRY_CODE,
@@ -31,11 +31,11 @@ SUITE = Suite(
         ),
         critical("Every row belongs to a user.", none_where("user_is_known", "coalesce(user_id, '') = ''")),
         critical("Every user is sent once.", unique("user_id")),
-        critical("Everybody is in a segment.", not_null("segment")),
+        critical("Every user is in a segment.", not_null("segment")),
         critical("Every segment is one that we define.", one_of("segment", SEGMENTS)),
         critical("No lifetime revenue is negative.", between("lifetime_revenue", low=0)),
         critical(
-            "Everybody who has a segment is sent, and nobody else.",
+            "Every user who has a segment is sent, and no other user.",
             aggregate(
                 "as_many_as_have_a_segment",
                 broken="count(*) <> (SELECT count(*) FROM {marts.mart_user_segments})",

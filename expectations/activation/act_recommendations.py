@@ -1,4 +1,4 @@
-"""What the recommendation cache is sent."""
+"""Suite of the rows that the recommendation cache is sent."""
 
 from expectations.suite import (
     Suite,
@@ -25,12 +25,12 @@ SUITE = Suite(
             "A recommendation holds what it needs and nothing else.",
             has_exactly_columns("user_id", "destination", "score", "rank"),
         ),
-        critical("Every recommendation is for somebody.", none_where("user_is_known", "coalesce(user_id, '') = ''")),
+        critical("Every recommendation is for a user.", none_where("user_is_known", "coalesce(user_id, '') = ''")),
         critical(
             "Every recommendation names a destination.",
             none_where("destination_is_known", "coalesce(destination, '') = ''"),
         ),
-        critical("Nobody is recommended a destination twice.", unique("user_id", "destination")),
+        critical("No user is recommended a destination twice.", unique("user_id", "destination")),
         critical("Every recommendation has a score.", not_null("score")),
         critical("Scores lie between 0 and 1.", between("score", low=0, high=1)),
         critical("Ranks start at 1.", between("rank", low=1)),
@@ -44,7 +44,7 @@ SUITE = Suite(
             ),
         ),
         warning(
-            "Nobody is recommended more than 20 destinations.",
+            "No user is recommended more than 20 destinations.",
             none_where("short_lists", "rank > 20"),
         ),
         warning(

@@ -1,4 +1,4 @@
-"""Users who were seen. Names, addresses, languages and time zones are personal: no check may select a value."""
+"""Suite of users who were seen. Names, addresses, languages and time zones are personal: no check may select a value."""
 
 from expectations.suite import (
     Suite,
@@ -50,10 +50,10 @@ SUITE = Suite(
         critical("Every user is there once.", unique("user_id")),
         critical("It is known when a user was seen last.", not_null("last_seen_at")),
         critical(
-            "Nobody was seen last before they were seen first.",
+            "No user was seen last before they were seen first.",
             none_where("seen_in_order", "last_seen_at < first_seen_at"),
         ),
-        critical("Nobody was seen in the future.", not_ahead("last_seen_at")),
+        critical("No user was seen in the future.", not_ahead("last_seen_at")),
         critical("Lifetime revenue is known.", not_null("lifetime_revenue")),
         critical("No lifetime revenue is negative.", between("lifetime_revenue", low=0)),
         critical("No number of bookings is negative.", between("conversions", low=0)),

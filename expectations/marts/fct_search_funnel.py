@@ -1,4 +1,4 @@
-"""What came of each search. Revenue is only what a search led to: the rest of the bookings is not in here."""
+"""Suite that checks what came of each search. Revenue is only what a search led to: the rest of the bookings is not in here."""
 
 from expectations.suite import (
     COUNTRY_CODE,
@@ -89,7 +89,7 @@ SUITE = Suite(
         critical("The revenue of every search is known.", not_null("revenue")),
         critical("No revenue is negative.", between("revenue", low=0)),
         critical(
-            "Nobody books without having clicked.", none_where("booked_after_click", "conversions > 0 AND clicks = 0")
+            "No one books without having clicked.", none_where("booked_after_click", "conversions > 0 AND clicks = 0")
         ),
         critical(
             "There is no revenue without a booking.",

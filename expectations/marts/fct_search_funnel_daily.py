@@ -1,4 +1,4 @@
-"""The funnel by day, platform, device, country and channel, without bots: it must add up to the funnel."""
+"""Suite of the funnel by day, platform, device, country and channel, without bots: it must add up to the funnel."""
 
 from expectations.suite import (
     Suite,

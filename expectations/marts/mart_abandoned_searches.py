@@ -1,4 +1,4 @@
-"""Users who searched within 48 hours and did not book since. Often empty in a small data set."""
+"""Suite of users who searched within 48 hours and did not book since. Often empty in a small data set."""
 
 from expectations.suite import (
     Suite,
@@ -40,7 +40,7 @@ SUITE = Suite(
         critical("A user is reminded at most once a day.", unique("user_id", "trigger_window")),
         critical("No search was abandoned before it happened.", between("hours_since_search", low=0)),
         critical(
-            "Nobody is reminded of a search that led to a booking.",
+            "No user is reminded of a search that led to a booking.",
             never(
                 "did_not_book",
                 """
@@ -55,7 +55,7 @@ SUITE = Suite(
         ),
         warning("Searches were abandoned within 48 hours.", none_where("recent", "hours_since_search > 48")),
         warning("It is known whether we may write to them.", not_null("marketing_consent")),
-        critical("Everybody who is reminded is a user that we know.", refers("user_id", "marts.dim_users")),
+        critical("Every person who is reminded is a user that we know.", refers("user_id", "marts.dim_users")),
         critical("Every abandoned search was received.", refers("search_event_id", "marts.fct_search_funnel")),
         warning("Searches were given up until the newest day received.", keeps_up("searched_at", days=2)),
         warning(

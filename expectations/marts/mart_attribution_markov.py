@@ -1,4 +1,4 @@
-"""What each channel is worth to bookings, by Markov chains: the shares by which bookings are divided."""
+"""Suite that checks what each channel is worth to bookings, by Markov chains: the shares by which bookings are divided."""
 
 from expectations.suite import (
     Suite,

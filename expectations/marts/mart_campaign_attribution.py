@@ -1,4 +1,5 @@
-"""Which campaign is credited with which booking, by seven models: each gives away all that was booked, to the cent."""
+"""Suite that checks which campaign is credited with which booking, by seven models: each credits all that was booked,
+to the cent."""
 
 from expectations.suite import (
     Suite,

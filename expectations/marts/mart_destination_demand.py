@@ -1,4 +1,4 @@
-"""Which places people ask for, and whether we can sell them."""
+"""Suite that checks which places people ask for, and whether we can sell them."""
 
 from expectations.suite import (
     Suite,

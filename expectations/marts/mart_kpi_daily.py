@@ -1,4 +1,4 @@
-"""The business on a page: one row a day."""
+"""Suite of the business on a page: one row for each day."""
 
 from expectations.suite import (
     Suite,

@@ -1,4 +1,4 @@
-"""How often each place in the list of results is clicked."""
+"""Suite that checks how often each place in the list of results is clicked."""
 
 from expectations.suite import (
     Suite,

@@ -1,4 +1,4 @@
-"""The click rate, corrected for the positions that searches showed: clicks over expected clicks."""
+"""Suite of the click rate, corrected for the positions that searches showed: clicks over expected clicks."""
 
 from expectations.suite import (
     Suite,

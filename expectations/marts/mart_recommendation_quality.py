@@ -1,4 +1,5 @@
-"""How good recommendations would have been in the last weeks, beside the popular list. Empty until there are two weeks."""
+"""Suite that checks how good recommendations would have been in the last weeks, beside the popular list. Empty until
+there are two weeks."""
 
 from expectations.suite import (
     Suite,

@@ -1,4 +1,4 @@
-"""Destinations to recommend, and the popular list for those about whom nothing is known."""
+"""Suite of destinations to recommend, and the popular list for those about whom nothing is known."""
 
 from expectations.suite import (
     Suite,
@@ -23,9 +23,9 @@ SUITE = Suite(
     contained=True,
     checks=(
         critical("Recommendations have the agreed columns.", has_columns("user_id", "destination", "score", "rank")),
-        critical("Every recommendation is for somebody.", not_null("user_id")),
+        critical("Every recommendation is for a user.", not_null("user_id")),
         critical("Every recommendation names a destination.", not_null("destination")),
-        critical("Nobody is recommended a destination twice.", unique("user_id", "destination")),
+        critical("No user is recommended a destination twice.", unique("user_id", "destination")),
         critical("No two recommendations share a rank.", unique("user_id", "rank")),
         critical("Every recommendation has a score.", not_null("score")),
         critical("Scores lie between 0 and 1.", between("score", low=0, high=1)),
@@ -52,7 +52,7 @@ SUITE = Suite(
             "There are about as many recommendations as in the runs before.", usual_size("marts.mart_recommendations")
         ),
         warning(
-            "Recommendations are for users that we know, or for everybody.",
+            "Recommendations are for users that we know, or for all users.",
             refers("user_id", "marts.dim_users", unless="user_id = '__popular__'"),
         ),
     ),

@@ -1,4 +1,4 @@
-"""How many users moved from one segment to another, month by month. Empty until somebody moves."""
+"""Suite that checks how many users moved from one segment to another, month by month. Empty until a user moves."""
 
 from expectations.suite import (
     Suite,

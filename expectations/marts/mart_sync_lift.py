@@ -1,4 +1,4 @@
-"""What a sync changes, from users who are held out of it. Empty until a sync has a holdout and has run."""
+"""Suite that checks what a sync changes, from users who are held out of it. Empty until a sync has a holdout and has run."""
 
 from expectations.suite import (
     Suite,

@@ -1,4 +1,4 @@
-"""Which segment a user was in, and when: periods without gaps, the last one open."""
+"""Suite that checks which segment a user was in, and when: periods without gaps, the last one open."""
 
 from expectations.suite import (
     Suite,
@@ -29,7 +29,7 @@ SUITE = Suite(
         critical("Every period has a beginning.", not_null("valid_from")),
         critical("A user has one period at a time.", unique("user_id", "valid_from")),
         critical("No period ends before it begins.", none_where("ends_after_begin", "valid_to <= valid_from")),
-        # Only a warning: when the history alone is made anew, the segments are those of an earlier moment.
+        # Only a warning: when the history alone is rebuilt, the segments are those of an earlier moment.
         warning(
             "Every user has exactly one period that still lasts, in the segment they are in now.",
             never(

@@ -1,4 +1,4 @@
-"""Each user's segment now: everybody is in exactly one."""
+"""Suite of each user's segment now: every user is in exactly one."""
 
 from expectations.suite import (
     Suite,
@@ -43,11 +43,11 @@ SUITE = Suite(
             ),
         ),
         critical("Every row belongs to a user.", not_null("user_id")),
-        critical("Nobody is in two segments.", unique("user_id")),
-        critical("Everybody is in a segment.", not_null("segment")),
+        critical("No user is in two segments.", unique("user_id")),
+        critical("Every user is in a segment.", not_null("segment")),
         critical("Every segment is one that we define.", one_of("segment", SEGMENTS)),
         critical(
-            "All users, and nobody else, have a segment.",
+            "All users, and no one else, have a segment.",
             never(
                 "covers_all_users",
                 """
@@ -64,11 +64,11 @@ SUITE = Suite(
             none_where("at_risk_booked", "segment = 'at_risk' AND conversions = 0"),
         ),
         warning(
-            "Customers, and nobody else, have scores from 1 to 5.",
+            "Customers, and no one else, have scores from 1 to 5.",
             none_where("rfm_of_customers", "(conversions > 0) <> coalesce(regexp_full_match(rfm, '[1-5]{3}'), FALSE)"),
         ),
         warning(
-            "Not everybody is in the same segment.",
+            "Not every user is in the same segment.",
             aggregate("several_segments", broken="count(*) >= 100 AND count(DISTINCT segment) = 1", users="count(*)"),
         ),
         warning("There are about as many users as in the runs before.", usual_size("marts.mart_user_segments")),

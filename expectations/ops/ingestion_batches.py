@@ -1,4 +1,4 @@
-"""The books of ingestion: what was received must be stored, a duplicate, or a dead letter. Always."""
+"""Suite of the books of ingestion: what was received must be stored, a duplicate, or a dead letter. Always."""
 
 from expectations.suite import (
     Suite,

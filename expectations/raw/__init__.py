@@ -1,1 +1,1 @@
-"""Suites of the raw tables: what arrived is whole, unique and in time. Imports only `expectations.suite`."""
+"""Suites of the raw tables: the input is whole, unique and in time. Imports only `expectations.suite`."""

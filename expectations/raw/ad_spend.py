@@ -1,4 +1,4 @@
-"""What campaigns cost, as delivered once a day. May be empty: not everybody advertises."""
+"""Suite of what campaigns cost, as delivered once a day. May be empty: not every company advertises."""
 
 from expectations.suite import (
     Suite,

@@ -1,4 +1,4 @@
-"""Clicks on results as they were received."""
+"""Suite of clicks on results as they were received."""
 
 from expectations.events import event_checks, known_values
 from expectations.suite import Suite, never, warning

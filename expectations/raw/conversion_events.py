@@ -1,4 +1,4 @@
-"""Bookings as they were received: where all revenue comes from."""
+"""Suite of bookings as they were received: where all revenue comes from."""
 
 from expectations.events import event_checks, known_values
 from expectations.suite import Suite, critical, never, none_where, warning

@@ -1,4 +1,5 @@
-"""Input that was refused, kept byte for byte. May be empty; it is not the place for hopes about how much is refused."""
+"""Suite of input that was refused, kept byte for byte. May be empty; it is not the place for hopes about how much is
+refused."""
 
 from expectations.suite import (
     Suite,

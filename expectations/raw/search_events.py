@@ -1,4 +1,4 @@
-"""Searches as they were received: the top of every funnel."""
+"""Suite of searches as they were received: the top of every funnel."""
 
 from expectations.events import event_checks, known_values
 from expectations.suite import Suite, critical, has_rows, warning

@@ -1,4 +1,4 @@
-"""What users told us about themselves. Every column but user_id is personal: no check may select a value."""
+"""Suite of what users told us about themselves. Every column but user_id is personal: no check may select a value."""
 
 from expectations.suite import (
     COUNTRY_CODE,

@@ -1,4 +1,5 @@
-"""Write the report into `<home>/reports/quality`: all of it in a new folder, which then takes the place of the old."""
+"""Building of the report in `<home>/reports/quality`: all of it in a new folder, which then takes the place of the
+old."""
 
 from __future__ import annotations
 
@@ -16,12 +17,12 @@ from searchflow.settings import Settings
 
 
 def report_path(settings: Settings) -> Path:
-    """The page to open."""
+    """Return the path of the page to open."""
     return settings.reports_dir / "quality" / "index.html"
 
 
 def build_report(settings: Settings, *, now: datetime) -> Path:
-    """Build the page and Data Docs from the newest results of every suite. Returns the page to open."""
+    """Build the page and Data Docs from the newest results of every suite. Return the page to open."""
     from expectations.report import data_docs  # imports Great Expectations
 
     target = report_path(settings).parent

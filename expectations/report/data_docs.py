@@ -1,4 +1,4 @@
-"""Data Docs of the newest results as a self-contained site: no request to anybody's server, no tracking pixel.
+"""Data Docs of the newest results as a self-contained site: no request to any other server, no tracking pixel.
 
 Great Expectations writes pages that load a dozen files from six hosts, and a picture that reports each visit. Here the
 same files come from `expectations/static/vendor`, and the pixel is a local picture.
@@ -29,7 +29,7 @@ VENDORED = {
     "jquery-3.7.1.min.js": "jquery.min.js",
     "popper.min.js": "popper.min.js",
 }
-"""Last part of an address that Great Expectations writes -> our copy under `vendor/`."""
+"""The last part of an address that Great Expectations writes -> our copy under `vendor/`."""
 
 _SCRIPT = re.compile(r"<script[^>]*\ssrc=\"https://(?P<address>[^\"]+)\"[^>]*>\s*</script>")
 _STYLE = re.compile(r"<link[^>]*\shref=\"https://(?P<address>[^\"]+)\"[^>]*>")
@@ -42,7 +42,7 @@ _LINK_OUT = re.compile(
 
 
 def build(results: Mapping[str, Path], site: Path) -> dict[str, str]:
-    """Write the site of these results (suite -> file). Returns suite -> its page, relative to the site."""
+    """Write the site of these results (suite -> file). Return suite -> its page, relative to the site."""
     from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
     from great_expectations.data_context.types.resource_identifiers import (
         ExpectationSuiteIdentifier,
@@ -80,7 +80,8 @@ def build(results: Mapping[str, Path], site: Path) -> dict[str, str]:
 
 
 def _folder(suite: str) -> str:
-    """A dot would become a folder more, and Great Expectations would write links that miss by one."""
+    """Return a suite's name without dots: a dot would become one more folder, and Great Expectations would write links
+    that miss by one."""
     return suite.replace(".", "-")
 
 
@@ -95,7 +96,7 @@ def make_self_contained(site: Path) -> None:
 
 
 def rewrite(html: str, up: str) -> str:
-    """A page that loads nothing from outside. `up` leads from the page to the site's root."""
+    """Return a page that loads nothing from outside. `up` leads from the page to the site's root."""
     html = _SCRIPT.sub(lambda found: _local(found, f'<script src="{up}static/vendor/{{}}"></script>'), html)
     html = _STYLE.sub(lambda found: _local(found, f'<link rel="stylesheet" href="{up}static/vendor/{{}}">'), html)
     html = _PIXEL.sub(f"{up}static/images/logo-long.png", html)
@@ -104,6 +105,6 @@ def rewrite(html: str, up: str) -> str:
 
 
 def _local(found: re.Match[str], tag: str) -> str:
-    """The tag with our copy of the file, or nothing (Vega): an unknown file is left out rather than loaded."""
+    """Return the tag with our copy of the file, or nothing (Vega): an unknown file is left out rather than loaded."""
     copy = VENDORED.get(found["address"].rsplit("/", 1)[-1])
     return tag.format(copy) if copy else ""

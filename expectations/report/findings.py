@@ -1,4 +1,5 @@
-"""What the report is about: the newest result of every table, since when something is wrong, and the runs before."""
+"""Findings that the report is about: the newest result of every table, since when something is wrong, and the runs
+before."""
 
 from __future__ import annotations
 
@@ -13,11 +14,11 @@ from expectations.quarantine import Split
 from expectations.suite import Suite
 
 RUNS_SHOWN = 30
-"""Runs in the trend; the strip beside a table shows the newest dozen of them."""
+"""The number of runs in the trend; the strip beside a table shows the newest dozen of them."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckFinding:
     """One check of the newest run of its table. `since`: the first run of the present series in which it broke."""
 
     name: str
@@ -29,7 +30,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Run:
+class SuiteRun:
     """One earlier run of one suite."""
 
     run_id: str
@@ -44,30 +45,30 @@ class TableFindings:
     """Everything about one table. `runs`: the oldest first; empty when the table was never checked."""
 
     suite: Suite
-    findings: tuple[Finding, ...]
-    runs: tuple[Run, ...]
+    findings: tuple[CheckFinding, ...]
+    runs: tuple[SuiteRun, ...]
     page: str | None
     rows: Split | None = None
 
     @property
     def outcome(self) -> Outcome | None:
-        """Of the newest run; None when there was none."""
+        """Return the outcome of the newest run; None when there was none."""
         return self.runs[-1].outcome if self.runs else None
 
     @property
     def checked_at(self) -> datetime | None:
-        """When the newest run was, UTC."""
+        """Return when the newest run was, in UTC."""
         return self.runs[-1].checked_at if self.runs else None
 
     @property
-    def problems(self) -> list[Finding]:
-        """What does not hold, the worst first."""
+    def problems(self) -> list[CheckFinding]:
+        """Return the findings that do not hold, the worst first."""
         wrong = [finding for finding in self.findings if finding.outcome is not Outcome.PASS]
         return sorted(wrong, key=lambda finding: list(Outcome).index(finding.outcome), reverse=True)
 
 
 def read(connection: duckdb.DuckDBPyConnection, suites: Sequence[Suite], pages: dict[str, str]) -> list[TableFindings]:
-    """The findings of each suite, from `ops.validation_results`; `pages` are their Data Docs."""
+    """Return the findings of each suite, from `ops.validation_results`; `pages` are their Data Docs."""
     runs, findings, rows = _runs(connection), _newest(connection), _rows(connection)
     return [
         TableFindings(
@@ -82,7 +83,7 @@ def read(connection: duckdb.DuckDBPyConnection, suites: Sequence[Suite], pages: 
 
 
 def _rows(connection: duckdb.DuckDBPyConnection) -> dict[str, Split]:
-    """Suite -> how many rows passed its newest run, and how many are in quarantine."""
+    """Return suite -> how many rows passed its newest run, and how many are in quarantine."""
     rows = connection.execute(
         """
         SELECT suite, rows_in, rows_passed, rows_quarantined FROM ops.validated_tables
@@ -92,13 +93,13 @@ def _rows(connection: duckdb.DuckDBPyConnection) -> dict[str, Split]:
     return {suite: Split(*counts) for suite, *counts in rows}
 
 
-def _in_order(suite: Suite, findings: list[Finding]) -> list[Finding]:
-    """As in the suite's file: what matters most stands first there."""
+def _in_order(suite: Suite, findings: list[CheckFinding]) -> list[CheckFinding]:
+    """Sort findings as in the suite's file: what matters most stands first there."""
     places = {check.name: place for place, check in enumerate(suite.checks)}
     return sorted(findings, key=lambda finding: places.get(finding.name, -1))
 
 
-def _runs(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Run]]:
+def _runs(connection: duckdb.DuckDBPyConnection) -> dict[str, list[SuiteRun]]:
     rows = connection.execute(
         """
         SELECT suite, run_id, max(checked_at) AS checked_at, list(DISTINCT outcome), count(*) FILTER (WHERE success),
@@ -109,14 +110,14 @@ def _runs(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Run]]:
         """,
         [RUNS_SHOWN],
     ).fetchall()
-    runs: dict[str, list[Run]] = {}
+    runs: dict[str, list[SuiteRun]] = {}
     for suite, run_id, checked_at, outcomes, passed, total in rows:
         outcome = worst(Outcome(text) for text in outcomes)
-        runs.setdefault(suite, []).append(Run(run_id, checked_at, outcome, passed, total))
+        runs.setdefault(suite, []).append(SuiteRun(run_id, checked_at, outcome, passed, total))
     return runs
 
 
-def _newest(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Finding]]:
+def _newest(connection: duckdb.DuckDBPyConnection) -> dict[str, list[CheckFinding]]:
     rows = connection.execute(
         """
         WITH runs AS (
@@ -134,9 +135,9 @@ def _newest(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Finding]]:
         FROM placed LEFT JOIN broken USING (suite, expectation) WHERE place = newest
         """
     ).fetchall()
-    findings: dict[str, list[Finding]] = {}
+    findings: dict[str, list[CheckFinding]] = {}
     for suite, name, severity, sentence, outcome, observed, since in rows:
         findings.setdefault(suite, []).append(
-            Finding(name, severity, sentence, Outcome(outcome), observed or "", since)
+            CheckFinding(name, severity, sentence, Outcome(outcome), observed or "", since)
         )
     return findings

@@ -18,7 +18,7 @@ import jinja2
 from expectations.catalogue import GROUPS
 from expectations.outcome import Outcome
 from expectations.report import charts
-from expectations.report.findings import Finding, TableFindings
+from expectations.report.findings import CheckFinding, TableFindings
 from searchflow import gates
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -131,7 +131,7 @@ def _warned(checked: Iterable[TableFindings]) -> int:
     return sum(finding.outcome in (Outcome.WARN, Outcome.QUARANTINE) for table in checked for finding in table.findings)
 
 
-def _held(findings: Iterable[Finding]) -> int:
+def _held(findings: Iterable[CheckFinding]) -> int:
     return sum(finding.outcome is Outcome.PASS for finding in findings)
 
 

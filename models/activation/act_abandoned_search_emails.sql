@@ -1,4 +1,4 @@
-/* What the e-mail queue is sent: one row per user and day of an abandoned search, of users who agreed to be written to.
+/* Rows that the e-mail queue is sent: one row per user and day of an abandoned search, of users who agreed to be written to.
    Who is on the suppression list (`searchflow email suppress`) is left out; the worker looks again before a message goes. */
 MODEL (
   name activation.act_abandoned_search_emails,
@@ -33,7 +33,7 @@ SELECT
   (
     abandoned.user_id || ':abandoned_search:' || abandoned.trigger_window::TEXT
   )::TEXT AS idempotency_key, /* User, trigger and day: sent once, ever */
-  abandoned.user_id::TEXT AS user_id, /* Whom to write to */
+  abandoned.user_id::TEXT AS user_id, /* The user to write to */
   users.email::TEXT AS email, /* Personal data: e-mail address */
   users.name::TEXT AS name, /* Personal data: name */
   users.locale::TEXT AS locale, /* Personal data: the language to write in */

@@ -1,4 +1,4 @@
-/* What the CRM is sent: one row per user. No name and no address: the CRM knows its customers by their id. */
+/* Rows that the CRM is sent: one row per user. No name and no address: the CRM knows its customers by their id. */
 MODEL (
   name activation.act_crm_user_segments,
   owner crm,

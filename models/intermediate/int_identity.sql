@@ -1,5 +1,5 @@
-/* Who a client's session belongs to, before and after login: one row per session_id.
-   A login can name a session of any age, so a run makes the sessions anew that its days saw, from all days on which they were
+/* The owner of a client's session, before and after login: one row per session_id.
+   A login can name a session of any age, so a run rebuilds the sessions that its days saw, from all days on which they were
    seen. The runner restates the days that a login renames. */
 MODEL (
   name intermediate.int_identity,
@@ -56,8 +56,8 @@ WITH sightings AS (
 )
 SELECT
   session_id::TEXT AS session_id, /* The client's session */
-  COALESCE(MAX(CASE WHEN login = 1 THEN user_id END), 'anon:' || session_id)::TEXT AS visitor_id, /* The user, or the session itself when nobody logged in */
-  MAX(CASE WHEN login = 1 THEN user_id END)::TEXT AS user_id, /* The first user who logged in; null when nobody did */
+  COALESCE(MAX(CASE WHEN login = 1 THEN user_id END), 'anon:' || session_id)::TEXT AS visitor_id, /* The user, or the session itself when no one logged in */
+  MAX(CASE WHEN login = 1 THEN user_id END)::TEXT AS user_id, /* The first user who logged in; null when no one did */
   MIN(first_seen_at)::TIMESTAMP AS first_seen_at, /* First event, UTC */
   MAX(CASE WHEN login = 1 AND NOT user_id IS NULL THEN first_seen_at END)::TIMESTAMP AS identified_at, /* First event with that user, UTC */
   MAX(last_seen_date)::DATE AS last_seen_date /* Day of its last event, UTC: who wants the sessions of some days need not look at older ones */

@@ -186,9 +186,9 @@ SELECT
   (
     sessions.session_id || ':' || STRFTIME(sessions.session_start, '%Y%m%dT%H%M%S')
   )::TEXT AS session_key, /* The session: the client's session and when it started */
-  sessions.session_id::TEXT AS session_id, /* The client's session; may hold several of ours */
-  COALESCE(logins.user_id, identity.visitor_id)::TEXT AS visitor_id, /* The user, or the client's session when nobody ever logged in */
-  COALESCE(logins.user_id, identity.user_id)::TEXT AS user_id, /* The user, also for visits before login; null when nobody ever logged in */
+  sessions.session_id::TEXT AS session_id, /* The client's session; may hold several of our own sessions */
+  COALESCE(logins.user_id, identity.visitor_id)::TEXT AS visitor_id, /* The user, or the client's session when no one ever logged in */
+  COALESCE(logins.user_id, identity.user_id)::TEXT AS user_id, /* The user, also for visits before login; null when no one ever logged in */
   sessions.session_start::TIMESTAMP AS session_start, /* First event, UTC */
   sessions.session_end::TIMESTAMP AS session_end, /* Last event, UTC */
   sessions.session_start::DATE AS session_date, /* Day of the first event, UTC */
@@ -196,19 +196,19 @@ SELECT
   sessions.clicks::BIGINT AS clicks, /* Clicks in it */
   sessions.conversions::BIGINT AS conversions, /* Bookings in it */
   sessions.revenue::DECIMAL(38, 4) AS revenue, /* Booked in it, in the reporting currency */
-  landing.platform::TEXT AS platform, /* Of the first search; null when there is none */
-  landing.device_type::TEXT AS device_type, /* Of the first search */
-  landing.country::TEXT AS country, /* Of the first search */
+  landing.platform::TEXT AS platform, /* Platform of the first search; null when there is none */
+  landing.device_type::TEXT AS device_type, /* Device type of the first search */
+  landing.country::TEXT AS country, /* Country of the first search */
   @CHANNEL(landing.utm_source, landing.utm_medium, landing.utm_campaign)::TEXT AS channel, /* What brought the visitor */
-  landing.utm_source::TEXT AS utm_source, /* Of the first search */
-  landing.utm_medium::TEXT AS utm_medium, /* Of the first search */
-  landing.utm_campaign::TEXT AS utm_campaign, /* Of the first search */
+  landing.utm_source::TEXT AS utm_source, /* Source of the first search */
+  landing.utm_medium::TEXT AS utm_medium, /* Medium of the first search */
+  landing.utm_campaign::TEXT AS utm_campaign, /* Campaign of the first search */
   landing.query::TEXT AS landing_query, /* What was searched first */
   sessions.is_bot::BOOLEAN AS is_bot, /* A runaway: more or faster searches than a person makes */
   ROW_NUMBER() OVER (
     PARTITION BY COALESCE(logins.user_id, identity.visitor_id), sessions.session_start::DATE, sessions.is_bot
     ORDER BY sessions.session_start, sessions.session_id
-  )::BIGINT AS visit_of_day, /* The visitor's how many-th session of the day, from 1; those of bots are counted apart */
+  )::BIGINT AS visit_of_day, /* Ordinal of the session among the visitor's of the day, from 1; those of bots are counted apart */
   (
     sessions.searches + sessions.clicks + sessions.conversions = 1
   )::BOOLEAN AS is_bounce /* Left after a single event */

@@ -1,4 +1,4 @@
-/* On which days a client's session was seen, and under which user: one row per session, user and day. */
+/* Days on which a client's session was seen, and under which user: one row per session, user and day. */
 MODEL (
   name intermediate.int_session_days,
   kind INCREMENTAL_BY_TIME_RANGE (

@@ -1,6 +1,6 @@
 /* What a user did on a day: one row per identified user and day.
    A visit counts on the day it began, a search and a booking on their own. The digest says whether anything in it moved, so
-   that a user's history is made anew only then. */
+   that a user's history is rebuilt only then. */
 MODEL (
   name intermediate.int_user_days,
   kind INCREMENTAL_BY_TIME_RANGE (
@@ -87,9 +87,9 @@ SELECT
   MIN(converted_at)::TIMESTAMP AS first_converted_at, /* Their first booking of the day */
   MAX(converted_at)::TIMESTAMP AS last_converted_at, /* Their newest booking of the day */
   MAX(CASE WHEN recency = 1 THEN country END)::TEXT AS country, /* Where they searched last; of a visit when they did not search */
-  MAX(CASE WHEN recency = 1 THEN platform END)::TEXT AS platform, /* On what */
-  MAX(CASE WHEN recency = 1 THEN device_type END)::TEXT AS device_type, /* On which device */
-  @DIGEST(started_at, ended_at, searched_at, converted_at, revenue)::BIGINT AS digest /* Of every moment and booked value of the day: another number, something moved */
+  MAX(CASE WHEN recency = 1 THEN platform END)::TEXT AS platform, /* The platform of that search or visit */
+  MAX(CASE WHEN recency = 1 THEN device_type END)::TEXT AS device_type, /* The device of that search or visit */
+  @DIGEST(started_at, ended_at, searched_at, converted_at, revenue)::BIGINT AS digest /* Digest of every moment and booked value of the day: when it differs, something moved */
 FROM ranked
 WHERE
   seen_date BETWEEN @start_ds AND @end_ds

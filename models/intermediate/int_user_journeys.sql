@@ -1,4 +1,4 @@
-/* What preceded a booking: one row per booking and touchpoint in the 30 days before it.
+/* Journeys before a booking: one row per booking and touchpoint in the 30 days before it.
    A booking's own session is a touchpoint, so each booking has at least one. A changed visit, for example one that a login
    names, changes the journeys of the days until the window has passed. */
 MODEL (
@@ -40,19 +40,19 @@ WITH bookings AS (
 )
 SELECT
   bookings.conversion_event_id::TEXT AS conversion_event_id, /* The booking */
-  bookings.visitor_id::TEXT AS visitor_id, /* Who booked */
-  bookings.user_id::TEXT AS user_id, /* The user who booked; null when nobody ever logged in */
-  bookings.converted_at::TIMESTAMP AS converted_at, /* When, UTC */
-  bookings.converted_at::DATE AS conversion_date, /* On which day, UTC: SQLMesh cuts a column of timestamps at the run's last tick, a day is whole */
-  bookings.booking_value_reporting::DECIMAL(38, 4) AS booking_value_reporting, /* For how much, in the reporting currency */
-  touchpoints.touchpoint_id::TEXT AS touchpoint_id, /* What brought them */
-  touchpoints.touched_at::TIMESTAMP AS touched_at, /* When, UTC */
+  bookings.visitor_id::TEXT AS visitor_id, /* The visitor who booked */
+  bookings.user_id::TEXT AS user_id, /* The user who booked; null when no one ever logged in */
+  bookings.converted_at::TIMESTAMP AS converted_at, /* When it was booked, UTC */
+  bookings.converted_at::DATE AS conversion_date, /* The day of the booking, UTC: SQLMesh cuts a column of timestamps at the run's last tick, a day is whole */
+  bookings.booking_value_reporting::DECIMAL(38, 4) AS booking_value_reporting, /* Value of the booking in the reporting currency */
+  touchpoints.touchpoint_id::TEXT AS touchpoint_id, /* The touchpoint that brought them */
+  touchpoints.touched_at::TIMESTAMP AS touched_at, /* When it brought them, UTC */
   ROW_NUMBER() OVER (PARTITION BY bookings.conversion_event_id ORDER BY touchpoints.touched_at, touchpoints.touchpoint_id)::BIGINT AS position, /* Its place in the journey, from 1 */
-  COUNT(*) OVER (PARTITION BY bookings.conversion_event_id)::BIGINT AS touchpoints, /* How many the journey has */
+  COUNT(*) OVER (PARTITION BY bookings.conversion_event_id)::BIGINT AS touchpoints, /* How many touchpoints the journey has */
   touchpoints.channel::TEXT AS channel, /* The marketing channel */
   touchpoints.utm_source::TEXT AS utm_source, /* Where the visit came from */
-  touchpoints.utm_medium::TEXT AS utm_medium, /* By what kind of link */
-  touchpoints.utm_campaign::TEXT AS utm_campaign /* In which campaign */
+  touchpoints.utm_medium::TEXT AS utm_medium, /* The kind of link that was followed */
+  touchpoints.utm_campaign::TEXT AS utm_campaign /* The campaign of the link */
 FROM bookings
 INNER JOIN intermediate.int_touchpoints AS touchpoints
   ON touchpoints.visitor_id = bookings.visitor_id

@@ -1,4 +1,4 @@
-/* Users: one row per identified user who was seen in an event. A profile nobody was seen under is no user yet. */
+/* Users: one row per identified user who was seen in an event. A profile under which no one was seen is no user yet. */
 MODEL (
   name marts.dim_users,
   owner crm,

@@ -1,6 +1,6 @@
-/* What came of a search: one row per search, on the day of the search.
-   Its outcome is every click on it and every booking after those clicks within 30 days, whenever they arrive: the runner makes
-   the search's day anew when one comes in later. Clicks are matched by id, so one that arrives, or by a wrong clock happened,
+/* Outcome of each search: one row per search, on the day of the search.
+   Its outcome is every click on it and every booking after those clicks within 30 days, whenever they arrive: the runner
+   rebuilds the search's day when one comes in later. Clicks are matched by id, so one that arrives, or by a wrong clock happened,
    up to a day before its search still counts. */
 MODEL (
   name marts.fct_search_funnel,
@@ -139,31 +139,31 @@ WITH searches AS (
 )
 SELECT
   attributed.event_id::TEXT AS search_event_id, /* The search */
-  attributed.event_ts::TIMESTAMP AS searched_at, /* When, UTC */
-  attributed.event_ts::DATE AS search_date, /* On which day, UTC */
+  attributed.event_ts::TIMESTAMP AS searched_at, /* When it happened, UTC */
+  attributed.event_ts::DATE AS search_date, /* The day of the search, UTC */
   attributed.session_id::TEXT AS session_id, /* The client's session */
-  attributed.session_key::TEXT AS session_key, /* Our session */
-  attributed.visitor_id::TEXT AS visitor_id, /* The user, or the client's session when nobody ever logged in */
-  attributed.user_id::TEXT AS user_id, /* The user, also for searches before login; null when nobody ever logged in */
+  attributed.session_key::TEXT AS session_key, /* Our own session, after the 30-minute rule */
+  attributed.visitor_id::TEXT AS visitor_id, /* The user, or the client's session when no one ever logged in */
+  attributed.user_id::TEXT AS user_id, /* The user, also for searches before login; null when no one ever logged in */
   attributed.query::TEXT AS query, /* What was typed */
   attributed.platform::TEXT AS platform, /* web, ios, android; others are kept */
   attributed.device_type::TEXT AS device_type, /* desktop, mobile, tablet; others are kept */
   attributed.country::TEXT AS country, /* ISO 3166 alpha-2 */
   @CHANNEL(attributed.utm_source, attributed.utm_medium, attributed.utm_campaign)::TEXT AS channel, /* What brought the visitor */
-  attributed.utm_source::TEXT AS utm_source, /* Of the search, else of its session */
-  attributed.utm_medium::TEXT AS utm_medium, /* Of the search, else of its session */
-  attributed.utm_campaign::TEXT AS utm_campaign, /* Of the search, else of its session */
+  attributed.utm_source::TEXT AS utm_source, /* Source of the search, else of its session */
+  attributed.utm_medium::TEXT AS utm_medium, /* Medium of the search, else of its session */
+  attributed.utm_campaign::TEXT AS utm_campaign, /* Campaign of the search, else of its session */
   clicked.destination::TEXT AS destination, /* Where the first clicked result leads; null without a click */
   attributed.results_count::INT AS results_count, /* Results found; null is unknown */
   (
     attributed.results_count > 0
-  )::BOOLEAN AS has_results, /* Were there any? Null is unknown */
+  )::BOOLEAN AS has_results, /* Whether there were any results; null is unknown */
   COALESCE(clicked.clicks, 0)::BIGINT AS clicks, /* Clicks on its results */
   clicked.first_click_position::INT AS first_click_position, /* Place of the first clicked result */
-  clicked.first_click_at::TIMESTAMP AS first_click_at, /* When, UTC */
+  clicked.first_click_at::TIMESTAMP AS first_click_at, /* When the first click happened, UTC */
   COALESCE(bookings.conversions, 0)::BIGINT AS conversions, /* Bookings after those clicks */
-  COALESCE(bookings.revenue, 0)::DECIMAL(38, 4) AS revenue, /* For how much, in the reporting currency */
-  attributed.is_bot::BOOLEAN AS is_bot, /* In a runaway session */
+  COALESCE(bookings.revenue, 0)::DECIMAL(38, 4) AS revenue, /* Booked value of those bookings in the reporting currency */
+  attributed.is_bot::BOOLEAN AS is_bot, /* Whether the search was made in a runaway session */
   attributed.page::INT AS page, /* Page of results, from 1 */
   CASE
     WHEN attributed.check_in >= attributed.event_ts::DATE

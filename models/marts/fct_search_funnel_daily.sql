@@ -20,9 +20,9 @@ MODEL (
 
 SELECT
   search_date::DATE AS search_date, /* Day of the searches, UTC */
-  platform::TEXT AS platform, /* Null is unknown */
-  device_type::TEXT AS device_type, /* Null is unknown */
-  country::TEXT AS country, /* Null is unknown */
+  platform::TEXT AS platform, /* Platform of the searches; null is unknown */
+  device_type::TEXT AS device_type, /* Device type of the searches; null is unknown */
+  country::TEXT AS country, /* Country of the searches; null is unknown */
   channel::TEXT AS channel, /* What brought the visitors */
   COUNT(*)::BIGINT AS searches, /* Searches */
   COUNT(CASE WHEN has_results THEN 1 END)::BIGINT AS searches_with_results, /* ... that found something */
@@ -30,7 +30,7 @@ SELECT
   SUM(clicks)::BIGINT AS clicks, /* Clicks on their results */
   COUNT(CASE WHEN conversions > 0 THEN 1 END)::BIGINT AS searches_with_conversion, /* ... that led to a booking */
   SUM(conversions)::BIGINT AS conversions, /* Bookings after those clicks */
-  SUM(revenue)::DECIMAL(38, 4) AS revenue, /* For how much, in the reporting currency */
+  SUM(revenue)::DECIMAL(38, 4) AS revenue, /* Booked value of those bookings in the reporting currency */
   COUNT(CASE WHEN NOT has_results THEN 1 END)::BIGINT AS zero_result_searches, /* Searches that found nothing */
   COUNT(CASE WHEN lead_time_days <= @longest_lead_time_days THEN 1 END)::BIGINT AS searches_with_dates, /* Searches that said when the stay begins, at most three years ahead */
   COALESCE(SUM(CASE WHEN lead_time_days <= @longest_lead_time_days THEN lead_time_days END), 0)::BIGINT AS lead_time_days, /* Days from those searches to the stay, summed */

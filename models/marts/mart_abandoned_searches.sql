@@ -41,12 +41,12 @@ WITH searches AS (
     )
 )
 SELECT
-  user_id::TEXT AS user_id, /* Who searched */
+  user_id::TEXT AS user_id, /* The user who searched */
   search_event_id::TEXT AS search_event_id, /* Their newest such search of the day */
-  searched_at::TIMESTAMP AS searched_at, /* When, UTC */
+  searched_at::TIMESTAMP AS searched_at, /* When they searched, UTC */
   query::TEXT AS query, /* Personal data: what they asked for */
   destination::TEXT AS destination, /* Where the first result they clicked leads; null without a click */
-  search_date::DATE AS trigger_window, /* The day of the search, UTC: one message a user and day */
+  search_date::DATE AS trigger_window, /* The day of the search, UTC: one message per user and day */
   (
     DATE_DIFF('MINUTE', searched_at, @execution_dtntz) / 60.0
   )::DOUBLE AS hours_since_search, /* Hours from the search until now */

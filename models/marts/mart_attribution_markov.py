@@ -1,7 +1,7 @@
 """Markov removal effects: one row per day and marketing channel.
 
 Visits form a chain: start, the channels of a visitor's visits in their order, then a booking or nothing. A visitor
-who stays away for the attribution window has left for nothing; whoever booked or left begins anew. A channel's removal
+who stays away for the attribution window has left for nothing; one who booked or left begins again. A channel's removal
 effect is the share of the bookings that would be lost if every visit through it ended in nothing (Anderl and others,
 2016, "Mapping the customer journey"). `marts.mart_campaign_attribution` shares each booking by the effects of its day.
 
@@ -22,7 +22,8 @@ START, BOOKING, NOTHING = "(start)", "(booking)", "(nothing)"
 
 
 def moves_query(sessions: str, first: date, last: date, window_days: int) -> str:
-    """How often visitors moved from one state of the chain to another: one row a day and pair of states.
+    """Return SQL for how often visitors moved from one state of the chain to another: one row per day and pair of
+    states.
 
     A visit is a move on its day, and so is the booking made in it; that nothing came of it shows a window later.
     """
@@ -68,7 +69,7 @@ def moves_query(sessions: str, first: date, last: date, window_days: int) -> str
 
 
 def booking_probability(moves: "np.ndarray", to_booking: "np.ndarray", kept: t.Sequence[int]) -> float:
-    """The chance to end in a booking from the start (state 0), when only the `kept` states may be visited.
+    """Return the chance to end in a booking from the start (state 0), when only the `kept` states may be visited.
 
     Solves p = Q p + r, where Q holds the moves between kept states and r those into a booking. Only states from which
     a booking can be reached are in it: the others have no chance, and visits that lead nowhere yet make no path out.
@@ -84,7 +85,7 @@ def booking_probability(moves: "np.ndarray", to_booking: "np.ndarray", kept: t.S
 
 
 def removal_effects(counts: "dict[tuple[str, str], int]") -> "dict[str, float]":
-    """The removal effect of each channel; 0 for all when nothing was booked."""
+    """Return the removal effect of each channel; 0 for all when nothing was booked."""
     channels = sorted({state for pair in counts for state in pair} - {START, BOOKING, NOTHING})
     states = [START, *channels]
     leaving = {state: sum(n for (origin, _), n in counts.items() if origin == state) for state in states}
@@ -108,7 +109,8 @@ def removal_effects(counts: "dict[tuple[str, str], int]") -> "dict[str, float]":
 def effects_by_day(
     moves: "list[tuple[date, str, str, int]]", first: date, last: date, learning_days: int
 ) -> "list[tuple[date, str, int, float]]":
-    """(day, channel, moves through it, removal effect) of each day, from the moves of `learning_days` up to it."""
+    """Return (day, channel, moves through it, removal effect) of each day, from the moves of `learning_days` up to it.
+    Yield (day, channel, moves through it, removal effect) of each day, from the moves of `learning_days` up to it."""
     by_day: dict[date, list[tuple[tuple[str, str], int]]] = {}
     for day, origin, target, n in moves:
         by_day.setdefault(day, []).append(((origin, target), n))

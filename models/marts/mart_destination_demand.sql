@@ -1,5 +1,5 @@
 /* Demand for destinations: one row per day and destination. Bots are left out.
-   A search asks for the destination of its first click, else for a place that its text names and that somebody had clicked
+   A search asks for the destination of its first click, else for a place that its text names and that a user had clicked
    in the 90 days up to that day. Searches that name none are the row without destination. */
 MODEL (
   name marts.mart_destination_demand,
@@ -131,17 +131,17 @@ SELECT
   COUNT(CASE WHEN NOT asked.has_results THEN 1 END)::BIGINT AS zero_result_searches, /* Searches that found nothing: demand that we cannot serve */
   SUM(asked.clicks)::BIGINT AS clicks, /* Clicks on their results */
   SUM(asked.conversions)::BIGINT AS bookings, /* Bookings that came of them */
-  SUM(asked.revenue)::DECIMAL(38, 4) AS revenue, /* What was booked, in the reporting currency */
+  SUM(asked.revenue)::DECIMAL(38, 4) AS revenue, /* Booked value in the reporting currency */
   (
     COUNT(*)::DOUBLE / NULLIF(SUM(asked.conversions), 0)
-  )::DOUBLE AS look_to_book, /* Searches a booking; null without a booking */
+  )::DOUBLE AS look_to_book, /* Searches per booking; null without a booking */
   (
     SUM(asked.revenue)::DOUBLE / COUNT(*)
-  )::DOUBLE AS revenue_per_search, /* Booked value a search */
+  )::DOUBLE AS revenue_per_search, /* Booked value per search */
   COUNT(CASE WHEN asked.lead_time_days <= @longest_lead_time_days THEN 1 END)::BIGINT AS searches_with_dates, /* Searches that said when the stay begins, at most three years ahead */
   (
     SUM(CASE WHEN asked.lead_time_days <= @longest_lead_time_days THEN asked.lead_time_days END)::DOUBLE / NULLIF(COUNT(CASE WHEN asked.lead_time_days <= @longest_lead_time_days THEN 1 END), 0)
-  )::DOUBLE AS avg_lead_time_days, /* Days from the search to the stay, of those */
+  )::DOUBLE AS avg_lead_time_days, /* Average days from those searches to the stay */
   COUNT(CASE WHEN asked.lead_time_days > @longest_lead_time_days THEN 1 END)::BIGINT AS searches_with_far_dates /* Searches for a stay further ahead: left out of the lead time */
 FROM asked
 GROUP BY

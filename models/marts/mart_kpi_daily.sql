@@ -1,6 +1,6 @@
 /* The business on a page, without bots: one row per day. Days are UTC days of 24 hours, also where clocks change.
    Searches, clicks and rates are those of the day's searches; conversions and revenue were booked on the day, with a search or
-   without. A comparison is null when the other day has no row. Made anew at each run: a changed day changes what later ones are
+   without. A comparison is null when the other day has no row. Rebuilt at each run: a changed day changes what later ones are
    compared with.
    How final a day is: an event of its hour h has arrived when its lateness is below the age of that hour. The lateness is that of
    ops.lateness, the hours weigh as in the last 28 days, and today's hours to come count as not arrived. */
@@ -167,7 +167,7 @@ SELECT
   daily.visitors::BIGINT AS visitors, /* Different visitors in those sessions */
   daily.clicks::BIGINT AS clicks, /* Clicks on results of the day's searches */
   daily.conversions::BIGINT AS conversions, /* Bookings made on the day */
-  daily.revenue::DECIMAL(38, 4) AS revenue, /* For how much, in the reporting currency */
+  daily.revenue::DECIMAL(38, 4) AS revenue, /* Booked value of the day's bookings, in the reporting currency */
   (
     daily.searches_with_click / NULLIF(daily.searches, 0)::DOUBLE
   )::DOUBLE AS click_through_rate, /* Share of searches with a click */
@@ -183,23 +183,23 @@ SELECT
   (
     daily.revenue / NULLIF(daily.conversions, 0)::DOUBLE
   )::DOUBLE AS avg_booking_value, /* Revenue per booking */
-  prev_day.searches::BIGINT AS searches_prev_day, /* The day before */
-  prev_week.searches::BIGINT AS searches_prev_week, /* Seven days before */
-  prev_month.searches::BIGINT AS searches_prev_month, /* The same day of the month before */
-  prev_year.searches::BIGINT AS searches_prev_year, /* The same day of the year before */
-  prev_day.conversions::BIGINT AS conversions_prev_day, /* The day before */
-  prev_week.conversions::BIGINT AS conversions_prev_week, /* Seven days before */
-  prev_month.conversions::BIGINT AS conversions_prev_month, /* The same day of the month before */
-  prev_year.conversions::BIGINT AS conversions_prev_year, /* The same day of the year before */
-  prev_day.revenue::DECIMAL(38, 4) AS revenue_prev_day, /* The day before */
-  prev_week.revenue::DECIMAL(38, 4) AS revenue_prev_week, /* Seven days before */
-  prev_month.revenue::DECIMAL(38, 4) AS revenue_prev_month, /* The same day of the month before */
-  prev_year.revenue::DECIMAL(38, 4) AS revenue_prev_year, /* The same day of the year before */
+  prev_day.searches::BIGINT AS searches_prev_day, /* Searches of the day before */
+  prev_week.searches::BIGINT AS searches_prev_week, /* Searches seven days before */
+  prev_month.searches::BIGINT AS searches_prev_month, /* Searches of the same day of the month before */
+  prev_year.searches::BIGINT AS searches_prev_year, /* Searches of the same day of the year before */
+  prev_day.conversions::BIGINT AS conversions_prev_day, /* Bookings of the day before */
+  prev_week.conversions::BIGINT AS conversions_prev_week, /* Bookings seven days before */
+  prev_month.conversions::BIGINT AS conversions_prev_month, /* Bookings of the same day of the month before */
+  prev_year.conversions::BIGINT AS conversions_prev_year, /* Bookings of the same day of the year before */
+  prev_day.revenue::DECIMAL(38, 4) AS revenue_prev_day, /* Revenue of the day before */
+  prev_week.revenue::DECIMAL(38, 4) AS revenue_prev_week, /* Revenue seven days before */
+  prev_month.revenue::DECIMAL(38, 4) AS revenue_prev_month, /* Revenue of the same day of the month before */
+  prev_year.revenue::DECIMAL(38, 4) AS revenue_prev_year, /* Revenue of the same day of the year before */
   daily.bot_searches::BIGINT AS bot_searches, /* Searches of runaway sessions, not counted above */
   arrived.finality::DOUBLE AS finality, /* Share of the day's events expected to be here */
   (
     arrived.finality >= @final_share
-  )::BOOLEAN AS is_final, /* Nothing of weight is expected any more */
+  )::BOOLEAN AS is_final, /* Whether the day is final: nothing of weight is expected any more */
   (
     daily.searches * (
       1 / arrived.of_searches - 1
@@ -220,7 +220,7 @@ SELECT
   ), 2)::DECIMAL(38, 4) AS revenue_to_come, /* Further revenue to expect, in the reporting currency */
   (
     daily.searches / NULLIF(daily.search_conversions, 0)::DOUBLE
-  )::DOUBLE AS look_to_book, /* Searches a booking that came of them; null without one */
+  )::DOUBLE AS look_to_book, /* Searches per booking that came of them; null without one */
   (
     daily.lead_time_days / NULLIF(daily.searches_with_dates, 0)::DOUBLE
   )::DOUBLE AS avg_lead_time_days, /* Days from the search to the stay, of searches that said when, at most three years ahead */

@@ -56,7 +56,7 @@ SELECT
   clicked.searches::BIGINT AS first_clicks, /* Searches of which it was the first click */
   (
     clicked.searches::DOUBLE / SUM(shown.searches)
-  )::DOUBLE AS click_rate /* How likely a result there is the first click */
+  )::DOUBLE AS click_rate /* Probability that a result at this place is the first click */
 FROM clicked
 INNER JOIN shown
   ON clicked.clicked_place BETWEEN shown.first_place AND shown.last_place

@@ -67,12 +67,12 @@ WITH searches AS (
 )
 SELECT
   searches.search_date::DATE AS search_date, /* Day of the searches, UTC */
-  searches.platform::TEXT AS platform, /* Null is unknown */
-  searches.device_type::TEXT AS device_type, /* Null is unknown */
+  searches.platform::TEXT AS platform, /* Platform of the searches; null is unknown */
+  searches.device_type::TEXT AS device_type, /* Device type of the searches; null is unknown */
   searches.channel::TEXT AS channel, /* What brought the visitors */
   SUM(searches.searches)::BIGINT AS searches, /* Searches that showed results and said how many */
   SUM(searches.searches_with_click)::BIGINT AS searches_with_click, /* ... of which a place that they showed was clicked */
-  SUM(searches.searches * expected.clicks)::DOUBLE AS expected_clicks, /* How many of them would be, were only the places to decide */
+  SUM(searches.searches * expected.clicks)::DOUBLE AS expected_clicks, /* How many searches would have a click if the places alone decided */
   (
     SUM(searches.searches_with_click)::DOUBLE / SUM(searches.searches)
   )::DOUBLE AS click_rate, /* Share of searches with a click, not corrected */

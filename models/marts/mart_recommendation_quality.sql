@@ -1,8 +1,8 @@
 /* How good recommendations would have been: one row per held-out week, scope and recommender.
    The last four weeks are held out in turn. The recommender learns from what was known when a week began: looks whose search and
    click, logins and bookings lie before it; then its ten best are compared with what its users looked at in the week. Beside
-   it stands the popular list, the same for everybody. Scope 'all' is every destination; 'new' leaves out those that the user had looked
-   at before, in the lists and in the week. Made anew when a month is over: it learns from four windows
+   it stands the popular list, the same for every user. Scope 'all' is every destination; 'new' leaves out those that the user had looked
+   at before, in the lists and in the week. Rebuilt when a month is over: it learns from four windows
    of 90 days, which is as much work as all other models have on a day. */
 MODEL (
   name marts.mart_recommendation_quality,
@@ -256,13 +256,13 @@ SELECT
     users.as_of + @DAYS(6)
   )::DATE AS held_out_until, /* Its last day */
   users.scope::TEXT AS scope, /* all, or new: without destinations that the user had looked at before */
-  users.recommender::TEXT AS recommender, /* recommendations, or popular: the same list for everybody */
+  users.recommender::TEXT AS recommender, /* recommendations, or popular: the same list for every user */
   COUNT(*)::BIGINT AS users, /* Users with a list of their own who looked at a destination in the week */
   COALESCE(MAX(unlisted.users), 0)::BIGINT AS users_without_list, /* Users who looked at one and were unknown when it began: they get the popular list, and are not in the numbers beside */
   SUM(users.wanted)::BIGINT AS destinations, /* Destinations that the users looked at, summed */
   SUM(users.hits)::BIGINT AS hits, /* ... that were among their first ten */
   AVG(users.hits::DOUBLE / users.wanted)::DOUBLE AS recall_at_10, /* Share of a user's destinations that were among the first ten; mean over users */
-  AVG(users.gain / users.best_gain)::DOUBLE AS ndcg_at_10 /* The same, weighed by place: 1 when all stand first; mean over users */
+  AVG(users.gain / users.best_gain)::DOUBLE AS ndcg_at_10 /* NDCG: hits among the first ten weighed by place, 1 when all stand first; mean over users */
 FROM users
 LEFT JOIN unlisted
   ON unlisted.as_of = users.as_of

@@ -174,28 +174,28 @@ WITH assigned AS (
 )
 SELECT
   experiments.sync::TEXT AS sync, /* The sync */
-  experiments.seed::TEXT AS seed, /* Of its holdout: another seed is another experiment */
-  @lift_window_days::INT AS window_days, /* So many days after their assignment users are looked at */
+  experiments.seed::TEXT AS seed, /* Seed of its holdout: another seed is another experiment */
+  @lift_window_days::INT AS window_days, /* How many days after their assignment users are looked at */
   experiments.first_assigned_at::TIMESTAMP AS first_assigned_at, /* Since when there are arms, UTC */
   experiments.pending::BIGINT AS pending_users, /* Users whose days are not over yet */
   COALESCE(intervals.n1, 0)::BIGINT AS treated_users, /* Users the sync may send, days over */
   COALESCE(intervals.n2, 0)::BIGINT AS held_out_users, /* Users who are held out, days over */
-  COALESCE(intervals.x1, 0)::BIGINT AS treated_converted, /* Of the treated: who booked */
-  COALESCE(intervals.x2, 0)::BIGINT AS held_out_converted, /* Of the held-out: who booked */
-  ROUND(intervals.p1, 6)::DOUBLE AS treated_conversion_rate, /* Their share; null without such users */
-  ROUND(intervals.p2, 6)::DOUBLE AS held_out_conversion_rate, /* Their share; null without such users */
+  COALESCE(intervals.x1, 0)::BIGINT AS treated_converted, /* Treated users who booked */
+  COALESCE(intervals.x2, 0)::BIGINT AS held_out_converted, /* Held-out users who booked */
+  ROUND(intervals.p1, 6)::DOUBLE AS treated_conversion_rate, /* Share of treated users who booked; null without such users */
+  ROUND(intervals.p2, 6)::DOUBLE AS held_out_conversion_rate, /* Share of held-out users who booked; null without such users */
   ROUND(intervals.p1 - intervals.p2, 6)::DOUBLE AS conversion_rate_lift, /* Treated less held-out */
   ROUND(intervals.p1 - intervals.p2 - intervals.below, 6)::DOUBLE AS conversion_rate_lift_low, /* Lower end of its 95 % interval */
-  ROUND(intervals.p1 - intervals.p2 + intervals.above, 6)::DOUBLE AS conversion_rate_lift_high, /* Upper end */
-  ROUND(intervals.m1, 4)::DOUBLE AS treated_revenue_per_user, /* In the reporting currency */
-  ROUND(intervals.m2, 4)::DOUBLE AS held_out_revenue_per_user, /* In the reporting currency */
+  ROUND(intervals.p1 - intervals.p2 + intervals.above, 6)::DOUBLE AS conversion_rate_lift_high, /* Upper end of its 95 % interval */
+  ROUND(intervals.m1, 4)::DOUBLE AS treated_revenue_per_user, /* Revenue per treated user, in the reporting currency */
+  ROUND(intervals.m2, 4)::DOUBLE AS held_out_revenue_per_user, /* Revenue per held-out user, in the reporting currency */
   ROUND(intervals.m1 - intervals.m2, 4)::DOUBLE AS revenue_per_user_lift, /* Treated less held-out */
-  ROUND(intervals.m1 - intervals.m2 - intervals.spread, 4)::DOUBLE AS revenue_per_user_lift_low, /* Lower end of its 95 % interval; null below two users an arm, or when nobody's revenue differs */
-  ROUND(intervals.m1 - intervals.m2 + intervals.spread, 4)::DOUBLE AS revenue_per_user_lift_high, /* Upper end */
+  ROUND(intervals.m1 - intervals.m2 - intervals.spread, 4)::DOUBLE AS revenue_per_user_lift_low, /* Lower end of its 95 % interval; null below two users an arm, or when no user's revenue differs */
+  ROUND(intervals.m1 - intervals.m2 + intervals.spread, 4)::DOUBLE AS revenue_per_user_lift_high, /* Upper end of its 95 % interval */
   (
     intervals.p1 - intervals.p2 - intervals.below > 0
     OR intervals.p1 - intervals.p2 + intervals.above < 0
-  )::BOOLEAN AS is_conclusive /* Does the interval of the conversion rate leave out zero? Null without users in both arms */
+  )::BOOLEAN AS is_conclusive /* Whether the interval of the conversion rate leaves out zero; null without users in both arms */
 FROM experiments
 LEFT JOIN intervals
   ON intervals.sync = experiments.sync AND intervals.seed = experiments.seed

@@ -2,7 +2,7 @@
    Made from the events rather than from past runs: a segment is a function of what a user did until a moment, and it changes
    only with an event or when a limit of time passes. So the first run knows the whole history, any number of runs gives
    the same rows, and a late event corrects the past. A limit counts as passed a second later.
-   A run makes the users anew of whom anything moved since, or who are in another segment by now: as time passes without an
+   A run rebuilds the users of whom anything moved since, or who are in another segment by now: as time passes without an
    event, a user never returns to a segment that they left. */
 MODEL (
   name marts.mart_user_segment_history,
@@ -210,9 +210,9 @@ SELECT
   ROW_NUMBER() OVER (
     PARTITION BY changed.user_id, DATE_TRUNC('MONTH', periods.valid_from), periods.previous_segment, periods.segment
     ORDER BY periods.valid_from
-  )::BIGINT AS change_of_month, /* The user's how many-th change from that segment to this one in the month, from 1 */
+  )::BIGINT AS change_of_month, /* Ordinal of the change among the user's from that segment to this one in the month, from 1 */
   changed.digest::BIGINT AS made_from, /* Digest of what the user did when their rows were made */
-  @execution_dtntz::TIMESTAMP AS made_at /* When that was, UTC */
+  @execution_dtntz::TIMESTAMP AS made_at /* When their rows were made, UTC */
 FROM changed
 LEFT JOIN periods
   ON periods.user_id = changed.user_id

@@ -1,4 +1,4 @@
-/* How fresh is it: one row per raw table and model. */
+/* Freshness: one row per raw table and model. */
 MODEL (
   name ops.freshness,
   owner platform,

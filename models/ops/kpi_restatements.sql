@@ -18,17 +18,17 @@ MODEL (
 SELECT
   kpi_date::DATE AS kpi_date, /* The day whose figure changed, UTC */
   metric::TEXT AS metric, /* searches, sessions, clicks, conversions, revenue */
-  previous_value::DOUBLE AS old_value, /* What it was; money in the reporting currency */
-  value::DOUBLE AS new_value, /* What it is since then */
+  previous_value::DOUBLE AS old_value, /* The figure before the change; money in the reporting currency */
+  value::DOUBLE AS new_value, /* The figure since then */
   (
     value - previous_value
-  )::DOUBLE AS change, /* The difference */
+  )::DOUBLE AS change, /* The difference between the two values */
   previous_at::TIMESTAMP AS known_since, /* Until when events were in the old value, UTC */
   recorded_at::TIMESTAMP AS restated_at, /* Until when events are in the new value, UTC */
   late_searches::BIGINT AS late_searches, /* Searches of the day that arrived between the two */
-  late_clicks::BIGINT AS late_clicks, /* Clicks of the day that did */
-  late_conversions::BIGINT AS late_conversions, /* Bookings of the day that did */
-  COALESCE(late_events, late_searches + late_clicks + late_conversions)::BIGINT AS late_events, /* Events of the day, of any type, that did */
+  late_clicks::BIGINT AS late_clicks, /* Clicks of the day that arrived between the two */
+  late_conversions::BIGINT AS late_conversions, /* Bookings of the day that arrived between the two */
+  COALESCE(late_events, late_searches + late_clicks + late_conversions)::BIGINT AS late_events, /* Events of the day, of any type, that arrived between the two */
   CASE
     WHEN COALESCE(late_events, late_searches + late_clicks + late_conversions) > 0
     THEN 'late events'

@@ -1,4 +1,4 @@
-/* What campaigns cost, in the reporting currency: one row per day, source and campaign */
+/* Cost of campaigns, in the reporting currency: one row per day, source and campaign */
 MODEL (
   name staging.stg_ad_spend,
   kind VIEW,
@@ -31,11 +31,11 @@ WITH batches AS (
 )
 SELECT
   spend.spend_date::DATE AS spend_date, /* Day of the spending */
-  spend.utm_source::TEXT AS utm_source, /* Where the money went */
-  spend.utm_campaign::TEXT AS utm_campaign, /* For which campaign */
+  spend.utm_source::TEXT AS utm_source, /* The source on which the money was spent */
+  spend.utm_campaign::TEXT AS utm_campaign, /* The campaign on which it was spent */
   SUM(ROUND(@TO_DECIMAL(spend.cost::TEXT, 38, 4) * rates.rate_to_reporting, 2))::DECIMAL(38, 4) AS cost_reporting, /* Cost in the reporting currency; null for a currency without a rate */
-  SUM(spend.impressions)::DECIMAL(38, 0) AS impressions, /* How often it was shown */
-  SUM(spend.clicks)::DECIMAL(38, 0) AS clicks /* How often it was clicked */
+  SUM(spend.impressions)::DECIMAL(38, 0) AS impressions, /* How often the ad was shown */
+  SUM(spend.clicks)::DECIMAL(38, 0) AS clicks /* How often the ad was clicked */
 FROM raw.ad_spend AS spend
 INNER JOIN batches
   ON batches.spend_date = spend.spend_date AND batches.batch_id = spend.batch_id AND batches.newest = 1

@@ -34,8 +34,8 @@ SELECT
   @JSON_TEXT(payload, '$.geo.country')::TEXT AS country, /* ISO 3166 alpha-2 */
   @JSON_TEXT(payload, '$.geo.city')::TEXT AS city, /* City of the visitor */
   @JSON_TEXT(payload, '$.utm_source')::TEXT AS utm_source, /* Where the visit came from */
-  @JSON_TEXT(payload, '$.utm_medium')::TEXT AS utm_medium, /* By what kind of link */
-  @JSON_TEXT(payload, '$.utm_campaign')::TEXT AS utm_campaign, /* In which campaign */
+  @JSON_TEXT(payload, '$.utm_medium')::TEXT AS utm_medium, /* The kind of link that was followed */
+  @JSON_TEXT(payload, '$.utm_campaign')::TEXT AS utm_campaign, /* The campaign of the link */
   ingested_at::TIMESTAMP AS ingested_at, /* When we knew, UTC */
   @UNREAD(
     payload,

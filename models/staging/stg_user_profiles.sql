@@ -53,7 +53,7 @@ SELECT
   locale::TEXT AS locale, /* Personal: language and region */
   time_zone::TEXT AS time_zone, /* Personal: IANA zone */
   country::TEXT AS country, /* Personal: ISO 3166 alpha-2 */
-  marketing_consent::BOOLEAN AS marketing_consent, /* May we write to them? Unknown means no, and so do two files of one moment of which one says no */
+  marketing_consent::BOOLEAN AS marketing_consent, /* Whether we may write to them: unknown means no, and so do two files of one moment of which one says no */
   created_at::TIMESTAMP AS created_at, /* When the account was made, UTC */
   updated_at::TIMESTAMP AS updated_at /* When the profile last changed, UTC */
 FROM last_lines

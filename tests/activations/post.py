@@ -125,7 +125,7 @@ class Post:
         append = self.scene.redis.register_script(APPEND_NEW)
         append(keys=[OUTBOX, keys_of(OUTBOX)], args=[key, data])
 
-    def deliver(self, at: datetime | None = None, **options: Any) -> mail.Report:
+    def deliver(self, at: datetime | None = None, **options: Any) -> mail.DeliveryReport:
         self.at = at or self.at
         return mail.deliver(options.pop("settings", self.settings), clock=lambda: self.at, **options)
 

@@ -13,7 +13,7 @@ from aiosmtpd.smtp import AuthResult
 
 from activations.mail import ledger, overview, templates
 from activations.mail.message import one_line
-from activations.mail.rules import Rules
+from activations.mail.rules import SendingRules
 from activations.mail.smtp import Unreachable
 from searchflow.errors import BusyError, ConfigurationError, NegativeAnswer
 from searchflow.settings import load_settings
@@ -168,7 +168,7 @@ def test_nobody_is_written_to_in_their_night_and_all_are_in_their_day(post: Post
 def test_quiet_hours_end_at_eight_of_the_persons_own_clock(now: str, zone: str, end: str | None) -> None:
     from datetime import datetime
 
-    found = Rules.of(load_settings()).quiet_end(datetime.fromisoformat(now), zone)
+    found = SendingRules.of(load_settings()).quiet_end(datetime.fromisoformat(now), zone)
     assert found == (datetime.fromisoformat(end) if end else None)
 
 

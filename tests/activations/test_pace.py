@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from activations.declaration import Rate
-from activations.pace import Pace
+from activations.pace import SyncPace
 
 
 class Clock:
@@ -16,9 +16,9 @@ class Clock:
         self.now += seconds
 
 
-def paced(rate: Rate | None) -> tuple[Pace, Clock]:
+def paced(rate: Rate | None) -> tuple[SyncPace, Clock]:
     clock = Clock()
-    return Pace(rate, clock.sleep, lambda: clock.now), clock
+    return SyncPace(rate, clock.sleep, lambda: clock.now), clock
 
 
 def test_without_a_rate_nothing_waits() -> None:

@@ -147,7 +147,7 @@ def test_what_a_tile_shows_can_be_taken_along(visitor: Visitor, tmp_path: Path) 
 def test_the_meaning_of_a_number_is_told_where_it_is_read(visitor: Visitor) -> None:
     visitor.open()
     visitor.page.locator(".st-key-tile-revenue-figure").get_by_test_id("stTooltipHoverTarget").first.hover()
-    visitor.page.get_by_text("For how much, in the reporting currency").first.wait_for()
+    visitor.page.get_by_text("Booked value of the day's bookings, in the reporting currency").first.wait_for()
     visitor.page.locator(".st-key-tile-revenue-figure").get_by_test_id("stTooltipHoverTarget").last.hover()
     visitor.page.get_by_text("of the events expected for it").first.wait_for()
 

@@ -10,7 +10,7 @@ import pytest
 
 from expectations import Outcome, load_suites, suite_names, validate
 from expectations.report import building, data_docs, page
-from expectations.report.findings import Finding, Run, TableFindings
+from expectations.report.findings import CheckFinding, SuiteRun, TableFindings
 from searchflow.settings import Settings
 from tests.expectations.small_company import NOW
 
@@ -77,7 +77,7 @@ def test_the_page_says_what_is_wrong_since_when_and_what_waits(company: Company)
     validate(settings, suite, now=NOW)
     html = building.report_path(settings).read_text()
     assert "1 table must not be used" in html
-    assert "All users, and nobody else, have a segment." in html
+    assert "All users, and no one else, have a segment." in html
     assert "27 Feb 2026, 12:00 UTC, 3 days ago" in html
     assert "must wait for: User segments" in html
     assert f"{len(suite_names()) - 1} tables not checked yet" in html
@@ -98,8 +98,8 @@ def test_a_second_report_takes_the_place_of_the_first(company: Company) -> None:
 def test_whatever_was_observed_cannot_become_markup() -> None:
     suite = load_suites("marts.dim_users")[0]
     at = NOW.replace(tzinfo=None)
-    finding = Finding("one_of:platform", "critical", HOSTILE, Outcome.FAIL, HOSTILE, at)
-    table = TableFindings(suite, (finding,), (Run("r", at, Outcome.FAIL, 0, 1),), 'x" onclick="alert(1)')
+    finding = CheckFinding("one_of:platform", "critical", HOSTILE, Outcome.FAIL, HOSTILE, at)
+    table = TableFindings(suite, (finding,), (SuiteRun("r", at, Outcome.FAIL, 0, 1),), 'x" onclick="alert(1)')
     html = page.render([table], now=NOW)
     assert HOSTILE not in html
     assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 4
@@ -110,7 +110,7 @@ def test_the_trend_shows_the_state_of_all_tables_after_each_run() -> None:
     users, segments = load_suites("marts.dim_users")[0], load_suites("marts.mart_user_segments")[0]
     at = NOW.replace(tzinfo=None)
     later = at + timedelta(hours=1)
-    good, bad = Run("1", at, Outcome.PASS, 10, 10), Run("2", later, Outcome.FAIL, 5, 10)
+    good, bad = SuiteRun("1", at, Outcome.PASS, 10, 10), SuiteRun("2", later, Outcome.FAIL, 5, 10)
     tables = [TableFindings(users, (), (good,), None), TableFindings(segments, (), (good, bad), None)]
     points = page.trend_points(tables)
     assert [(point.rate, point.outcome) for point in points] == [(1.0, Outcome.PASS), (0.75, Outcome.FAIL)]

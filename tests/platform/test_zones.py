@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from activations.mail import templates
-from activations.mail.rules import Rules
+from activations.mail.rules import SendingRules
 from generators import calendar
 from searchflow import zones
 from searchflow.settings import ROOT, load_settings
@@ -55,7 +55,7 @@ def test_a_zone_shows_the_hour_of_the_pinned_data(zone: str, moment: str, local:
     ],
 )
 def test_quiet_hours_follow_the_law_of_the_winter(zone: str, now: str, end: str | None) -> None:
-    found = Rules.of(load_settings()).quiet_end(datetime.fromisoformat(now), zone)
+    found = SendingRules.of(load_settings()).quiet_end(datetime.fromisoformat(now), zone)
     assert found == (datetime.fromisoformat(end) if end else None)
 
 
