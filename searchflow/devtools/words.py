@@ -34,7 +34,13 @@ INSTEAD = {
 }
 """What is not written, and what to write."""
 SUFFIXES = (".py", ".sql", ".yaml", ".yml", ".md")
-NOT_READ = ("CHANGELOG.md", "docs/decisions/", "findings/", "searchflow/devtools/words.py", "tests/platform/test_words.py")
+NOT_READ = (
+    "CHANGELOG.md",
+    "docs/decisions/",
+    "findings/",
+    "searchflow/devtools/words.py",
+    "tests/platform/test_words.py",
+)
 FEWEST_WORDS = 4
 SAME = "The same"
 _WORD = re.compile(rf"(?<![\w\"'`])({'|'.join(map(re.escape, INSTEAD))})(?![\w\"'`])", re.IGNORECASE)
