@@ -66,7 +66,7 @@ READINESS = np.array([one.readiness for one in CAMPAIGNS])
 LIFT = np.array([round(1000 * one.lift) for one in CAMPAIGNS])
 """The lifts in thousandths: sums of whole numbers do not depend on the order, so neither do events on how a range is
 cut."""
-NOBODY = -1  # the cause of a booking that would have happened anyway
+NO_ONE = -1  # the cause of a booking that would have happened anyway
 TOUCH_BITS = 6  # a trip's campaigns are packed into one number, first visit lowest
 MOST_TOUCHES = 8
 PHONES = np.array([one.phones for one in CAMPAIGNS])
@@ -110,17 +110,17 @@ def packed(campaigns: Ints, number: Ints) -> Ints:
 
 
 def cause(unit: Floats, touched: Ints) -> Ints:
-    """Return the campaign that truly caused each booking, or `NOBODY`; `unit` is a uniform draw, `touched` the trip so
+    """Return the campaign that truly caused each booking, or `NO_ONE`; `unit` is a uniform draw, `touched` the trip so
     far.
 
     The chance of a booking is proportional to 1 + the lifts of the trip's touchpoints so far. That is a sum of independent
     streams of bookings: without one touchpoint exactly its stream would be missing. So the cause is drawn in proportion
-    to the lifts, and `NOBODY` in proportion to the 1.
+    to the lifts, and `NO_ONE` in proportion to the 1.
     """
     lifts = LIFT[np.stack([touched >> (TOUCH_BITS * n) & 63 for n in range(MOST_TOUCHES)])]
     sums = 1000 + np.cumsum(lifts, axis=0)
     target = unit * sums[-1]
-    found = NOBODY * np.ones(len(unit), dtype=np.int64)
+    found = NO_ONE * np.ones(len(unit), dtype=np.int64)
     for n in reversed(range(MOST_TOUCHES)):
         here = (target >= sums[n] - lifts[n]) & (target < sums[n])
         found = np.where(here, touched >> (TOUCH_BITS * n) & 63, found)

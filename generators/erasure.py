@@ -30,7 +30,7 @@ WHO = {
     "profiles": ("user_id", None, None),
 }
 """Kind of file -> its columns with the traveller, the session and the event."""
-NOBODY = "erased"
+NO_ONE = "erased"
 LIVE = "live-traffic"
 
 
@@ -117,7 +117,7 @@ def _erase(path: Path, kind: str, person: Person) -> pl.DataFrame:
         goes &= pl.col("fate") == "stored"
     goes = goes.fill_null(False)
     kept = rows.filter(~goes)
-    hidden = [pl.when(theirs).then(pl.lit(NOBODY)).otherwise(pl.col(who)).alias(who)]
+    hidden = [pl.when(theirs).then(pl.lit(NO_ONE)).otherwise(pl.col(who)).alias(who)]
     if kind == LINES:
         counted = pl.col("fate") != "stored"
         hidden.append(_hidden("session_id", counted & pl.col("session_id").is_in(person.sessions)))
@@ -127,7 +127,7 @@ def _erase(path: Path, kind: str, person: Person) -> pl.DataFrame:
 
 
 def _hidden(column: str, condition: pl.Expr) -> pl.Expr:
-    return pl.when(condition).then(pl.lit(NOBODY)).otherwise(pl.col(column)).alias(column)
+    return pl.when(condition).then(pl.lit(NO_ONE)).otherwise(pl.col(column)).alias(column)
 
 
 def _lower_kpis(run: Path, gone: pl.DataFrame) -> None:

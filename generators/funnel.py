@@ -340,7 +340,7 @@ class Funnel:
         once = decided.filter(~again).sort("number", "ts", "key").group_by("trip", "product")
         alike = pl.col("cause").n_unique() == 1
         booked = once.agg(
-            pl.col("key").first(), pl.when(alike).then(pl.col("cause").first()).otherwise(campaigns.NOBODY)
+            pl.col("key").first(), pl.when(alike).then(pl.col("cause").first()).otherwise(campaigns.NO_ONE)
         )
         return pl.concat([booked.select("key", "cause"), decided.filter(again).select("key", "cause")])
 

@@ -33,7 +33,7 @@ CHANNELS = {
     "affiliate": "affiliate",
 }
 """Our own campaigns' channels by medium, declared again here: the models' rule is checked against them."""
-NOBODY = "none"
+NO_ONE = "none"
 """The cause of a booking that no visit's campaign caused."""
 JOURNEY_DAYS = 30
 VISIT_DAYS = 3
@@ -94,7 +94,7 @@ def _names() -> dict[str, pl.Series]:
         "fate": [faults.fate_name(code) for code in fates],
         "reason": [faults.reason_code(code) for code in fates],
         "channel": channels,
-        "cause": [*channels, NOBODY],
+        "cause": [*channels, NO_ONE],
         "utm_source": [one.source for one in CAMPAIGNS],
         "utm_medium": [one.medium for one in CAMPAIGNS],
         "utm_campaign": [one.campaign for one in CAMPAIGNS],

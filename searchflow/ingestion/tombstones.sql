@@ -1,4 +1,4 @@
--- Who was forgotten, as keyed digests: nobody can read a person out of them, and ingestion recognises the person again.
+-- Who was forgotten, as keyed digests: no one can read a person out of them, and ingestion recognises the person again.
 CREATE SCHEMA IF NOT EXISTS erasure;
 
 CREATE TABLE IF NOT EXISTS erasure.tombstones (

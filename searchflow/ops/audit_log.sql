@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS audit.head (
 INSERT INTO audit.head (sequence, hash)
     SELECT sequence, hash FROM audit.log ORDER BY sequence DESC LIMIT 1 ON CONFLICT DO NOTHING;
 
--- Decisions of people are entered by roles that make them (`searchflow roles create` says which); everything else by whoever
+-- Decisions of people are entered by roles that make them (`searchflow roles create` says which); everything else by each role that
 -- may insert. The owner is not bound by this.
 ALTER TABLE audit.log ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS no_decisions ON audit.log;
@@ -48,7 +48,7 @@ BEGIN
 END $$;
 
 -- What the hash of an entry covers; `searchflow audit verify` computes the same from its own text.
--- A function that runs with the owner's rights, as this one, reads and calls only what nobody but the owner can define.
+-- A function that runs with the owner's rights, as this one, reads and calls only what the owner alone can define.
 CREATE OR REPLACE FUNCTION audit.chain() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -149,7 +149,7 @@ BEGIN
     RETURN total;
 END $$;
 
--- One entry a table that a commit of the lake touched, whoever committed it, with the commit's message if it has one. With the
+-- One entry a table that a commit of the lake touched, from any process, with the commit's message if it has one. With the
 -- rights of the role that commits.
 CREATE OR REPLACE FUNCTION audit.lake_commit() RETURNS trigger LANGUAGE plpgsql SECURITY INVOKER
     SET search_path = pg_catalog, pg_temp AS $$

@@ -21,7 +21,7 @@ from tests.activations.api import running_api
 
 pytestmark = pytest.mark.integration
 
-NOBODY = "127.0.0.1:1"
+NO_SERVER = "127.0.0.1:1"
 
 
 class Postgres(Trial):
@@ -92,7 +92,7 @@ class Api(Trial):
         return pa.table({name: pa.array([row[name] for row in texts], pa.string()) for name in fields})
 
     def unreachable(self, sync: Sync) -> Destination:
-        return http.HttpApi(sync, http.Options(url=f"http://{NOBODY}/"), load_settings())
+        return http.HttpApi(sync, http.Options(url=f"http://{NO_SERVER}/"), load_settings())
 
     def refuse(self, sync: Sync, key: str) -> None:
         self.api.refuses = lambda row: row["id"] == key
@@ -115,7 +115,7 @@ class Csv(Parquet):
 
 
 def _elsewhere(settings: Settings) -> Settings:
-    return settings.model_copy(update={"redis_url": SecretStr(f"redis://{NOBODY}/0")})
+    return settings.model_copy(update={"redis_url": SecretStr(f"redis://{NO_SERVER}/0")})
 
 
 def _field(documents: list[str], name: str) -> list[str]:

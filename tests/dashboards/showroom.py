@@ -21,7 +21,7 @@ from searchflow.ops import record
 from searchflow.settings import Settings, load_settings
 from tests import clusters
 
-NOBODY = 9
+NO_PORT = 9
 """A port on which no Prefect server answers, whatever else runs on this machine."""
 HOSTILE_CAMPAIGN = '<img src=x onerror="window.hacked=1">'
 HOSTILE_SOURCE = "![x](http://evil.example/x.png)"
@@ -212,7 +212,7 @@ def validate(connection: duckdb.DuckDBPyConnection, suite: str, outcome: str, at
 def opened() -> Iterator[Settings]:
     """A running home with these marts."""
     home = Path(tempfile.mkdtemp(prefix="sf-"))
-    settings = load_settings(home=home, prefect_port=NOBODY)
+    settings = load_settings(home=home, prefect_port=NO_PORT)
     try:
         clusters.start(settings)
         with warehouse.connect(settings) as connection:

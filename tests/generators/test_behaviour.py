@@ -78,9 +78,9 @@ def test_the_cause_is_drawn_in_proportion_to_the_lifts(rows: Rows) -> None:
     )
     lifts = np.array([1000, campaigns.LIFT[alert], campaigns.LIFT[4]])
     found = campaigns.cause(unit, twice)
-    shares = [(found == one).mean() for one in (campaigns.NOBODY, alert, 4)]
+    shares = [(found == one).mean() for one in (campaigns.NO_ONE, alert, 4)]
     assert shares == pytest.approx((lifts / lifts.sum()).tolist(), abs=0.001)
-    assert (campaigns.cause(unit, np.zeros(9_000, dtype=np.int64)) == campaigns.NOBODY).all()
+    assert (campaigns.cause(unit, np.zeros(9_000, dtype=np.int64)) == campaigns.NO_ONE).all()
 
 
 def test_without_a_campaigns_lift_just_the_bookings_it_caused_are_missing(year: Simulation, rows: Rows) -> None:
