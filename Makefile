@@ -39,13 +39,14 @@ test-long: $(READY) ## What `make test` runs a few of: kills, planted faults and
 	$(BIN)/python -m pytest tests/models_truth --hypothesis-profile=thorough --timeout=3600
 	$(BIN)/python -m tests.chaos.soak --minutes 30
 
-check: $(READY) ## Lint, types, SQLMesh linter and formats, that docs and code agree, and known security holes
+check: $(READY) ## Lint, types, SQLMesh linter and formats, that docs and code agree, plain English, and known security holes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/sqlmesh --ignore-warnings lint
 	$(BIN)/sqlmesh format --check
 	$(BIN)/python -m searchflow.devtools.docs
+	$(BIN)/python -m searchflow.devtools.words
 	$(BIN)/python -m searchflow.devtools.known_holes
 
 format: $(READY) ## Format Python and models
@@ -59,7 +60,7 @@ docs: $(READY) ## Write the generated tables of the docs, and check every comman
 findings: ## Show that each surprise in findings/ is still one; installs packages into temporary folders
 	@failed=0; for script in findings/*.sh; do echo "== $$script"; PYTHON=$(PYTHON) bash $$script || failed=1; done; exit $$failed
 
-lock: $(READY) ## Compile requirements.lock anew from pyproject.toml
+lock: $(READY) ## Compile requirements.lock again from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --strip-extras --quiet --output-file requirements.lock
 

@@ -1,4 +1,4 @@
-"""Commands one after the other in one process: `searchflow` without loading its libraries anew for each.
+"""Commands one after the other in one process: `searchflow` without loading its libraries again for each.
 
 Reads a JSON list of arguments a line; answers with a JSON list of exit status, standard output and standard error.
 """

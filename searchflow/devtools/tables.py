@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from searchflow.devtools import raw_tables
+from searchflow.devtools import raw_tables, words
 from searchflow.devtools.markdown import MarkdownPage, Piece
 from searchflow.event_types import Field
 from searchflow.settings import ROOT, Settings
@@ -189,6 +189,11 @@ def _escaped(cell: str) -> str:
     return "".join(part if part.startswith("`") else part.replace("*", r"\*").replace("<", "&lt;") for part in parts)
 
 
+def words_table(root: Path) -> str:
+    """Make the table of words that are not written: one row for each."""
+    return _table(("Not", "But"), [(f"`{word}`", instead) for word, instead in words.INSTEAD.items()])
+
+
 TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "settings": ("docs/reference/settings.md", settings_table),
     "event-types": ("docs/reference/event-types.md", event_types_table),
@@ -196,6 +201,7 @@ TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "deployments": ("docs/reference/prefect.md", deployments_table),
     "servers": ("docs/reference/commands.md", servers_table),
     "commands": ("docs/reference/commands.md", commands_list),
+    "words": ("CONTRIBUTING.md", words_table),
 }
 """The name of a table -> the page that holds it, and the function that makes it."""
 

@@ -39,12 +39,14 @@ NOT_READ = (
     "docs/decisions/",
     "findings/",
     "searchflow/devtools/words.py",
+    "tests/models/",
     "tests/platform/test_words.py",
 )
+"""Files that tell of the past, hold data, or show the words themselves."""
 FEWEST_WORDS = 4
 SAME = "The same"
-_WORD = re.compile(rf"(?<![\w\"'`])({'|'.join(map(re.escape, INSTEAD))})(?![\w\"'`])", re.IGNORECASE)
-"""A word in quotes is a value, such as the account `nobody`."""
+_WORD = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, INSTEAD))})(?![\w-])", re.IGNORECASE)
+_QUOTES = "\"'`"
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,11 @@ def of_text(name: str, text: str) -> Iterator[Unclear]:
     if name != "CONTRIBUTING.md":  # it shows the list
         for number, line in enumerate(text.splitlines(), 1):
             for found in _WORD.finditer(line):
+                if (
+                    line[found.start() - 1 : found.start()] in _QUOTES
+                    and line[found.end() : found.end() + 1] in _QUOTES
+                ):
+                    continue  # a value, such as the account `nobody`
                 yield Unclear(name, number, found[1], INSTEAD[found[1].lower()])
     if name.endswith(".py"):
         yield from _docstrings(name, ast.parse(text))

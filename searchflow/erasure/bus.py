@@ -114,7 +114,7 @@ def forget_commands(job: Job) -> None:
             info: Any = client.info("persistence")
             if info.get("aof_enabled"):
                 _rewrite(client)
-                job.count("append-only file written anew", 1)
+                job.count("append-only file rewritten", 1)
             if job.settings.redis_url is not None:
                 job.left.append("snapshots and replicas of the Redis server: its operator's, they age out")
         except (redis.exceptions.NoPermissionError, redis.ResponseError):

@@ -102,7 +102,7 @@ class Databases:
                     else:
                         _cut_out(connection, table, found, job.terms)
             if database != LAST and (changed or database in ROWS):
-                job.count(f"tables of {database} written anew", rewrite(job, database, where))
+                job.count(f"tables of {database} rewritten", rewrite(job, database, where))
 
 
 def _searched(job: Job) -> Iterator[tuple[str, str]]:

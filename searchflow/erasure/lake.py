@@ -203,7 +203,7 @@ def remake_models(job: Job, clock: Callable[[], datetime]) -> None:
     with warehouse.connect(job.settings, read_only=True) as connection:
         noted = f"SELECT count(DISTINCT day) FROM {MARKS} WHERE erasure_id = $erasure"
         [(days,)] = connection.execute(noted, {"erasure": job.erasure_id}).fetchall()
-    job.facts["days of the models made anew"] = int(days)
+    job.facts["days of the models made again"] = int(days)
 
 
 def mentions_in(

@@ -15,7 +15,7 @@ from typing import Any
 Answer = tuple[int, dict[str, str], dict[str, Any]]
 """Status, headers, body."""
 LATE: Answer = (0, {}, {})
-"""Applied, and answered when nobody waits any more."""
+"""Apply, and answer when no client waits any more."""
 
 
 class Api:

@@ -42,7 +42,7 @@ def die() -> None:
 
 
 def dying(step: Callable[..., Any], countdown: list[int]) -> Callable[..., Any]:
-    """The same step, before or after which the process may die."""
+    """Return the step with a chance that the process dies before or after it."""
 
     def count() -> None:
         countdown[0] -= 1

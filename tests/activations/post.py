@@ -154,7 +154,7 @@ class Post:
         return path
 
     def environment(self) -> dict[str, str]:
-        """The same settings for another process."""
+        """Return these settings for another process."""
         return {
             "SEARCHFLOW_HOME": str(self.settings.home),
             "SEARCHFLOW_SMTP_URL": f"smtp+plain://127.0.0.1:{self.port}",
@@ -163,7 +163,7 @@ class Post:
         }
 
     def booked_in_stream(self, session: str, *, user: str | None, at: datetime) -> None:
-        """A booking that nobody has ingested yet, among others in one compressed entry."""
+        """A booking that is not ingested yet, among others in one compressed entry."""
         line = json.dumps(
             {"event_type": "conversion", "session_id": session, "user_id": user, "timestamp": at.isoformat()}
         )

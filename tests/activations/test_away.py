@@ -14,7 +14,7 @@ pytestmark = pytest.mark.integration
 
 
 def elsewhere(settings: Settings) -> Settings:
-    """The same home, with a Redis server that is not there."""
+    """Return this home with a Redis server that is not there."""
     return settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
 
 

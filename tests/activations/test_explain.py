@@ -115,7 +115,7 @@ def test_every_table_that_is_shown_masks_what_lineage_marks(settings: Settings) 
 
 
 def test_an_unknown_user_is_one_clear_line(cli: CommandLine) -> None:
-    done = cli.run("explain", "user", "nobody\x1b[31m")
+    done = cli.run("explain", "user", "unknown\x1b[31m")
     assert (done.returncode, done.stdout) == (1, "")
     assert len(done.stderr.strip().splitlines()) == 1
     assert "Nothing is known of a user" in done.stderr

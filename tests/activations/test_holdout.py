@@ -23,7 +23,7 @@ MAILS = "abandoned_search_emails"
 
 @pytest.fixture
 def with_holdout(tmp_path: Path) -> Path:
-    """The same syncs, all with a holdout."""
+    """Copy the syncs, and give each a holdout."""
     for path in SYNCS_DIR.glob("*.yaml"):
         lines = [line for line in path.read_text().splitlines() if not line.startswith("holdout")]
         (tmp_path / path.name).write_text("\n".join([*lines, "holdout: {share: 0.25, seed: spring}", ""]))
@@ -119,7 +119,7 @@ def test_the_list_for_everybody_is_nobody_and_is_never_held_out(scene: Scene, wi
     [
         ("{share: 1, seed: x}", "holdout.share"),
         ("{share: 0.1}", "seed"),
-        ("{share: 0.1, seed: x, field: nobody}", "nobody"),
+        ("{share: 0.1, seed: x, field: absent}", "absent"),
         ("{share: 0.1, seed: x, existing: remove}", "takes nothing back"),
     ],
 )

@@ -159,7 +159,7 @@ def test_a_run_that_gave_up_repeats_an_append_with_the_same_idempotency_key(
     crm_api.run()
     keys = [key for key, _ in crm_api.api.tries]
     assert len(set(keys[:5])) == 1
-    assert (keys[5] == keys[0]) is (mode == "append")  # rows that are set anew must not be taken for old ones
+    assert (keys[5] == keys[0]) is (mode == "append")  # rows that are set again must not be taken for old ones
     assert len(set(keys)) == keys_in_all
 
 

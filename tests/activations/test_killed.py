@@ -28,7 +28,7 @@ ROWS: dict[str, tuple[str, list[tuple[Any, ...]]]] = {
 
 @pytest.fixture
 def small_batches(tmp_path: Path) -> Path:
-    """The same syncs, two rows a batch."""
+    """Copy the syncs, with two rows a batch."""
     for path in SYNCS_DIR.glob("*.yaml"):
         lines = [line for line in path.read_text().splitlines() if not line.startswith("batch_size")]
         (tmp_path / path.name).write_text("\n".join([*lines, "batch_size: 2", ""]))

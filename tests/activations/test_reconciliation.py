@@ -87,7 +87,7 @@ def test_a_message_that_was_lost_is_sent_again_and_one_that_was_consumed_is_not(
     scene.redis.hdel("{searchflow:email:outbox}:keys", "u3:abandoned_search:2026-03-09")
     scene.model(EMAILS, [email_row("u1"), email_row("u2")])
     result = scene.reconcile(sync, repair=True)
-    assert (counts(result), result.clean) == ((3, 1, 2, 0, 0, 1), False)  # nobody knows any more what u3 was to read
+    assert (counts(result), result.clean) == ((3, 1, 2, 0, 0, 1), False)  # what u3 was to read is no longer known
     assert [message["user_id"] for message in scene.outbox()] == ["u3", "u2"]
     assert scene.run(sync).status == "unchanged"
 

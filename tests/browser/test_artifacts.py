@@ -44,7 +44,7 @@ def leave(settings: Settings, rows: list[dict[str, str]]) -> None:
 
 
 OF_PREFECT = "https://app.prefect.cloud/auth/sign-up?"
-"""Where a notice of Prefect's own pages leads, which comes once somebody has logged in."""
+"""Where a notice of Prefect's own pages leads, which comes once a person has logged in."""
 
 
 def log_in(page: Any, password: str) -> None:

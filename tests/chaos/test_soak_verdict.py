@@ -112,7 +112,7 @@ def test_a_cause_that_has_no_end_lasts_until_the_end() -> None:
         (Notices(("a",), (), ("a",)), "alarm muted"),
         (Notices(("a",), ("a",), ()), "alarm muted"),
         (Notices(("a",), ("a", "a"), ("a",)), "alarm told twice"),
-        (Notices(("a",), ("a", "b"), ("a",)), "alarm of nobody"),
+        (Notices(("a",), ("a", "b"), ("a",)), "alarm that was not noted"),
     ],
 )
 def test_each_notice_arrives_once_on_every_way(found: Notices, rule: str | None) -> None:

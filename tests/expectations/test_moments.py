@@ -59,7 +59,7 @@ def uid(number: int, place: int) -> str:
 
 
 class Company:
-    """A home in which somebody books between two passes of the follower."""
+    """A home in which a user books between two passes of the follower."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings, self.folder, self.now, self.bookings = settings, folder, NOON, 0

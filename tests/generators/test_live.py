@@ -16,7 +16,7 @@ BEGIN = datetime(2026, 6, 16, 9, 0, 0, tzinfo=UTC)
 
 
 class Clock:
-    """A clock that moves when somebody waits, and a little when somebody looks."""
+    """A clock that moves when a process waits, and a little when it looks."""
 
     def __init__(self, begin: datetime = BEGIN) -> None:
         self.at = begin

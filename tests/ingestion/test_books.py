@@ -1,4 +1,4 @@
-"""The books are read at one moment: beside running ingestion they always hold, whoever reads them and however often."""
+"""The books are read at one moment: beside running ingestion they hold for every reader, however often it looks."""
 
 from __future__ import annotations
 

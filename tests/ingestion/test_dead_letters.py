@@ -1,4 +1,4 @@
-"""Dead letters come back when they pass, once, whoever is killed or in a hurry; they are closed only with a reason."""
+"""Dead letters come back when they pass, once, even when a process is killed; they are closed only with a reason."""
 
 from __future__ import annotations
 

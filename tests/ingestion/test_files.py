@@ -94,7 +94,7 @@ def test_feeds_are_loaded_once_and_bad_rows_become_letters(fresh_platform: Setti
     )
     (tmp_path / "user_profiles.jsonl").write_bytes(
         b'{"user_id": "u1", "email": "a@example.org", "marketing_consent": true, "updated_at": "2026-05-01T00:00:00+02:00"}\n'
-        b'{"email": "nobody@example.org", "updated_at": "2026-05-01T00:00:00Z"}\n'
+        b'{"email": "unknown@example.org", "updated_at": "2026-05-01T00:00:00Z"}\n'
         b"broken\n"
     )
     assert ingest_feeds(fresh_platform, tmp_path, now=foreign.NOW) == Counts(received=8, stored=3, dead_letters=5)

@@ -1,4 +1,4 @@
-"""Fields nobody told us about are reported once, with the shape of a value, and a changed type is too."""
+"""Fields that the contract does not name are reported once, with the shape of a value, and a changed type is too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events that are stored already are found whoever stored them, and whenever the batch was looked up."""
+"""Events that are stored already are found whichever worker stored them, and whenever the batch was looked up."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def test_the_audits_of_ours_pass_and_stop_a_table_that_breaks_their_promise(
     for name, cases in SPOILT.items():
         for table, spoil in cases:
             assert broken(lake, models, table, name) == 0, name
-            if table.startswith("activation."):  # a view: somebody who never agreed gets into it
+            if table.startswith("activation."):  # a view: a user who never agreed gets into it
                 lake.execute(f"CREATE OR REPLACE VIEW {table} AS SELECT 'ana' AS user_id")
                 assert broken(lake, models, table, name) > 0, name
                 continue

@@ -27,7 +27,7 @@ def entries(settings: Settings, **filters: str) -> list[tuple[object, ...]]:
 
 
 def edit(settings: Settings, *statements: str) -> None:
-    """What somebody with all rights could do: switch the triggers off first."""
+    """What a person with all rights could do: switch the triggers off first."""
     with psycopg.connect(postgres.conninfo(settings, "catalog"), autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")
         for statement in statements:

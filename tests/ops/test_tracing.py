@@ -68,7 +68,7 @@ def test_a_publication_is_linked_to_its_ingestion_its_models_and_its_sync(
     clock = functools.partial(lambda: NOW)
     with stages.noted(fresh_platform, "generation", "run-1", clock=clock), streams.connect(fresh_platform) as client:
         streams.publish(client, "search", [search(1), search(2)])
-        client.xadd(streams.EVENT_STREAMS["search"], {"data": search(3), "traceparent": "made up by somebody"})
+        client.xadd(streams.EVENT_STREAMS["search"], {"data": search(3), "traceparent": "made up by a client"})
         client.xadd(streams.EVENT_STREAMS["search"], {"data": search(4), "traceparent": "0" * 1000})
     assert worker.ingest_stream(fresh_platform, "search", clock=clock).counts.stored == 4
     transformation.transform(fresh_platform, now=NOW)

@@ -162,7 +162,7 @@ def test_a_lock_on_the_server_ends_with_its_process_though_forked_workers_live(p
 
 
 def test_a_wait_says_whom_it_waits_for(settings: Settings, capfd: pytest.CaptureFixture[str]) -> None:
-    named = {"PGAPPNAME": "searchflow transform|somebody|run"}
+    named = {"PGAPPNAME": "searchflow transform|person|run"}
     with script(HOLDS_A_FILE, settings.home, **named) as holder:
         line(holder)
         with script(
@@ -178,7 +178,7 @@ def test_a_wait_says_whom_it_waits_for(settings: Settings, capfd: pytest.Capture
 
 
 def test_a_wait_for_a_lock_on_the_server_says_whom_it_waits_for(platform: Settings) -> None:
-    named = {"PGAPPNAME": "searchflow transform|somebody|run"}
+    named = {"PGAPPNAME": "searchflow transform|person|run"}
     with script(HOLDS_A_CONNECTION, platform.home, **named) as holder:
         line(holder)
         waits = BEGIN + 'with locks.advisory_lock(settings, "transform prod"): print("mine", flush=True)'

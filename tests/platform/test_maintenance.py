@@ -66,7 +66,7 @@ def test_small_commits_become_one_file_a_day_and_an_old_snapshot_can_still_be_re
         old = f"SELECT * FROM raw.search_events AT (VERSION => {snapshot}) ORDER BY event_id"
         assert connection.execute(old).fetchall() == before
 
-    # A day later nobody holds that snapshot any more.
+    # A day later no process holds that snapshot any more.
     kept = on_disk(fresh_platform)
     later = maintenance.run(fresh_platform, now=worker.utc_now() + maintenance.KEEP + timedelta(minutes=5))
     assert later.snapshots_after == 1

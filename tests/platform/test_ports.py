@@ -47,7 +47,7 @@ def another_program(port: int = 0) -> Iterator[int]:
 
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """A home whose ports nobody chose; the defaults are free ones, as those of other homes may be taken here."""
+    """A home whose ports were not chosen; the defaults are free ones, as those of other homes may be taken here."""
     with temporary_home() as home:
         for name in ("prefect_port", "dashboards_port"):
             monkeypatch.setattr(Settings.model_fields[name], "default", free_port())

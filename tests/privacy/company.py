@@ -19,7 +19,7 @@ from searchflow.services import postgres, valkey
 from searchflow.settings import ROOT, Settings
 
 MAYA, OMAR, LONGER = "maya-7f3a", "omar-11", "maya-7f3a.b"
-"""Who is forgotten; who used the same kiosk; who is somebody else with a longer name."""
+"""Who is forgotten; who used the same kiosk; who is another person with a longer name."""
 EMAIL, NAME = "maya.lindqvist@example.org", "Maÿa Lindqvist"
 HERS, KIOSK = "web-m4y4", "kiosk-09"
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -56,13 +56,13 @@ OTHER_EVENTS = [
     event("conversion", 22, 28.8, KIOSK, OMAR, click_event_id=uid(21)),
     event("search", 23, 20, "web-long", LONGER),
     event("click", 24, 19.9, "web-long", LONGER, search_event_id=uid(23)),
-    event("search", 25, 10, "web-anon", None, invited_by=MAYA),  # somebody else's event that mentions her
+    event("search", 25, 10, "web-anon", None, invited_by=MAYA),  # another person's event that mentions her
 ]
 LETTERS = [
     b'{"event_type": "search", "user_id": "maya-7f3a", "query": ',
     json.dumps(event("search", 7, 4, "web-other", None) | {"results_count": MAYA}).encode(),
     b'{"event_type": "click", "session_id": "' + HERS.encode() + b'"}',
-    b'{"event_type": "search", "note": "nobody of ours"}',
+    b'{"event_type": "search", "note": "no user of this company"}',
 ]
 PROFILES = (
     "user_id,email,name,locale,updated_at,marketing_consent\n"

@@ -58,7 +58,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:sqlmesh.*", "ignore::DeprecationWarning:sqlglot.*"),
 ]
 TWICE = f'{{"user_id": "{MAYA}", "friends": ["{MAYA}", "\\u006d{MAYA[1:]}"], "note": "with {MAYA}, as always", '
-"""The beginning of somebody else's document that names her in every way."""
+"""The beginning of another person's document that names her in every way."""
 SYNCS = ("crm_user_segments", "abandoned_search_emails", "recommendations")
 
 
@@ -231,7 +231,7 @@ def test_neither_replay_nor_backfill_nor_a_broken_line_brings_her_back(
     publish(company, HER_EVENTS, LETTERS)
     for kind in streams.EVENT_TYPES:
         worker.ingest_stream(company, kind)
-    feeds.ingest_feeds(company, company.feeds_dir, now=worker.utc_now())  # the file that was written anew is known
+    feeds.ingest_feeds(company, company.feeds_dir, now=worker.utc_now())  # the file that was rewritten is known
     with warehouse.connect(company, read_only=True) as lake:
         assert accounting(lake).holds
         profiles = lake.execute("SELECT user_id, count(*) FROM raw.user_profiles GROUP BY 1 ORDER BY 1").fetchall()

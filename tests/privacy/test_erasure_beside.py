@@ -62,7 +62,7 @@ def test_an_erasure_that_waits_goes_before_flows_that_come_later(fresh_platform:
     assert asked.enter_context(locks.try_advisory_lock(fresh_platform, locks.ERASURE))
     assert locks.is_held(fresh_platform, locks.ERASURE)
     with waiting(fresh_platform) as taken:
-        assert not taken.wait(1.0)  # although nobody has the models
+        assert not taken.wait(1.0)  # although no run has the models
         asked.close()
         assert taken.wait(30)
     assert not locks.is_held(fresh_platform, locks.ERASURE)
@@ -76,7 +76,7 @@ def test_a_stream_that_is_followed_is_left_to_its_follower(fresh_platform: Setti
         draining.start()
         draining.join(1.5)
         assert draining.is_alive()
-        assert worker.waiting(fresh_platform)["search"] == 1  # nobody else has read it
+        assert worker.waiting(fresh_platform)["search"] == 1  # no other worker has read it
         worker.ingest_stream(fresh_platform, "search")  # as the follower does
         draining.join(10)
         assert not draining.is_alive()
@@ -89,7 +89,7 @@ def test_without_a_follower_the_erasure_drains_by_itself(fresh_platform: Setting
 
 
 def test_a_document_that_names_an_erased_person_twice_keeps_none(fresh_platform: Settings) -> None:
-    """Of two equal keys the contract reads the last: the first kept the id of the person in somebody else's event."""
+    """Of two equal keys the contract reads the last: the first kept the id of the person in another person's event."""
     publish(fresh_platform, [event("search", 1, 2, "web-1x", MAYA), event("search", 2, 1, "web-2x", OMAR)])
     worker.ingest_stream(fresh_platform, "search")
     with warehouse.connect(fresh_platform) as lake:

@@ -113,7 +113,7 @@ def test_an_analyst_reads_what_is_stored_later_in_the_catalog_itself(governed: S
 
 
 def account(settings: Settings, role: str) -> Settings:
-    """The same platform through an account that has one role, as the page says to make it."""
+    """Return this platform through an account that has one role, as the page says to make it."""
     login, name = f"{role}_worker_{settings.postgres_prefix}", roles.name_of(settings, role)
     with psycopg.connect(postgres.server_conninfo(settings), autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(login)))

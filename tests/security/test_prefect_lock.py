@@ -1,4 +1,4 @@
-"""Prefect's API is behind a password: whoever may call it has code run as this account."""
+"""Prefect's API is behind a password: a client that may call it has code run as this account."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def test_a_follower_brings_new_searches_goes_on_after_a_kill_and_ends_in_order(
 ) -> None:
     with warehouse.connect(cli.settings) as lake:
         lake.execute("DELETE FROM raw.conversion_events")
-    arrives(cli, tmp_path, 2, LONG_AGO)  # so that its day is made anew, without the booking
+    arrives(cli, tmp_path, 2, LONG_AGO)  # so that its day is made again, without the booking
     assert answer(cli, COMPLETED) == 0
     follower = cli.start("transform", "--follow", "--json")
     until(cli, follower, COMPLETED, 1)

@@ -191,7 +191,7 @@ def test_each_run_adds_what_is_new_and_late_events_change_just_the_days_they_bel
         (date(2026, 3, 12), 0, 1),
     ]
 
-    # The same as making every day anew.
+    # The result is that of making every day again.
     kept = {table: query(settings, f"SELECT * FROM {table} ORDER BY ALL") for table in INCREMENTAL}
     with reader(settings, "SELECT count(*) FROM marts.fct_search_funnel") as seen:
         transform(settings, now=at(12, "10:00"), restate=[date(2026, 3, day) for day in range(7, 13)])

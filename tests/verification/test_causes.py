@@ -40,7 +40,7 @@ def test_the_distance_is_the_share_of_revenue_that_would_have_to_move(found: Pla
     bookings = [booking(1, 5_000, "email"), booking(2, 5_000, "organic"), booking(3, 90_000, "none")]
     table, models = causes.compare(World(pl.DataFrame(bookings), domain.load()), found)
     truth = {row["channel"]: row["truth"] for row in table}
-    assert truth == {"email": 0.5, "organic": 0.5, "direct": 0.0}  # what nobody caused is no channel's merit
+    assert truth == {"email": 0.5, "organic": 0.5, "direct": 0.0}  # what had no cause is no channel's merit
     assert [(row["model"], row["total_variation"], row["worst_channel"]) for row in models] == [
         ("first_touch", 0.25, "email"),
         ("last_touch", 0.8, "direct"),

@@ -90,7 +90,7 @@ def test_raw_is_spoiled(history: Settings, undo: Undo, only: str, check: str, ch
 
 
 MODELS = [
-    ("sessions", "intermediate.int_search_sessions", "visitor_id = 'anon:somebody'", "TRUE"),
+    ("sessions", "intermediate.int_search_sessions", "visitor_id = 'anon:visitor'", "TRUE"),
     ("funnel", "marts.fct_search_funnel", "clicks = clicks + 1", "clicks > 0"),
     ("funnel", "marts.fct_search_funnel_daily", "revenue = revenue + 0.01", "TRUE"),
     ("kpis", "marts.mart_kpi_daily", "visitors = visitors - 1", "TRUE"),

@@ -130,7 +130,7 @@ def _events(connection: duckdb.DuckDBPyConnection) -> Iterator[Finding]:
     questions = {
         "event lost": f"SELECT event_type, event_id FROM sent WHERE fate IN ('{STORED}', '{REPLAYED}') "
         f"EXCEPT SELECT event_type, event_id FROM ({STORED_IDS})",
-        "event of nobody": f"SELECT event_type, event_id FROM ({STORED_IDS}) EXCEPT SELECT event_type, event_id FROM sent "
+        "event not sent": f"SELECT event_type, event_id FROM ({STORED_IDS}) EXCEPT SELECT event_type, event_id FROM sent "
         f"WHERE fate IN ('{STORED}', '{REPLAYED}')",
         "event stored twice": f"SELECT event_type, event_id FROM ({STORED_IDS}) GROUP BY ALL HAVING count(*) > 1",
     }
@@ -156,7 +156,7 @@ def _letters(connection: duckdb.DuckDBPyConnection) -> Iterator[Finding]:
     if missing:
         yield Finding("dead letter lost", f"{missing} lines that had to be dead letters are none")
     if unknown:
-        yield Finding("dead letter of nobody", f"{unknown} dead letters hold no line that had to be refused")
+        yield Finding("dead letter not sent", f"{unknown} dead letters hold no line that had to be refused")
 
 
 def _sums(connection: duckdb.DuckDBPyConnection, books: Books) -> Iterator[Finding]:

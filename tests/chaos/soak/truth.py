@@ -144,7 +144,7 @@ def _differ(place: str, model: Counter[tuple[object, ...]], there: Counter[tuple
 
 
 def post(taken: Sequence[Mail], cap: timedelta = timedelta(hours=24)) -> Iterator[Finding]:
-    """Findings about mail: each message was taken once, and nobody got two within a day."""
+    """Findings about mail: each message was taken once, and no one got two within a day."""
     again = [name for name, count in Counter(mail.message_id for mail in taken).items() if count > 1]
     if again:
         yield Finding("double mail", f"{len(again)} messages were sent twice, for example {again[0]}")

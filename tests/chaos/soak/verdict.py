@@ -72,7 +72,7 @@ def notices(found: Notices) -> Iterator[Finding]:
             yield Finding("alarm muted", f"{len(missing)} notices did not arrive as {way}, for example {min(missing)}")
         invented = set(ids) - set(found.noted)
         if invented:
-            yield Finding("alarm of nobody", f"{len(invented)} arrived as {way} that monitoring had not noted")
+            yield Finding("alarm that was not noted", f"{len(invented)} arrived as {way} that monitoring had not noted")
         again = [name for name, count in Counter(ids).items() if count > 1]
         if again:
             yield Finding("alarm told twice", f"{len(again)} notices came twice as {way}, for example {again[0]}")
