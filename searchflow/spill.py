@@ -18,6 +18,9 @@ import psutil
 from searchflow.settings import Settings
 
 QUERY, WORK = "query", "work"
+SHARE = 0.5
+"""How much of the free disk one connection may fill. By itself DuckDB takes 90 % of it, and the rest is soon too little for
+PostgreSQL, which ends when it cannot write."""
 _numbers = itertools.count(1)
 
 
@@ -26,6 +29,14 @@ def place(settings: Settings, kind: str = WORK) -> Path:
     room = settings.home / "spill"
     room.mkdir(parents=True, exist_ok=True, mode=0o700)
     return room / f"{kind}-{os.getpid()}-{next(_numbers)}"
+
+
+def most(settings: Settings) -> str:
+    """Return how much a connection that opens now may spill, as DuckDB's `max_temp_directory_size`: a power of two, so that
+    files which hold it seldom change."""
+    there = next(each for each in (settings.home, *settings.home.parents) if each.exists())
+    room = int(shutil.disk_usage(there).free * SHARE) // 2**20
+    return f"{1 << max(room.bit_length() - 1, 0)}MiB"
 
 
 @contextmanager

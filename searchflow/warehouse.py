@@ -104,6 +104,8 @@ def connect(
         config["threads"] = threads
     stage_extensions(settings.extensions_dir)
     connection = duckdb.connect(":memory:", config=config)
+    # In `config` DuckDB 1.5.5 takes it, shows it, and does not keep to it.
+    connection.execute(f"SET max_temp_directory_size = '{spilling.most(settings)}'")
     try:
         for statement in attach_statements(settings, read_only=read_only):
             connection.execute(statement)

@@ -62,6 +62,7 @@ WITH searches AS (
     clicks.search_event_id,
     clicks.result_position,
     clicks.result_destination,
+    searches.event_ts AS searched_at,
     ROW_NUMBER() OVER (PARTITION BY clicks.search_event_id ORDER BY clicks.event_ts, clicks.event_id) AS place
   FROM staging.stg_click_events AS clicks
   INNER JOIN searches
@@ -72,7 +73,7 @@ WITH searches AS (
     clicks.event_ts >= @start_ds::TIMESTAMP - @DAYS(1)
     AND clicks.event_ts < @end_ds::TIMESTAMP + @DAYS(1) + @DAYS(@funnel_window_days)
     AND @KNOWN(clicks.ingested_at, clicks.event_ts)
-), bookings AS (
+), bookings /* With the search's time carried by its clicks: joined with all searches, few bookings met them by time alone */ AS (
   SELECT
     clicks.search_event_id,
     COUNT(*) AS conversions,
@@ -81,10 +82,8 @@ WITH searches AS (
   FROM staging.stg_conversion_events AS conversions
   INNER JOIN clicks
     ON clicks.event_id = conversions.click_event_id
-  INNER JOIN searches
-    ON searches.event_id = clicks.search_event_id
-    AND conversions.event_ts >= searches.event_ts - @DAYS(1)
-    AND conversions.event_ts < searches.event_ts + @DAYS(@funnel_window_days)
+    AND conversions.event_ts >= clicks.searched_at - @DAYS(1)
+    AND conversions.event_ts < clicks.searched_at + @DAYS(@funnel_window_days)
   WHERE
     conversions.event_ts >= @start_ds::TIMESTAMP - @DAYS(1)
     AND conversions.event_ts < @end_ds::TIMESTAMP + @DAYS(1) + @DAYS(@funnel_window_days)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict
 
-from searchflow import dotenv_file
+from searchflow import dotenv_file, spill
 from searchflow.errors import StorageError
 from searchflow.services import postgres
 from searchflow.settings import Settings, default_home, env_file, load_settings
@@ -32,6 +32,7 @@ def sqlmesh_environment(settings: Settings) -> dict[str, str]:
         "SEARCHFLOW_LAKE_PATH": settings.data_path,
         "SEARCHFLOW_EXTENSIONS": str(settings.extensions_dir),
         "SEARCHFLOW_SPILL": str(settings.home / "spill"),
+        "SEARCHFLOW_SPILL_MOST": spill.most(settings),
         "SEARCHFLOW_INLINE_ROWS": str(settings.inline_rows),
         "SEARCHFLOW_STATE_HOST": str(state.get("host") or "localhost"),
         "SEARCHFLOW_STATE_PORT": str(state.get("port") or 5432),
