@@ -65,7 +65,7 @@ class Trend:
 
 
 @dataclass(frozen=True)
-class Bar:
+class RunBar:
     """One run of a table: the taller, the better."""
 
     height: int
@@ -89,10 +89,10 @@ def trend(points: Sequence[Point], label: str) -> Trend:
     return Trend(label, f"{floor:.0%}", dots)
 
 
-def bars(outcomes: Sequence[tuple[Outcome, datetime]]) -> list[Bar]:
+def bars(outcomes: Sequence[tuple[Outcome, datetime]]) -> list[RunBar]:
     """Turn the last runs of a table into bars, the newest at the right."""
     return [
-        Bar(BAR_HEIGHTS[outcome], outcome, BAR_WORDS[outcome], f"{at:%d %b, %H:%M} UTC: {BAR_WORDS[outcome]}")
+        RunBar(BAR_HEIGHTS[outcome], outcome, BAR_WORDS[outcome], f"{at:%d %b, %H:%M} UTC: {BAR_WORDS[outcome]}")
         for outcome, at in outcomes
     ]
 

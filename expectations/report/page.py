@@ -184,7 +184,7 @@ def trend_points(tables: Iterable[TableFindings]) -> list[charts.Point]:
     return list(points.values())[-30:]
 
 
-def _recent(table: TableFindings) -> list[charts.Bar]:
+def _recent(table: TableFindings) -> list[charts.RunBar]:
     return charts.bars([(run.outcome, run.checked_at) for run in table.runs[-STRIP_RUNS:]])
 
 
