@@ -141,7 +141,7 @@ def answer(cli: CommandLine, query: str) -> int:
 
 
 def until(cli: CommandLine, follower: subprocess.Popen[str], query: str, wanted: int) -> None:
-    ends = time.monotonic() + 120
+    ends = time.monotonic() + 300
     while (found := answer(cli, query)) < wanted:
         assert follower.poll() is None, follower.communicate()
         assert time.monotonic() < ends, f"{query} says {found}, not {wanted}"
