@@ -74,11 +74,14 @@ class Trial(ABC):
 
     def unreachable(self, sync: Sync) -> Destination:
         """Return this destination at an address where no server answers."""
-        raise NotImplementedError
+        raise NotImplementedError(self._missing("unreachable"))
 
     def refuse(self, sync: Sync, key: str) -> None:
         """Let the destination refuse the row with this key from now on (others are there already)."""
-        raise NotImplementedError
+        raise NotImplementedError(self._missing("refuse"))
+
+    def _missing(self, gap: Gap) -> str:
+        return f"Override {type(self).__name__}.{gap}, or name {gap!r} in its `cannot` with the reason."
 
     # --- what checks use
 
@@ -287,7 +290,7 @@ def a_refused_row_is_named_and_the_rest_is_there(trial: Trial) -> None:
     assert trial.held(sync) == _expected(sync, [row for row in ROWS if row[0] != "k3"])
 
 
-def nobody_answers_and_it_can_be_tried_again(trial: Trial) -> None:
+def no_server_answers_and_it_can_be_tried_again(trial: Trial) -> None:
     """Check that `Retryable` is raised while no server answers and nothing is there; later all rows are."""
     sync = trial.sync(_main_mode(trial))
     rows = batch(sync, sync.operation, ROWS)
@@ -345,6 +348,6 @@ _CHECKS: tuple[tuple[Check, frozenset[str], Gap | None], ...] = (
     (a_null_that_is_kept_leaves_what_is_there, _UPSERT, None),
     (fields_of_others_stay_as_they_are, _UPSERT, None),
     (a_refused_row_is_named_and_the_rest_is_there, _ANY, "refuse"),
-    (nobody_answers_and_it_can_be_tried_again, _ANY, "unreachable"),
+    (no_server_answers_and_it_can_be_tried_again, _ANY, "unreachable"),
     (digests_are_those_of_what_was_sent, _UPSERT, None),
 )

@@ -263,7 +263,7 @@ class _Pending:
     def __init__(self, first: int, step: int) -> None:
         self._first, self._step = first, step
         self._blocks: defaultdict[int, list[pl.DataFrame]] = defaultdict(list)
-        self._nobody: list[pl.DataFrame] = []  # the columns of a block in which nothing starts
+        self._empty_block: list[pl.DataFrame] = []  # the columns of a block in which nothing starts
 
     def add(self, planned: Iterable[pl.DataFrame]) -> None:
         """Keep visits; those of days before the first are over."""
@@ -275,7 +275,7 @@ class _Pending:
                 column.shrink_dtype() if column.dtype.is_integer() and column.name != "block" else column
                 for column in placed
             )
-            self._nobody = self._nobody or [small.drop("block").clear()]
+            self._empty_block = self._empty_block or [small.drop("block").clear()]
             for (number,), part in small.partition_by("block", as_dict=True, include_key=False).items():
                 if number >= 0:
                     self._blocks[number].append(part)
@@ -283,7 +283,7 @@ class _Pending:
     def take(self, start: int) -> pl.DataFrame:
         """Return what starts in the block that begins on day `start`."""
         mine = self._blocks.pop((start - self._first) // self._step, [])
-        return pl.concat([*self._nobody, *mine], how="vertical_relaxed", rechunk=True)
+        return pl.concat([*self._empty_block, *mine], how="vertical_relaxed", rechunk=True)
 
 
 def _numbered(days: Ints, counts_of: Callable[[Ints], Ints]) -> tuple[Ints, Ints]:

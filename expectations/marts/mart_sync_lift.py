@@ -45,7 +45,7 @@ SUITE = Suite(
         ),
         warning(
             "Where a hundred users were compared, some of them were held out.",
-            none_where("somebody_is_held_out", "treated_users >= 100 AND held_out_users = 0"),
+            none_where("some_user_is_held_out", "treated_users >= 100 AND held_out_users = 0"),
         ),
         warning("No number of users is negative.", between("treated_users", low=0)),
         warning("No comparison has gone since the runs before.", usual_size("marts.mart_sync_lift", least=0.99)),

@@ -45,7 +45,8 @@ NOT_READ = (
 """Files that tell of the past, hold data, or show the words themselves."""
 FEWEST_WORDS = 4
 SAME = "The same"
-_WORD = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, INSTEAD))})(?![\w-])", re.IGNORECASE)
+_WORD = re.compile(rf"(?<![^\W_]|-)({'|'.join(map(re.escape, INSTEAD))})(?![^\W_]|-)", re.IGNORECASE)
+"""Also a part of a name with underscores; not a part of a file's name with hyphens."""
 _QUOTES = "\"'`"
 
 

@@ -112,7 +112,7 @@ def test_a_batch_that_fails_half_way_leaves_the_file_before_it(
     assert scene.run("segments_file", folder=syncs).changed == 1
 
 
-def test_what_somebody_broke_or_lost_is_said_and_repaired(scene: Scene, tmp_path: Path, folder: Path) -> None:
+def test_what_another_program_broke_or_lost_is_said_and_repaired(scene: Scene, tmp_path: Path, folder: Path) -> None:
     syncs = declared(tmp_path, folder, "parquet")
     scene.model(CRM, [crm_row("u1"), crm_row("u2")])
     scene.run("segments_file", folder=syncs)

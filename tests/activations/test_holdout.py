@@ -105,7 +105,7 @@ def test_who_is_there_already_leaves_when_the_file_says_so(scene: Scene, with_ho
 
 
 @pytest.mark.integration
-def test_the_list_for_everybody_is_nobody_and_is_never_held_out(scene: Scene, with_holdout: Path) -> None:
+def test_the_list_for_all_users_is_no_user_and_is_never_held_out(scene: Scene, with_holdout: Path) -> None:
     seed = next(f"s{number}" for number in range(99) if Rule(0.25, f"s{number}").holds_out("__popular__"))
     edit(with_holdout, "recommendations", "seed: spring", f"seed: {seed}")
     scene.model(RECO, [(user, "Lisbon", 1.0, 1) for user in (*USERS[:4], "__popular__")])

@@ -142,7 +142,7 @@ def test_an_unsubscribe_link_names_its_person_and_cannot_be_made_up(post: Post) 
             user_of(post.settings, wrong)
 
 
-def test_nobody_is_written_to_in_their_night_and_all_are_in_their_day(post: Post) -> None:
+def test_no_user_is_written_to_in_their_night_and_all_are_in_their_day(post: Post) -> None:
     keys = {
         zone: post.queue(user, time_zone=zone)
         for user, zone in (("a", "America/Toronto"), ("b", "Asia/Tokyo"), ("c", "Mars/Olympus"), ("d", None))
@@ -172,7 +172,7 @@ def test_quiet_hours_end_at_eight_of_the_persons_own_clock(now: str, zone: str, 
     assert found == (datetime.fromisoformat(end) if end else None)
 
 
-def test_nobody_gets_more_than_the_caps_allow_and_the_newest_search_speaks(post: Post) -> None:
+def test_no_user_gets_more_than_the_caps_allow_and_the_newest_search_speaks(post: Post) -> None:
     old = post.queue("ana", searched=NOW - 26 * HOUR, query="old")
     new = post.queue("ana", searched=NOW - 3 * HOUR, query="new", agreed=False)
     report = post.deliver()
@@ -186,7 +186,7 @@ def test_nobody_gets_more_than_the_caps_allow_and_the_newest_search_speaks(post:
         assert (report.sent, report.capped) == ((1, 0) if day < 3 else (0, 1))
 
 
-def test_what_is_too_old_gone_or_no_message_is_said_and_stops_nobody_else(post: Post) -> None:
+def test_what_is_too_old_gone_or_no_message_is_said_and_stops_no_other(post: Post) -> None:
     expired = post.queue("late", searched=NOW - 80 * HOUR)
     lost = post.queue("lost")
     [_, (entry, _)] = post.scene.redis.xrange(OUTBOX)

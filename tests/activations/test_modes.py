@@ -53,7 +53,7 @@ def in_table(scene: Scene, *users: str) -> None:
         scene.sql("crm", "INSERT INTO crm.contacts VALUES (%s, 'theirs', 1, now(), 'FR')", user)
 
 
-def test_insert_adds_who_is_not_there_and_touches_nobody_else(scene: Scene, tmp_path: Path) -> None:
+def test_insert_adds_who_is_not_there_and_touches_no_other(scene: Scene, tmp_path: Path) -> None:
     folder = declared(tmp_path, "insert")
     in_table(scene, "u1")
     scene.model(CRM, [crm_row("u1"), crm_row("u2")])

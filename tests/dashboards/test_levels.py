@@ -14,7 +14,7 @@ def measured(level: str, target: str, state: str, value: float | None, bound: st
             "unit": unit, "sentence": f"{level} is kept."}  # fmt: skip
 
 
-def test_a_level_is_as_its_worst_measurement_and_what_nobody_knows_breaks_nothing() -> None:
+def test_a_level_is_as_its_worst_measurement_and_what_is_unknown_breaks_nothing() -> None:
     found = freshness.summaries(
         [
             measured("lag", "search", "kept", 3.0),

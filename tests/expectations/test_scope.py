@@ -57,7 +57,7 @@ def test_after_a_whole_run_only_the_changed_days_are_looked_at(
         assert run(settings, 15).scope == "all rows"  # until it is in order again
 
 
-def test_what_nobody_booked_is_found_by_a_full_run(company: Company) -> None:
+def test_what_no_user_booked_is_found_by_a_full_run(company: Company) -> None:
     run(company())
     settings = company("UPDATE raw.search_events SET session_id = '' WHERE session_id = 's-1'")
     assert broken(run(settings, 20)) == {}

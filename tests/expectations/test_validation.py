@@ -34,7 +34,7 @@ def test_a_small_company_passes_every_gate(company: Company) -> None:
     assert seen[-1] == ("activation.act_recommendations", len(report.suites), len(report.suites))
 
 
-def test_old_data_of_somebody_else_only_warns(company: Company) -> None:
+def test_old_data_of_another_user_only_warns(company: Company) -> None:
     settings = company(
         """
         DELETE FROM raw.click_events; DELETE FROM raw.conversion_events; DELETE FROM raw.user_profiles;
@@ -59,7 +59,7 @@ def test_a_search_that_is_stored_twice_closes_the_gate_and_is_named(company: Com
     assert "\n" not in str(raised.value)
 
 
-def test_a_platform_that_nobody_told_us_about_warns_with_its_count_and_not_its_name(company: Company) -> None:
+def test_a_platform_that_the_contract_does_not_name_warns_with_its_count_and_not_its_name(company: Company) -> None:
     result = checked(
         company("UPDATE raw.search_events SET payload = '{\"platform\": \"smart_fridge\"}' WHERE session_id = 's-2'"),
         "raw.search_events",
@@ -130,7 +130,7 @@ def test_what_must_agree_and_does_not_fails(company: Company, suite: str, sql: s
     assert broken(result)[check] is Outcome.FAIL
 
 
-def test_a_message_to_somebody_who_did_not_agree_blocks_that_sync_only(company: Company) -> None:
+def test_a_message_to_a_user_who_did_not_agree_blocks_that_sync_only(company: Company) -> None:
     settings = company(
         """
         UPDATE marts.dim_users SET marketing_consent = NULL;
@@ -237,7 +237,7 @@ def test_a_mart_that_stays_behind_what_was_received_warns(company: Company) -> N
     assert broken(checked(settings, "marts.mart_kpi_daily")) == {"keeps_up:kpi_date": Outcome.WARN}
 
 
-def test_a_reminder_for_somebody_unknown_goes_to_quarantine_and_the_others_are_sent(company: Company) -> None:
+def test_a_reminder_for_an_unknown_user_goes_to_quarantine_and_the_others_are_sent(company: Company) -> None:
     row = "'11111111-0000-4000-8000-000000000002', '2026-03-02 10:00', '', 'Tokyo', '2026-03-02', 2, TRUE"
     settings = company(f"INSERT INTO marts.mart_abandoned_searches VALUES ('u-1', {row}), ('u-9', {row})")
     result = checked(settings, "marts.mart_abandoned_searches")

@@ -82,7 +82,7 @@ def test_profiles_cover_every_user_and_change_over_time(year: Simulation, year_f
     assert 0.4 < newest["marketing_consent"].mean() < 0.75  # type: ignore[operator]
 
 
-def test_nobody_acts_before_joining(year: Simulation, year_frames: dict[str, pl.DataFrame]) -> None:
+def test_no_user_acts_before_joining(year: Simulation, year_frames: dict[str, pl.DataFrame]) -> None:
     joined = feeds.user_profiles(year, after=None, until=NOW).group_by("user_id").agg(pl.col("created_at").min())
     acts = year_frames["search"].drop_nulls("user_id").join(joined, on="user_id", how="left")
     assert (acts["timestamp"].dt.replace_time_zone(None) >= acts["created_at"]).all()

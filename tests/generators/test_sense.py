@@ -48,7 +48,7 @@ def test_a_result_has_one_provider_and_one_price_for_a_stay(rows: Rows) -> None:
     assert again.select("price", "result").max().row(0) == (1, 1)
 
 
-def test_nobody_travels_to_where_they_live_and_near_places_are_liked(rows: Rows) -> None:
+def test_no_user_travels_to_where_they_live_and_near_places_are_liked(rows: Rows) -> None:
     names = [place.name for place in DESTINATIONS]
     home = np.array([names.index(city.name) if city.name in names else -1 for city in CITIES])
     city, destination = rows.search["city"].to_numpy(), rows.search["destination"].to_numpy()

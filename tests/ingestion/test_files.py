@@ -67,7 +67,7 @@ def test_a_file_that_grew_is_read_from_where_it_ended(fresh_platform: Settings, 
     assert load(fresh_platform, path).counts == Counts(received=2, stored=2)
 
 
-def test_a_file_written_anew_is_read_from_its_start_and_known_events_are_duplicates(
+def test_a_rewritten_file_is_read_from_its_start_and_known_events_are_duplicates(
     fresh_platform: Settings, tmp_path: Path
 ) -> None:
     path = tmp_path / "daily.jsonl"

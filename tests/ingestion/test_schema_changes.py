@@ -80,7 +80,7 @@ def test_names_that_are_no_identifiers_are_reported_too(fresh_platform: Settings
     assert [row[1] for row in reported(fresh_platform)] == ["", 'a "quoted" name', "a\\u002eb", "naïve"]
 
 
-def test_a_number_that_no_float_holds_is_stored_and_stops_nobody(fresh_platform: Settings, tmp_path: Path) -> None:
+def test_a_number_that_no_float_holds_is_stored_and_stops_nothing(fresh_platform: Settings, tmp_path: Path) -> None:
     huge = foreign.line(**foreign.search(1))[:-1] + b', "huge": 1e999}'
     (tmp_path / "huge.jsonl").write_bytes(huge + b"\n" + foreign.line(**foreign.search(2, stars=4)) + b"\n")
     result = worker.ingest_files(fresh_platform, tmp_path, clock=lambda: foreign.NOW)

@@ -102,7 +102,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
             events.append(_event(draw, len(events) + 1, kind, clock, session, user, source, made))
             user = user or draw(st.sampled_from((None, None, None, "user-1", "user-3")))
             clock += draw(st.sampled_from(GAPS))
-    events += draw(st.sampled_from((_nobody, _nobody, _bot, _marathon, _night_and_day)))()
+    events += draw(st.sampled_from((_no_events, _no_events, _bot, _marathon, _night_and_day)))()
     events += draw(st.one_of(st.just([]), st.just([]), _shoppers()))
     doubles = draw(st.lists(st.sampled_from(events), max_size=2)) if events else []
     return events + doubles
@@ -196,7 +196,7 @@ def _shoppers(draw: st.DrawFn) -> list[Event]:
     return events
 
 
-def _nobody() -> list[Event]:
+def _no_events() -> list[Event]:
     return []
 
 

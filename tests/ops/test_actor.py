@@ -77,7 +77,7 @@ def test_commits_and_reads_of_two_runs_at_once_are_entered_under_their_own(platf
         assert {entry["action"] for entry in entries} == {"read", "write"}
 
 
-def test_what_is_written_into_files_names_nobody(platform: Settings) -> None:
+def test_what_is_written_into_files_names_no_one(platform: Settings) -> None:
     with actor.announced("ingestion", "run-9"):
         assert "application_name" not in postgres.plain_conninfo(platform, "catalog")
         assert conninfo_to_dict(postgres.conninfo(platform, "catalog"))["application_name"].endswith("|run-9")

@@ -20,7 +20,7 @@ class Found:
     def _short(self):
         """Kept private."""
 
-    def whole(self):
+    def rows_of_nobody(self):
         """Return the account "nobody"."""
 '''
 
@@ -36,6 +36,7 @@ def test_each_kind_is_found_where_it_stands(tmp_path: Path) -> None:
         ("module.py", 1, "Whoever"),
         ("module.py", 1, "anew"),
         ("module.py", 4, "`look`"),
+        ("module.py", 14, "nobody"),
         ("module.py", 8, "`Found`"),
     ]
 

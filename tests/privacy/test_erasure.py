@@ -189,7 +189,7 @@ def test_the_books_add_up_and_the_audit_log_is_whole(company: Settings, forgotte
     assert forgotten["sha256"] in audit_log.show(company, action="erase")[0]["detail"]
 
 
-def test_the_certificate_says_what_was_where_names_nobody_and_cannot_be_edited(
+def test_the_certificate_says_what_was_where_names_no_one_and_cannot_be_edited(
     company: Settings, forgotten: dict[str, Any]
 ) -> None:
     found = {(entry["place"], entry["what"]): entry["count"] for entry in forgotten["found"]}

@@ -79,7 +79,7 @@ def test_another_account_cannot_read_the_home(platform: Settings) -> None:
     assert as_other("ls", str(platform.home / "lake")).returncode != 0
 
 
-def test_a_socket_folder_that_somebody_else_made_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_socket_folder_that_another_account_made_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path(f"/tmp/searchflow-test-{os.getpid()}")
     folder.mkdir(mode=0o777)
     folder.chmod(0o777)

@@ -126,7 +126,7 @@ def planted(fresh_platform: Settings) -> Settings:
 
 @pytest.mark.parametrize("what", PLANTS)
 @pytest.mark.parametrize("role", WRITERS)
-def test_what_a_role_leaves_runs_with_nobody_elses_rights(planted: Settings, role: str, what: str) -> None:
+def test_what_a_role_leaves_runs_with_its_own_rights_only(planted: Settings, role: str, what: str) -> None:
     name = roles.name_of(planted, role)
     with psycopg.connect(postgres.conninfo(planted, "catalog"), autocommit=True) as connection:
         row = connection.execute(

@@ -25,7 +25,6 @@ FLOORS: Mapping[str, float] = {
     "connections": 6.0,
     "catalog_rows_a_snapshot": 2.0,
     "files_a_table": 8.0,
-    "idle_in_transaction_s": 60.0,
 }
 """What a figure may grow besides the tenth: a process with 40 descriptors has five more for a moment."""
 LEAK_MB_A_MINUTE, LEAST_MINUTES = 0.7, 15.0
@@ -107,11 +106,19 @@ def bounded(samples: Sequence[Sample], parts: Sequence[tuple[float, float]] = ()
     kept = [each for each in samples if not any(first <= each.at <= last for first, last in parts)]
     for name in sorted({name for each in kept for name in each.figures}):
         series = [(each.at, each.figures[name]) for each in kept if name in each.figures]
+        if name == "idle_in_transaction_s":
+            yield from _left_open(series)
+            continue
         yield from _grew(name, series)
         if name.startswith("memory_mb"):
             yield from _leaks(name, series)
-        if name == "idle_in_transaction_s" and max(idle for _, idle in series) > LONGEST_IDLE_S:
-            yield Finding("transaction left open", f"idle for {max(idle for _, idle in series):.0f} s")
+
+
+def _left_open(series: Sequence[tuple[float, float]]) -> Iterator[Finding]:
+    """Judge each moment by itself: a transaction that stays open from the beginning grows nothing."""
+    longest = max(idle for _, idle in series)
+    if longest > LONGEST_IDLE_S:
+        yield Finding("transaction left open", f"idle for {longest:.0f} s")
 
 
 def quarters(samples: Sequence[Sample]) -> dict[str, tuple[float, float]]:

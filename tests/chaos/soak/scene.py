@@ -200,13 +200,9 @@ class Scene:
 
 
 def _newest(platform: Platform, client: redis.Redis) -> dict[str, str]:
-    """The id of the newest entry of each stream that holds any."""
-    entries = {
-        stream: client.xrevrange(stream, count=1)
-        for shards in streams.names(platform.settings).values()
-        for stream in shards
-    }
-    return {stream: found[0][0] for stream, found in entries.items() if found}  # type: ignore[index]
+    """Return the id of the newest entry that each stream ever had."""
+    names = [name for shards in streams.names(platform.settings).values() for name in shards]
+    return {name: streams.state(client, name).last_id for name in names}
 
 
 def profiles(now: datetime) -> str:
