@@ -35,8 +35,8 @@ def test_each_kind_is_found_where_it_stands(tmp_path: Path) -> None:
         ("model.sql", 1, "whoever"),
         ("module.py", 1, "Whoever"),
         ("module.py", 1, "anew"),
-        ("module.py", 4, "`look`"),
         ("module.py", 14, "nobody"),
+        ("module.py", 4, "`look`"),
         ("module.py", 8, "`Found`"),
     ]
 
