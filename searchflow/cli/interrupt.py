@@ -16,8 +16,9 @@ def ended_by_ctrl_c(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Interrupt this connection's query when SIGINT comes. Use this in the main thread only.
 
     Python runs a signal's handler between two instructions of the main thread, which waits inside DuckDB. DuckDB 1.5.5
-    asks Python for signals only between two tasks, and one task of a cross join may take minutes. Python writes the
-    signal's number to a socket at once, and a thread waits for it there.
+    asks Python for signals only between two tasks of this thread: one task of a cross join may take minutes, and another
+    thread may have the query's only task. Python writes the signal's number to a socket at once, and a thread waits for it
+    there.
     """
     ours, pythons = socket.socketpair()
     pythons.setblocking(False)

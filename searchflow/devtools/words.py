@@ -2,16 +2,17 @@
 
     python -m searchflow.devtools.words
 
-The exit status is 1 when there is a finding. The check reads tracked Python, SQL, YAML and Markdown files: words that are not
-written, docstrings that begin with "The same", and docstrings of public functions and classes with fewer than four words.
-The changelog, decisions and findings tell of the past and are not read. The list is shown in CONTRIBUTING.md.
+The exit status is 1 when there is a finding. The check reads Python, SQL, YAML and Markdown files, but none in a folder
+whose name begins with a dot. It looks for words that are not written, docstrings that begin with "The same", and docstrings
+of public functions and classes with fewer than four words. The changelog, decisions and findings tell of the past and are
+not read. The list is shown in CONTRIBUTING.md.
 """
 
 from __future__ import annotations
 
 import ast
+import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,12 +65,13 @@ class Unclear:
 
 
 def findings(root: Path = ROOT) -> Iterator[Unclear]:
-    """Yield every finding in the files that git tracks below `root`."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True).stdout
-    for name in sorted(listed.split("\0")):
-        path = root / name
-        if name.endswith(SUFFIXES) and not name.startswith(NOT_READ) and path.is_file():
-            yield from of_text(name, path.read_text(encoding="utf-8"))
+    """Yield every finding in the files below `root`."""
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for path in (Path(folder, file) for file in sorted(files) if file.endswith(SUFFIXES)):
+            name = path.relative_to(root).as_posix()
+            if not name.startswith(NOT_READ):
+                yield from of_text(name, path.read_text(encoding="utf-8"))
 
 
 def of_text(name: str, text: str) -> Iterator[Unclear]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 from searchflow.devtools import words
@@ -26,11 +25,10 @@ class Found:
 
 
 def test_each_kind_is_found_where_it_stands(tmp_path: Path) -> None:
-    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
-    for name in ("module.py", "CHANGELOG.md", "notes.txt"):
+    (tmp_path / ".home").mkdir()
+    for name in ("module.py", "CHANGELOG.md", "notes.txt", ".home/page.md"):
         (tmp_path / name).write_text(PLANTED)
     (tmp_path / "model.sql").write_text("/* A row a user, whoever it is */\nSELECT 1 AS one\n")
-    subprocess.run(["git", "add", "."], cwd=tmp_path, check=True)
     assert [(each.path, each.line, each.what.partition(":")[0]) for each in words.findings(tmp_path)] == [
         ("model.sql", 1, "whoever"),
         ("module.py", 1, "Whoever"),
