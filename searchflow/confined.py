@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from searchflow.errors import UsageError
+from searchflow.fetching import first_row
 from searchflow.settings import Settings
 
 JUDGED = ("SET explain_output = 'all'", "SET python_enable_replacements = false")
@@ -63,7 +64,7 @@ def names_in(connection: duckdb.DuckDBPyConnection, sql: str) -> set[tuple[str, 
 
 def _nodes(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[dict[str, Any]]:
     """Yield every node of a SELECT as DuckDB parses it."""
-    row = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
+    row = first_row(connection.execute("SELECT json_serialize_sql(?)", [sql]))
     assert row is not None
     document = json.loads(row[0])
     if document.get("error"):
