@@ -95,8 +95,8 @@ DEPLOYMENTS = (
         "ingest",
         ingest,
         every(minutes=5),
-        "Follows the streams until shortly before its next run, so a crash costs at most five minutes.",
-        {"follow_seconds": 285.0},
+        "Follows the streams until its next run takes over, so a crash costs at most five minutes.",
+        {"follow_seconds": 300.0},
         first_after=20,
     ),
     Deployment(
@@ -104,7 +104,7 @@ DEPLOYMENTS = (
         transform,
         every(minutes=5),
         "Follows ingestion: the funnel is seconds behind the events, every other model a minute or two.",
-        {"follow_seconds": 285.0, "follow_pause": 5.0},
+        {"follow_seconds": 300.0, "follow_pause": 5.0},
         first_after=75,
     ),
     Deployment(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +21,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 
 from flows.live import Live
-from flows.support import is_retryable, stage, stopped_by_signals, table_artifact, utc_now
+from flows.support import TAKE_OVER, is_retryable, stage, stopped_by_signals, table_artifact, utc_now
 from searchflow import warehouse
 from searchflow.errors import AccountingError, BrokenFileError, FencedError
 from searchflow.event_types import EVENT_TYPES
@@ -185,10 +185,10 @@ def _from_streams(
     settings: Settings, total: worker.IngestionResult, wait: float, seconds: float, only: int | None
 ) -> None:
     wanted = range(settings.stream_shards) if only is None else [only]
-    with _claimed(settings, wanted, seconds) as mine:
+    with _until(seconds) as stop, _claimed(settings, wanted, stop) as mine:
         if not any(mine.values()) or not (seconds or any(wait_for_new_events(wait).values())):
             return
-        with progress("ingesting") as bar, _until(seconds) as stop:
+        with progress("ingesting") as bar:
             live = Live(settings, bar)
             futures = {kind: STEPS[kind].submit(kind, shards, live, stop) for kind, shards in mine.items() if shards}
             live.watch(list(futures.values()))
@@ -211,21 +211,33 @@ def _watched(settings: Settings, total: worker.IngestionResult, path: str, secon
 
 
 @contextmanager
-def _claimed(settings: Settings, wanted: Iterable[int], seconds: float) -> Iterator[dict[str, list[int]]]:
+def _claimed(settings: Settings, wanted: Sequence[int], stop: threading.Event | None) -> Iterator[dict[str, list[int]]]:
     """Yield the shards of each type that this run has claimed.
 
-    There is one follower per stream, on whatever machine; a single drain may run beside it.
+    There is one follower per stream, on whatever machine; a single drain (without `stop`) may run beside it. A new
+    follower begins before the one before it ends, and waits a while for its streams: so they are hardly ever without one.
     """
-    with ExitStack() as held:
-        mine: dict[str, list[int]] = {event_type: [] for event_type in EVENT_TYPES}
-        for event_type in EVENT_TYPES:
-            for shard in wanted:
-                lock = locks.try_advisory_lock(settings, locks.follower(shard_name(event_type, shard)))
-                if not seconds or held.enter_context(lock):
-                    mine[event_type].append(shard)
-        if not any(mine.values()):
-            get_run_logger().info("another run follows the streams: nothing to do here")
-        yield mine
+    if stop is None:
+        yield {event_type: list(wanted) for event_type in EVENT_TYPES}
+        return
+    patience, some = time.monotonic() + TAKE_OVER, False
+    while True:
+        with ExitStack() as held:
+            mine: dict[str, list[int]] = {event_type: [] for event_type in EVENT_TYPES}
+            for event_type in EVENT_TYPES:
+                for shard in wanted:
+                    lock = locks.try_advisory_lock(settings, locks.follower(shard_name(event_type, shard)))
+                    if held.enter_context(lock):
+                        mine[event_type].append(shard)
+            enough = some or all(len(shards) == len(wanted) for shards in mine.values())
+            some = any(mine.values())
+            # Some and not all: a run that ends lets go of one after the other. The second time another run keeps them.
+            if (some and enough) or stop.is_set() or time.monotonic() >= patience:
+                if not some:
+                    get_run_logger().info("another run follows the streams: nothing to do here")
+                yield mine
+                return
+        stop.wait(0.5)
 
 
 @contextmanager

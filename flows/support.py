@@ -27,6 +27,8 @@ from searchflow.ops import stages
 from searchflow.services import locks, process
 from searchflow.settings import Settings
 
+TAKE_OVER = 60.0
+"""The seconds for which a new follower waits for the one before it to end."""
 RETRYABLE = (
     ServiceError,
     redis.ConnectionError,

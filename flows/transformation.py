@@ -30,7 +30,7 @@ import dashboards.lineage
 from flows.drift import Watch
 from flows.live import SECONDS, LiveTable
 from flows.model_tasks import ModelTasks, Trouble, days
-from flows.support import RETRYABLE, models_at_rest, stage, stopped_by_signals, table_artifact, utc_now
+from flows.support import RETRYABLE, TAKE_OVER, models_at_rest, stage, stopped_by_signals, table_artifact, utc_now
 from searchflow import maintenance, transformation
 from searchflow.errors import SearchFlowError
 from searchflow.ingestion import cut
@@ -47,8 +47,6 @@ MERGE_EVERY = 300.0
 """Seconds between its merges of the files that ingestion leaves every second; the hourly maintenance is too late for
 it."""
 TROUBLE_PAUSE = 5.0
-TAKE_OVER = 60.0
-"""Seconds that a new follower waits for one that is in its last pass."""
 
 
 @flow(name="transformation")

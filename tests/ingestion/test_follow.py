@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -161,7 +162,7 @@ def test_a_gzip_file_is_decompressed_once_however_many_batches_it_takes(
 
 
 @pytest.mark.integration
-def test_the_command_follows_in_one_run_and_sigterm_ends_it_with_its_counts(home: Path) -> None:
+def test_the_command_follows_in_one_run_and_sigterm_ends_it_and_the_next_takes_over(home: Path) -> None:
     cli = CommandLine(home)
     settings = cli.settings
     process = cli.start("ingest", "--follow", "--json")
@@ -176,13 +177,13 @@ def test_the_command_follows_in_one_run_and_sigterm_ends_it_with_its_counts(home
             sent = [foreign.line(**foreign.search(number, timestamp=moment)) for number in range(first, first + 300)]
             streams.publish(client, "search", sent)
             until_stored(settings, first + 300)
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    result = json.loads(out)
-    assert (result["received"], result["stored"]) == (900, 900)
-    [run] = _runs(settings, None)
-    assert run["state_type"] == "COMPLETED"
+    following = cli.start("ingest", "--follow", "--json")  # waits for the streams of the first
+    while len(_runs(settings, "RUNNING")) < 2:
+        assert following.poll() is None, following.communicate()[1]
+        assert time.monotonic() < deadline + 120, "the second run did not start"
+        time.sleep(0.5)
+    assert ended(process) == (900, 900)
+    assert sorted(run["state_type"] for run in _runs(settings, None)) == ["COMPLETED", "RUNNING"]
     shown = call(settings, "/artifacts/filter", {}).json()
     [live] = [artifact for artifact in shown if artifact["key"] == "ingestion-live"]  # one, updated in place
     assert live["description"].startswith("Received 900 so far")
@@ -191,6 +192,20 @@ def test_the_command_follows_in_one_run_and_sigterm_ends_it_with_its_counts(home
             "SELECT sum(received), sum(stored), arg_max(backlog, measured_at) FROM ops.ingestion_metrics"
         ).fetchall()
     assert found == [(900, 900, 0)]
+    with streams.connect(settings) as client:
+        sent = [foreign.line(**foreign.search(number, timestamp=moment)) for number in range(900, 1000)]
+        streams.publish(client, "search", sent)
+    until_stored(settings, 1000)
+    assert ended(following) == (100, 100)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, int]:
+    """Tell a follower to end, and return what it received and stored."""
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    result = json.loads(out)
+    return result["received"], result["stored"]
 
 
 def _runs(settings: Settings, state: str | None) -> list[dict[str, Any]]:
